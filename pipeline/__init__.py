@@ -1,0 +1,1 @@
+"""The machinery: command line, settings, plan, runner, artifact store and reports."""

@@ -1,0 +1,126 @@
+"""What an engine is: a file that was built, opened, fed with batches, and closed.
+
+A module of this package is an engine if it has these five names; the table in
+`stages/engines/__init__.py` lists them.
+
+    build_blocker() -> Blocker | None           why it cannot be built here, if so
+    run_blocker() -> Blocker | None             why it cannot be run here, if so
+    source_file(precision) -> str | None        the convert stage's file it is built from
+    build(source, out, request) -> None         write the engine file `out`
+    Runner(file, signature, threads)            the Engine below
+
+Nothing touches a device before `open`. What callers may get wrong is checked once, here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.errors import EngineError
+from stages.settings import Precision
+from stages.signature import Signature
+
+Batch = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """Why an engine cannot be built or run on this machine, and the command that would change it."""
+
+    reason: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What an engine is built for."""
+
+    signature: Signature
+    precision: Precision
+    max_batch_size: int = 64
+    workspace_mib: int = 1024
+
+
+class Engine(ABC):
+    """An engine file and, between `open` and `close`, the runtime that executes it."""
+
+    def __init__(self, file: Path, signature: Signature, threads: int = 1) -> None:
+        self.file = file
+        self.signature = signature
+        self.threads = threads
+        self._is_open = False
+
+    def open(self) -> None:
+        """Load the file and take the memory it needs. Raises EngineError."""
+        if not self.file.is_file():
+            raise EngineError(f"no engine file {self.file.name!r}", "run: pipeline run build")
+        self._open()
+        self._is_open = True
+
+    def close(self) -> None:
+        """Give everything back; closing twice is harmless."""
+        self._is_open = False
+        self._close()
+
+    def infer(self, images: Batch) -> Batch:
+        """Run one batch: float32 (N, H, W, C), C-contiguous -> logits float32 (N, classes)."""
+        if not self._is_open:
+            raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
+        self._check(images)
+        return self._infer(images)
+
+    def _check(self, images: Batch) -> None:
+        expected = self.signature.input_shape
+        if images.dtype != np.float32:
+            raise EngineError(
+                f"{self.file.name}: input dtype {images.dtype}, expected float32",
+                "use Signature.preprocess on uint8 pixels",
+            )
+        if images.shape[1:] != expected or len(images) == 0:
+            wanted = ", ".join(map(str, expected))
+            raise EngineError(
+                f"{self.file.name}: input shape {images.shape}, expected (N, {wanted}) with N >= 1"
+            )
+        if not images.flags.c_contiguous:
+            raise EngineError(
+                f"{self.file.name}: input is not C-contiguous", "use numpy.ascontiguousarray"
+            )
+
+    def __enter__(self) -> Engine:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _infer(self, images: Batch) -> Batch: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+
+class EngineModule(Protocol):
+    """The five names of an engine module."""
+
+    Runner: type[Engine]
+
+    def build_blocker(self) -> Blocker | None: ...
+    def run_blocker(self) -> Blocker | None: ...
+    def source_file(self, precision: Precision) -> str | None: ...
+    def build(self, source: Path, out: Path, request: BuildRequest) -> None: ...

@@ -1,0 +1,66 @@
+"""How good and how fast a Keras model is, measured the same way after every stage."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from stages import timing
+from stages.datasets import Split
+from stages.keras_graph.cost import multiply_adds
+from stages.numerics import latency
+from stages.numerics.classification import metrics
+from stages.signature import Signature
+
+BATCH = 256
+
+
+def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, classes)."""
+    forward = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+    parts = [
+        forward(tf.constant(images[start : start + BATCH])).numpy()
+        for start in range(0, len(images), BATCH)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def accuracy(model: keras.Model, split: Split, signature: Signature) -> dict[str, Any]:
+    """Top-1 accuracy, macro recall and macro precision of `model` on `split`."""
+    return metrics(logits(model, signature.preprocess(split.images)), split.labels)
+
+
+def measure(
+    model: keras.Model, split: Split, signature: Signature, precision: str = "fp32"
+) -> dict[str, Any]:
+    """Accuracy on `split`, size, and latency of the compiled tf.function at batch 1.
+
+    `model.predict` is not timed: its tens of milliseconds are its own overhead.
+    """
+    image = tf.constant(signature.preprocess(split.images[:1]))
+    forward = tf.function(
+        lambda batch: model(batch, training=False),
+        input_signature=[tf.TensorSpec(image.shape, image.dtype)],
+    )
+    samples = timing.measure({"tf": lambda: forward(image).numpy()}, 0.2, 0.5)["tf"]
+    row = latency.row(
+        samples,
+        batch_size=1,
+        runtime="tf.function",
+        precision=precision,
+        threads=tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
+    )
+    return {
+        "model": {
+            "file": "model.keras",
+            "parameters": int(model.count_params()),
+            "multiply_adds": multiply_adds(model),
+        },
+        "accuracy": accuracy(model, split, signature),
+        "latency": [row],
+    }

@@ -1,0 +1,137 @@
+"""The one training loop: first training, fine-tune after pruning, quantization-aware fine-tune."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stages import progress
+from stages.datasets import DataSet
+from stages.errors import ModelError
+from stages.signature import Signature
+
+LABEL_SMOOTHING = 0.1
+"""Keeps logits small, which small sets and INT8 ranges both profit from (Szegedy et al.,
+'Rethinking the Inception Architecture', section 7)."""
+WARMUP_SHARE = 0.1
+"""Share of all steps in which the learning rate rises to its peak."""
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Ends with the weights of the epoch that was best on the validation images.
+
+    Accuracy decides; among equals, which are common on a few hundred images, the lower loss.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.best = (-1.0, 0.0)
+        self.weights: list[Any] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        score = (logs["val_accuracy"], -logs["val_loss"])
+        if score > self.best:
+            self.best, self.weights = score, self.model.get_weights()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self.model.set_weights(self.weights)
+
+
+class ReportProgress(keras.callbacks.Callback):
+    """Tells each epoch, and stops a training whose loss is no number any more."""
+
+    def __init__(self, label: str, epochs: int) -> None:
+        super().__init__()
+        self.label, self.epochs = label, epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        if not np.isfinite(logs["loss"]):
+            raise ModelError(
+                f"{self.label}: the loss is {logs['loss']} in epoch {epoch + 1}",
+                f"lower {self.label}.learning_rate",
+            )
+        text = f"loss {logs['loss']:.3f}, validation accuracy {logs['val_accuracy']:.2%}"
+        progress.report(text, epoch + 1, self.epochs)
+
+
+def returns_probabilities(model: keras.Model) -> bool:
+    """Whether `model` ends in a softmax, so that its outputs are no logits."""
+    last = model.layers[-1]
+    return (
+        isinstance(last, keras.layers.Softmax)
+        or getattr(last, "activation", None) is keras.activations.softmax
+    )
+
+
+def batches(
+    dataset: DataSet, signature: Signature, batch_size: int, seed: int, shift_pixels: int
+) -> tf.data.Dataset:
+    """Shuffled training batches: images float32 (N, H, W, C), labels one-hot (N, classes).
+
+    Each image is moved by up to `shift_pixels` each way, the edge filled with its own pixels.
+    """
+    height, width, channels = signature.input_shape
+    pad = [[shift_pixels, shift_pixels], [shift_pixels, shift_pixels], [0, 0]]
+
+    def shift(position: tf.Tensor, sample: tuple[tf.Tensor, tf.Tensor]) -> Any:
+        image, label = sample
+        wider = tf.pad(image, pad, mode="SYMMETRIC")
+        key = tf.stack([tf.constant(seed, tf.int64), position])
+        return tf.image.stateless_random_crop(wider, (height, width, channels), key), label
+
+    def prepare(images: tf.Tensor, labels: tf.Tensor) -> Any:
+        pixels = tf.cast(images, tf.float32) * signature.scale + signature.offset
+        return pixels, tf.one_hot(labels, len(signature.class_names))
+
+    data = tf.data.Dataset.from_tensor_slices((dataset.train.images, dataset.train.labels))
+    data = data.shuffle(len(dataset.train.labels), seed=seed, reshuffle_each_iteration=True)
+    if shift_pixels:
+        data = data.enumerate().map(shift, num_parallel_calls=tf.data.AUTOTUNE)
+    return data.batch(batch_size).map(prepare).prefetch(tf.data.AUTOTUNE)
+
+
+def fit(
+    model: keras.Model,
+    dataset: DataSet,
+    signature: Signature,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    label: str,
+    shift_pixels: int = 0,
+) -> keras.Model:
+    """Train `model` in place on the training split and return it.
+
+    Adam with a cosine schedule and label smoothing; the weights of the best epoch on the
+    validation split are kept. `label` names the settings section in messages.
+    Raises ModelError when the loss is no number any more.
+    """
+    if epochs == 0:
+        return model
+    keras.utils.set_random_seed(seed)
+    steps = epochs * -(-len(dataset.train.labels) // batch_size)
+    warmup_steps = max(1, int(steps * WARMUP_SHARE))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup_steps, warmup_target=learning_rate, warmup_steps=warmup_steps
+    )
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=not returns_probabilities(model), label_smoothing=LABEL_SMOOTHING
+    )
+    model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
+    truth = np.eye(len(signature.class_names), dtype=np.float32)[dataset.validation.labels]
+    model.fit(
+        batches(dataset, signature, batch_size, seed, shift_pixels),
+        validation_data=(signature.preprocess(dataset.validation.images), truth),
+        validation_batch_size=256,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[KeepBest(), ReportProgress(label, epochs)],
+    )
+    return model

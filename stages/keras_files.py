@@ -1,0 +1,33 @@
+"""Keras models on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+from stages.errors import ModelError
+
+
+def load(path: Path) -> keras.Model:
+    """Load a `.keras` or legacy `.h5` file in safe mode, uncompiled.
+
+    Safe mode refuses Lambda layers, whose code would run on loading.
+    Raises ModelError if the file is missing, unreadable or unsafe.
+    """
+    if not path.is_file():
+        raise ModelError(f"no model file {str(path)!r}", "set model.source to a .keras or .h5 file")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{str(path)!r} cannot be loaded as a Keras model: {reason}",
+            "save it with model.save('name.keras') under Keras 3; custom layers need "
+            "model.source=module:function",
+        ) from error
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write `model` as a `.keras` file."""
+    model.save(path)

@@ -1,0 +1,101 @@
+"""Walk the graph of a Keras 3 model: the one module that touches private Keras API.
+
+Used are `Sequential._functional`, `Functional._nodes_by_depth` and `Node.arguments.fill_in`;
+tested on Keras 3.12 to 3.15. Everything else in this package sees a graph as a list of
+`Call`s, and rebuilds or executes it with `walk`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from stages.errors import ModelError
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One use of a layer (or keras.ops operation) in a graph; a shared layer has several."""
+
+    operation: Any
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+
+
+Visit = Callable[..., Any]
+"""(call, *args, **kwargs) -> what the operation returns for these arguments."""
+
+
+def functional(model: keras.Model) -> Any:
+    """The functional graph of `model`. Raises ModelError for a subclassed model."""
+    graph = model
+    if isinstance(model, keras.Sequential):
+        if not model.built:
+            raise ModelError(
+                f"the Sequential model {model.name!r} has no input shape",
+                "give it a keras.Input as its first layer",
+            )
+        graph = model._functional
+    if not hasattr(graph, "_nodes_by_depth"):
+        raise ModelError(
+            f"{model.name!r} is a subclassed {type(model).__name__}: its layers cannot be read",
+            "rebuild it with the functional API: keras.Model(inputs, outputs)",
+        )
+    return graph
+
+
+def _nodes(graph: Any) -> list[Any]:
+    depths = sorted(graph._nodes_by_depth, reverse=True)
+    nodes = [node for depth in depths for node in graph._nodes_by_depth[depth]]
+    return [node for node in nodes if not node.is_input]
+
+
+def calls(model: keras.Model) -> list[Call]:
+    """The calls of a flat model in the order of execution."""
+    return [
+        Call(node.operation, tuple(node.input_tensors), tuple(node.outputs))
+        for node in _nodes(functional(model))
+    ]
+
+
+def walk(model: keras.Model, inputs: Sequence[Any], visit: Visit) -> list[Any]:
+    """Execute `model` on `inputs` through `visit`, nested models included.
+
+    `inputs` are KerasTensors (the result is a new graph) or tensors (the result is computed,
+    or traced by a surrounding tf.function). Returns the outputs in the model's order.
+    """
+    graph = functional(model)
+    values = dict(zip(map(id, graph.inputs), inputs, strict=True))
+    for node in _nodes(graph):
+        args, kwargs = node.arguments.fill_in(values)
+        if isinstance(node.operation, keras.Model):
+            result = walk(node.operation, keras.tree.flatten(args), visit)
+        else:
+            call = Call(node.operation, tuple(node.input_tensors), tuple(node.outputs))
+            result = visit(call, *args, **kwargs)
+        values.update(zip(map(id, node.outputs), keras.tree.flatten(result), strict=True))
+    return [values[id(tensor)] for tensor in graph.outputs]
+
+
+def apply(call: Call, *args: Any, **kwargs: Any) -> Any:
+    """The plain visit: call the operation itself."""
+    return call.operation(*args, **kwargs)
+
+
+def rebuild(model: keras.Model, visit: Visit) -> keras.Model:
+    """A new functional model over fresh inputs of the same names and shapes, built by `visit`."""
+    inputs = [
+        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
+        for tensor in functional(model).inputs
+    ]
+    return keras.Model(inputs, walk(model, inputs, visit), name=model.name)
+
+
+def clone_layer(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
+    """A new layer with the configuration of `layer` and `changes`, not yet built."""
+    config: dict[str, Any] = {**layer.get_config(), **changes}
+    clone: keras.layers.Layer = type(layer).from_config(config)
+    return clone

@@ -1,0 +1,65 @@
+"""Stage `train`: a data set and a network in, the trained float32 model and its signature out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from stages import datasets, evaluate, keras_files, models, progress
+from stages.datasets import DataSet
+from stages.fit import fit
+from stages.settings import Data, TrainStage
+from stages.signature import Signature
+
+
+def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    """Train, and write `model.keras` and `signature.json` into `out`.
+
+    With `model.source` the user's model is trained further for `train.epochs`, or taken
+    as it is with 0 epochs. Returns the measurements on the test split.
+    """
+    dataset = datasets.load(settings.data)
+    signature = describe(dataset, settings.data)
+    keras.utils.set_random_seed(settings.train.seed)
+    model = models.create(settings.model, signature.input_shape, len(dataset.class_names))
+    progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
+    train = settings.train
+    fit(
+        model,
+        dataset,
+        signature,
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        seed=train.seed,
+        shift_pixels=train.shift_pixels,
+        label="train",
+    )
+    keras_files.save(model, out / "model.keras")
+    signature.write(out)
+    return {**evaluate.measure(model, dataset.test, signature), "dataset": counts(dataset)}
+
+
+def describe(dataset: DataSet, data: Data) -> Signature:
+    """The signature of a model for `dataset`."""
+    height, width, channels = dataset.train.images.shape[1:]
+    return Signature(
+        input_shape=(height, width, channels),
+        class_names=tuple(dataset.class_names),
+        scale=data.scale,
+        offset=data.offset,
+    )
+
+
+def counts(dataset: DataSet) -> dict[str, Any]:
+    """How many images each split holds, for the report."""
+    return {
+        "name": dataset.name,
+        "train_samples": len(dataset.train.labels),
+        "validation_samples": len(dataset.validation.labels),
+        "calibration_samples": len(dataset.calibration.labels),
+        "test_samples": len(dataset.test.labels),
+    }
