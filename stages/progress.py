@@ -1,4 +1,4 @@
-"""How a stage tells what it is doing: through the standard `logging`, so that a notebook sees it too."""
+"""How a stage tells what it does: by the standard `logging`, so that a notebook sees it too."""
 
 from __future__ import annotations
 

@@ -199,7 +199,9 @@ class StageSettings(Section):
     def external_files(self) -> list[Path]:
         """Those of all its sections."""
         return [
-            file for name in type(self).model_fields for file in getattr(self, name).external_files()
+            file
+            for name in type(self).model_fields
+            for file in getattr(self, name).external_files()
         ]
 
 

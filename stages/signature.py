@@ -34,6 +34,11 @@ class Signature:
         """Pixels to model input: uint8 (N, H, W, C) -> float32 (N, H, W, C)."""
         return images.astype(np.float32) * np.float32(self.scale) + np.float32(self.offset)
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether a preprocessed pixel can be negative."""
+        return min(self.offset, 255 * self.scale + self.offset) < 0
+
     def write(self, folder: Path) -> None:
         """Write `signature.json` into `folder`."""
         (folder / FILE).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")

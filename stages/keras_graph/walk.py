@@ -91,7 +91,13 @@ def rebuild(model: keras.Model, visit: Visit) -> keras.Model:
         keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
         for tensor in functional(model).inputs
     ]
-    return keras.Model(inputs, walk(model, inputs, visit), name=model.name)
+    outputs = walk(model, inputs, visit)
+    return keras.Model(_alone(inputs), _alone(outputs), name=model.name)
+
+
+def _alone(tensors: list[Any]) -> Any:
+    """A single tensor instead of a list of one: such models are called without a list."""
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def clone_layer(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:

@@ -1,0 +1,108 @@
+"""What a measurement depends on besides its inputs: processor, GPU and package versions.
+
+The answer is hashed into the keys of `build` and `benchmark`, so it holds nothing that
+changes by itself between two runs: no load, no clock frequency, no uptime.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "keras-trt-pipeline",
+    "tensorflow",
+    "keras",
+    "onnx",
+    "tf2onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "tensorrt",
+    "tensorrt-rtx",
+    "pycuda",
+    "numpy",
+)
+
+INT8_FLAGS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")
+"""Instruction sets with an INT8 dot product; without one, INT8 saves memory more than time."""
+
+FLAGS = frozenset(
+    {"avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16"}
+    | {"amx_bf16", "amx_fp16", "asimd", "asimdhp", "bf16", "sve", "sve2", "sme"}
+    | {*INT8_FLAGS}
+)
+"""Instruction sets that decide which kernels a runtime picks, by their names in /proc/cpuinfo."""
+
+
+def describe(proc: Path = Path("/proc"), etc: Path = Path("/etc")) -> dict[str, Any]:
+    """Describe this machine in a few milliseconds: no subprocess, no CUDA, no heavy import.
+
+    `proc` and `etc` are the roots that Linux' files are read from. What cannot be found out
+    is None or left out: without `/proc` (macOS) the cpu has its core count only.
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpu": _cpu(_text(proc / "cpuinfo")),
+        "gpu": _gpu(proc, etc),
+        "packages": _packages(),
+    }
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cpu(cpuinfo: str) -> dict[str, Any]:
+    """Model, logical cores and flags; x86 lists `flags`, ARM lists `Features`."""
+    pairs = re.findall(r"^([^:\n]*?)[ \t]*:[ \t]*(.*)$", cpuinfo, re.MULTILINE)
+    first = dict(reversed(pairs))  # the first core's value of every key
+    names = set(f"{first.get('flags', '')} {first.get('Features', '')}".split())
+    return {
+        "model": first.get("model name") or _arm_part(first),
+        "cores": sum(key == "processor" for key, _ in pairs) or os.cpu_count(),
+        "flags": sorted(FLAGS & names),
+    }
+
+
+def _arm_part(first: dict[str, str]) -> str | None:
+    """ARM kernels name no model; implementer and part number identify the core."""
+    if "CPU part" not in first:
+        return None
+    return f"ARM implementer {first.get('CPU implementer', '?')} part {first['CPU part']}"
+
+
+def _gpu(proc: Path, etc: Path) -> dict[str, Any]:
+    """NVIDIA's driver and GPUs in PCI order, or the Jetson board and its Linux for Tegra."""
+    driver = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", _text(proc / "driver/nvidia/version"))
+    cards = sorted((proc / "driver/nvidia/gpus").glob("*/information"))
+    models = [re.search(r"^Model:\s*(.+?)\s*$", _text(card), re.MULTILINE) for card in cards]
+    names = [model[1] for model in models if model]
+    tegra = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", _text(etc / "nv_tegra_release"))
+    if tegra and not names:
+        names = [_text(proc / "device-tree/model").rstrip("\0 \n") or "NVIDIA Jetson"]
+    return {
+        "names": names,
+        "driver": driver[1] if driver else None,
+        "jetson_linux": f"{tegra[1]}.{tegra[2]}" if tegra else None,
+        # decides which of several GPUs an engine is built for
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+
+
+def _packages() -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

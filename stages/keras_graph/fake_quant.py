@@ -1,0 +1,128 @@
+"""Quantization inside a Keras graph: simulated in float32 for training, or executed per target."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.fold import WEIGHTED, output_axis
+from stages.keras_graph.placement import Point
+from stages.keras_graph.walk import Call, Visit, apply, walk
+from stages.numerics.qparams import KERNEL, Grid
+from stages.ranges import Range
+
+
+def fake_quantize(values: Any, scale: Any, grid: Grid) -> Any:
+    """round(x / scale) * scale, clipped to the grid, with straight-through gradients.
+
+    Inside the grid the gradient passes to `values`, outside to `scale`, and the rounding
+    error feeds `scale` (Jain et al., 'Trained Quantization Thresholds', equation 5).
+    """
+    steps = ops.clip(values / scale, grid.low, grid.high)
+    return (steps + ops.stop_gradient(ops.round(steps) - steps)) * scale
+
+
+class FakeQuantize(keras.layers.Layer):
+    """Per-tensor activation quantization whose scale is learned as a logarithm.
+
+    The logarithm makes a step a relative change: under the weights' learning rate the
+    scale itself would not move.
+    """
+
+    def __init__(self, start: Range, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.start, self.grid = start, start.grid("cpu")
+        initial = keras.initializers.Constant(float(np.log(start.scale("cpu"))))
+        self.log_scale = self.add_weight(name="log_scale", shape=(), initializer=initial)
+
+    def call(self, values: Any) -> Any:
+        return fake_quantize(values, ops.exp(self.log_scale), self.grid)
+
+    def learned(self) -> Range:
+        """The range as it is now."""
+        amax = float(np.exp(self.log_scale.numpy())) * self.grid.high
+        return dataclasses.replace(self.start, amax=amax)
+
+
+class QuantizedKernel(keras.layers.Wrapper):
+    """Calls a weighted layer with its kernel on the INT8 grid, per output channel.
+
+    The wrapped layer keeps its float kernel, which is what training moves.
+    """
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing to make: the wrapped layer is built already."""
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        variable = kernel_of(self.layer)
+        kernel = ops.convert_to_tensor(variable)
+        axis = output_axis(self.layer)
+        others = tuple(i for i in range(len(kernel.shape)) if i != axis)
+        amax = ops.max(ops.abs(ops.stop_gradient(kernel)), axis=others, keepdims=True)
+        scale = ops.where(amax > 0, amax / KERNEL.high, 1.0)
+        swapped = [(variable, fake_quantize(kernel, scale, KERNEL))]
+        with keras.StatelessScope(state_mapping=swapped):
+            return self.layer.call(inputs)
+
+
+Quantizer = Callable[[Point, Any], Any]
+"""(point, tensor) -> the tensor, quantized and dequantized."""
+
+
+def execute(
+    model: keras.Model,
+    points: Mapping[str, Point],
+    image: Any,
+    quantize: Quantizer,
+    visit: Visit = apply,
+) -> Any:
+    """The output of a folded `model` for `image`, with `quantize` applied at every point.
+
+    `image` is a KerasTensor (a graph is built) or a tensor (it is computed or traced).
+    """
+    by_tensor = {id(point.tensor): point for point in points.values()}
+
+    def at(tensor: Any, value: Any) -> Any:
+        point = by_tensor.get(id(tensor))
+        return value if point is None else quantize(point, value)
+
+    def quantized(call: Call, *args: Any, **kwargs: Any) -> Any:
+        return at(call.outputs[0], visit(call, *args, **kwargs))
+
+    return walk(model, [at(model.inputs[0], image)], quantized)[0]
+
+
+def simulate(
+    model: keras.Model, points: Mapping[str, Point], ranges: Mapping[str, Range]
+) -> keras.Model:
+    """A trainable model that computes what a CPU INT8 engine computes, in float32.
+
+    It shares the layers of the folded `model`: training it trains `model`'s weights.
+    """
+    wrapped: dict[int, Any] = {}
+
+    def quantize(point: Point, value: Any) -> Any:
+        return FakeQuantize(ranges[point.name], name=layer_name(point.name))(value)
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        layer = call.operation
+        if isinstance(layer, WEIGHTED):
+            if id(layer) not in wrapped:
+                wrapped[id(layer)] = QuantizedKernel(layer, name=f"{layer.name}_int8")
+            layer = wrapped[id(layer)]
+        return layer(*args, **kwargs)
+
+    image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)
+    return keras.Model(image, execute(model, points, image, quantize, visit), name=model.name)
+
+
+def layer_name(point: str) -> str:
+    """Name of the FakeQuantize layer of a point; Keras allows no colon in it."""
+    return point.replace(":", "_") + "_range"

@@ -1,0 +1,181 @@
+"""Flatten a model and fold its batch normalisation: what quantization starts from.
+
+The user's model is never changed: every pass here returns a new model with its own weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.walk import Call, calls, clone_layer, rebuild
+
+WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.Conv2DTranspose)
+"""Layers with a kernel that an engine can run in INT8."""
+
+TRAINING_ONLY = (
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.GaussianNoise,
+    layers.GaussianDropout,
+    layers.ActivityRegularization,
+)
+"""Layers that pass their input through at inference."""
+
+
+def output_axis(layer: Any) -> int:
+    """Axis of the output channels in the kernel of `layer`.
+
+    (kh, kw, cin, cout) -> 3; Dense (in, out) -> 1; transposed (kh, kw, cout, cin) -> 2.
+    A depthwise kernel (kh, kw, c, 1) has its channels on axis 2.
+    """
+    rank = len(kernel_of(layer).shape)
+    return (
+        rank - 2
+        if isinstance(layer, (layers.DepthwiseConv2D, layers.Conv2DTranspose))
+        else rank - 1
+    )
+
+
+class _Copies:
+    """Copies of layers with their weights: one per layer however often it is called."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[int, Any] = {}
+        self.names: set[str] = set()
+
+    def of(self, layer: Any) -> Any:
+        """The copy of `layer`, called like it; operations without state are used as they are."""
+        if not isinstance(layer, layers.Layer):
+            return layer
+        if id(layer) not in self.by_id:
+            self.by_id[id(layer)] = clone_layer(layer, name=self._unique(layer.name))
+        return self.by_id[id(layer)]
+
+    def _unique(self, name: str) -> str:
+        candidate, number = name, 1
+        while candidate in self.names:
+            number += 1
+            candidate = f"{name}_{number}"
+        self.names.add(candidate)
+        return candidate
+
+
+def flatten(model: keras.Model) -> keras.Model:
+    """A copy of `model` without nesting: one graph, its own layers, the same weights.
+
+    Layers of nested models that share a name get a number at the end.
+    Raises ModelError for a subclassed model.
+    """
+    copies = _Copies()
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        copy = copies.of(call.operation)
+        result = copy(*args, **kwargs)
+        if copy is not call.operation:
+            copy.set_weights(call.operation.get_weights())
+        return result
+
+    return rebuild(model, visit)
+
+
+def fold(model: keras.Model) -> keras.Model:
+    """A flat copy for inference, in which every weighted layer is linear and has a bias.
+
+    Batch normalisation that directly follows a weighted layer is folded into it, fused
+    activations become layers of their own, and layers that only act in training are gone.
+    Outputs equal those of `model` up to float32 rounding.
+    """
+    flat = flatten(model)
+    merged = _merges(flat)
+    followed_by = {id(call.outputs[0]): norm for norm, call in merged.items()}
+    linear: dict[int, Any] = {}
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        layer = call.operation
+        if isinstance(layer, TRAINING_ONLY) or layer in merged:
+            return args[0]
+        if not isinstance(layer, WEIGHTED):
+            return layer(*args, **kwargs)
+        if id(layer) not in linear:
+            linear[id(layer)] = _linear(layer, followed_by.get(id(call.outputs[0])), args[0])
+        return _activate(layer, linear[id(layer)](args[0]))
+
+    return rebuild(flat, visit)
+
+
+def _merges(flat: keras.Model) -> dict[Any, Call]:
+    """Batch normalisation layer -> the call of the weighted layer that it folds into."""
+    graph = calls(flat)
+    produced = {id(output): call for call in graph for output in call.outputs}
+    uses: dict[int, int] = {}
+    for call in graph:
+        for tensor in call.inputs:
+            uses[id(tensor)] = uses.get(id(tensor), 0) + 1
+    how_often: dict[Any, int] = {}
+    for call in graph:
+        how_often[call.operation] = how_often.get(call.operation, 0) + 1
+    merged = {}
+    for call in graph:
+        if not isinstance(call.operation, layers.BatchNormalization):
+            continue
+        source = produced.get(id(call.inputs[0]))
+        if (
+            source is not None
+            and isinstance(source.operation, WEIGHTED)
+            and source.operation.activation is keras.activations.linear
+            and uses[id(call.inputs[0])] == 1
+            and how_often[source.operation] == how_often[call.operation] == 1
+            and call.operation.axis in (-1, len(call.inputs[0].shape) - 1)
+            and not any(source.outputs[0] is output for output in flat.outputs)
+        ):
+            merged[call.operation] = source
+    return merged
+
+
+def _linear(layer: Any, norm: Any, inputs: Any) -> Any:
+    """A copy of `layer` with a bias and no activation, `norm` folded in if there is one."""
+    copy = clone_layer(layer, use_bias=True, activation="linear")
+    copy(inputs)
+    kernel = kernel_of(layer).numpy()
+    channels = kernel.shape[output_axis(layer)]
+    if isinstance(layer, layers.DepthwiseConv2D):
+        channels *= kernel.shape[-1]
+    bias = layer.bias.numpy() if layer.use_bias else np.zeros(channels, np.float32)
+    if norm is not None:
+        kernel, bias = _folded(layer, kernel, bias, norm)
+    copy.set_weights([kernel, bias])
+    return copy
+
+
+def _folded(layer: Any, kernel: Any, bias: Any, norm: Any) -> tuple[Any, Any]:
+    """w' = w * gamma / sqrt(var + eps), b' = (b - mean) * gamma / sqrt(var + eps) + beta.
+
+    Ioffe and Szegedy, 'Batch Normalization', section 3.1, at inference.
+    """
+    variance, mean = norm.moving_variance.numpy(), norm.moving_mean.numpy()
+    factor = 1.0 / np.sqrt(variance.astype(np.float64) + norm.epsilon)
+    if norm.scale:
+        factor = factor * norm.gamma.numpy()
+    shift = norm.beta.numpy() if norm.center else 0.0
+    shape = [1] * kernel.ndim
+    if isinstance(layer, layers.DepthwiseConv2D):
+        shape[-2:] = kernel.shape[-2:]
+    else:
+        shape[output_axis(layer)] = -1
+    folded = kernel * factor.reshape(shape)
+    return folded.astype(np.float32), ((bias - mean) * factor + shift).astype(np.float32)
+
+
+def _activate(layer: Any, tensor: Any) -> Any:
+    """The activation that was fused into `layer`, as a layer of its own."""
+    activation = layer.activation
+    if activation is keras.activations.linear:
+        return tensor
+    if isinstance(activation, layers.Layer):
+        return clone_layer(activation)(tensor)
+    return layers.Activation(activation, name=f"{layer.name}_activation")(tensor)

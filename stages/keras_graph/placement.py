@@ -1,0 +1,164 @@
+"""Where a graph is quantized: which tensors get a range, and for which engines.
+
+The rules, for a folded model (every weighted layer linear, see fold.py):
+
+1. The input of every weighted layer is quantized. Its output is not, and never its bias.
+2. A range belongs to the tensor's *producer*: max-pool, flatten, padding and the like keep
+   values, so the quantization moves up through them, and all consumers share one range.
+3. An addition is quantized on the arm that does not come from a weighted layer (the
+   shortcut): a pair on the other arm would keep TensorRT from fusing convolution and sum.
+4. CPU engines fuse differently: for them both arms of additions, products and
+   concatenations, inputs of average pools, and outputs of weighted layers without a ReLU
+   (the logits too) are quantized as well. TensorRT's graph leaves these out.
+5. A tensor that cannot be negative (ReLU, sigmoid, softmax, and what keeps the sign) may use
+   all 256 steps for its positive side where the engine's type is unsigned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers
+
+from stages.errors import ModelError
+from stages.keras_graph.fold import WEIGHTED
+from stages.keras_graph.walk import Call, calls
+from stages.ranges import Target
+from stages.signature import Signature
+
+KEEPS_VALUES = (
+    layers.MaxPooling2D,
+    layers.Flatten,
+    layers.Reshape,
+    layers.Permute,
+    layers.ZeroPadding2D,
+    layers.Cropping2D,
+)
+KEEPS_SIGN = (
+    layers.AveragePooling2D,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalMaxPooling2D,
+    layers.Add,
+    layers.Multiply,
+    layers.Concatenate,
+)
+AVERAGES = (layers.AveragePooling2D, layers.GlobalAveragePooling2D)
+MERGES = (layers.Add, layers.Multiply, layers.Concatenate)
+NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A tensor that is quantized: its producer's name, its sign, and the engines it is for."""
+
+    name: str
+    tensor: Any
+    signed: bool
+    targets: frozenset[Target]
+
+
+def activation_name(operation: Any) -> str:
+    """ "relu" for a ReLU layer, `Activation("relu")` or `keras.ops.relu`; "" if it is none."""
+    if isinstance(operation, layers.ReLU):
+        return "relu" if not operation.negative_slope and not operation.threshold else ""
+    activation = getattr(operation, "activation", None)
+    if isinstance(operation, layers.Activation):
+        return str(getattr(activation, "__name__", ""))
+    if isinstance(operation, layers.Softmax):
+        return "softmax"
+    return "" if isinstance(operation, layers.Layer) else type(operation).__name__.lower()
+
+
+class _Graph:
+    """Producers, consumers and unique names of the tensors of a folded model."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.calls = calls(model)
+        self.producer = {id(out): call for call in self.calls for out in call.outputs}
+        self.consumers: dict[int, list[Call]] = {}
+        for call in self.calls:
+            for tensor in call.inputs:
+                self.consumers.setdefault(id(tensor), []).append(call)
+        self.names = {id(tensor): str(tensor.name) for tensor in model.inputs}
+        for call in self.calls:
+            self.names[id(call.outputs[0])] = self._unique(str(call.operation.name))
+
+    def _unique(self, name: str) -> str:
+        taken, number = set(self.names.values()), 1
+        while (candidate := name if number == 1 else f"{name}:{number}") in taken:
+            number += 1
+        return candidate
+
+    def root(self, tensor: Any) -> Any:
+        """The tensor whose values `tensor` repeats (rule 2)."""
+        call = self.producer.get(id(tensor))
+        while call is not None and isinstance(call.operation, KEEPS_VALUES):
+            tensor = call.inputs[0]
+            call = self.producer.get(id(tensor))
+        return tensor
+
+    def is_weighted(self, tensor: Any) -> bool:
+        call = self.producer.get(id(self.root(tensor)))
+        return call is not None and isinstance(call.operation, WEIGHTED)
+
+    def feeds_relu(self, tensor: Any) -> bool:
+        users = self.consumers.get(id(tensor), [])
+        return bool(users) and all(
+            activation_name(call.operation) in ("relu", "relu6") for call in users
+        )
+
+    def is_signed(self, tensor: Any) -> bool:
+        """Whether `tensor` may be negative (rule 5)."""
+        call = self.producer.get(id(self.root(tensor)))
+        if call is None:
+            return True
+        if isinstance(call.operation, KEEPS_SIGN):
+            return any(self.is_signed(source) for source in call.inputs)
+        return activation_name(call.operation) not in NOT_NEGATIVE
+
+
+def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
+    """Points of a folded `model` by name, in the order of execution.
+
+    Raises ModelError if nothing in it can be quantized.
+    """
+    graph = _Graph(model)
+    wanted = _wanted(graph)
+    is_input = {id(tensor) for tensor in model.inputs}
+    found = {}
+    for identity, name in graph.names.items():
+        if identity in wanted:
+            tensor, targets = wanted[identity]
+            signed = signature.is_signed if identity in is_input else graph.is_signed(tensor)
+            found[name] = Point(name, tensor, signed, frozenset(targets))
+    if not found:
+        raise ModelError(
+            f"{model.name!r} has no convolution or Dense layer to quantize",
+            "INT8 needs one: check model.source",
+        )
+    return found
+
+
+def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
+    """id of a tensor -> the tensor and the targets that quantize it (rules 1 to 4)."""
+    wanted: dict[int, tuple[Any, set[Target]]] = {}
+
+    def want(tensors: Iterable[Any], *targets: Target) -> None:
+        for tensor in map(graph.root, tensors):
+            wanted.setdefault(id(tensor), (tensor, set()))[1].update(targets)
+
+    for call in graph.calls:
+        if isinstance(call.operation, WEIGHTED):
+            want(call.inputs[:1], "tensorrt", "cpu")
+            if not graph.feeds_relu(call.outputs[0]):
+                want(call.outputs, "cpu")
+        elif isinstance(call.operation, MERGES):
+            want(call.inputs, "cpu")
+            if isinstance(call.operation, layers.Add):
+                want((t for t in call.inputs if not graph.is_weighted(t)), "tensorrt")
+        elif isinstance(call.operation, AVERAGES):
+            want(call.inputs, "cpu")
+    return wanted

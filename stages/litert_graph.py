@@ -1,0 +1,49 @@
+"""The quantized model as a full-INT8 `.tflite`, from the same ranges as the ONNX graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from stages.errors import ConversionError
+from stages.keras_graph.fake_quant import execute
+from stages.keras_graph.placement import Point
+from stages.onnx_graph.targets import static_flatten
+from stages.ranges import Range
+from stages.signature import Signature
+
+
+def int8_flatbuffer(
+    model: keras.Model,
+    points: Mapping[str, Point],
+    ranges: Mapping[str, Range],
+    signature: Signature,
+) -> bytes:
+    """Convert the folded `model`; the converter quantizes kernels itself, per channel.
+
+    Fake-quantization nodes carry the ranges, so no representative data is needed. Variables
+    are frozen first: the converter leaves those of a Keras 3 function unreadable.
+    Input and output are float32. Raises ConversionError.
+    """
+
+    def quantize(point: Point, value: Any) -> Any:
+        low, high = ranges[point.name].limits("cpu")
+        return tf.quantization.fake_quant_with_min_max_args(value, low, high)
+
+    spec = tf.TensorSpec((None, *signature.input_shape), tf.float32, name=signature.input_name)
+    function = tf.function(
+        lambda image: execute(model, points, image, quantize, static_flatten),
+        input_signature=[spec],
+    )
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    try:
+        return bytes(converter.convert())
+    except Exception as error:  # its error class is private
+        reason = str(error).strip().splitlines()[0]
+        raise ConversionError(f"LiteRT cannot convert this model: {reason}") from error

@@ -1,0 +1,29 @@
+"""How far apart two sets of logits for the same images are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+
+
+def compare(reference: Logits, candidate: Logits) -> dict[str, Any]:
+    """Differences of two logit arrays (N, classes).
+
+    top1_agreement            share of images with the same largest class
+    max_absolute_difference   over all elements
+    mean_absolute_difference  over all elements
+    max_relative_difference   max_absolute_difference / max |reference|
+    """
+    difference = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))
+    largest = max(float(np.abs(reference).max()), np.finfo(np.float32).tiny)
+    return {
+        "samples": len(reference),
+        "top1_agreement": float(np.mean(reference.argmax(axis=1) == candidate.argmax(axis=1))),
+        "max_absolute_difference": float(difference.max()),
+        "mean_absolute_difference": float(difference.mean()),
+        "max_relative_difference": float(difference.max()) / largest,
+    }

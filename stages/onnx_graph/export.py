@@ -1,0 +1,96 @@
+"""From a traceable function to ONNX, by tf2onnx, with its known gaps closed.
+
+tf2onnx only logs what it cannot convert and returns a wrong graph: here that is an error.
+Constants that tf.function captured come out as graph inputs: they become initializers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+import tensorflow as tf
+import tf2onnx
+from onnx import numpy_helper
+
+from stages.errors import ConversionError
+from stages.signature import Signature
+
+OPSET = 17
+"""The newest that TensorRT 8.6 parses; from 18 on ONNX Runtime loses its INT8 average pool."""
+
+
+class _Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def _errors_raised() -> Iterator[None]:
+    """Raise ConversionError with what tf2onnx logged as an error, if anything."""
+    logger, errors = logging.getLogger("tf2onnx"), _Errors()
+    logger.addHandler(errors)
+    try:
+        yield
+    finally:
+        logger.removeHandler(errors)
+    if errors.messages:
+        raise ConversionError(
+            f"tf2onnx cannot convert this model: {errors.messages[0]}",
+            "replace the layer that uses this operation",
+        )
+
+
+def to_onnx(forward: Callable[[Any], Any], signature: Signature) -> onnx.ModelProto:
+    """Convert `forward`, a function of one image batch (N, H, W, C) float32, to ONNX.
+
+    The graph has a dynamic batch, one input and one output, named as in `signature`.
+    Raises ConversionError if tf2onnx reports an error or the checker finds one.
+    """
+    name = signature.input_name
+    spec = tf.TensorSpec((None, *signature.input_shape), tf.float32, name=name)
+    function = tf.function(forward, input_signature=[spec])
+    with _errors_raised():
+        model, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=OPSET)
+    captured = function.get_concrete_function().graph.captures
+    _inline(model, {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource})
+    _rename_output(model.graph, signature.output_name)
+    _describe(model, signature)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _inline(model: onnx.ModelProto, constants: dict[str, Any]) -> None:
+    for value in list(model.graph.input):
+        if value.name in constants:
+            array = constants[value.name].numpy()
+            model.graph.input.remove(value)
+            model.graph.initializer.append(numpy_helper.from_array(array, value.name))
+
+
+def _rename_output(graph: onnx.GraphProto, name: str) -> None:
+    old = graph.output[0].name
+    graph.output[0].name = name
+    for node in graph.node:
+        node.output[:] = [name if value == old else value for value in node.output]
+        node.input[:] = [name if value == old else value for value in node.input]
+
+
+def _describe(model: onnx.ModelProto, signature: Signature) -> None:
+    model.producer_name = "keras-trt-pipeline"
+    batch = "N"
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = batch
+    metadata = {
+        "class_names": "\n".join(signature.class_names),
+        "normalisation": f"pixel * {signature.scale} + {signature.offset}",
+    }
+    for key, text in metadata.items():
+        model.metadata_props.add(key=key, value=text)

@@ -1,0 +1,57 @@
+"""Activation ranges: what calibration and training found, and the file that carries it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from stages.errors import ConversionError
+from stages.numerics.qparams import INT8, UINT8, Grid, activation_scale
+
+Target = Literal["tensorrt", "cpu"]
+FILE = "ranges.json"
+
+
+@dataclass(frozen=True)
+class Range:
+    """|x| <= amax for the values of one tensor; `saturated_share` of those seen lay outside."""
+
+    amax: float
+    signed: bool
+    saturated_share: float = 0.0
+
+    def grid(self, target: Target) -> Grid:
+        """TensorRT takes signed INT8 only; CPU engines use 256 steps where nothing is negative."""
+        return INT8 if self.signed or target == "tensorrt" else UINT8
+
+    def scale(self, target: Target) -> float:
+        """Scale on the grid of `target`, a float16 value so that FP16 graphs hold it exactly."""
+        return float(np.float16(activation_scale(self.amax, self.grid(target))))
+
+    def limits(self, target: Target) -> tuple[float, float]:
+        """Smallest and largest value that the grid of `target` can represent."""
+        grid, scale = self.grid(target), self.scale(target)
+        return grid.low * scale, grid.high * scale
+
+
+def write(ranges: Mapping[str, Range], folder: Path) -> None:
+    """Write `ranges.json` into `folder`."""
+    content = {name: dataclasses.asdict(found) for name, found in ranges.items()}
+    (folder / FILE).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read(folder: Path) -> dict[str, Range]:
+    """Read `ranges.json` from `folder`. Raises ConversionError if it is no such file."""
+    try:
+        content = json.loads((folder / FILE).read_text())
+        return {name: Range(**found) for name, found in content.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConversionError(
+            f"{FILE} is not a file of activation ranges: {error}", "run: pipeline run quantize"
+        ) from error
