@@ -20,8 +20,8 @@ import onnx
 
 from stages import datasets, evaluate, keras_files, progress, ranges, timing
 from stages.datasets import Split
-from stages.engines import load as load_engine
 from stages.engines.base import Batch
+from stages.engines.onnxruntime import Runner, interpret
 from stages.errors import ConversionError
 from stages.keras_graph.cost import multiply_adds
 from stages.keras_graph.fake_quant import simulate
@@ -33,14 +33,19 @@ from stages.numerics.classification import metrics
 from stages.numerics.parity import compare
 from stages.onnx_graph.half import to_half
 from stages.onnx_graph.targets import float_graph, int8_graph
-from stages.ranges import Range
+from stages.ranges import Range, Target
 from stages.settings import Convert, ConvertStage
 from stages.signature import Signature
 
 BATCH = 256
 FLOAT_GRAPHS = {"baseline.fp32.onnx": "train", "model.fp32.onnx": "prune"}
 """File -> the stage whose model it is."""
-INT8_GRAPHS = ("model.int8.cpu.onnx", "model.int8.tensorrt8.onnx", "model.int8.tensorrt.onnx")
+INT8_GRAPHS: dict[str, Target] = {
+    "model.int8.cpu.onnx": "cpu",
+    "model.int8.tensorrt8.onnx": "tensorrt",
+    "model.int8.tensorrt.onnx": "tensorrt",
+}
+"""File -> the target whose rounding Keras simulates to compare with."""
 
 
 def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
@@ -58,8 +63,12 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
     parity = convert_float(inputs, images, signature, settings.convert, out)
     folded = keras_files.load(inputs["quantize"] / "model.keras")
     logits = convert_int8(folded, ranges.read(inputs["quantize"]), images, signature, out)
-    parity += [compare_with_keras(name, logits, images, signature, out) for name in INT8_GRAPHS]
-    np.savez(out / "samples.npz", images=samples.images, labels=samples.labels, logits=logits)
+    parity += [
+        compare_with_keras(file, logits[target], images, signature, out)
+        for file, target in INT8_GRAPHS.items()
+    ]
+    reference = logits["cpu"]
+    np.savez(out / "samples.npz", images=samples.images, labels=samples.labels, logits=reference)
     return {
         "model": {
             "file": "model.int8.cpu.onnx",
@@ -97,30 +106,32 @@ def convert_int8(
     images: Batch,
     signature: Signature,
     out: Path,
-) -> Batch:
-    """Write the INT8 graphs; returns the logits of Keras' simulated INT8 model for `images`."""
+) -> dict[Target, Batch]:
+    """Write the INT8 graphs; returns Keras' simulated INT8 logits for `images` by target."""
     placed = points(folded, signature)
     missing = sorted(placed.keys() - found.keys())
     if missing:
         raise ConversionError(
             f"{ranges.FILE} has no range for {missing[0]!r}", "run: pipeline run quantize"
         )
-    for target, file in (("cpu", INT8_GRAPHS[0]), ("tensorrt", INT8_GRAPHS[1])):
+    cpu, tensorrt8, tensorrt = INT8_GRAPHS
+    for file in (cpu, tensorrt8):
         progress.report(file)
-        onnx.save(int8_graph(folded, placed, found, signature, target), out / file)
-    onnx.save(to_half(onnx.load(out / INT8_GRAPHS[1])), out / INT8_GRAPHS[2])
+        graph = int8_graph(folded, placed, found, signature, INT8_GRAPHS[file])
+        onnx.save(graph, out / file)
+    onnx.save(to_half(graph), out / tensorrt)
     progress.report("model.int8.tflite")
     flatbuffer = int8_flatbuffer(folded, placed, found, signature)
     (out / "model.int8.tflite").write_bytes(flatbuffer)
-    return evaluate.logits(simulate(folded, placed, found), images)
+    targets = dict.fromkeys(INT8_GRAPHS.values())
+    return {t: evaluate.logits(simulate(folded, placed, found, t), images) for t in targets}
 
 
 def compare_with_keras(
     file: str, reference: Batch, images: Batch, signature: Signature, out: Path
 ) -> dict[str, Any]:
-    """Run the graph `file` in ONNX Runtime and compare its logits with Keras' `reference`."""
-    with load_engine("onnxruntime").Runner(out / file, signature) as engine:
-        return {"graph": file, **compare(reference, engine.infer(images))}
+    """Run the graph `file` as it is written and compare its logits with Keras' `reference`."""
+    return {"graph": file, **compare(reference, interpret(out / file, signature, images))}
 
 
 def _check(found: dict[str, Any], limit: float) -> None:
@@ -135,7 +146,7 @@ def _check(found: dict[str, Any], limit: float) -> None:
 def measure(file: str, test: Split, signature: Signature, out: Path) -> dict[str, Any]:
     """Accuracy of the graph `file` in ONNX Runtime on `test`, and its latency at batch 1."""
     images = signature.preprocess(test.images)
-    with load_engine("onnxruntime").Runner(out / file, signature) as engine:
+    with Runner(out / file, signature) as engine:
         parts = [engine.infer(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
         samples = timing.measure({file: lambda: engine.infer(images[:1])}, 0.2, 0.5)[file]
     row = latency.row(samples, batch_size=1, runtime="onnxruntime", precision="int8", threads=1)

@@ -70,7 +70,6 @@ class GateFailed(UserError):
     exit_code = 3
 
 
-KINDS: dict[str, type[UserError]] = {
-    kind.__name__: kind for kind in (UserError, *UserError.__subclasses__())
-}
+_KINDS: tuple[type[UserError], ...] = (UserError, *UserError.__subclasses__())
+KINDS = {kind.__name__: kind for kind in _KINDS}
 """Name -> class, to carry an error from the process of a stage to its caller."""

@@ -22,9 +22,8 @@ BATCH = 256
 
 def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, classes)."""
-    forward = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
     parts = [
-        forward(tf.constant(images[start : start + BATCH])).numpy()
+        model(images[start : start + BATCH], training=False).numpy()
         for start in range(0, len(images), BATCH)
     ]
     return np.concatenate(parts).astype(np.float32)

@@ -131,6 +131,7 @@ def fit(
         validation_data=(signature.preprocess(dataset.validation.images), truth),
         validation_batch_size=256,
         epochs=epochs,
+        shuffle=False,
         verbose=0,
         callbacks=[KeepBest(), ReportProgress(label, epochs)],
     )

@@ -29,5 +29,9 @@ def load(path: Path) -> keras.Model:
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Write `model` as a `.keras` file."""
+    """Write `model` as a `.keras` file, without the optimizer's moments of its last training.
+
+    They would triple the file, and no stage continues another's training.
+    """
+    model.compile()
     model.save(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,10 +41,13 @@ def int8_flatbuffer(
         input_signature=[spec],
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], trackable_obj=model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     try:
-        return bytes(converter.convert())
+        with warnings.catch_warnings():
+            # It expects representative data; the fake-quantization nodes say all it needs.
+            warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
+            return bytes(converter.convert())
     except Exception as error:  # its error class is private
         reason = str(error).strip().splitlines()[0]
         raise ConversionError(f"LiteRT cannot convert this model: {reason}") from error

@@ -15,13 +15,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from stages import datasets, evaluate, keras_files, progress, ranges
 from stages.datasets import DataSet
 from stages.fit import fit
-from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import WEIGHTED, fold, output_axis
 from stages.keras_graph.placement import KEEPS_VALUES, Point, points
@@ -54,7 +53,8 @@ def run(settings: QuantizeStage, inputs: Mapping[str, Path], out: Path) -> dict[
     signature.write(out)
     final = simulate(model, placed, found)
     measured = evaluate.measure(final, dataset.test, signature, precision="fake_int8")
-    measured["model"]["parameters"] = int(model.count_params())
+    size = {"parameters": int(model.count_params()), "multiply_adds": multiply_adds(model)}
+    measured["model"] |= size
     details["calibration"] = describe(dataset, settings.quantize, found)
     return {**measured, "details": details}
 
@@ -74,15 +74,16 @@ def calibrate(
     histograms up to them.
     """
     tensors = keras.Model(model.inputs[0], [point.tensor for point in placed.values()])
-    observe = tf.function(lambda batch: tensors(batch, training=False), reduce_retracing=True)
+
+    def observe(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        return [values.numpy() for values in keras.tree.flatten(tensors(batch, training=False))]
+
     largest = np.zeros(len(placed))
     for batch in batches:
-        seen = [float(np.abs(values).max()) for values in keras.tree.flatten(observe(batch))]
-        largest = np.maximum(largest, seen)
+        largest = np.maximum(largest, [np.abs(values).max() for values in observe(batch)])
     histograms = [calibration.empty(float(amax)) for amax in largest]
     for batch in batches:
-        values = keras.tree.flatten(observe(batch))
-        histograms = [h.add(v.numpy()) for h, v in zip(histograms, values, strict=True)]
+        histograms = [h.add(v) for h, v in zip(histograms, observe(batch), strict=True)]
     percentile = settings.percentile if settings.calibration == "percentile" else 100.0
     return {
         name: _range(point, histogram, percentile)

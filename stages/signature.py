@@ -32,7 +32,10 @@ class Signature:
 
     def preprocess(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pixels to model input: uint8 (N, H, W, C) -> float32 (N, H, W, C)."""
-        return images.astype(np.float32) * np.float32(self.scale) + np.float32(self.offset)
+        pixels = images.astype(np.float32)
+        pixels *= np.float32(self.scale)
+        pixels += np.float32(self.offset)
+        return pixels
 
     @property
     def is_signed(self) -> bool:

@@ -12,10 +12,10 @@ from keras import ops
 
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import WEIGHTED, output_axis
-from stages.keras_graph.placement import Point
+from stages.keras_graph.placement import Point, only
 from stages.keras_graph.walk import Call, Visit, apply, walk
 from stages.numerics.qparams import KERNEL, Grid
-from stages.ranges import Range
+from stages.ranges import Range, Target
 
 
 def fake_quantize(values: Any, scale: Any, grid: Grid) -> Any:
@@ -35,10 +35,10 @@ class FakeQuantize(keras.layers.Layer):
     scale itself would not move.
     """
 
-    def __init__(self, start: Range, **kwargs: Any) -> None:
+    def __init__(self, start: Range, target: Target, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.start, self.grid = start, start.grid("cpu")
-        initial = keras.initializers.Constant(float(np.log(start.scale("cpu"))))
+        self.start, self.grid = start, start.grid(target)
+        initial = keras.initializers.Constant(float(np.log(start.scale(target))))
         self.log_scale = self.add_weight(name="log_scale", shape=(), initializer=initial)
 
     def call(self, values: Any) -> Any:
@@ -100,16 +100,20 @@ def execute(
 
 
 def simulate(
-    model: keras.Model, points: Mapping[str, Point], ranges: Mapping[str, Range]
+    model: keras.Model,
+    points: Mapping[str, Point],
+    ranges: Mapping[str, Range],
+    target: Target = "cpu",
 ) -> keras.Model:
-    """A trainable model that computes what a CPU INT8 engine computes, in float32.
+    """A trainable model that computes what an INT8 engine for `target` computes, in float32.
 
     It shares the layers of the folded `model`: training it trains `model`'s weights.
     """
     wrapped: dict[int, Any] = {}
+    wanted = only(points, target)
 
     def quantize(point: Point, value: Any) -> Any:
-        return FakeQuantize(ranges[point.name], name=layer_name(point.name))(value)
+        return FakeQuantize(ranges[point.name], target, name=layer_name(point.name))(value)
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation
@@ -120,7 +124,7 @@ def simulate(
         return layer(*args, **kwargs)
 
     image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)
-    return keras.Model(image, execute(model, points, image, quantize, visit), name=model.name)
+    return keras.Model(image, execute(model, wanted, image, quantize, visit), name=model.name)
 
 
 def layer_name(point: str) -> str:

@@ -93,7 +93,7 @@ def fold(model: keras.Model) -> keras.Model:
     flat = flatten(model)
     merged = _merges(flat)
     followed_by = {id(call.outputs[0]): norm for norm, call in merged.items()}
-    linear: dict[int, Any] = {}
+    replaced: dict[int, Any] = {}
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation
@@ -101,9 +101,11 @@ def fold(model: keras.Model) -> keras.Model:
             return args[0]
         if not isinstance(layer, WEIGHTED):
             return layer(*args, **kwargs)
-        if id(layer) not in linear:
-            linear[id(layer)] = _linear(layer, followed_by.get(id(call.outputs[0])), args[0])
-        return _activate(layer, linear[id(layer)](args[0]))
+        if id(layer) not in replaced:
+            norm = followed_by.get(id(call.outputs[0]))
+            replaced[id(layer)] = (_linear(layer, norm, args[0]), _activation(layer))
+        linear, activation = replaced[id(layer)]
+        return activation(linear(args[0]))
 
     return rebuild(flat, visit)
 
@@ -171,11 +173,12 @@ def _folded(layer: Any, kernel: Any, bias: Any, norm: Any) -> tuple[Any, Any]:
     return folded.astype(np.float32), ((bias - mean) * factor + shift).astype(np.float32)
 
 
-def _activate(layer: Any, tensor: Any) -> Any:
+def _activation(layer: Any) -> Any:
     """The activation that was fused into `layer`, as a layer of its own."""
     activation = layer.activation
     if activation is keras.activations.linear:
-        return tensor
+        return lambda tensor: tensor
+    name = f"{layer.name}_activation"
     if isinstance(activation, layers.Layer):
-        return clone_layer(activation)(tensor)
-    return layers.Activation(activation, name=f"{layer.name}_activation")(tensor)
+        return clone_layer(activation, name=name)
+    return layers.Activation(activation, name=name)

@@ -16,7 +16,7 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,11 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
             "INT8 needs one: check model.source",
         )
     return found
+
+
+def only(points: Mapping[str, Point], target: Target) -> dict[str, Point]:
+    """The points that `target` quantizes."""
+    return {name: point for name, point in points.items() if target in point.targets}
 
 
 def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:

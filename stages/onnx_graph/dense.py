@@ -71,31 +71,28 @@ def _rank(index: Index, name: str) -> int | None:
 def _absorb_transpose(model: onnx.ModelProto, gemm: onnx.NodeProto) -> None:
     index = Index(model.graph)
     reshape = index.producer.get(gemm.input[0])
-    if reshape is None or reshape.op_type != "Reshape":
+    if reshape is None or reshape.op_type != "Reshape" or len(index.consumers[gemm.input[0]]) > 1:
         return
     transpose = index.producer.get(reshape.input[0])
     if transpose is None or attribute(transpose, "perm") != TO_CHANNELS_LAST:
         return
-    if len(index.consumers[reshape.output[0]]) != 1:
-        return
     shape = _channels_first_shape(model, transpose.input[0])
     if shape is None:
         return
-    channels, height, width = shape
-    kernel = index.array(gemm.input[1])
-    rows = kernel.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)
-    name = set_constant(
-        model.graph,
-        gemm.input[1] + "_channels_first",
-        np.ascontiguousarray(rows.reshape(kernel.shape)),
-    )
-    gemm.input[1] = name
-    flatten = helper.make_node(
-        "Flatten", [transpose.input[0]], list(reshape.output), name=reshape.name, axis=1
-    )
+    name = gemm.input[1]
+    rows = _channels_first_rows(index.array(name), shape)
+    gemm.input[1] = set_constant(model.graph, f"{name}_channels_first", rows)
+    flatten = helper.make_node("Flatten", transpose.input, reshape.output, reshape.name, axis=1)
     position = list(model.graph.node).index(reshape)
     model.graph.node.remove(reshape)
     model.graph.node.insert(position, flatten)
+
+
+def _channels_first_rows(kernel: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Rows of `kernel` (H * W * C, out) in the order (C * H * W, out)."""
+    channels, height, width = shape
+    rows = kernel.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)
+    return np.ascontiguousarray(rows.reshape(kernel.shape))
 
 
 def _channels_first_shape(model: onnx.ModelProto, name: str) -> tuple[int, int, int] | None:

@@ -58,6 +58,7 @@ def to_onnx(forward: Callable[[Any], Any], signature: Signature) -> onnx.ModelPr
     spec = tf.TensorSpec((None, *signature.input_shape), tf.float32, name=name)
     function = tf.function(forward, input_signature=[spec])
     with _errors_raised():
+        model: onnx.ModelProto
         model, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=OPSET)
     captured = function.get_concrete_function().graph.captures
     _inline(model, {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource})

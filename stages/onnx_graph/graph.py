@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
+
+Array = NDArray[Any]
 
 
 class Index:
@@ -18,7 +22,7 @@ class Index:
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
 
-    def array(self, name: str) -> NDArray[object]:
+    def array(self, name: str) -> Array:
         """Values of the constant `name`."""
         return numpy_helper.to_array(self.constants[name])
 
@@ -36,7 +40,7 @@ def attribute(node: onnx.NodeProto, name: str) -> object:
     return None
 
 
-def set_constant(graph: onnx.GraphProto, name: str, values: NDArray[object]) -> str:
+def set_constant(graph: onnx.GraphProto, name: str, values: Array) -> str:
     """Add the initializer `name`, replacing one of that name. Scalars stay 0-dimensional."""
     for old in [tensor for tensor in graph.initializer if tensor.name == name]:
         graph.initializer.remove(old)

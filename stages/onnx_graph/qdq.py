@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from stages.numerics import qparams
-from stages.onnx_graph.graph import Index, attribute, set_constant, sort
+from stages.onnx_graph.graph import Index, attribute, drop_unused, set_constant, sort
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 KEEPS_VALUES = ("MaxPool", "Reshape", "Flatten", "Transpose", "Pad")
@@ -25,6 +25,28 @@ def kernel_axis(node: onnx.NodeProto) -> int:
     if node.op_type == "Gemm" and attribute(node, "transB"):
         return 0
     return 0 if node.op_type == "Conv" else 1
+
+
+def adjoin(model: onnx.ModelProto) -> None:
+    """Put every DequantizeLinear, in place, directly behind its QuantizeLinear.
+
+    tf2onnx moves a Transpose or Reshape in between, where engines do not look for a pair.
+    """
+    graph = model.graph
+    for pair_end in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
+        index, moved = Index(graph), []
+        source = index.producer.get(pair_end.input[0])
+        while source is not None and source.op_type in ("Transpose", "Reshape"):
+            moved.append(source)
+            source = index.producer.get(source.input[0])
+        alone = all(index.only_consumer(node.output[0]) is not None for node in moved)
+        if not moved or not alone or source is None or source.op_type != "QuantizeLinear":
+            continue
+        moved[0].output[0] = pair_end.output[0]
+        pair_end.input[0] = source.output[0]
+        pair_end.output[0] = moved[-1].input[0] = f"{source.output[0]}_dq_{pair_end.name}"
+    del graph.value_info[:]
+    sort(graph)
 
 
 def repeat_at_inputs(model: onnx.ModelProto) -> None:
@@ -80,6 +102,7 @@ def quantize_kernels(model: onnx.ModelProto, bias: Literal["float", "int32"]) ->
             _quantize_bias(graph, node, index, np.asarray(scales * input_scale, np.float32))
         count += 1
     sort(graph)
+    drop_unused(graph)
     return count
 
 

@@ -15,7 +15,7 @@ import onnx
 import tensorflow as tf
 
 from stages.keras_graph.fake_quant import execute
-from stages.keras_graph.placement import Point
+from stages.keras_graph.placement import Point, only
 from stages.keras_graph.walk import Call, apply, walk
 from stages.onnx_graph import dense, qdq
 from stages.onnx_graph.export import to_onnx
@@ -33,7 +33,9 @@ def static_flatten(call: Call, *args: Any, **kwargs: Any) -> Any:
 def float_graph(model: keras.Model, signature: Signature) -> onnx.ModelProto:
     """The folded `model` as a float32 ONNX graph. Raises ConversionError."""
     graph = to_onnx(lambda image: walk(model, [image], static_flatten)[0], signature)
-    return _checked(graph)
+    dense.fuse_dense(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
 
 
 def int8_graph(
@@ -47,7 +49,7 @@ def int8_graph(
 
     Raises ConversionError.
     """
-    wanted = {name: point for name, point in points.items() if target in point.targets}
+    wanted = only(points, target)
 
     def quantize(point: Point, value: Any) -> Any:
         low, high = ranges[point.name].limits(target)
@@ -58,16 +60,11 @@ def int8_graph(
     graph = to_onnx(
         lambda image: execute(model, wanted, image, quantize, static_flatten), signature
     )
+    qdq.adjoin(graph)
     dense.fuse_dense(graph)
     qdq.repeat_at_inputs(graph)
     qdq.quantize_kernels(graph, bias="int32" if target == "cpu" else "float")
     if target == "cpu":
         qdq.to_unsigned(graph)
-    onnx.checker.check_model(graph, full_check=True)
-    return graph
-
-
-def _checked(graph: onnx.ModelProto) -> onnx.ModelProto:
-    dense.fuse_dense(graph)
     onnx.checker.check_model(graph, full_check=True)
     return graph
