@@ -48,13 +48,16 @@ class _Copies:
         self.by_id: dict[int, Any] = {}
         self.names: set[str] = set()
 
-    def of(self, layer: Any) -> Any:
-        """The copy of `layer`, called like it; operations without state are used as they are."""
+    def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call the copy of `layer`; operations without state are used as they are."""
         if not isinstance(layer, layers.Layer):
-            return layer
-        if id(layer) not in self.by_id:
-            self.by_id[id(layer)] = clone_layer(layer, name=self._unique(layer.name))
-        return self.by_id[id(layer)]
+            return layer(*args, **kwargs)
+        if id(layer) in self.by_id:
+            return self.by_id[id(layer)](*args, **kwargs)
+        copy = self.by_id[id(layer)] = clone_layer(layer, name=self._unique(layer.name))
+        result = copy(*args, **kwargs)
+        copy.set_weights(layer.get_weights())
+        return result
 
     def _unique(self, name: str) -> str:
         candidate, number = name, 1
@@ -74,11 +77,7 @@ def flatten(model: keras.Model) -> keras.Model:
     copies = _Copies()
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
-        copy = copies.of(call.operation)
-        result = copy(*args, **kwargs)
-        if copy is not call.operation:
-            copy.set_weights(call.operation.get_weights())
-        return result
+        return copies.call(call.operation, *args, **kwargs)
 
     return rebuild(model, visit)
 
@@ -94,13 +93,14 @@ def fold(model: keras.Model) -> keras.Model:
     merged = _merges(flat)
     followed_by = {id(call.outputs[0]): norm for norm, call in merged.items()}
     replaced: dict[int, Any] = {}
+    copies = _Copies()
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation
         if isinstance(layer, TRAINING_ONLY) or layer in merged:
             return args[0]
         if not isinstance(layer, WEIGHTED):
-            return layer(*args, **kwargs)
+            return copies.call(layer, *args, **kwargs)
         if id(layer) not in replaced:
             norm = followed_by.get(id(call.outputs[0]))
             replaced[id(layer)] = (_linear(layer, norm, args[0]), _activation(layer))
@@ -142,7 +142,7 @@ def _merges(flat: keras.Model) -> dict[Any, Call]:
 def _linear(layer: Any, norm: Any, inputs: Any) -> Any:
     """A copy of `layer` with a bias and no activation, `norm` folded in if there is one."""
     copy = clone_layer(layer, use_bias=True, activation="linear")
-    copy(inputs)
+    copy.build(inputs.shape)
     kernel = kernel_of(layer).numpy()
     channels = kernel.shape[output_axis(layer)]
     if isinstance(layer, layers.DepthwiseConv2D):

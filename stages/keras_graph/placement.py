@@ -126,6 +126,11 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
     Raises ModelError if nothing in it can be quantized.
     """
     graph = _Graph(model)
+    if not any(isinstance(call.operation, WEIGHTED) for call in graph.calls):
+        raise ModelError(
+            f"{model.name!r} has no convolution or Dense layer to quantize",
+            "INT8 needs one: check model.source",
+        )
     wanted = _wanted(graph)
     is_input = {id(tensor) for tensor in model.inputs}
     found = {}
@@ -134,11 +139,6 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
             tensor, targets = wanted[identity]
             signed = signature.is_signed if identity in is_input else graph.is_signed(tensor)
             found[name] = Point(name, tensor, signed, frozenset(targets))
-    if not found:
-        raise ModelError(
-            f"{model.name!r} has no convolution or Dense layer to quantize",
-            "INT8 needs one: check model.source",
-        )
     return found
 
 

@@ -96,8 +96,8 @@ def _channels_first_rows(kernel: np.ndarray, shape: tuple[int, int, int]) -> np.
 
 
 def _channels_first_shape(model: onnx.ModelProto, name: str) -> tuple[int, int, int] | None:
-    inferred = onnx.shape_inference.infer_shapes(model)
-    for value in inferred.graph.value_info:
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    for value in [*inferred.value_info, *inferred.input]:
         if value.name == name:
             dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
             return (dims[1], dims[2], dims[3]) if len(dims) == 4 and all(dims[1:]) else None

@@ -17,7 +17,8 @@ from stages.numerics import qparams
 from stages.onnx_graph.graph import Index, attribute, drop_unused, set_constant, sort
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-KEEPS_VALUES = ("MaxPool", "Reshape", "Flatten", "Transpose", "Pad")
+MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Flatten")
+KEEPS_VALUES = (*MOVES_VALUES, "MaxPool", "Pad")
 
 
 def kernel_axis(node: onnx.NodeProto) -> int:
@@ -30,13 +31,13 @@ def kernel_axis(node: onnx.NodeProto) -> int:
 def adjoin(model: onnx.ModelProto) -> None:
     """Put every DequantizeLinear, in place, directly behind its QuantizeLinear.
 
-    tf2onnx moves a Transpose or Reshape in between, where engines do not look for a pair.
+    tf2onnx moves a Transpose, Reshape or Squeeze in between, where engines do not look for a pair.
     """
     graph = model.graph
     for pair_end in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
         index, moved = Index(graph), []
         source = index.producer.get(pair_end.input[0])
-        while source is not None and source.op_type in ("Transpose", "Reshape"):
+        while source is not None and source.op_type in MOVES_VALUES:
             moved.append(source)
             source = index.producer.get(source.input[0])
         alone = all(index.only_consumer(node.output[0]) is not None for node in moved)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.fake_quant import FakeQuantize, fake_quantize, layer_name, simulate
+from stages.keras_graph.fold import WEIGHTED, fold, output_axis
+from stages.keras_graph.placement import points
+from stages.numerics import qparams
+from stages.ranges import Range
+from stages.signature import Signature
+from tests.stages.networks import NETWORKS, SHAPE, images, randomized
+
+SIGNATURE = Signature(SHAPE, ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)
+
+
+def quantized(name: str, target="cpu"):
+    folded = fold(randomized(NETWORKS[name]()))
+    placed = points(folded, SIGNATURE)
+    seen = keras.Model(folded.inputs[0], [p.tensor for p in placed.values()])(images(32))
+    found = {
+        point.name: Range(float(np.abs(values).max()), point.signed)
+        for point, values in zip(placed.values(), seen, strict=True)
+    }
+    return folded, placed, found, simulate(folded, placed, found, target)
+
+
+def test_fake_quantization_is_quantize_and_dequantize():
+    values = np.random.default_rng(0).normal(0, 2, 1000).astype(np.float32)
+    for grid in (qparams.INT8, qparams.UINT8, qparams.KERNEL):
+        steps = qparams.quantize(values, np.float32(0.03), grid).astype(np.float32)
+        expected = steps * np.float32(0.03)
+        assert np.array_equal(fake_quantize(tf.constant(values), 0.03, grid), expected)
+
+
+def test_gradients_pass_inside_the_range_and_move_the_scale_outside():
+    values, scale = tf.constant([0.26, 5.0, -5.0]), tf.constant(0.01)
+    with tf.GradientTape() as tape:
+        tape.watch([values, scale])
+        result = fake_quantize(values, scale, qparams.INT8)
+    by_value, by_scale = tape.gradient(result, [values, scale], output_gradients=tf.ones(3))
+    assert by_value.numpy().tolist() == [1.0, 0.0, 0.0]
+    assert by_scale.numpy() == pytest.approx(127 - 128, abs=1e-3)
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_simulation_equals_integers_times_scales_step_by_step(name, target):
+    """Independent computation: kernels and activations quantized by NumPy, layer by layer."""
+    folded, placed, found, simulated = quantized(name, target)
+    expected = _by_hand(folded, placed, found, target, images(4))
+    assert np.allclose(simulated(images(4)), expected, atol=2e-2 * np.abs(expected).max())
+    # Rounding flips of single values apart, the two agree closely.
+    assert np.abs(simulated(images(4)) - expected).mean() < 2e-3 * np.abs(expected).max()
+
+
+def _by_hand(folded, placed, found, target, batch):
+    from stages.keras_graph.walk import walk
+
+    by_tensor = {id(p.tensor): p for p in placed.values() if target in p.targets}
+
+    def at(tensor, value):
+        point = by_tensor.get(id(tensor))
+        if point is None:
+            return value
+        spec = found[point.name]
+        scale = np.float32(spec.scale(target))
+        steps = qparams.quantize(np.asarray(value), scale, spec.grid(target))
+        return tf.constant(steps.astype(np.float32) * scale)
+
+    def visit(call, *args, **kwargs):
+        layer = call.operation
+        if isinstance(layer, WEIGHTED):
+            layer = _with_integer_kernel(layer, args[0].shape)
+        return at(call.outputs[0], layer(*args, **kwargs))
+
+    return np.asarray(walk(folded, [at(folded.inputs[0], batch)], visit)[0])
+
+
+def _with_integer_kernel(layer, input_shape):
+    kernel, axis = kernel_of(layer).numpy(), output_axis(layer)
+    scales = qparams.kernel_scales(kernel, axis)
+    shape = [-1 if i == axis else 1 for i in range(kernel.ndim)]
+    steps = qparams.quantize(kernel, scales.reshape(shape), qparams.KERNEL)
+    copy = type(layer).from_config(layer.get_config())
+    copy.build(input_shape)
+    copy.set_weights([steps.astype(np.float32) * scales.reshape(shape), layer.bias.numpy()])
+    return copy
+
+
+def test_training_the_simulation_trains_the_folded_model_and_its_ranges():
+    folded, _, found, simulated = quantized("plain")
+    before = [w.copy() for w in folded.get_weights()]
+    simulated.compile(
+        keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    simulated.fit(images(64), np.arange(64) % 4, epochs=2, verbose=0)
+    moved = [np.any(a != b) for a, b in zip(folded.get_weights(), before, strict=True)]
+    assert all(moved)
+    ranges = {name: simulated.get_layer(layer_name(name)).learned() for name in found}
+    assert any(abs(ranges[name].amax / found[name].amax - 1) > 1e-3 for name in found)
+    assert all(ranges[name].amax > 0 for name in found)
+
+
+def test_an_untrained_range_comes_back_as_it_went_in_up_to_float16():
+    start = Range(amax=3.3, signed=False, saturated_share=0.25)
+    learned = FakeQuantize(start, "cpu").learned()
+    assert learned.amax == pytest.approx(3.3, rel=2**-11)
+    assert (learned.signed, learned.saturated_share) == (False, 0.25)
+
+
+def test_a_kernel_of_zeros_stays_zero_and_trains_without_nan():
+    image = keras.Input(SHAPE, name="image")
+    x = layers.Flatten()(layers.Conv2D(4, 3, kernel_initializer="zeros")(image))
+    folded = fold(keras.Model(image, layers.Dense(4)(x)))
+    placed = points(folded, SIGNATURE)
+    found = {name: Range(1.0, p.signed) for name, p in placed.items()}
+    simulated = simulate(folded, placed, found)
+    assert np.isfinite(simulated(images(2))).all()

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from stages.keras_graph.fold import WEIGHTED, flatten, fold
+from tests.stages.networks import NETWORKS, SHAPE, images, randomized
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_flattening_and_folding_change_no_output(name):
+    model, batch = randomized(NETWORKS[name]()), images(8)
+    expected = model(batch).numpy()
+    assert np.allclose(flatten(model)(batch), expected, atol=1e-6)
+    assert np.allclose(fold(model)(batch), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_folded_model_is_flat_linear_and_without_normalisation(name):
+    folded = fold(randomized(NETWORKS[name]()))
+    for layer in folded.layers:
+        assert not isinstance(layer, (keras.Model, layers.BatchNormalization, layers.Dropout))
+        if isinstance(layer, WEIGHTED):
+            assert layer.use_bias
+            assert layer.activation is keras.activations.linear
+
+
+def test_the_users_model_is_never_changed():
+    model, batch = randomized(NETWORKS["nested"]()), images(2)
+    before, weights = model(batch).numpy(), [w.copy() for w in model.get_weights()]
+    folded = fold(model)
+    folded.set_weights([w * 0 for w in folded.get_weights()])
+    assert np.array_equal(model(batch), before)
+    assert all(np.array_equal(*pair) for pair in zip(model.get_weights(), weights, strict=True))
+
+
+def test_normalisation_that_follows_no_weighted_layer_stays():
+    image = keras.Input(SHAPE)
+    x = layers.BatchNormalization()(image)
+    x = layers.Conv2D(4, 3, activation="relu")(x)
+    model = randomized(keras.Model(image, layers.BatchNormalization()(x)))
+    kept = [x for x in fold(model).layers if isinstance(x, layers.BatchNormalization)]
+    assert len(kept) == 2
+    assert np.allclose(fold(model)(images(2)), model(images(2)), atol=1e-5)
+
+
+def test_a_convolution_with_two_readers_keeps_its_own_output():
+    image = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3)(image)
+    model = keras.Model(image, layers.Add()([x, layers.BatchNormalization()(x)]))
+    assert np.allclose(fold(randomized(model))(images(2)), model(images(2)), atol=1e-5)
+
+
+def test_every_kind_of_weighted_layer_takes_its_normalisation():
+    image = keras.Input(SHAPE)
+    x = layers.BatchNormalization()(layers.Conv2DTranspose(4, 3, strides=2)(image))
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, depth_multiplier=2)(x))
+    x = layers.BatchNormalization()(layers.Dense(5)(layers.Flatten()(x)))
+    model = randomized(keras.Model(image, x))
+    folded = fold(model)
+    assert not any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
+    expected = model(images(3)).numpy()
+    assert np.allclose(folded(images(3)), expected, atol=1e-5 * np.abs(expected).max())

@@ -1,0 +1,135 @@
+"""One test per rule of stages/keras_graph/placement.py."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+from keras import layers
+
+from stages.errors import ModelError
+from stages.keras_graph.fold import fold
+from stages.keras_graph.placement import only, points
+from stages.signature import Signature
+from tests.stages.networks import NETWORKS, SHAPE
+
+SIGNATURE = Signature(SHAPE, ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)
+
+
+def place(model: keras.Model, signature: Signature = SIGNATURE):
+    return points(fold(model), signature)
+
+
+def small(*middle: layers.Layer) -> keras.Model:
+    """Conv "first" - `middle` - Conv "second" - Flatten - Dense "logits"."""
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE, name="image"),
+            layers.Conv2D(4, 3, padding="same", name="first"),
+            *middle,
+            layers.Conv2D(4, 3, padding="same", name="second"),
+            layers.Flatten(),
+            layers.Dense(4, name="logits"),
+        ]
+    )
+
+
+def test_rule_1_inputs_of_weighted_layers_are_quantized_for_every_target():
+    found = place(small(layers.ReLU(name="relu")))
+    for target in ("tensorrt", "cpu"):
+        assert {"image", "relu", "second"} <= only(found, target).keys()
+
+
+def test_rule_1_outputs_of_weighted_layers_are_not_quantized_for_tensorrt():
+    found = place(small(layers.ReLU(name="relu")))
+    assert "first" not in found
+    assert "logits" not in only(found, "tensorrt")
+
+
+def test_rule_2_quantization_moves_up_through_layers_that_keep_values():
+    middle = [layers.ReLU(name="relu"), layers.ZeroPadding2D(), layers.MaxPooling2D(name="pool")]
+    found = place(small(*middle))
+    assert "relu" in found
+    assert "pool" not in found
+
+
+def test_rule_2_a_fused_activation_is_quantized_behind_the_activation():
+    found = place(small(layers.Conv2D(4, 3, activation="relu", name="conv")))
+    assert "conv_activation" in found
+    assert "conv" not in found
+
+
+def test_rule_3_an_addition_is_quantized_on_the_shortcut_arm_only_for_tensorrt():
+    model = NETWORKS["residual"]()
+    adds = [layer for layer in model.layers if isinstance(layer, layers.Add)]
+    folded = fold(model)
+    found = only(points(folded, SIGNATURE), "tensorrt")
+    quantized = {id(point.tensor) for point in found.values()}
+    for name in (add.name for add in adds):
+        arms = folded.get_layer(name).input
+        from_conv = [isinstance(arm._keras_history.operation, layers.Conv2D) for arm in arms]
+        assert [id(arm) in quantized for arm in arms] == [not conv for conv in from_conv]
+
+
+def test_rule_4_cpu_engines_get_both_arms_pools_and_linear_outputs_too():
+    folded = fold(NETWORKS["residual"]())
+    quantized = {id(p.tensor) for p in only(points(folded, SIGNATURE), "cpu").values()}
+    for layer in folded.layers:
+        if isinstance(layer, layers.Add):
+            assert all(id(arm) in quantized for arm in layer.input)
+        if isinstance(layer, layers.GlobalAveragePooling2D):
+            assert id(layer.input) in quantized
+    assert id(folded.outputs[0]) in quantized
+
+
+def test_rule_4_tensorrts_points_are_a_part_of_the_cpus():
+    for build in NETWORKS.values():
+        found = place(build())
+        assert only(found, "tensorrt").keys() <= only(found, "cpu").keys() == found.keys()
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "sigmoid", "softmax", "softplus"])
+def test_rule_5_what_cannot_be_negative_is_unsigned(activation):
+    found = place(small(layers.Activation(activation, name="act"), layers.AveragePooling2D(2)))
+    assert not found["act"].signed
+
+
+@pytest.mark.parametrize("activation", ["tanh", "leaky_relu", "swish", "gelu", "linear"])
+def test_rule_5_what_can_be_negative_is_signed(activation):
+    assert place(small(layers.Activation(activation, name="act")))["act"].signed
+
+
+def test_rule_5_a_leaky_relu_layer_is_signed():
+    assert place(small(layers.ReLU(negative_slope=0.1, name="act")))["act"].signed
+
+
+def test_rule_5_a_sum_is_signed_if_one_of_its_arms_is():
+    image = keras.Input(SHAPE, name="image")
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    linear = layers.Conv2D(4, 3, padding="same")(x)
+    y = layers.Add(name="mixed")([x, linear])
+    z = layers.Add(name="positive")([x, layers.ReLU()(linear)])
+    y, z = (layers.Conv2D(4, 3, padding="same")(t) for t in (y, z))
+    model = keras.Model(image, layers.Dense(4)(layers.Flatten()(layers.Concatenate()([y, z]))))
+    found = place(model)
+    assert found["mixed"].signed
+    assert not found["positive"].signed
+
+
+def test_the_image_is_signed_only_if_preprocessing_makes_pixels_negative():
+    centred = Signature(SHAPE, SIGNATURE.class_names, scale=2 / 255, offset=-1.0)
+    assert not place(small())["image"].signed
+    assert place(small(), centred)["image"].signed
+
+
+def test_names_of_points_stay_the_same_when_the_folded_model_is_saved(tmp_path):
+    folded = fold(NETWORKS["shared"]())
+    folded.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert list(points(again, SIGNATURE)) == list(points(folded, SIGNATURE))
+
+
+def test_a_model_without_anything_to_quantize_is_refused():
+    image = keras.Input(SHAPE)
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(image))
+    with pytest.raises(ModelError, match="no convolution or Dense layer"):
+        points(model, SIGNATURE)

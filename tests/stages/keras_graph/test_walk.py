@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from stages.errors import ModelError
+from stages.keras_graph.walk import apply, calls, rebuild, walk
+from tests.stages.networks import NETWORKS, SHAPE, images, randomized
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_walking_with_the_plain_visit_computes_what_the_model_computes(name):
+    model = randomized(NETWORKS[name]())
+    batch = keras.ops.convert_to_tensor(images(4))
+    assert np.allclose(walk(model, [batch], apply)[0], model(batch), atol=1e-5)
+
+
+def test_keras_operations_and_operators_are_walked_like_layers():
+    image = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3)(image)
+    x = keras.ops.relu(x) + x * 2.0
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(x)))
+    batch = keras.ops.convert_to_tensor(images(2))
+    assert np.allclose(walk(model, [batch], apply)[0], model(batch), atol=1e-5)
+
+
+def test_a_rebuilt_model_has_inputs_of_the_same_name_and_shape():
+    model = NETWORKS["residual"]()
+    again = rebuild(model, apply)
+    assert again.inputs[0].name == "image"
+    assert again.inputs[0].shape == model.inputs[0].shape
+    assert again.outputs[0].shape == model.outputs[0].shape
+
+
+def test_a_shared_layer_has_one_call_for_each_use():
+    found = [call.operation.name for call in calls(NETWORKS["shared"]())]
+    assert found.count("twice") == 2
+
+
+def test_calls_come_in_the_order_of_execution():
+    model = NETWORKS["residual"]()
+    seen = {id(tensor) for tensor in model.inputs}
+    for call in calls(model):
+        assert all(id(tensor) in seen for tensor in call.inputs)
+        seen.update(id(tensor) for tensor in call.outputs)
+
+
+def test_a_subclassed_model_is_refused_with_what_to_do():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ModelError, match="subclassed Own") as caught:
+        calls(Own())
+    assert "functional API" in caught.value.hint
+
+
+def test_a_sequential_model_without_an_input_is_refused():
+    with pytest.raises(ModelError, match="no input shape"):
+        calls(keras.Sequential([layers.Dense(3)]))

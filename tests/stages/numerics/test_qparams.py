@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from stages.numerics.qparams import (
+    INT8,
+    KERNEL,
+    SMALLEST_SCALE,
+    UINT8,
+    activation_scale,
+    kernel_scales,
+    quantize,
+    snap,
+)
+
+finite = st.floats(-100, 100, width=32)
+
+
+def onnx_quantize(values: np.ndarray, scale: float, dtype: type) -> np.ndarray:
+    """What QuantizeLinear of the ONNX specification gives, by onnx's own reference."""
+    kind = TensorProto.INT8 if dtype is np.int8 else TensorProto.UINT8
+    node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])
+    graph = helper.make_graph(
+        [node],
+        "q",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, values.shape),
+            helper.make_tensor_value_info("s", TensorProto.FLOAT, ()),
+            helper.make_tensor_value_info("z", kind, ()),
+        ],
+        [helper.make_tensor_value_info("y", kind, values.shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
+    feeds = {"x": values, "s": np.float32(scale), "z": np.array(0, dtype)}
+    result: np.ndarray = ReferenceEvaluator(model).run(None, feeds)[0]
+    return result
+
+
+@given(arrays(np.float32, (17,), elements=finite), st.floats(0.0078125, 2.0, width=32))
+def test_quantize_gives_what_the_onnx_specification_gives(values, scale):
+    for grid, dtype in ((INT8, np.int8), (UINT8, np.uint8)):
+        expected = onnx_quantize(values, scale, dtype)
+        assert np.array_equal(quantize(values, np.float32(scale), grid), expected)
+
+
+def test_halves_are_rounded_to_even():
+    steps = quantize(np.array([0.5, 1.5, 2.5, -0.5, -1.5], np.float32), 1.0, INT8)
+    assert steps.tolist() == [0, 2, 2, 0, -2]
+
+
+def test_the_largest_magnitude_lands_on_the_last_step():
+    assert activation_scale(2.55, UINT8) == pytest.approx(0.01)
+    assert activation_scale(1.27, INT8) == pytest.approx(0.01)
+
+
+def test_a_dead_tensor_gets_a_scale_that_float16_can_hold():
+    scale = activation_scale(0.0, UINT8)
+    assert scale == SMALLEST_SCALE == np.float16(scale) == np.finfo(np.float16).smallest_normal
+
+
+@given(arrays(np.float32, (3, 3, 4, 5), elements=finite), st.integers(0, 3))
+def test_each_output_channel_has_its_own_scale_and_none_is_clipped(kernel, axis):
+    scales = kernel_scales(kernel, axis)
+    assert scales.shape == (kernel.shape[axis],)
+    for channel, scale in zip(np.moveaxis(kernel, axis, 0), scales, strict=True):
+        amax = np.abs(channel).max()
+        assert scale == (np.float32(amax / 127) if amax / 127 > 0 else 1.0)
+        if scale > 1e-30:
+            assert np.abs(quantize(channel, scale, KERNEL)).max() <= 127
+            assert np.abs(channel - quantize(channel, scale, KERNEL) * scale).max() <= scale * 0.501
+
+
+@given(arrays(np.float32, (8,), elements=finite), st.floats(1e-4, 1.0))
+def test_a_snapped_bias_is_the_nearest_whole_multiple(bias, step):
+    snapped = snap(bias, step)
+    whole = snapped.astype(np.float64) / step
+    assert np.allclose(whole, np.round(whole), atol=1e-2)
+    assert np.all(np.abs(snapped - bias) <= step / 2 + 1e-5)
+    assert np.array_equal(snap(snapped, step), snapped)

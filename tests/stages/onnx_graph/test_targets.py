@@ -1,0 +1,151 @@
+"""The exported networks, executed by ONNX Runtime as they are written and as it fuses them."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+from stages import evaluate
+from stages.engines.onnxruntime import Runner, interpret
+from stages.keras_graph.fake_quant import simulate
+from stages.keras_graph.fold import fold
+from stages.keras_graph.placement import only, points
+from stages.litert_graph import int8_flatbuffer
+from stages.numerics.parity import compare
+from stages.onnx_graph.graph import Index
+from stages.onnx_graph.half import to_half
+from stages.onnx_graph.targets import float_graph, int8_graph
+from stages.ranges import Range
+from tests.stages.networks import NETWORKS, images, randomized
+from tests.stages.onnx_graph.builders import SIGNATURE, kinds
+
+BATCH = images(64)
+
+
+class Quantized:
+    """A network folded and calibrated, and what its simulation says."""
+
+    def __init__(self, name: str) -> None:
+        self.float = randomized(NETWORKS[name]())
+        self.model = fold(self.float)
+        self.points = points(self.model, SIGNATURE)
+        tensors = [point.tensor for point in self.points.values()]
+        seen = keras.Model(self.model.inputs[0], tensors)(BATCH)
+        self.ranges = {
+            point.name: Range(float(np.abs(values).max()), point.signed)
+            for point, values in zip(self.points.values(), seen, strict=True)
+        }
+
+    @functools.cache  # noqa: B019 - six small networks, gone with the module
+    def graph(self, target):
+        return int8_graph(self.model, self.points, self.ranges, SIGNATURE, target)
+
+    @functools.cache  # noqa: B019
+    def simulated(self, target):
+        return evaluate.logits(simulate(self.model, self.points, self.ranges, target), BATCH)
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def net(request):
+    return Quantized(request.param)
+
+
+def run(model: onnx.ModelProto, folder) -> np.ndarray:
+    onnx.save(model, folder / "model.onnx")
+    return interpret(folder / "model.onnx", SIGNATURE, BATCH)
+
+
+def quanta(reference: np.ndarray, got: np.ndarray) -> float:
+    """Largest difference in steps of the logits' INT8 grid."""
+    return compare(reference, got)["max_relative_difference"] * 127
+
+
+def test_the_float_graph_agrees_with_keras(net, tmp_path):
+    expected = evaluate.logits(net.float, BATCH)
+    got = run(float_graph(net.model, SIGNATURE), tmp_path)
+    assert compare(expected, got)["max_relative_difference"] < 1e-5
+
+
+def test_the_float16_graph_agrees_to_half_precision(net, tmp_path):
+    expected = evaluate.logits(net.float, BATCH)
+    got = run(to_half(float_graph(net.model, SIGNATURE)), tmp_path)
+    assert compare(expected, got)["max_relative_difference"] < 5e-3
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_the_int8_graph_agrees_with_the_simulation_to_two_quanta(net, target, tmp_path):
+    assert quanta(net.simulated(target), run(net.graph(target), tmp_path)) <= 2.01
+
+
+def test_onnx_runtimes_integer_kernels_give_the_same(net, tmp_path):
+    onnx.save(net.graph("cpu"), tmp_path / "model.onnx")
+    with Runner(tmp_path / "model.onnx", SIGNATURE) as engine:
+        assert quanta(net.simulated("cpu"), engine.infer(BATCH)) <= 2.01
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_every_kernel_is_int8_and_every_input_of_it_a_pair(net, target):
+    graph = net.graph(target).graph
+    index = Index(graph)
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            for name in node.input[:2]:
+                assert index.producer[name].op_type == "DequantizeLinear"
+            pair = index.producer[index.producer[node.input[0]].input[0]]
+            assert pair.op_type == "QuantizeLinear"
+
+
+def test_tensorrts_graph_has_signed_types_with_zero_point_zero_and_float_biases(net):
+    graph = net.graph("tensorrt").graph
+    index = Index(graph)
+    for node in graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero = index.array(node.input[2])
+            assert zero.dtype == np.int8
+            assert not zero.any()
+        if node.op_type in ("Conv", "Gemm") and len(node.input) == 3:
+            assert index.array(node.input[2]).dtype == np.float32
+
+
+def test_the_cpus_graph_has_unsigned_activations(net):
+    graph = net.graph("cpu").graph
+    index = Index(graph)
+    zeros = [index.array(n.input[2]) for n in graph.node if n.op_type == "QuantizeLinear"]
+    assert {zero.dtype for zero in zeros} == {np.dtype(np.uint8)}
+
+
+def test_no_chain_of_shape_operations_is_left(net):
+    for model in (float_graph(net.model, SIGNATURE), net.graph("cpu"), net.graph("tensorrt")):
+        assert not {"Shape", "Gather", "Slice"} & set(kinds(model))
+        assert kinds(model).count("Transpose") <= 1
+
+
+def test_only_the_points_of_the_target_are_quantized(net):
+    for target in ("cpu", "tensorrt"):
+        graph = net.graph(target).graph
+        index = Index(graph)
+        scales = [
+            float(index.array(node.input[1]))
+            for node in graph.node
+            if node.op_type == "QuantizeLinear"
+        ]
+        wanted = {net.ranges[name].scale(target) for name in only(net.points, target)}
+        assert set(scales) == wanted
+
+
+def test_litert_computes_the_simulation_to_two_quanta(net):
+    from ai_edge_litert.interpreter import Interpreter
+
+    flatbuffer = int8_flatbuffer(net.model, net.points, net.ranges, SIGNATURE)
+    interpreter = Interpreter(model_content=flatbuffer)
+    (image,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (image["dtype"], logits["dtype"]) == (np.float32, np.float32)
+    interpreter.resize_tensor_input(image["index"], BATCH.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(image["index"], BATCH)
+    interpreter.invoke()
+    assert quanta(net.simulated("cpu"), interpreter.get_tensor(logits["index"])) <= 2.01
