@@ -1,0 +1,120 @@
+"""What a data set is: two parts of images with labels, and the names of its classes.
+
+A module of this package is a data set if it has these two functions; the table in
+`stages/datasets/__init__.py` lists them.
+
+    class_names(settings) -> tuple[str, ...]    position = label
+    read(settings, part) -> Split               its "train" or "test" part, always in one order
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.errors import DataError
+from stages.settings import Data
+
+Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images uint8 (N, H, W, C) and their labels int64 (N,)."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> Split:
+        """The images at `indices`, in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A data set, divided; no image is in two of the four splits."""
+
+    name: str
+    train: Split
+    validation: Split
+    calibration: Split
+    test: Split
+    class_names: tuple[str, ...]
+
+
+class DataSetModule(Protocol):
+    """The contract above, as a type."""
+
+    def class_names(self, settings: Data) -> tuple[str, ...]:
+        """Names of the classes; the position is the label."""
+
+    def read(self, settings: Data, part: Part) -> Split:
+        """All images of one part, in an order that never changes."""
+
+
+def required_path(settings: Data) -> Path:
+    """`data.path`. Raises DataError where it is not set or names nothing."""
+    if settings.path is None:
+        raise DataError(
+            f"the data set {settings.name!r} is read from data.path, which is not set",
+            "give it: --set data.path=PATH",
+        )
+    path = Path(settings.path).expanduser()
+    if not path.exists():
+        raise DataError(
+            f"data.path names {settings.path!r}, but there is no such file or folder",
+            "check the spelling; a relative path starts at the working directory",
+        )
+    return path
+
+
+def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Split:
+    """Make a Split of arrays from outside, images (N, H, W) or (N, H, W, C), labels (N,) or (N, 1).
+
+    `origin` names the arrays in messages. Raises DataError for a wrong dtype or shape, for lengths
+    that differ and for negative labels.
+    """
+    if images.dtype != np.uint8:
+        raise DataError(
+            f"{origin}: the images are {images.dtype}, expected uint8 pixels from 0 to 255",
+            "store the pixels as they are; the model's scaling is data.scale and data.offset",
+        )
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise DataError(
+            f"{origin}: the images have the shape {images.shape}, "
+            "expected (N, height, width) or (N, height, width, channels), none of them 0",
+            "reshape the array before it is saved",
+        )
+    labels = _checked_labels(labels, origin)
+    if len(images) != len(labels):
+        raise DataError(
+            f"{origin}: {len(images)} images but {len(labels)} labels, expected one for each image",
+            "save images and labels of the same samples, in the same order",
+        )
+    return Split(images[..., None] if images.ndim == 3 else images, labels)
+
+
+def _checked_labels(labels: NDArray[Any], origin: str) -> NDArray[np.int64]:
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"{origin}: the labels are {labels.dtype}, expected integers from 0",
+            'convert them before they are saved: labels.astype("int64")',
+        )
+    if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] != 1):
+        raise DataError(
+            f"{origin}: the labels have the shape {labels.shape}, expected (N,) class numbers",
+            "turn one-hot labels into numbers: labels.argmax(axis=1)",
+        )
+    if labels.size and labels.min() < 0:
+        raise DataError(
+            f"{origin}: a label is {labels.min()}, expected class numbers from 0",
+            "number the classes from 0 without gaps",
+        )
+    return labels.reshape(-1).astype(np.int64)

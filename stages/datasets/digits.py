@@ -1,0 +1,52 @@
+"""The handwritten digits that ship with scikit-learn: 1797 real images of 8x8 pixels, no network.
+
+They are enlarged to 28x28, so that the models for MNIST fit. The set has no test part of its own;
+a fixed fifth is held out, which no knob can change.
+Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages.datasets.base import Part, Split
+from stages.datasets.splits import divide
+from stages.errors import DataError
+from stages.settings import Data
+
+SIDE = 28
+TEST_SHARE = 0.2
+TEST_SEED = 1998
+
+
+def class_names(settings: Data) -> tuple[str, ...]:
+    """The digits. Raises DataError where a path is given: nobody would read it."""
+    if settings.path is not None:
+        raise DataError(
+            f"data.path is {settings.path!r}, but the data set 'digits' is part of scikit-learn",
+            "name the kind of file: --set data.name=npz (or mnist, folder), or leave out data.path",
+        )
+    return tuple(str(digit) for digit in range(10))
+
+
+def read(settings: Data, part: Part) -> Split:
+    """1437 images to train on or the 360 held out: uint8 (N, 28, 28, 1)."""
+    from sklearn.datasets import load_digits  # half a second, for this data set only
+
+    raw = load_digits()
+    labels = raw.target.astype(np.int64)
+    test, train = divide(labels, [math.ceil(TEST_SHARE * len(labels))], TEST_SEED)
+    indices = train if part == "train" else test
+    images = np.stack([_enlarged(raw.images[index]) for index in indices])
+    return Split(images[..., None], labels[indices])
+
+
+def _enlarged(image: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Values 0..16 (8, 8) -> uint8 0..255 (28, 28), bilinear."""
+    pixels = np.rint(image * (255 / 16)).astype(np.uint8)
+    bilinear = Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), bilinear), np.uint8)

@@ -1,0 +1,119 @@
+"""Which channels of a network can only be removed together.
+
+Every channel of every tensor (its last axis) gets a unit, a number. Layers that pass channels on
+pass their units on; layers that mix all channels (convolution, Dense) end old units and begin new
+ones; where two units must live or die together (both sides of an Add) they are united. A unit
+that may not be removed is united with FROZEN. Example, with W a convolution of 2 filters:
+
+    x -> [0]    y = W(x) -> [1 2]    relu(y) -> [1 2]    flatten, 2 positions -> [1 2 1 2]
+
+Idea: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from stages.keras_graph.channel_rules import RULES, operation_rule
+from stages.keras_graph.units import FROZEN, Indices, Units
+from stages.keras_graph.walk import Call, functional, walk
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels of which any can be removed, but not all.
+
+    `layers` are the names of the layers that compute them; channels[i] lists every
+    (layer name, output channel) that goes when channel i goes.
+    """
+
+    layers: tuple[str, ...]
+    channels: tuple[tuple[tuple[str, int], ...], ...]
+
+
+class Trace:
+    """The units of all tensors of a flat model: `of[id(tensor)]` has one per channel.
+
+    `produced` maps each layer that begins new channels to their units, `roots` each unit to the
+    one that stands for all that it is united with.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.units = Units()
+        self.of: dict[int, Indices] = {}
+        self.produced: dict[str, Indices] = {}
+        self._first_calls: dict[int, tuple[Indices, Indices]] = {}
+        graph = functional(model)
+        for tensor in graph.inputs:
+            self.of[id(tensor)] = _frozen(tensor)
+        walk(model, graph.inputs, self._visit)
+        for tensor in graph.outputs:
+            self.units.unite(self.of[id(tensor)], FROZEN)
+        self.roots = self.units.roots()
+
+    def groups(self) -> list[Group]:
+        """What can be removed, in graph order; channels computed by the same layers are a group."""
+        together: dict[int, list[tuple[str, int]]] = {}
+        for name, units in self.produced.items():
+            for channel, root in enumerate(self.roots[units].tolist()):
+                together.setdefault(root, []).append((name, channel))
+        together.pop(FROZEN, None)
+        grouped: dict[tuple[str, ...], list[tuple[tuple[str, int], ...]]] = {}
+        for places in together.values():
+            names = tuple(dict.fromkeys(name for name, _ in places))
+            grouped.setdefault(names, []).append(tuple(places))
+        return [Group(names, tuple(channels)) for names, channels in grouped.items()]
+
+    def _visit(self, call: Call, *args: Any, **kwargs: Any) -> Any:
+        units = None
+        if _is_plain(call, args, kwargs):
+            rule = RULES.get(type(call.operation)) or operation_rule(call.operation)
+            units = rule(self, call) if rule else None
+        if units is None:
+            for tensor in call.inputs:
+                self.units.unite(self.of[id(tensor)], FROZEN)
+            self.of.update({id(tensor): _frozen(tensor) for tensor in call.outputs})
+        else:
+            self._tie_shared(call, units)
+            self.of[id(call.outputs[0])] = units
+        return call.outputs[0] if len(call.outputs) == 1 else list(call.outputs)
+
+    def _tie_shared(self, call: Call, units: Indices) -> None:
+        """All calls of a layer with weights see the same channels and return the same."""
+        if getattr(call.operation, "weights", None):
+            seen = self.of[id(call.inputs[0])]
+            first_seen, first_units = self._first_calls.setdefault(
+                id(call.operation), (seen, units)
+            )
+            self.units.unite(seen, first_seen)
+            self.units.unite(units, first_units)
+
+
+def groups(model: keras.Model) -> list[Group]:
+    """The channels of a flat model that can be removed, by what must go together.
+
+    Channels of the model's inputs and outputs, and all that reach an operation without a rule
+    (stages/keras_graph/channel_rules.py), are in no group.
+    """
+    return Trace(model).groups()
+
+
+def _frozen(tensor: Any) -> Indices:
+    return np.full((tensor.shape[-1] if tensor.shape else None) or 1, FROZEN)
+
+
+def _is_plain(call: Call, args: Any, kwargs: Any) -> bool:
+    """Whether all is known that a rule relies on: one output, fixed widths, no constant arrays."""
+    tensors = (*call.inputs, *call.outputs)
+    arrays = [value for value in keras.tree.flatten((args, kwargs)) if np.ndim(value)]
+    return (
+        len(call.outputs) == 1
+        and all(len(tensor.shape) > 1 and tensor.shape[-1] for tensor in tensors)
+        and all(isinstance(value, keras.KerasTensor) for value in arrays)
+        and getattr(call.operation, "data_format", None) in (None, "channels_last")
+        and getattr(call.operation, "quantization_mode", None) is None
+    )

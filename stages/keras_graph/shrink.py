@@ -1,0 +1,93 @@
+"""Rebuild a model without some of its channels: the same layers, fewer of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from stages.keras_graph.channels import Trace
+from stages.keras_graph.units import Indices
+from stages.keras_graph.walk import Call, clone_layer, rebuild
+
+KERNEL_AXES: dict[type, tuple[int | None, int | None]] = {
+    layers.Conv2D: (2, 3),
+    layers.Conv2DTranspose: (3, 2),
+    layers.Dense: (0, 1),
+    layers.DepthwiseConv2D: (2, None),
+}
+"""Axes of the input and output channels: Conv2D (kh, kw, cin, cout), Conv2DTranspose
+(kh, kw, cout, cin), Dense (in, out), DepthwiseConv2D (kh, kw, c, multiplier)."""
+
+
+def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
+    """A new flat model in which group i of `groups(model)` has only its channels kept[i].
+
+    It holds no masks, shares no weights with `model`, and keeps the names of inputs and layers.
+    Outputs equal those of `model` with zeros in the place of what was removed.
+    """
+    trace = Trace(model)
+    stays = _stays(trace, kept)
+    copies: dict[int, Any] = {}
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        layer = call.operation
+        if not isinstance(layer, layers.Layer):
+            return layer(*args, **kwargs)
+        seen, made = (stays[trace.of[id(side[0])]] for side in (call.inputs, call.outputs))
+        if id(layer) in copies:
+            return copies[id(layer)](*args, **kwargs)
+        copies[id(layer)] = clone_layer(layer, **_changes(call, seen, made))
+        result = copies[id(layer)](*args, **kwargs)
+        copies[id(layer)].set_weights(_weights(layer, np.flatnonzero(seen), np.flatnonzero(made)))
+        return result
+
+    return rebuild(model, visit)
+
+
+def _stays(trace: Trace, kept: Sequence[Indices]) -> NDArray[np.bool_]:
+    """For every unit whether it stays."""
+    stays = np.ones(len(trace.roots), bool)
+    for group, keep in zip(trace.groups(), kept, strict=True):
+        for channel in np.setdiff1d(np.arange(len(group.channels)), keep):
+            name, position = group.channels[channel][0]
+            stays[trace.roots[trace.produced[name][position]]] = False
+    return stays[trace.roots]
+
+
+def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> dict[str, Any]:
+    """What the configuration of a smaller layer says; `seen` and `made`: channels that stay."""
+    layer = call.operation
+    if seen.all() and made.all():
+        return {}
+    if type(layer) is layers.Dense:
+        return {"units": int(made.sum())}
+    if type(layer) is layers.Conv2DTranspose:
+        return {"filters": int(made.sum())}
+    if type(layer) is layers.Conv2D:
+        groups = 1 if layer.groups == 1 else int(seen.sum())
+        return {"filters": int(made.sum()), "groups": groups}
+    if type(layer) is layers.Reshape:
+        # -1, not the new width: a shared Reshape may see tensors of different widths.
+        return {"target_shape": (*call.outputs[0].shape[1:-1], -1)}
+    return {}
+
+
+def _weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
+    """The weights of `layer` for its input channels `seen` and its output channels `made`."""
+    weights = layer.get_weights()
+    if type(layer) is layers.BatchNormalization:
+        return [weight[made] for weight in weights]
+    if type(layer) not in KERNEL_AXES:
+        return list(weights)
+    input_axis, output_axis = KERNEL_AXES[type(layer)]
+    kernel, *bias = weights
+    if input_axis is not None and getattr(layer, "groups", 1) == 1:
+        kernel = kernel.take(seen, input_axis)
+    if output_axis is not None:
+        kernel = kernel.take(made, output_axis)
+    return [kernel, *(values[made] for values in bias)]

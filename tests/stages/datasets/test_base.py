@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.datasets.base import checked_split, required_path
+from stages.errors import DataError
+from stages.settings import Data
+
+IMAGES = np.zeros((4, 5, 6, 3), np.uint8)
+LABELS = np.arange(4)
+
+
+def test_gray_images_without_a_channel_axis_get_one() -> None:
+    split = checked_split(IMAGES[..., 0], LABELS, "x")
+    assert split.images.shape == (4, 5, 6, 1)
+    assert split.labels.dtype == np.int64
+
+
+def test_labels_in_a_column_are_flattened_as_cifar_has_them() -> None:
+    assert checked_split(IMAGES, LABELS[:, None], "x").labels.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (IMAGES.astype(np.float32), LABELS, "the images are float32, expected uint8"),
+        (IMAGES[0, 0], LABELS, r"the shape \(6, 3\), expected \(N, height, width\)"),
+        (IMAGES[:0], LABELS[:0], r"the shape \(0, 5, 6, 3\)"),
+        (IMAGES, LABELS.astype(np.float64), "the labels are float64, expected integers"),
+        (IMAGES, np.eye(4, dtype=np.int64), r"the labels have the shape \(4, 4\), expected \(N,\)"),
+        (IMAGES, LABELS[:3], "4 images but 3 labels, expected one for each image"),
+        (IMAGES, LABELS - 1, "a label is -1, expected class numbers from 0"),
+    ],
+)
+def test_unfit_arrays_are_refused_with_what_was_got_and_expected(
+    images: np.ndarray, labels: np.ndarray, words: str
+) -> None:
+    with pytest.raises(DataError, match=f"set.npz: .*{words}") as caught:
+        checked_split(images, labels, "set.npz")
+    assert caught.value.hint
+
+
+def test_a_data_set_without_its_path_says_which_setting_is_missing() -> None:
+    with pytest.raises(DataError, match=r"'npz' is read from data\.path, which is not set"):
+        required_path(Data(name="npz"))
+
+
+def test_a_path_that_names_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.npz', but there is no such file"):
+        required_path(Data(name="npz", path=str(tmp_path / "absent.npz")))

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.datasets import folder, load
+from stages.errors import DataError
+from stages.settings import Data
+
+RED = (250, 10, 20)
+
+
+def save(
+    file: Path, mode: str, color: int | float | tuple[int, ...], size: tuple[int, int]
+) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(file)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two classes; the first training image is 6 wide and 5 high."""
+    save(tmp_path / "train/cat/b.png", "RGB", RED, (12, 10))
+    save(tmp_path / "train/cat/a.png", "RGB", (1, 2, 3), (6, 5))
+    save(tmp_path / "train/dog/c.png", "RGB", (9, 9, 9), (6, 5))
+    save(tmp_path / "test/dog/d.png", "RGB", RED, (6, 5))
+    save(tmp_path / "test/cat/e.png", "RGB", (7, 7, 7), (6, 5))
+    return tmp_path
+
+
+def data(root: Path, image_size: int = 0) -> Data:
+    return Data(name="folder", path=str(root), image_size=image_size)
+
+
+def test_images_come_class_by_class_and_by_name_in_the_first_images_size(root: Path) -> None:
+    split = folder.read(data(root), "train")
+    assert folder.class_names(data(root)) == ("cat", "dog")
+    assert split.images.shape == (3, 5, 6, 3)
+    assert split.labels.tolist() == [0, 0, 1]
+    assert split.images[:, 0, 0].tolist() == [[1, 2, 3], list(RED), [9, 9, 9]]
+
+
+def test_image_size_replaces_the_first_images_size(root: Path) -> None:
+    assert folder.read(data(root, image_size=8), "test").images.shape == (2, 8, 8, 3)
+
+
+def test_gray_images_keep_one_channel(tmp_path: Path) -> None:
+    save(tmp_path / "train/a/1.png", "L", 77, (4, 3))
+    save(tmp_path / "test/a/1.png", "LA", (88, 255), (4, 3))
+    assert folder.read(data(tmp_path), "train").images.tolist() == [[[[77]] * 4] * 3]
+    assert folder.read(data(tmp_path), "test").images.shape == (1, 3, 4, 1)
+
+
+def test_gray_and_transparent_images_among_rgb_become_rgb(root: Path) -> None:
+    save(root / "train/dog/gray.png", "L", 30, (6, 5))
+    save(root / "train/dog/transparent.png", "RGBA", (*RED, 128), (6, 5))
+    images = folder.read(data(root), "train").images
+    assert images[-2:, 0, 0].tolist() == [[30, 30, 30], list(RED)]
+
+
+def test_hidden_files_are_passed_over(root: Path) -> None:
+    (root / "train/cat/.DS_Store").write_bytes(b"not an image")
+    assert len(folder.read(data(root), "train")) == 3
+
+
+def test_a_colour_image_in_a_gray_set_is_refused(root: Path) -> None:
+    save(root / "train/cat/0.png", "L", 5, (6, 5))
+    with pytest.raises(DataError, match=r"a\.png is in colour \(RGB\), but the first .* is gray"):
+        folder.read(data(root), "train")
+
+
+def test_an_image_of_16_bits_is_refused(root: Path) -> None:
+    save(root / "train/dog/deep.png", "I;16", 4000, (6, 5))
+    with pytest.raises(DataError, match=r"deep\.png has more than 8 bits a pixel"):
+        folder.read(data(root), "train")
+
+
+def test_a_file_that_is_no_image_is_refused_by_name(root: Path) -> None:
+    (root / "train/cat/notes.txt").write_text("not an image")
+    with pytest.raises(DataError, match=r"notes\.txt cannot be read as an image"):
+        folder.read(data(root), "train")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_truncated_image_is_refused_by_name(root: Path, suffix: str) -> None:
+    file = root / f"test/cat/cut.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    Image.fromarray(noise).save(file)
+    file.write_bytes(file.read_bytes()[:-600])
+    with pytest.raises(DataError, match=rf"cut\.{suffix} cannot be read as an image"):
+        folder.read(data(root), "test")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_an_empty_class_folder_is_refused(root: Path, part: str) -> None:
+    for file in (root / part / "dog").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=f"{part}/dog holds no image, expected at least one"):
+        load(data(root))
+
+
+def test_a_class_that_only_the_test_part_has_is_refused(root: Path) -> None:
+    save(root / "test/emu/1.png", "RGB", RED, (6, 5))
+    with pytest.raises(DataError, match="has the class 'emu', which train/ does not have"):
+        folder.read(data(root), "train")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_missing_part_is_named(root: Path, part: str) -> None:
+    (root / part).rename(root / "elsewhere")
+    with pytest.raises(DataError, match=f"there is no folder .*{part}"):
+        folder.read(data(root), "train")
+
+
+def test_a_training_part_without_class_folders_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "train/1.png", "RGB", RED, (6, 5))
+    with pytest.raises(DataError, match="train holds no class folder"):
+        folder.class_names(data(tmp_path))

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.datasets import load_test, mnist
+from stages.settings import Data
+
+MNIST = Path(__file__).parents[3] / "../shared/data/mnist.npz"
+
+
+def test_the_copy_that_keras_keeps_is_read_where_no_path_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "datasets").mkdir()
+    images = np.full((2, 28, 28), 7, np.uint8)
+    labels = np.array([3, 4])
+    np.savez(
+        tmp_path / "datasets/mnist.npz",
+        **{"x_train": images, "y_train": labels, "x_test": images, "y_test": labels},
+    )
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    split = mnist.read(Data(name="mnist"), "test")
+    assert split.images.shape == (2, 28, 28, 1)
+    assert split.labels.tolist() == [3, 4]
+
+
+def test_the_home_folder_is_where_keras_keeps_it_without_keras_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert mnist._keras_home() == tmp_path / ".keras"
+
+
+def test_a_download_that_fails_says_what_to_fetch(tmp_path: Path) -> None:
+    program = (
+        "from stages.datasets import mnist\n"
+        "from stages.errors import DataError\n"
+        "from stages.settings import Data\n"
+        "try:\n"
+        "    mnist.read(Data(name='mnist'), 'test')\n"
+        "except DataError as error:\n"
+        "    print(error)\n"
+    )
+    nowhere = "http://127.0.0.1:9"  # the discard port: refused at once, with or without a network
+    environment = {"KERAS_HOME": str(tmp_path), "https_proxy": nowhere, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "Keras cannot download it" in result.stdout
+    assert "--set data.path=mnist.npz" in result.stdout
+
+
+@pytest.mark.mnist
+@pytest.mark.skipif(not MNIST.exists(), reason="../shared/data/mnist.npz is not here")
+def test_the_real_mnist_is_read_from_its_path() -> None:
+    settings = Data(name="mnist", path=str(MNIST), test_samples=500)
+    everything = mnist.read(settings, "test")
+    assert everything.images.shape == (10000, 28, 28, 1)
+    assert np.bincount(everything.labels).tolist() == REAL_TEST_COUNTS
+    share = np.bincount(load_test(settings).labels) / 500
+    np.testing.assert_allclose(share, np.bincount(everything.labels) / 10000, atol=1 / 500)
+
+
+REAL_TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -1,0 +1,259 @@
+"""A shrunk network against the same network, with NaN in all that was removed.
+
+The oracle knows nothing of groups: it runs the whole network, puts NaN into the channels that
+were removed where they are computed, and reads NaN as 0 where channels are mixed. A channel that
+went on one side of an Add only, or that reaches something unforeseen, spoils the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from stages.keras_graph.channels import groups
+from stages.keras_graph.fold import flatten
+from stages.keras_graph.shrink import shrink
+from stages.keras_graph.walk import Call, walk
+
+MIXING = (layers.Conv2D, layers.Conv2DTranspose, layers.Dense)
+CHANNELWISE = (layers.Activation, layers.MaxPooling2D, layers.ReLU, layers.ZeroPadding2D)
+"""Layers that keep channels apart but may put a number in the place of a NaN."""
+
+
+def randomise(flat: keras.Model) -> keras.Model:
+    """Fill biases and batch normalisation, which start as 0 and 1 and would hide mistakes.
+
+    Moving averages become those of one batch, else the signal dies in a deep network.
+    """
+    rng = np.random.default_rng(0)
+    for variable in flat.weights:
+        if variable.path.endswith("/gamma"):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        elif variable.path.endswith(("/bias", "/beta")):
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    for layer in flat.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+    flat(pixels(flat, 32), training=True)
+    return flat
+
+
+def pixels(model: keras.Model, count: int) -> np.ndarray:
+    """Random images as float32 (count, H, W, C); some applications scale them from 0..255."""
+    rng = np.random.default_rng(count)
+    return rng.uniform(0, 255, (count, *model.input_shape[1:])).astype(np.float32)
+
+
+def channelwise(operation: Any, inputs: Any) -> np.ndarray:
+    """Run a layer that may lose NaN, and put it back: every channel is all NaN or has none."""
+    values = np.asarray(inputs)
+    gone = np.isnan(values).all(axis=tuple(range(values.ndim - 1)))
+    result = np.array(operation(np.nan_to_num(values)))
+    result[..., gone] = np.nan
+    return result
+
+
+def run_with_nan(flat: keras.Model, removed: dict[str, list[int]], images: Any) -> np.ndarray:
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(call.operation, CHANNELWISE):
+            return channelwise(call.operation, args[0])
+        if isinstance(call.operation, MIXING) and getattr(call.operation, "groups", 1) == 1:
+            args = (np.nan_to_num(np.asarray(args[0])),)
+        result = np.array(call.operation(*args, **kwargs))
+        result[..., removed.get(call.operation.name, [])] = np.nan
+        return result
+
+    return walk(flat, [images], visit)[0]
+
+
+def shrink_at_random(
+    model: keras.Model, seed: int = 0
+) -> tuple[keras.Model, keras.Model, dict[str, list[int]]]:
+    """The flat model, the same without about half of the channels, and what was removed."""
+    rng = np.random.default_rng(seed)
+    flat = randomise(flatten(model))
+    removed: dict[str, list[int]] = {}
+    kept = []
+    for group in groups(flat):
+        order = rng.permutation(len(group.channels))
+        keep = np.sort(order[: max(1, len(order) // 2)])
+        kept.append(keep)
+        for channel in np.setdiff1d(order, keep):
+            for name, position in group.channels[channel]:
+                removed.setdefault(name, []).append(position)
+    return flat, shrink(flat, kept), removed
+
+
+def relative_difference(model: keras.Model) -> float:
+    """Shrunk against full network with NaN, relative to the largest output."""
+    flat, small, removed = shrink_at_random(model)
+    assert small.count_params() < flat.count_params()
+    images = pixels(flat, 4)
+    expected = run_with_nan(flat, removed, images)
+    assert expected.std(axis=0).max() > 1e-3 * np.abs(expected).max(), "the signal died"
+    difference = np.abs(np.asarray(small(images)) - expected).max()
+    return float(difference / np.abs(expected).max())
+
+
+def mnist_cnn(x: Any) -> Any:
+    for filters in (6, 8):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.MaxPooling2D()(x)
+    x = layers.Dense(12)(layers.Flatten()(x))
+    x = layers.Dropout(0.5)(layers.Activation("relu")(layers.BatchNormalization()(x)))
+    return layers.Dense(5)(x)
+
+
+def residual(x: Any) -> Any:
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+    y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))
+    x = layers.ReLU()(layers.Add()([x, y]))
+    y = layers.Conv2D(12, 3, strides=2, padding="same", activation="relu")(x)
+    y = layers.BatchNormalization()(layers.Conv2D(12, 3, padding="same")(y))
+    x = layers.ReLU()(layers.Add()([layers.Conv2D(12, 1, strides=2)(x), y]))
+    return layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
+
+
+def depthwise_separable(x: Any) -> Any:
+    x = layers.ReLU(6.0)(layers.Conv2D(8, 3, strides=2)(x))
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(layers.ZeroPadding2D()(x))
+    x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    x = layers.Conv2D(10, 1)(x)
+    x = layers.Conv2D(20, 3, groups=10, padding="same", activation="relu")(x)
+    x = layers.AveragePooling2D(2)(layers.Conv2D(7, 1, activation="silu")(x))
+    return layers.Dense(5)(layers.Reshape((-1,))(x))
+
+
+def dense_block(x: Any) -> Any:
+    x = layers.Conv2D(6, 3, padding="same")(x)
+    for _ in range(3):
+        y = layers.ReLU()(layers.BatchNormalization()(x))
+        y = layers.Conv2D(4, 3, padding="same")(layers.Conv2D(8, 1, activation="relu")(y))
+        x = layers.Concatenate()([x, y])
+    return layers.Dense(5)(layers.Flatten()(layers.MaxPooling2D(4)(x)))
+
+
+def squeeze_excite(x: Any) -> Any:
+    x = layers.Conv2D(8, 3, padding="same", activation="swish")(x)
+    gate = layers.Reshape((1, 1, 8))(layers.GlobalAveragePooling2D()(x))
+    gate = layers.Conv2D(8, 1, activation="sigmoid")(layers.Conv2D(4, 1, activation="relu")(gate))
+    spatial = layers.Conv2D(1, 3, padding="same", activation="sigmoid")(x)
+    x = layers.Multiply()([layers.Multiply()([x, gate]), spatial])
+    return layers.Dense(5)(layers.GlobalMaxPooling2D()(x))
+
+
+def nested(x: Any) -> Any:
+    inner_input = keras.Input((14, 14, 6))
+    inner = layers.Conv2D(6, 3, padding="same", activation="relu")(inner_input)
+    inner = layers.Add()([inner, inner_input])
+    block = keras.Sequential([layers.Conv2D(6, 3, padding="same"), layers.MaxPooling2D()])
+    x = keras.Model(inner_input, inner)(block(x))
+    head = keras.Sequential([layers.Flatten(), layers.Dense(9, activation="elu"), layers.Dense(5)])
+    return head(x)
+
+
+def shared(x: Any) -> Any:
+    convolution = layers.Conv2D(8, 3, padding="same", activation="relu")
+    norm = layers.BatchNormalization()
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    x = norm(convolution(norm(convolution(x))))
+    return layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
+
+
+def operators(x: Any) -> Any:
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    x = keras.ops.relu(layers.Conv2D(8, 3, padding="same")(x) + x) * 0.5
+    x = layers.Maximum()([x, layers.Conv2D(8, 1)(x)]) - layers.Conv2D(8, 1)(x)
+    return layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
+
+
+def unscaled_norms(x: Any) -> Any:
+    x = layers.BatchNormalization(scale=False)(layers.Conv2D(8, 3)(x))
+    x = layers.BatchNormalization(center=False)(layers.Conv2D(8, 3)(layers.ReLU()(x)))
+    x = layers.BatchNormalization(scale=False, center=False)(layers.Conv2D(8, 3)(x))
+    return layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
+
+
+def upsampled(x: Any) -> Any:
+    x = layers.Conv2DTranspose(8, 3, strides=2, activation="leaky_relu")(x)
+    x = layers.UpSampling2D()(layers.Cropping2D(3)(x))
+    x = layers.SpatialDropout2D(0.1)(layers.Conv2D(6, 3, strides=4)(x))
+    x = layers.Concatenate(axis=3)([x, layers.Identity()(x), layers.LeakyReLU()(x)])
+    return layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
+
+
+def partly_unknown(x: Any) -> Any:
+    """Channels that reach a layer without a rule stay; those before and after may go."""
+    x = layers.Conv2D(8, 3, padding="same")(layers.Conv2D(6, 3, padding="same")(x))
+    x = layers.LayerNormalization()(x)
+    x = layers.Conv2D(8, 3, groups=2)(layers.Conv2D(8, 3)(layers.Conv2D(6, 1)(x)))
+    x = layers.Concatenate(axis=1)([x, x])
+    x = layers.Permute((3, 1, 2))(layers.Conv2D(8, 1, activation="softmax")(x))
+    x = layers.Conv2D(9, 3)(x) * np.arange(9, dtype=np.float32)
+    return layers.Dense(5)(layers.Dense(7)(layers.GlobalAveragePooling2D()(x)))
+
+
+NETS: list[Callable[[Any], Any]] = [
+    mnist_cnn,
+    residual,
+    depthwise_separable,
+    dense_block,
+    squeeze_excite,
+    nested,
+    shared,
+    operators,
+    unscaled_norms,
+    upsampled,
+    partly_unknown,
+]
+
+
+def build(net: Callable[[Any], Any]) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((28, 28, 2) if net is nested else (12, 12, 2), name="image")
+    return keras.Model(image, net(image))
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda net: net.__name__)
+def test_a_shrunk_network_equals_the_full_one_without_what_was_removed(
+    net: Callable[[Any], Any],
+) -> None:
+    assert relative_difference(build(net)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("MobileNetV2", {"alpha": 0.35}), ("MobileNetV3Small", {})]
+)
+def test_a_shrunk_application_equals_the_full_one_without_what_was_removed(
+    name: str, options: dict[str, Any]
+) -> None:
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(
+        input_shape=(32, 32, 3), weights=None, classes=7, classifier_activation=None, **options
+    )
+    assert relative_difference(model) <= 1e-5
+
+
+def test_the_small_network_has_the_same_names_and_its_own_weights() -> None:
+    flat, small, _ = shrink_at_random(build(residual))
+    before = flat.get_weights()
+    for variable in small.weights:
+        variable.assign(variable * 0 + 7)
+    for old, new in zip(before, flat.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert [tensor.name for tensor in small.inputs] == ["image"]
+    assert [layer.name for layer in small.layers] == [layer.name for layer in flat.layers]
+    assert small.output_shape == flat.output_shape
+
+
+def test_keeping_every_channel_changes_no_bit() -> None:
+    flat = randomise(flatten(build(dense_block)))
+    same = shrink(flat, [np.arange(len(group.channels)) for group in groups(flat)])
+    for old, new in zip(flat.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
