@@ -1,0 +1,51 @@
+"""How numbers are written, the same in every format; an unknown one is "-"."""
+
+from __future__ import annotations
+
+UNKNOWN = "-"
+
+
+def percent(share: float | None) -> str:
+    """0.9917 -> "99.17 %"."""
+    return UNKNOWN if share is None else f"{share * 100:.2f} %"
+
+
+def points(change: float | None) -> str:
+    """-0.278 -> "-0.28", 0.0 -> "0.00"."""
+    if change is None:
+        return UNKNOWN
+    text = f"{change:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text
+
+
+def milliseconds(value: float | None) -> str:
+    """0.00812 -> "0.0081", 0.4 -> "0.400", 1.234 -> "1.23", 12.34 -> "12.3", 1234.5 -> "1,234"."""
+    if value is None:
+        return UNKNOWN
+    decimals = 4 - sum(value >= limit for limit in (0.1, 1, 10, 100))
+    return f"{value:,.{decimals}f}"
+
+
+def times(factor: float | None) -> str:
+    """6.93 -> "6.9x", 12.3 -> "12x", 0.853 -> "0.85x"."""
+    if factor is None:
+        return UNKNOWN
+    if factor < 0.995:
+        return f"{factor:.2f}x"
+    return f"{factor:.1f}x" if factor < 9.95 else f"{factor:.0f}x"
+
+
+def size(size_bytes: float | None) -> str:
+    """1_724_000 -> "1.72 MB"; k and M are decimal, as disks count."""
+    if size_bytes is None:
+        return UNKNOWN
+    if size_bytes < 1000:
+        return f"{size_bytes:.0f} B"
+    if size_bytes < 999_500:
+        return f"{size_bytes / 1e3:.3g} kB"
+    return f"{size_bytes / 1e6:.3g} MB" if size_bytes < 999.5e6 else f"{size_bytes / 1e6:,.0f} MB"
+
+
+def count(value: float | None) -> str:
+    """421642 -> "421,642"."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
