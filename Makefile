@@ -1,0 +1,34 @@
+# The two commands of the README: make run, make test. Everything else is for developers.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test check lock clean
+
+run: $(READY)
+	$(BIN)/pipeline run all
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, n) for n in range(10, 14)] and "Python 3.10 to 3.13 is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+# Writes requirements.lock anew, with the newest versions that fit (needs uv).
+lock:
+	uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) artifacts/* .pytest_cache .mypy_cache .ruff_cache

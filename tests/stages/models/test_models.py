@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import sys
+
+import keras
+import pytest
+
+from stages import keras_files, models
+from stages.errors import ModelError, SettingsError
+from stages.settings import Model
+from tests.stages.networks import NETWORKS, SHAPE
+
+OWN = """
+import keras
+
+def build():
+    image = keras.Input((12, 12, 3))
+    return keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(image)))
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "own_network.py").write_text(OWN)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "own_network", raising=False)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_model_of_the_table_maps_images_to_logits(name):
+    model = models.create(Model(name=name), (28, 28, 1), 10)
+    assert model.input_shape == (None, 28, 28, 1)
+    assert model.output_shape == (None, 10)
+    assert getattr(model.layers[-1], "activation", None) is keras.activations.linear
+
+
+def test_the_mnist_cnn_is_the_network_that_its_name_promises():
+    kinds = [type(layer).__name__ for layer in models.create(Model(), (28, 28, 1), 10).layers]
+    weighted = [kind for kind in kinds if kind in ("Conv2D", "Dense")]
+    assert weighted == ["Conv2D", "Conv2D", "Dense", "Dense"]
+    assert kinds.count("BatchNormalization") == 3
+    assert kinds.count("Dropout") == 1
+
+
+def test_an_unknown_name_gets_the_nearest_known_one():
+    with pytest.raises(SettingsError, match="mnist_cn' is unknown") as caught:
+        models.create(Model(name="mnist_cn"), (28, 28, 1), 10)
+    assert "mnist_cnn" in caught.value.hint
+
+
+def test_the_users_file_is_taken(tmp_path):
+    keras_files.save(NETWORKS["plain"](), tmp_path / "own.keras")
+    model = models.create(Model(source=str(tmp_path / "own.keras")), SHAPE, 4)
+    assert model.output_shape == (None, 4)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_the_users_function_is_called():
+    assert models.create(Model(source="own_network:build"), SHAPE, 4).output_shape == (None, 4)
+
+
+@pytest.mark.usefixtures("own_module")
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("own_network:missing", "cannot be imported"),
+        ("no_such_network:build", "cannot be imported"),
+        ("own_network:number", "returned a int, expected a keras.Model"),
+    ],
+)
+def test_a_source_that_gives_no_model_is_refused(source, message):
+    with pytest.raises(ModelError, match=message):
+        models.create(Model(source=source), SHAPE, 4)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_model_for_other_images_or_classes_is_refused_with_both_shapes():
+    with pytest.raises(ModelError, match=r"maps \(12, 12, 3\) to \(4,\).* needs \(28, 28, 1\)"):
+        models.create(Model(source="own_network:build"), (28, 28, 1), 10)
+
+
+def test_a_model_with_two_outputs_is_refused(tmp_path):
+    image = keras.Input(SHAPE)
+    flat = keras.layers.Flatten()(image)
+    two = keras.Model(image, [keras.layers.Dense(4)(flat), keras.layers.Dense(4)(flat)])
+    keras_files.save(two, tmp_path / "two.keras")
+    with pytest.raises(ModelError, match="1 inputs and 2 outputs"):
+        models.create(Model(source=str(tmp_path / "two.keras")), SHAPE, 4)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from stages import settings
+from stages.settings import (
+    BenchmarkStage,
+    Data,
+    Model,
+    PruneStage,
+    Section,
+    Settings,
+    StageSettings,
+    TrainStage,
+)
+
+CONTRACT = {
+    "data": {"name", "path", "test_samples"},
+    "model": {"name", "source"},
+    "train": {"epochs", "batch_size", "seed"},
+    "prune": {"ratio"},
+    "quantize": {"calibration", "epochs"},
+    "build": {"backends", "precisions"},
+    "benchmark": {"batch_sizes", "threads"},
+    "gates": {"max_accuracy_drop"},
+}
+
+
+def test_the_keys_that_users_rely_on_are_there():
+    schema = Settings().model_dump()
+    for section, keys in CONTRACT.items():
+        assert keys <= schema[section].keys()
+
+
+@pytest.mark.parametrize("section", Settings.model_fields)
+def test_every_knob_says_what_it_is_for(section):
+    for name, field in type(getattr(Settings(), section)).model_fields.items():
+        assert field.description, f"{section}.{name}"
+
+
+def test_settings_cannot_be_changed_once_made():
+    with pytest.raises(ValidationError):
+        Settings().train.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        (settings.Prune, "ratio", 1.0),
+        (settings.Prune, "ratio", -0.1),
+        (settings.Train, "epochs", -1),
+        (settings.Train, "batch_size", 0),
+        (settings.Benchmark, "batch_sizes", ()),
+        (settings.Benchmark, "threads", (0,)),
+        (settings.Build, "backends", ("openvinno",)),
+        (settings.Quantize, "calibration", "random"),
+        (settings.Train, "epoch", 3),
+    ],
+)
+def test_a_value_out_of_range_or_an_unknown_key_is_refused(section, key, value):
+    with pytest.raises(ValidationError):
+        section(**{key: value})
+
+
+def test_a_stage_sees_its_own_sections_and_no_other():
+    whole = Settings(prune=settings.Prune(ratio=0.25))
+    seen = PruneStage.of(whole)
+    assert seen.prune.ratio == 0.25
+    assert seen.model_dump().keys() == {"data", "prune"}
+
+
+def test_every_stages_sections_are_sections_of_the_whole():
+    for stage in StageSettings.__subclasses__():
+        for name, field in stage.model_fields.items():
+            assert isinstance(field.default, Section)
+            assert type(getattr(Settings(), name)) is field.annotation is type(field.default)
+
+
+def test_files_outside_the_artifacts_are_named():
+    stage = TrainStage(data=Data(name="npz", path="d.npz"), model=Model(source="m.keras"))
+    assert [str(file) for file in stage.external_files()] == ["d.npz", "m.keras"]
+    assert BenchmarkStage().external_files() == []
+
+
+def test_a_model_function_counts_as_the_file_it_is_written_in(tmp_path, monkeypatch):
+    (tmp_path / "own_model.py").write_text("def build(): ...\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert Model(source="own_model:build").external_files() == [tmp_path / "own_model.py"]
+    assert Model(source="no_such_module:build").external_files() == []
