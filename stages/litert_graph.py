@@ -12,7 +12,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import execute
-from stages.keras_graph.placement import Point
+from stages.keras_graph.placement import Point, only
 from stages.onnx_graph.targets import static_flatten
 from stages.ranges import Range
 from stages.signature import Signature
@@ -32,12 +32,13 @@ def int8_flatbuffer(
     """
 
     def quantize(point: Point, value: Any) -> Any:
-        low, high = ranges[point.name].limits("cpu")
+        low, high = ranges[point.name].limits("litert")
         return tf.quantization.fake_quant_with_min_max_args(value, low, high)
 
+    wanted = only(points, "litert")
     spec = tf.TensorSpec((None, *signature.input_shape), tf.float32, name=signature.input_name)
     function = tf.function(
-        lambda image: execute(model, points, image, quantize, static_flatten),
+        lambda image: execute(model, wanted, image, quantize, static_flatten),
         input_signature=[spec],
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())

@@ -22,9 +22,9 @@ from stages.datasets import DataSet
 from stages.fit import fit
 from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
-from stages.keras_graph.fold import WEIGHTED, fold, output_axis
-from stages.keras_graph.placement import KEEPS_VALUES, Point, points
-from stages.keras_graph.walk import Call, walk
+from stages.keras_graph.fold import fold, output_axis
+from stages.keras_graph.placement import Point, inputs_of_weighted, points
+from stages.keras_graph.walk import calls
 from stages.numerics import calibration, qparams
 from stages.ranges import Range
 from stages.settings import Quantize, QuantizeStage
@@ -134,26 +134,14 @@ def snap_biases(
     model: keras.Model, placed: Mapping[str, Point], found: Mapping[str, Range]
 ) -> None:
     """Move the biases of the folded `model`, in place, to the steps that integer engines have."""
-    by_tensor = {id(point.tensor): name for name, point in placed.items()}
-    scale_of: dict[int, float] = {
-        id(tensor): found[by_tensor[id(tensor)]].scale("cpu")
-        for tensor in model.inputs
-        if id(tensor) in by_tensor
-    }
-
-    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
-        layer, output = call.operation, call.outputs[0]
-        if isinstance(layer, WEIGHTED) and id(call.inputs[0]) in scale_of:
-            scales = qparams.kernel_scales(kernel_of(layer).numpy(), output_axis(layer))
-            step = scales * scale_of[id(call.inputs[0])]
+    quantized_inputs = inputs_of_weighted(model, placed)
+    for call in calls(model):
+        point = quantized_inputs.get(id(call.outputs[0]))
+        if point is not None:
+            layer = call.operation
+            kernel_scales = qparams.kernel_scales(kernel_of(layer).numpy(), output_axis(layer))
+            step = kernel_scales * found[point.name].scale("cpu")
             layer.bias.assign(qparams.snap(layer.bias.numpy(), step))
-        if id(output) in by_tensor:
-            scale_of[id(output)] = found[by_tensor[id(output)]].scale("cpu")
-        elif isinstance(layer, KEEPS_VALUES) and id(call.inputs[0]) in scale_of:
-            scale_of[id(output)] = scale_of[id(call.inputs[0])]
-        return output
-
-    walk(model, model.inputs, visit)
 
 
 def describe(dataset: DataSet, settings: Quantize, found: Mapping[str, Range]) -> dict[str, Any]:

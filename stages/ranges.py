@@ -14,7 +14,8 @@ import numpy as np
 from stages.errors import ConversionError
 from stages.numerics.qparams import INT8, UINT8, Grid, activation_scale
 
-Target = Literal["tensorrt", "cpu"]
+Target = Literal["tensorrt", "cpu", "litert"]
+"""Whose rounding: `cpu` is ONNX Runtime and its like."""
 FILE = "ranges.json"
 
 

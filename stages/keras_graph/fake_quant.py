@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.fold import WEIGHTED, output_axis
-from stages.keras_graph.placement import Point, only
+from stages.keras_graph.fold import output_axis
+from stages.keras_graph.placement import Point, inputs_of_weighted, only
 from stages.keras_graph.walk import Call, Visit, apply, walk
 from stages.numerics.qparams import KERNEL, Grid
 from stages.ranges import Range, Target
@@ -111,13 +111,14 @@ def simulate(
     """
     wrapped: dict[int, Any] = {}
     wanted = only(points, target)
+    quantized_inputs = inputs_of_weighted(model, wanted)
 
     def quantize(point: Point, value: Any) -> Any:
         return FakeQuantize(ranges[point.name], target, name=layer_name(point.name))(value)
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation
-        if isinstance(layer, WEIGHTED):
+        if id(call.outputs[0]) in quantized_inputs:
             if id(layer) not in wrapped:
                 wrapped[id(layer)] = QuantizedKernel(layer, name=f"{layer.name}_int8")
             layer = wrapped[id(layer)]

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from stages import datasets
+from stages.datasets import DataSet
+from stages.settings import Data
+from stages.signature import Signature
 from tests.stages.graphs import write_converted, write_tflite
+
+DIGITS = Signature((28, 28, 1), tuple("0123456789"), 1 / 255, 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +21,34 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("convert")
     write_converted(folder)
     write_tflite(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits() -> DataSet:
+    """Real digits, divided as the default settings say."""
+    return datasets.load(Data())
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
+    """What the train stage leaves: a small network that knows digits; not to be written to."""
+    import keras
+    from keras import layers
+
+    from stages import fit, keras_files
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input(DIGITS.input_shape, name="image")
+    x = image
+    for name, filters in (("conv1", 8), ("conv2", 16)):
+        x = layers.Conv2D(filters, 3, strides=2, use_bias=False, name=name)(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.Dense(32, activation="relu", name="dense1")(layers.Flatten()(x))
+    model = keras.Model(image, layers.Dense(10, name="logits")(x), name="tiny")
+    knobs = {"epochs": 4, "batch_size": 32, "learning_rate": 3e-3, "seed": 0, "label": "train"}
+    fit.fit(model, digits, DIGITS, **knobs)
+    folder: Path = tmp_path_factory.mktemp("train")
+    keras_files.save(model, folder / "model.keras")
+    DIGITS.write(folder)
     return folder

@@ -15,41 +15,17 @@ from stages.fit import fit
 from stages.settings import Data, Prune, PruneStage
 from stages.signature import Signature
 
-SIGNATURE = Signature((28, 28, 1), tuple("0123456789"), 1 / 255, 0.0)
+from tests.stages.conftest import DIGITS as SIGNATURE
 
 
-@pytest.fixture(scope="module")
-def digits() -> DataSet:
-    return datasets.load(Data())
-
-
-@pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
-    """What the train stage leaves: a small network that knows real digits, and its signature."""
-    keras.utils.set_random_seed(0)
-    image = keras.Input(SIGNATURE.input_shape, name="image")
-    x = image
-    for name, filters in (("conv1", 8), ("conv2", 16)):
-        x = layers.Conv2D(filters, 3, strides=2, use_bias=False, name=name)(x)
-        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
-    x = layers.Dense(32, activation="relu", name="dense1")(layers.Flatten()(x))
-    model = keras.Model(image, layers.Dense(10, name="logits")(x), name="tiny")
-    options: dict[str, Any] = {"batch_size": 32, "learning_rate": 3e-3, "seed": 0, "label": "train"}
-    fit(model, digits, SIGNATURE, epochs=4, **options)
-    out = tmp_path_factory.mktemp("train")
-    keras_files.save(model, out / "model.keras")
-    SIGNATURE.write(out)
-    return out
-
-
-def run(train: Path, out: Path, **knobs: Any) -> dict[str, Any]:
-    return prune.run(PruneStage(prune=Prune(**knobs)), {"train": train}, out)
+def run(trained: Path, out: Path, **knobs: Any) -> dict[str, Any]:
+    return prune.run(PruneStage(prune=Prune(**knobs)), {"train": trained}, out)
 
 
 def test_half_the_channels_go_and_the_fine_tune_brings_the_accuracy_back(
-    train: Path, tmp_path: Path, digits: DataSet
+    trained: Path, tmp_path: Path, digits: DataSet
 ) -> None:
-    measured = run(train, tmp_path, ratio=0.5, epochs=4, learning_rate=3e-3)
+    measured = run(trained, tmp_path, ratio=0.5, epochs=4, learning_rate=3e-3)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.keras", "signature.json"]
     assert Signature.read(tmp_path) == SIGNATURE
 
@@ -73,10 +49,10 @@ def test_half_the_channels_go_and_the_fine_tune_brings_the_accuracy_back(
     assert correct == round(repaired["top1"] * 360)
 
 
-def test_ratio_0_copies_the_trained_model_byte_for_byte(train: Path, tmp_path: Path) -> None:
-    measured = run(train, tmp_path, ratio=0.0)
+def test_ratio_0_copies_the_trained_model_byte_for_byte(trained: Path, tmp_path: Path) -> None:
+    measured = run(trained, tmp_path, ratio=0.0)
     for name in ("model.keras", "signature.json"):
-        assert (tmp_path / name).read_bytes() == (train / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
     details = measured["details"]
     assert details["groups"] == []
     assert details["parameters_before"] == details["parameters_after"]
@@ -84,20 +60,20 @@ def test_ratio_0_copies_the_trained_model_byte_for_byte(train: Path, tmp_path: P
     assert measured["latency"][0]["runtime"] == "tf.function"
 
 
-def test_the_same_seed_prunes_to_the_same_weights(train: Path, tmp_path: Path) -> None:
+def test_the_same_seed_prunes_to_the_same_weights(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "once").mkdir()
     (tmp_path / "again").mkdir()
     once, again = (
         keras_files.load(tmp_path / name / "model.keras").get_weights()
         for name in ("once", "again")
-        if run(train, tmp_path / name, ratio=0.75, epochs=1)
+        if run(trained, tmp_path / name, ratio=0.75, epochs=1)
     )
     for one, other in zip(once, again, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_trained_model_is_left_as_it_is(train: Path) -> None:
-    model = keras_files.load(train / "model.keras")
+def test_the_trained_model_is_left_as_it_is(trained: Path) -> None:
+    model = keras_files.load(trained / "model.keras")
     before = model.get_weights()
     small, _ = prune.remove_channels(model, 0.5)
     for variable in small.weights:
@@ -106,8 +82,8 @@ def test_the_trained_model_is_left_as_it_is(train: Path) -> None:
         np.testing.assert_array_equal(old, new)
 
 
-def test_the_weakest_channels_go(train: Path) -> None:
-    model = keras_files.load(train / "model.keras")
+def test_the_weakest_channels_go(trained: Path) -> None:
+    model = keras_files.load(trained / "model.keras")
     kernel = model.get_layer("conv1").kernel
     weak = [1, 2, 5, 7]
     factor = np.ones(8, np.float32)
@@ -118,8 +94,8 @@ def test_the_weakest_channels_go(train: Path) -> None:
     np.testing.assert_array_equal(small.get_layer("conv1").kernel.numpy(), expected)
 
 
-def test_a_ratio_near_one_leaves_one_channel_in_every_group(train: Path) -> None:
-    model = keras_files.load(train / "model.keras")
+def test_a_ratio_near_one_leaves_one_channel_in_every_group(trained: Path) -> None:
+    model = keras_files.load(trained / "model.keras")
     small, widths = prune.remove_channels(model, 0.999)
     assert [group["channels_after"] for group in widths] == [1, 1, 1]
     assert small.get_layer("dense1").units == 1
@@ -133,8 +109,8 @@ def test_a_model_in_which_nothing_can_be_removed_is_refused() -> None:
     assert caught.value.hint == "leave it as it is: --set prune.ratio=0"
 
 
-def test_a_ratio_that_removes_no_channel_names_the_smallest_that_does(train: Path) -> None:
-    model = keras_files.load(train / "model.keras")
+def test_a_ratio_that_removes_no_channel_names_the_smallest_that_does(trained: Path) -> None:
+    model = keras_files.load(trained / "model.keras")
     with pytest.raises(ModelError, match=r"0\.01 removes no channel of 'tiny': .* 32 channels"):
         prune.remove_channels(model, 0.01)
     small, _ = prune.remove_channels(model, 0.032)
@@ -150,7 +126,7 @@ def test_a_model_whose_groups_have_one_channel_each_cannot_be_pruned() -> None:
     assert caught.value.hint == "leave it as it is: --set prune.ratio=0"
 
 
-def test_a_missing_model_is_refused_and_nothing_is_written(train: Path, tmp_path: Path) -> None:
+def test_a_missing_model_is_refused_and_nothing_is_written(trained: Path, tmp_path: Path) -> None:
     out, source = tmp_path / "out", tmp_path / "train"
     out.mkdir()
     source.mkdir()
@@ -161,9 +137,9 @@ def test_a_missing_model_is_refused_and_nothing_is_written(train: Path, tmp_path
 
 
 def test_data_that_cannot_be_divided_are_refused_before_any_work(
-    train: Path, tmp_path: Path
+    trained: Path, tmp_path: Path
 ) -> None:
     settings = PruneStage(data=Data(calibration_samples=1400))
     with pytest.raises(DataError, match=r"data\.calibration_samples is 1400"):
-        prune.run(settings, {"train": train}, tmp_path)
+        prune.run(settings, {"train": trained}, tmp_path)
     assert list(tmp_path.iterdir()) == []

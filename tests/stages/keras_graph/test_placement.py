@@ -87,22 +87,38 @@ def test_rule_4_tensorrts_points_are_a_part_of_the_cpus():
         assert only(found, "tensorrt").keys() <= only(found, "cpu").keys() == found.keys()
 
 
+def test_rule_5_a_small_first_convolution_over_few_channels_stays_float_in_litert():
+    found = place(small())
+    assert "image" not in only(found, "litert")
+    assert only(found, "litert").keys() == only(found, "cpu").keys() - {"image"}
+
+
+def test_rule_5_a_large_kernel_or_enough_channels_are_int8_in_litert_too():
+    image = keras.Input(SHAPE, name="image")
+    wide = layers.Conv2D(64, 7, padding="same")(image)
+    model = keras.Model(image, layers.Dense(4)(layers.Flatten()(wide)))
+    assert "image" in only(place(model), "litert")
+    image = keras.Input((12, 12, 4), name="image")
+    model = keras.Model(image, layers.Flatten()(layers.Conv2D(4, 3)(image)))
+    assert "image" in only(place(model), "litert")
+
+
 @pytest.mark.parametrize("activation", ["relu", "relu6", "sigmoid", "softmax", "softplus"])
-def test_rule_5_what_cannot_be_negative_is_unsigned(activation):
+def test_rule_6_what_cannot_be_negative_is_unsigned(activation):
     found = place(small(layers.Activation(activation, name="act"), layers.AveragePooling2D(2)))
     assert not found["act"].signed
 
 
 @pytest.mark.parametrize("activation", ["tanh", "leaky_relu", "swish", "gelu", "linear"])
-def test_rule_5_what_can_be_negative_is_signed(activation):
+def test_rule_6_what_can_be_negative_is_signed(activation):
     assert place(small(layers.Activation(activation, name="act")))["act"].signed
 
 
-def test_rule_5_a_leaky_relu_layer_is_signed():
+def test_rule_6_a_leaky_relu_layer_is_signed():
     assert place(small(layers.ReLU(negative_slope=0.1, name="act")))["act"].signed
 
 
-def test_rule_5_a_sum_is_signed_if_one_of_its_arms_is():
+def test_rule_6_a_sum_is_signed_if_one_of_its_arms_is():
     image = keras.Input(SHAPE, name="image")
     x = layers.Conv2D(4, 3, padding="same", activation="relu")(image)
     linear = layers.Conv2D(4, 3, padding="same")(x)

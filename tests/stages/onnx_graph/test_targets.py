@@ -24,6 +24,8 @@ from tests.stages.networks import NETWORKS, images, randomized
 from tests.stages.onnx_graph.builders import SIGNATURE, kinds
 
 BATCH = images(64)
+QUANTA = 2.1
+"""Off by two, and a little for the scale being rounded to float16."""
 
 
 class Quantized:
@@ -78,13 +80,13 @@ def test_the_float16_graph_agrees_to_half_precision(net, tmp_path):
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_the_int8_graph_agrees_with_the_simulation_to_two_quanta(net, target, tmp_path):
-    assert quanta(net.simulated(target), run(net.graph(target), tmp_path)) <= 2.01
+    assert quanta(net.simulated(target), run(net.graph(target), tmp_path)) <= QUANTA
 
 
 def test_onnx_runtimes_integer_kernels_give_the_same(net, tmp_path):
     onnx.save(net.graph("cpu"), tmp_path / "model.onnx")
     with Runner(tmp_path / "model.onnx", SIGNATURE) as engine:
-        assert quanta(net.simulated("cpu"), engine.infer(BATCH)) <= 2.01
+        assert quanta(net.simulated("cpu"), engine.infer(BATCH)) <= QUANTA
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
@@ -148,4 +150,4 @@ def test_litert_computes_the_simulation_to_two_quanta(net):
     interpreter.allocate_tensors()
     interpreter.set_tensor(image["index"], BATCH)
     interpreter.invoke()
-    assert quanta(net.simulated("cpu"), interpreter.get_tensor(logits["index"])) <= 2.01
+    assert quanta(net.simulated("litert"), interpreter.get_tensor(logits["index"])) <= QUANTA

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from stages.errors import ModelError
+from stages.fit import KeepBest, batches, fit, returns_probabilities
+from tests.stages.conftest import DIGITS
+from tests.stages.networks import NETWORKS
+
+KNOBS = {"batch_size": 64, "learning_rate": 3e-3, "seed": 0, "label": "train"}
+
+
+def small(activation: str | None = None) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    image = keras.Input((28, 28, 1), name="image")
+    x = layers.Flatten()(layers.Conv2D(4, 5, strides=3, activation="relu")(image))
+    return keras.Model(image, layers.Dense(10, activation=activation)(x))
+
+
+def test_training_learns_real_digits_and_is_the_same_for_the_same_seed(digits):
+    first, second = (fit(small(), digits, DIGITS, epochs=6, **KNOBS) for _ in range(2))
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        assert np.allclose(a, b, atol=1e-5)
+    images = DIGITS.preprocess(digits.validation.images)
+    correct = first(images).numpy().argmax(axis=1) == digits.validation.labels
+    assert correct.mean() > 0.7
+
+
+def test_no_epochs_leave_the_model_as_it_is(digits):
+    model = small()
+    before = model.get_weights()
+    fit(model, digits, DIGITS, epochs=0, **KNOBS)
+    assert all(np.array_equal(*pair) for pair in zip(model.get_weights(), before, strict=True))
+
+
+def test_a_loss_that_is_no_number_stops_the_training_with_what_to_change(digits):
+    model = small()
+    model.layers[-1].bias.assign(np.full(10, np.nan, np.float32))
+    with pytest.raises(ModelError, match="train: the loss is nan in epoch 1") as caught:
+        fit(model, digits, DIGITS, epochs=1, **KNOBS)
+    assert caught.value.hint == "lower train.learning_rate"
+
+
+def test_probabilities_are_told_from_logits():
+    assert returns_probabilities(small("softmax"))
+    assert returns_probabilities(NETWORKS["separable"]())
+    assert not returns_probabilities(small())
+
+
+def test_the_best_epoch_is_kept_and_ties_go_to_the_lower_loss():
+    model, keep = small(), KeepBest()
+    keep.set_model(model)
+    start = model.get_weights()
+    course = [(0.8, 1.0), (0.9, 0.7), (0.9, 0.5), (0.9, 0.6), (0.7, 0.1)]
+    for epoch, (accuracy, loss) in enumerate(course):
+        model.set_weights([w + epoch for w in start])
+        keep.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": loss})
+    keep.on_train_end()
+    assert all(np.allclose(w, s + 2) for w, s in zip(model.get_weights(), start, strict=True))
+
+
+def test_batches_are_preprocessed_images_with_one_hot_labels(digits):
+    images, labels = next(iter(batches(digits, DIGITS, 32, 0, shift_pixels=0)))
+    assert (images.shape, labels.shape) == ((32, 28, 28, 1), (32, 10))
+    assert 0 <= float(images.numpy().min()) <= float(images.numpy().max()) <= 1
+    assert np.array_equal(labels.numpy().sum(axis=1), np.ones(32))
+
+
+def test_every_training_image_is_seen_once_an_epoch_and_shuffled_by_seed(digits):
+    def epoch(seed: int) -> np.ndarray:
+        return np.concatenate([x.numpy() for x, _ in batches(digits, DIGITS, 64, seed, 0)])
+
+    seen = np.sort(epoch(0).sum(axis=(1, 2, 3)))
+    expected = np.sort(DIGITS.preprocess(digits.train.images).sum(axis=(1, 2, 3)))
+    assert np.allclose(seen, expected, rtol=1e-4)
+    assert np.array_equal(epoch(0), epoch(0))
+    assert not np.array_equal(epoch(0), epoch(1))
+
+
+def test_shifted_images_are_whole_pixel_moves_of_the_originals(digits):
+    originals = DIGITS.preprocess(digits.train.images)
+    centre = {image[1:-1, 1:-1].tobytes() for image in originals}
+    moved = 0
+    for images, _ in batches(digits, DIGITS, 64, 0, shift_pixels=1).take(4):
+        for image in images.numpy():
+            shifts = [image[y : y + 26, x : x + 26] for y in range(3) for x in range(3)]
+            found = [shift.tobytes() in centre for shift in shifts]
+            assert any(found)
+            moved += not found[4]
+    assert moved > 100

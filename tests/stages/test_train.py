@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from stages import keras_files, train
+from stages.settings import Data, Model, Train, TrainStage
+from stages.signature import Signature
+from tests.stages.test_fit import small
+
+
+def test_a_trained_model_and_its_signature_are_written(tmp_path, digits):
+    settings = TrainStage(train=Train(epochs=1))
+    measured = train.run(settings, {}, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.keras", "signature.json"]
+    model, signature = keras_files.load(tmp_path / "model.keras"), Signature.read(tmp_path)
+    assert signature.class_names == tuple("0123456789")
+    assert signature.input_shape == (28, 28, 1)
+    predicted = model(signature.preprocess(digits.test.images)).numpy().argmax(axis=1)
+    assert measured["accuracy"]["top1"] == np.mean(predicted == digits.test.labels)
+    counted = measured["dataset"]
+    assert counted["name"] == "digits"
+    assert sum(value for key, value in counted.items() if key != "name") == 1797
+
+
+def test_with_no_epochs_the_users_model_is_taken_as_it_is(tmp_path):
+    own = small()
+    keras_files.save(own, tmp_path / "own.keras")
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = TrainStage(
+        model=Model(source=str(tmp_path / "own.keras")),
+        train=Train(epochs=0),
+        data=Data(scale=1 / 127.5, offset=-1.0),
+    )
+    train.run(settings, {}, out)
+    taken = keras_files.load(out / "model.keras")
+    assert all(
+        np.array_equal(*pair) for pair in zip(taken.get_weights(), own.get_weights(), strict=True)
+    )
+    assert Signature.read(out).is_signed
+
+
+def test_the_seed_decides_the_first_weights(tmp_path):
+    def first_weights(seed: int) -> np.ndarray:
+        out = tmp_path / str(np.random.default_rng().integers(1 << 60))
+        out.mkdir()
+        train.run(TrainStage(train=Train(epochs=0, seed=seed)), {}, out)
+        kernel: np.ndarray = keras_files.load(out / "model.keras").get_weights()[0]
+        return kernel
+
+    assert np.array_equal(first_weights(3), first_weights(3))
+    assert not np.array_equal(first_weights(3), first_weights(4))
+    keras.utils.clear_session()

@@ -1,0 +1,45 @@
+"""The shape of the code base: what may import what, and what a stage looks like."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.plan import PLAN
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_import_contracts_of_pyproject_hold():
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("stage", PLAN, ids=lambda stage: stage.name)
+def test_a_stage_is_a_plain_function_of_settings_inputs_and_folder(stage):
+    run = importlib.import_module(stage.module).run
+    assert list(inspect.signature(run).parameters) == ["settings", "inputs", "out"]
+    hints = inspect.get_annotations(run, eval_str=True, globals={**run.__globals__})
+    assert hints["settings"] is stage.settings
+    assert run.__doc__
+
+
+def test_the_deployment_stages_run_without_tensorflow():
+    code = (
+        "import sys, pipeline.cli, pipeline.runner, pipeline.worker, stages.build, stages.benchmark;"
+        "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_packages_hold_no_file_for_things_without_a_name():
+    names = {path.name for folder in ("pipeline", "stages") for path in (ROOT / folder).rglob("*.py")}
+    assert not names & {"utils.py", "helpers.py", "common.py", "misc.py"}
