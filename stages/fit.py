@@ -11,6 +11,7 @@ import tensorflow as tf
 from stages import progress
 from stages.datasets import DataSet
 from stages.errors import ModelError
+from stages.settings import Training
 from stages.signature import Signature
 
 LABEL_SMOOTHING = 0.1
@@ -99,11 +100,8 @@ def fit(
     model: keras.Model,
     dataset: DataSet,
     signature: Signature,
+    training: Training,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
     label: str,
     shift_pixels: int = 0,
 ) -> keras.Model:
@@ -113,26 +111,36 @@ def fit(
     validation split are kept. `label` names the settings section in messages.
     Raises ModelError when the loss is no number any more.
     """
-    if epochs == 0:
+    if training.epochs == 0:
         return model
-    keras.utils.set_random_seed(seed)
-    steps = epochs * -(-len(dataset.train.labels) // batch_size)
-    warmup_steps = max(1, int(steps * WARMUP_SHARE))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup_steps, warmup_target=learning_rate, warmup_steps=warmup_steps
+    keras.utils.set_random_seed(training.seed)
+    model.compile(
+        keras.optimizers.Adam(schedule(training, len(dataset.train.labels))),
+        keras.losses.CategoricalCrossentropy(
+            from_logits=not returns_probabilities(model), label_smoothing=LABEL_SMOOTHING
+        ),
+        metrics=["accuracy"],
     )
-    loss = keras.losses.CategoricalCrossentropy(
-        from_logits=not returns_probabilities(model), label_smoothing=LABEL_SMOOTHING
-    )
-    model.compile(keras.optimizers.Adam(schedule), loss, metrics=["accuracy"])
     truth = np.eye(len(signature.class_names), dtype=np.float32)[dataset.validation.labels]
     model.fit(
-        batches(dataset, signature, batch_size, seed, shift_pixels),
+        batches(dataset, signature, training.batch_size, training.seed, shift_pixels),
         validation_data=(signature.preprocess(dataset.validation.images), truth),
         validation_batch_size=256,
-        epochs=epochs,
+        epochs=training.epochs,
         shuffle=False,
         verbose=0,
-        callbacks=[KeepBest(), ReportProgress(label, epochs)],
+        callbacks=[KeepBest(), ReportProgress(label, training.epochs)],
     )
     return model
+
+
+def schedule(training: Training, images: int) -> keras.optimizers.schedules.CosineDecay:
+    """The learning rate by step: up in the first tenth, then down to zero along a cosine."""
+    steps = training.epochs * -(-images // training.batch_size)
+    warmup_steps = max(1, int(steps * WARMUP_SHARE))
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        steps - warmup_steps,
+        warmup_target=training.learning_rate,
+        warmup_steps=warmup_steps,
+    )

@@ -19,7 +19,7 @@ from stages.keras_graph.fold import flatten, output_axis
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import calls
 from stages.numerics.channel_scores import Scores, group_scores, layer_scores, strongest
-from stages.settings import Prune, PruneStage
+from stages.settings import PruneStage
 from stages.signature import Signature
 
 MODEL_FILE = "model.keras"
@@ -42,7 +42,7 @@ def run(settings: PruneStage, inputs: Mapping[str, Path], out: Path) -> dict[str
         shutil.copyfile(source / MODEL_FILE, out / MODEL_FILE)
         model, removed = trained, {"groups": [], "accuracy_before_finetune": None}
     else:
-        model, removed = _prune(trained, settings.prune, dataset, signature)
+        model, removed = _prune(trained, settings, dataset, signature)
         keras_files.save(model, out / MODEL_FILE)
     signature.write(out)
     details = {
@@ -54,25 +54,17 @@ def run(settings: PruneStage, inputs: Mapping[str, Path], out: Path) -> dict[str
 
 
 def _prune(
-    trained: keras.Model, settings: Prune, dataset: DataSet, signature: Signature
+    trained: keras.Model, settings: PruneStage, dataset: DataSet, signature: Signature
 ) -> tuple[keras.Model, dict[str, Any]]:
     """The smaller model, fine-tuned, and what was removed."""
-    model, widths = remove_channels(trained, settings.ratio)
+    model, widths = remove_channels(trained, settings.prune.ratio)
     broken = evaluate.accuracy(model, dataset.test, signature)
     progress.report(
         f"{model.count_params()} of {trained.count_params()} parameters left, "
         f"accuracy {broken['top1']:.2%} before the fine-tune"
     )
-    fit(
-        model,
-        dataset,
-        signature,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
-        label="prune",
-    )
+    shift_pixels = settings.data.shift_pixels
+    fit(model, dataset, signature, settings.prune, label="prune", shift_pixels=shift_pixels)
     return model, {"groups": widths, "accuracy_before_finetune": broken}
 
 

@@ -45,7 +45,8 @@ def run(settings: QuantizeStage, inputs: Mapping[str, Path], out: Path) -> dict[
     placed = points(model, signature)
     found = calibrate(model, placed, calibration_batches(dataset, signature), settings.quantize)
     simulated = simulate(model, placed, found)
-    details = fine_tune(simulated, dataset, signature, settings.quantize)
+    shift_pixels = settings.data.shift_pixels
+    details = fine_tune(simulated, dataset, signature, settings.quantize, shift_pixels)
     found = {name: learned(simulated, name) for name in found}
     snap_biases(model, placed, found)
     keras_files.save(model, out / "model.keras")
@@ -97,22 +98,17 @@ def _range(point: Point, histogram: calibration.Histogram, percentile: float) ->
 
 
 def fine_tune(
-    simulated: keras.Model, dataset: DataSet, signature: Signature, settings: Quantize
+    simulated: keras.Model,
+    dataset: DataSet,
+    signature: Signature,
+    settings: Quantize,
+    shift_pixels: int,
 ) -> dict[str, Any]:
     """Train the simulated model in place; go back to the calibrated one if that was better."""
     before = simulated.get_weights()
     calibrated = evaluate.accuracy(simulated, dataset.validation, signature)["top1"]
     progress.report(f"calibrated: validation accuracy {calibrated:.2%}")
-    fit(
-        simulated,
-        dataset,
-        signature,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
-        label="quantize",
-    )
+    fit(simulated, dataset, signature, settings, label="quantize", shift_pixels=shift_pixels)
     trained = evaluate.accuracy(simulated, dataset.validation, signature)["top1"]
     kept = "trained" if settings.epochs and trained >= calibrated else "calibrated"
     if kept == "calibrated":

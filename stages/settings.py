@@ -40,7 +40,7 @@ class Data(Section):
     """An `.npz` in the layout of keras.datasets.mnist (`mnist`, `npz`), or a folder with
     `train/<class>/*` and `test/<class>/*` (`folder`)."""
     test_samples: Count = 0
-    """Test images to use, class by class in equal shares; 0 takes all of them."""
+    """Test images to use, of each class in proportion to its size; 0 takes all of them."""
     validation_share: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     """Share of the training images held back to choose the best weights."""
     calibration_samples: Positive = 128
@@ -52,6 +52,8 @@ class Data(Section):
     """The model sees pixel * scale + offset."""
     offset: float = 0.0
     """See `scale`."""
+    shift_pixels: Count = 1
+    """In all trainings images are moved by up to so many pixels each way: small sets need it."""
     seed: Count = 0
     """Decides which images are held back."""
 
@@ -82,16 +84,20 @@ class Model(Section):
         return [Path(spec.origin)] if spec and spec.origin else []
 
 
-class FineTune(Section):
-    """What the two short trainings after pruning and in quantization share."""
+class Training(Section):
+    """What the first training and the two fine-tunes share."""
 
+    epochs: Count = 1
+    """Passes over the training images."""
     batch_size: Positive = 64
     """Images per step."""
+    learning_rate: LearningRate = 1e-3
+    """Peak of Adam's cosine schedule."""
     seed: Count = 0
-    """Decides the order of the images and the dropout masks."""
+    """Decides the order and the shifts of the images, and dropout masks."""
 
 
-class Train(Section):
+class Train(Training):
     """The first training."""
 
     epochs: Count = 24
@@ -100,13 +106,11 @@ class Train(Section):
     """Images per step."""
     learning_rate: LearningRate = 2e-3
     """Peak of Adam's cosine schedule."""
-    shift_pixels: Count = 1
-    """Training images are moved by up to so many pixels each way: small sets need it."""
     seed: Count = 0
-    """Decides initial weights, the order of the images, shifts and dropout masks."""
+    """Decides initial weights, the order and the shifts of the images, and dropout masks."""
 
 
-class Prune(FineTune):
+class Prune(Training):
     """Structured channel pruning."""
 
     ratio: Share = 0.5
@@ -118,7 +122,7 @@ class Prune(FineTune):
     """Peak of Adam's cosine schedule; below the first training's, which starts from noise."""
 
 
-class Quantize(FineTune):
+class Quantize(Training):
     """INT8 calibration and quantization-aware training."""
 
     calibration: Literal["max", "percentile"] = "max"

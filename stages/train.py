@@ -26,18 +26,8 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     keras.utils.set_random_seed(settings.train.seed)
     model = models.create(settings.model, signature.input_shape, len(dataset.class_names))
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
-    train = settings.train
-    fit(
-        model,
-        dataset,
-        signature,
-        epochs=train.epochs,
-        batch_size=train.batch_size,
-        learning_rate=train.learning_rate,
-        seed=train.seed,
-        shift_pixels=train.shift_pixels,
-        label="train",
-    )
+    shift_pixels = settings.data.shift_pixels
+    fit(model, dataset, signature, settings.train, label="train", shift_pixels=shift_pixels)
     keras_files.save(model, out / "model.keras")
     signature.write(out)
     return {**evaluate.measure(model, dataset.test, signature), "dataset": counts(dataset)}

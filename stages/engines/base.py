@@ -32,7 +32,7 @@ Batch = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Blocker:
-    """Why an engine cannot be built or run on this machine, and the command that would change it."""
+    """Why an engine cannot be built or run on this machine, and the command to change that."""
 
     reason: str
     fix: str

@@ -8,7 +8,7 @@ import pytest
 
 from stages import datasets
 from stages.datasets import DataSet
-from stages.settings import Data
+from stages.settings import Data, Training
 from stages.signature import Signature
 from tests.stages.graphs import write_converted, write_tflite
 
@@ -46,8 +46,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
         x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
     x = layers.Dense(32, activation="relu", name="dense1")(layers.Flatten()(x))
     model = keras.Model(image, layers.Dense(10, name="logits")(x), name="tiny")
-    knobs = {"epochs": 4, "batch_size": 32, "learning_rate": 3e-3, "seed": 0, "label": "train"}
-    fit.fit(model, digits, DIGITS, **knobs)
+    training = Training(epochs=4, batch_size=32, learning_rate=3e-3)
+    fit.fit(model, digits, DIGITS, training, label="train")
     folder: Path = tmp_path_factory.mktemp("train")
     keras_files.save(model, folder / "model.keras")
     DIGITS.write(folder)

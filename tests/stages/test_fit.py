@@ -6,11 +6,14 @@ import pytest
 from keras import layers
 
 from stages.errors import ModelError
-from stages.fit import KeepBest, batches, fit, returns_probabilities
+from stages.fit import KeepBest, batches, fit, returns_probabilities, schedule
+from stages.settings import Training
 from tests.stages.conftest import DIGITS
 from tests.stages.networks import NETWORKS
 
-KNOBS = {"batch_size": 64, "learning_rate": 3e-3, "seed": 0, "label": "train"}
+
+def training(epochs: int) -> Training:
+    return Training(epochs=epochs, learning_rate=3e-3)
 
 
 def small(activation: str | None = None) -> keras.Model:
@@ -21,7 +24,7 @@ def small(activation: str | None = None) -> keras.Model:
 
 
 def test_training_learns_real_digits_and_is_the_same_for_the_same_seed(digits):
-    first, second = (fit(small(), digits, DIGITS, epochs=6, **KNOBS) for _ in range(2))
+    first, second = (fit(small(), digits, DIGITS, training(6), label="train") for _ in range(2))
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         assert np.allclose(a, b, atol=1e-5)
     images = DIGITS.preprocess(digits.validation.images)
@@ -32,7 +35,7 @@ def test_training_learns_real_digits_and_is_the_same_for_the_same_seed(digits):
 def test_no_epochs_leave_the_model_as_it_is(digits):
     model = small()
     before = model.get_weights()
-    fit(model, digits, DIGITS, epochs=0, **KNOBS)
+    fit(model, digits, DIGITS, training(0), label="train")
     assert all(np.array_equal(*pair) for pair in zip(model.get_weights(), before, strict=True))
 
 
@@ -40,7 +43,7 @@ def test_a_loss_that_is_no_number_stops_the_training_with_what_to_change(digits)
     model = small()
     model.layers[-1].bias.assign(np.full(10, np.nan, np.float32))
     with pytest.raises(ModelError, match="train: the loss is nan in epoch 1") as caught:
-        fit(model, digits, DIGITS, epochs=1, **KNOBS)
+        fit(model, digits, DIGITS, training(1), label="train")
     assert caught.value.hint == "lower train.learning_rate"
 
 
@@ -91,3 +94,11 @@ def test_shifted_images_are_whole_pixel_moves_of_the_originals(digits):
             assert any(found)
             moved += not found[4]
     assert moved > 100
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
+    rates = [float(schedule(training(10), 640)(step)) for step in range(101)]
+    assert rates[0] == 0.0
+    assert max(rates) == rates[10] == pytest.approx(3e-3)
+    assert rates[55] == pytest.approx(1.5e-3, rel=1e-3)
+    assert rates[100] == pytest.approx(0.0, abs=1e-9)

@@ -49,7 +49,8 @@ def test_a_truncated_file_is_refused_with_its_name(tmp_path):
 
 def test_code_in_a_file_is_not_run(tmp_path):
     image = keras.Input((12, 12, 3))
-    model = keras.Model(image, keras.layers.Lambda(lambda x: x * 2, output_shape=(12, 12, 3))(image))
+    twice = keras.layers.Lambda(lambda x: x * 2, output_shape=(12, 12, 3))(image)
+    model = keras.Model(image, twice)
     model.save(tmp_path / "model.keras")
     with pytest.raises(ModelError, match="cannot be loaded"):
         keras_files.load(tmp_path / "model.keras")

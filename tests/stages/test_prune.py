@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stages import datasets, evaluate, keras_files, prune
+from stages import evaluate, keras_files, prune
 from stages.datasets import DataSet
 from stages.errors import DataError, ModelError
-from stages.fit import fit
 from stages.settings import Data, Prune, PruneStage
 from stages.signature import Signature
-
 from tests.stages.conftest import DIGITS as SIGNATURE
 
 

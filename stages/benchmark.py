@@ -1,0 +1,166 @@
+"""Stage `benchmark`: how accurate and how fast the engines themselves are.
+
+latency.npz     milliseconds of every call, float32, as `<engine>.b<batch>.t<threads>`
+
+Accuracy is that of each engine's own outputs on the whole test split. Latency is that of
+`Engine.infer`: float32 images in host memory in, logits in host memory out, the engines and
+the baseline (the trained, unpruned float32 model in ONNX Runtime) timed in turns. TensorFlow
+is not needed: this stage runs on the machine that the engines are for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import conditions, datasets, environment, progress, timing
+from stages.datasets import Split
+from stages.engines import ENGINES, inventory
+from stages.engines.base import Engine
+from stages.engines.evaluation import accuracy
+from stages.engines.inventory import BASELINE, Entry
+from stages.errors import EngineError
+from stages.numerics import latency
+from stages.settings import Benchmark, BenchmarkStage
+from stages.signature import Signature
+
+LATENCY_FILE = "latency.npz"
+
+
+@dataclass
+class Subject:
+    """An engine under test, and what has been found out about it."""
+
+    name: str
+    entry: Entry
+    accuracy: dict[str, Any] | None = None
+    load_ms: float | None = None
+    first_call_ms: float | None = None
+    latency: list[dict[str, Any]] = field(default_factory=list)
+
+    def takes(self, threads: int, settings: Benchmark) -> bool:
+        """Whether it is to be run with so many threads; they mean nothing to a GPU."""
+        on_cpu = ENGINES[self.entry.backend].device == "cpu"
+        return self.entry.file is not None and (on_cpu or threads == settings.threads[0])
+
+    def found(self) -> dict[str, Any]:
+        """What was measured, without what was known before."""
+        return {key: value for key, value in vars(self).items() if key not in ("name", "entry")}
+
+
+def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    """Measure every engine that runs here; write the raw samples into `out`.
+
+    An engine that cannot run does not stop the others. Raises DataError where the test split
+    cannot be read, and EngineError where the baseline cannot run.
+    The model that the measurements name is the fastest engine.
+    """
+    source = inputs["build"]
+    test = datasets.load_test(settings.data)
+    baseline = Subject("baseline.onnxruntime.fp32", Entry("onnxruntime", "fp32", BASELINE))
+    subjects = [Subject(entry.name, entry) for entry in inventory.read(source)]
+    before = conditions.snapshot()
+    samples: dict[str, NDArray[np.float32]] = {}
+    for threads in settings.benchmark.threads:
+        taking = [each for each in subjects if each.takes(threads, settings.benchmark)]
+        samples |= compare([baseline, *taking], source, test, threads, settings.benchmark)
+    np.savez(out / LATENCY_FILE, **samples)  # type: ignore[arg-type]
+    table = [{**dataclasses.asdict(each.entry), **each.found()} for each in subjects]
+    best = inventory.fastest(table)
+    return {
+        **inventory.summary(best, file=None),
+        "details": {
+            "fastest": f"{best['backend']}.{best['precision']}" if best else None,
+            "baseline": baseline.found(),
+            "conditions": describe(before, settings.benchmark),
+        },
+        "engines": table,
+    }
+
+
+def compare(
+    subjects: Sequence[Subject], folder: Path, test: Split, threads: int, settings: Benchmark
+) -> dict[str, NDArray[np.float32]]:
+    """Open all subjects at once, take their accuracy, and time them in turns.
+
+    The first subject must run; another that does not is noted and left out. Returns the
+    milliseconds of every call, by the names in `latency.npz`.
+    """
+    signature = Signature.read(folder)
+    running: list[tuple[Subject, Engine]] = []
+    with ExitStack() as opened:
+        for subject in subjects:
+            progress.report(f"{subject.name}, threads: {threads}")
+            try:
+                engine = inventory.runner(subject.entry, folder, signature, threads)
+                opened.callback(engine.close)
+                start(subject, engine, test, max(settings.batch_sizes))
+                running.append((subject, engine))
+            except EngineError as error:
+                if subject is subjects[0]:
+                    raise
+                subject.entry = subject.entry.stopped(error)
+        return time_all(running, test, threads, settings)
+
+
+def start(subject: Subject, engine: Engine, test: Split, batch_size: int) -> None:
+    """Open the engine, run it for the first time, and take its accuracy. Raises EngineError.
+
+    With a further number of threads only the opening is new: what is known stays.
+    """
+    _, load_ms = timing.once(engine.open)
+    if subject.accuracy is not None:
+        return
+    image = engine.signature.preprocess(test.images[:1])
+    _, first_call_ms = timing.once(partial(engine.infer, image))
+    subject.accuracy = accuracy(engine, test.images, test.labels, batch_size)
+    subject.load_ms, subject.first_call_ms = load_ms, first_call_ms
+    subject.entry = subject.entry.ran()
+
+
+def time_all(
+    running: Sequence[tuple[Subject, Engine]], test: Split, threads: int, settings: Benchmark
+) -> dict[str, NDArray[np.float32]]:
+    """Time the engines in turns at every batch size; adds the rows to the subjects."""
+    samples = {}
+    for batch_size in settings.batch_sizes:
+        progress.report(f"batch {batch_size}, threads: {threads}")
+        some = test.images[np.arange(batch_size) % len(test)]
+        calls = {
+            subject.name: partial(engine.infer, engine.signature.preprocess(some))
+            for subject, engine in running
+        }
+        times = timing.measure(calls, settings.warmup_seconds, settings.seconds)
+        for subject, _ in running:
+            taken = times[subject.name]
+            row = latency.row(
+                taken,
+                batch_size=batch_size,
+                runtime=subject.entry.backend,
+                precision=subject.entry.precision,
+                threads=threads,
+            )
+            subject.latency.append(row)
+            samples[f"{subject.name}.b{batch_size}.t{threads}"] = taken.astype(np.float32)
+    return samples
+
+
+def describe(before: conditions.Snapshot, settings: Benchmark) -> dict[str, Any]:
+    """What a reader must know beside the numbers."""
+    return {
+        "cpu": environment.describe()["cpu"].get("model"),
+        **conditions.between(before, conditions.snapshot()),
+        "governor": conditions.governor(),
+        "clock_overhead_ms": timing.overhead_ms(),
+        "warmup_seconds": settings.warmup_seconds,
+        "seconds": settings.seconds,
+        "windows": timing.ROUNDS,
+    }

@@ -1,0 +1,148 @@
+"""Stage `build`: the converted graphs in, an engine file for every backend and precision out.
+
+baseline.onnxruntime.fp32.onnx      the trained, unpruned model: the yardstick of the benchmark
+<backend>.<precision><suffix>       the engines that can be built here
+engines.json                        every engine that was wanted, and why some have no file
+samples.npz, signature.json         copied on
+
+Each engine that can run here is run at once, on the samples of the convert stage. TensorFlow
+is not needed: this stage runs on the machine that the engines are for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages import engines, progress, timing
+from stages.engines import inventory
+from stages.engines.base import BuildRequest, Engine
+from stages.engines.evaluation import accuracy
+from stages.engines.inventory import BASELINE, Entry
+from stages.errors import EngineError
+from stages.numerics import latency
+from stages.settings import Build, BuildStage
+from stages.signature import Signature
+
+SAMPLES_FILE = "samples.npz"
+EVALUATION_BATCH = 32
+
+WARMUP_SECONDS = 0.05
+SECONDS = 0.2
+"""Long enough to rank the engines; the benchmark stage measures at length."""
+
+
+def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    """Build the engines, run those that run here, and write the files above into `out`.
+
+    An engine that cannot be built does not stop the others. Raises EngineError if none can.
+    The model that the measurements name is the fastest INT8 engine, else the fastest.
+    """
+    source = inputs["convert"]
+    signature = Signature.read(source)
+    signature.write(out)
+    shutil.copyfile(source / SAMPLES_FILE, out / SAMPLES_FILE)
+    build_baseline(source, out, signature)
+    entries = build_all(settings.build, source, out, signature)
+    built = [entry for entry in entries if entry.file]
+    if not built:
+        reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in entries)
+        raise EngineError(f"no engine can be built here ({reasons})", "run: pipeline doctor")
+    entries, table = try_out(entries, out, signature, settings.build.max_batch_size)
+    inventory.write(entries, out)
+    int8 = [row for row in table if row["precision"] == "int8"]
+    best = inventory.fastest(int8) or inventory.fastest(table)
+    return {**inventory.summary(best, built[0].file), "details": {}, "engines": table}
+
+
+def build_baseline(source: Path, out: Path, signature: Signature) -> None:
+    """Build the unpruned float32 model for ONNX Runtime. Raises EngineError."""
+    progress.report("build the baseline")
+    request = BuildRequest(signature, "fp32")
+    engines.load("onnxruntime").build(source / "baseline.fp32.onnx", out / BASELINE, request)
+
+
+def build_all(settings: Build, source: Path, out: Path, signature: Signature) -> list[Entry]:
+    """Build every backend in every precision that it has."""
+    wanted = [
+        Entry(backend, precision)
+        for backend in settings.backends
+        for precision in settings.precisions
+        if engines.load(backend).source_file(precision)
+    ]
+    entries = []
+    for done, entry in enumerate(wanted):
+        progress.report(f"build {entry.name}", done, len(wanted))
+        request = BuildRequest(
+            signature, entry.precision, settings.max_batch_size, settings.workspace_mib
+        )
+        entries.append(build_one(entry, source, out, request))
+    return entries
+
+
+def build_one(entry: Entry, source: Path, out: Path, request: BuildRequest) -> Entry:
+    """Write the engine's file into `out`, or note why there is none."""
+    module = engines.load(entry.backend)
+    graph = source / str(module.source_file(entry.precision))
+    file = out / f"{entry.name}{engines.ENGINES[entry.backend].suffix}"
+    try:
+        inventory.require(module.build_blocker())
+        if not graph.is_file():
+            raise EngineError(f"there is no {graph.name}", "run: pipeline run convert --force")
+        module.build(graph, file, request)
+    except EngineError as error:
+        file.unlink(missing_ok=True)
+        return entry.stopped(error)
+    return entry.built(file)
+
+
+def try_out(
+    entries: Sequence[Entry], folder: Path, signature: Signature, max_batch_size: int
+) -> tuple[list[Entry], list[dict[str, Any]]]:
+    """Accuracy on the samples, and latency at batch 1 taken in turns, where an engine runs here."""
+    samples = np.load(folder / SAMPLES_FILE)
+    images, labels = samples["images"], samples["labels"]
+    batch_size = min(EVALUATION_BATCH, max_batch_size)
+    running: dict[str, Engine] = {}
+    accuracies: dict[str, dict[str, Any]] = {}
+    tried = []
+    with ExitStack() as opened:
+        for entry in entries:
+            if entry.file:
+                progress.report(f"run {entry.name}")
+                try:
+                    engine = opened.enter_context(inventory.runner(entry, folder, signature, 1))
+                    accuracies[entry.name] = accuracy(engine, images, labels, batch_size)
+                    running[entry.name] = engine
+                    entry = entry.ran()
+                except EngineError as error:
+                    entry = entry.stopped(error)
+            tried.append(entry)
+        image = signature.preprocess(images[:1])
+        calls = {name: partial(engine.infer, image) for name, engine in running.items()}
+        times = timing.measure(calls, WARMUP_SECONDS, SECONDS)
+    return tried, [_row(entry, accuracies, times) for entry in tried]
+
+
+def _row(
+    entry: Entry, accuracies: Mapping[str, dict[str, Any]], times: Mapping[str, timing.Samples]
+) -> dict[str, Any]:
+    row = {**dataclasses.asdict(entry), "accuracy": accuracies.get(entry.name), "latency": []}
+    if entry.name in times:
+        row["latency"] = [
+            latency.row(
+                times[entry.name],
+                batch_size=1,
+                runtime=entry.backend,
+                precision=entry.precision,
+                threads=1,
+            )
+        ]
+    return row

@@ -1,0 +1,59 @@
+"""What else the machine was doing while something was timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+STEAL_COLUMN = 7
+"""Of the line `cpu` of /proc/stat: user nice system idle iowait irq softirq steal (proc(5))."""
+
+GOVERNOR = Path("devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of the machine at one moment; None where it does not tell."""
+
+    load_average: float | None
+    ticks: tuple[int, int] | None
+    """CPU time since the machine was started: all of it, and what was stolen."""
+
+
+def snapshot(proc: Path = Path("/proc")) -> Snapshot:
+    """The load average of the last minute and the CPU time, from Linux' /proc."""
+    load = _text(proc / "loadavg").split()
+    ticks = [int(word) for word in _text(proc / "stat").partition("\n")[0].split()[1:]]
+    told = len(ticks) > STEAL_COLUMN
+    return Snapshot(
+        float(load[0]) if load else None,
+        (sum(ticks[: STEAL_COLUMN + 1]), ticks[STEAL_COLUMN]) if told else None,
+    )
+
+
+def between(before: Snapshot, after: Snapshot) -> dict[str, Any]:
+    """Load before and after, and the share of CPU time that other guests of the host took."""
+    return {
+        "load_average_before": before.load_average,
+        "load_average_after": after.load_average,
+        "cpu_steal_percent": _steal_percent(before.ticks, after.ticks),
+    }
+
+
+def governor(sys: Path = Path("/sys")) -> str | None:
+    """How the kernel sets the clock of the first core ("performance", "powersave", ...)."""
+    return _text(sys / GOVERNOR).strip() or None
+
+
+def _steal_percent(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
+    if before is None or after is None or before[0] == after[0]:
+        return None
+    return 100.0 * (after[1] - before[1]) / (after[0] - before[0])
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

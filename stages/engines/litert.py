@@ -1,0 +1,159 @@
+"""LiteRT (TensorFlow Lite) on the CPU with XNNPACK kernels: INT8 only.
+
+TensorFlow's converter has done all the work before. The build checks that the file runs on
+this machine, and where the processor has AMX, whether it is faster without (see amx.py). The
+answer travels in the engine file, behind the FlatBuffer, where LiteRT does not look.
+XNNPACK takes AMX or leaves it for a whole process: the first file that is opened decides.
+
+    python -m stages.engines.litert FILE with|without       prints its latency in ms
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import timing
+from stages.engines import amx
+from stages.engines.base import Batch, Blocker, BuildRequest, Engine
+from stages.errors import EngineError
+from stages.settings import Precision
+
+WITHOUT_AMX = b"\0faster without AMX"
+"""The end of an engine file that is to be run so."""
+
+PROBE_SECONDS = 0.2
+
+
+def build_blocker() -> Blocker | None:
+    """The package is all it needs."""
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        return Blocker("the package ai-edge-litert is not installed", "pip install ai-edge-litert")
+    return None
+
+
+def run_blocker() -> Blocker | None:
+    """What is built here also runs here."""
+    return build_blocker()
+
+
+def source_file(precision: Precision) -> str | None:
+    """The convert stage's file for `precision`; None where there is no such engine."""
+    return "model.int8.tflite" if precision == "int8" else None
+
+
+def build(source: Path, out: Path, request: BuildRequest) -> None:
+    """Run `source` once in a process of its own, with and without AMX, and copy it to `out`.
+
+    Raises EngineError with what LiteRT said, also if it crashed.
+    """
+    latency_ms = probe(source, "with")
+    content = source.read_bytes()
+    if amx.is_available() and probe(source, "without") < latency_ms:
+        content += WITHOUT_AMX
+    out.write_bytes(content)
+
+
+class Runner(Engine):
+    """An interpreter that stays allocated for the batch size of its last call."""
+
+    _interpreter: Any = None
+
+    def _open(self) -> None:
+        self._interpreter = _interpreter(self.file, self.threads)
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        self._batch_size = 0
+
+    def _infer(self, images: Batch) -> Batch:
+        if len(images) != self._batch_size:
+            self._resize(images.shape)
+        self._interpreter.set_tensor(self._input["index"], quantize(images, self._input))
+        self._interpreter.invoke()
+        return dequantize(self._interpreter.get_tensor(self._output["index"]), self._output)
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        self._batch_size = 0
+        self._interpreter.resize_tensor_input(self._input["index"], shape)
+        self._interpreter.allocate_tensors()
+        self._batch_size = shape[0]
+
+    def _close(self) -> None:
+        self._interpreter = None
+
+
+def quantize(images: Batch, tensor: dict[str, Any]) -> NDArray[Any]:
+    """Float32 to what `tensor` (its details) holds: round(x / scale) + zero point, saturated."""
+    if tensor["dtype"] == np.float32:
+        return images
+    scale, zero_point = tensor["quantization"]
+    limits = np.iinfo(tensor["dtype"])
+    levels = np.rint(images / np.float32(scale)) + zero_point
+    saturated: NDArray[Any] = np.clip(levels, limits.min, limits.max).astype(tensor["dtype"])
+    return saturated
+
+
+def dequantize(levels: NDArray[Any], tensor: dict[str, Any]) -> Batch:
+    """What `tensor` (its details) holds to float32: (level - zero point) * scale."""
+    if tensor["dtype"] == np.float32:
+        return levels
+    scale, zero_point = tensor["quantization"]
+    values: Batch = (levels.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    return values
+
+
+def probe(file: Path, amx_use: str) -> float:
+    """Median latency in ms at batch 1 in a new process, "with" or "without" AMX."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.engines.litert", str(file), amx_use],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or [""]
+        raise EngineError(
+            f"LiteRT cannot run {file.name} (exit status {done.returncode}): {said[-1]}",
+            "run: pipeline run convert --force",
+        )
+    return float(done.stdout)
+
+
+def _interpreter(file: Path, threads: int) -> Any:
+    return _allocated(file, threads, without_amx=file.read_bytes().endswith(WITHOUT_AMX))
+
+
+def _allocated(file: Path, threads: int, without_amx: bool) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with amx.refused() if without_amx else nullcontext():
+            interpreter = Interpreter(model_path=str(file), num_threads=threads)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise EngineError(
+            f"LiteRT cannot load {file.name}: {error}", "run: pipeline run build --force"
+        ) from error
+    return interpreter
+
+
+def _main(file: str, amx_use: str) -> None:
+    """Time the interpreter alone, on an input of zeros: the values do not matter."""
+    try:
+        interpreter = _allocated(Path(file), 1, without_amx=amx_use == "without")
+    except EngineError as error:
+        sys.exit(error.message)
+    samples = timing.measure({file: interpreter.invoke}, PROBE_SECONDS / 2, PROBE_SECONDS)
+    sys.stdout.write(f"{np.median(samples[file])}\n")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,93 @@
+"""TensorRT 8.6, 10 and 11 on an NVIDIA GPU.
+
+From TensorRT 9 on the graph's own types decide every precision. 8.6 has no such networks and
+reads ONNX up to opset 17 only: there FP16 is a flag for the builder, and the INT8 graph is the
+one with float32 scales.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from stages.engines import trt_network
+from stages.engines.base import Batch, Blocker, BuildRequest, Engine
+from stages.engines.cuda_memory import gpu_blocker, pycuda_blocker
+from stages.engines.trt_execution import Execution
+from stages.settings import Precision
+
+STRONGLY_TYPED_SOURCES: dict[Precision, str] = {
+    "fp32": "model.fp32.onnx",
+    "fp16": "model.fp16.onnx",
+    "int8": "model.int8.tensorrt.onnx",
+}
+FLAGGED_SOURCES: dict[Precision, str] = {
+    "fp32": "model.fp32.onnx",
+    "fp16": "model.fp32.onnx",
+    "int8": "model.int8.tensorrt8.onnx",
+}
+FLAGS: dict[Precision, tuple[str, ...]] = {
+    "fp32": (),
+    "fp16": ("FP16",),
+    "int8": ("INT8", "FP16"),  # layers outside the Q/DQ pairs may run in FP16
+}
+"""Names of trt.BuilderFlag, for TensorRT without strong typing."""
+
+
+def build_blocker() -> Blocker | None:
+    """It needs the package and a GPU: the builder chooses kernels by timing them."""
+    if importlib.util.find_spec("tensorrt") is None:
+        return Blocker(
+            "the package tensorrt is not installed", "pip install 'keras-trt-pipeline[gpu]'"
+        )
+    return gpu_blocker()
+
+
+def run_blocker() -> Blocker | None:
+    """Running needs PyCUDA too."""
+    return build_blocker() or pycuda_blocker("gpu")
+
+
+def source_file(precision: Precision) -> str | None:
+    """The convert stage's file that the TensorRT installed here can build."""
+    sources = STRONGLY_TYPED_SOURCES if _builds_strongly_typed() else FLAGGED_SOURCES
+    return sources[precision]
+
+
+def build(source: Path, out: Path, request: BuildRequest) -> None:
+    """Build `source` for the GPU of this machine. Raises EngineError."""
+    flags = () if _builds_strongly_typed() else FLAGS[request.precision]
+    trt_network.build(_tensorrt(), source, out, request, flags)
+
+
+class Runner(Engine):
+    """An engine on the first GPU; `threads` has no meaning there."""
+
+    _execution: Any = None
+
+    def _open(self) -> None:
+        self._close()
+        self._execution = Execution(_tensorrt(), self.file, self.signature)
+
+    def _infer(self, images: Batch) -> Batch:
+        logits: Batch = self._execution.run(images)
+        return logits
+
+    def _close(self) -> None:
+        if self._execution is not None:
+            self._execution.close()
+        self._execution = None
+
+
+def _builds_strongly_typed() -> bool:
+    """Also where TensorRT is missing: today's is the one to expect."""
+    if importlib.util.find_spec("tensorrt") is None:
+        return True
+    return trt_network.is_strongly_typed(_tensorrt())
+
+
+def _tensorrt() -> Any:
+    import tensorrt
+
+    return tensorrt

@@ -1,0 +1,72 @@
+"""TensorRT-RTX: engines built ahead of time on any machine, for GPUs from Turing on.
+
+Its builder needs no GPU. The engine holds kernels for the compute capabilities 8.0, 8.6, 8.9
+and 12.0, and the GPU finishes the work when the engine is opened there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from stages.engines import trt_network
+from stages.engines.base import Batch, Blocker, BuildRequest, Engine
+from stages.engines.cuda_memory import gpu_blocker, pycuda_blocker
+from stages.engines.trt_execution import Execution
+from stages.settings import Precision
+
+SOURCES: dict[Precision, str] = {
+    "fp32": "model.fp32.onnx",
+    "fp16": "model.fp16.onnx",
+    "int8": "model.int8.tensorrt.onnx",
+}
+
+
+def build_blocker() -> Blocker | None:
+    """The package is all it needs."""
+    if importlib.util.find_spec("tensorrt_rtx") is None:
+        return Blocker(
+            "the package tensorrt-rtx is not installed", "pip install 'keras-trt-pipeline[rtx]'"
+        )
+    return None
+
+
+def run_blocker() -> Blocker | None:
+    """Running needs a GPU and PyCUDA."""
+    return build_blocker() or gpu_blocker() or pycuda_blocker("rtx")
+
+
+def source_file(precision: Precision) -> str | None:
+    """The convert stage's file for `precision`."""
+    return SOURCES[precision]
+
+
+def build(source: Path, out: Path, request: BuildRequest) -> None:
+    """Build `source` for the default compute capabilities. Raises EngineError."""
+    trt_network.build(_tensorrt_rtx(), source, out, request)
+
+
+class Runner(Engine):
+    """An engine on the first GPU; `threads` has no meaning there."""
+
+    _execution: Any = None
+
+    def _open(self) -> None:
+        self._close()
+        self._execution = Execution(_tensorrt_rtx(), self.file, self.signature)
+
+    def _infer(self, images: Batch) -> Batch:
+        logits: Batch = self._execution.run(images)
+        return logits
+
+    def _close(self) -> None:
+        if self._execution is not None:
+            self._execution.close()
+        self._execution = None
+
+
+def _tensorrt_rtx() -> Any:
+    import tensorrt_rtx
+
+    return tensorrt_rtx

@@ -1,0 +1,145 @@
+"""The same cases for every engine that this machine has."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stages.engines.base import Batch
+from stages.errors import EngineError
+from tests.stages.graphs import SIGNATURE, images, reference
+
+TOLERANCE = {"fp32": 2e-4, "fp16": 1e-2, "int8": 0.15}
+"""Largest difference of a logit (they reach 4) from the float32 graph."""
+
+
+def batch(count: int, seed: int = 0) -> Batch:
+    return SIGNATURE.preprocess(images(count, seed))
+
+
+def test_logits_are_those_of_the_graph(built: Any) -> None:
+    with built.runner() as engine:
+        logits = engine.infer(batch(5))
+    assert logits.dtype == np.float32
+    assert logits.shape == (5, 4)
+    expected = reference("fp32", batch(5))
+    np.testing.assert_allclose(logits, expected, atol=TOLERANCE[built.precision])
+
+
+def test_a_row_does_not_depend_on_the_batch_it_is_in(built: Any) -> None:
+    one_by_one = [batch(8)[index : index + 1] for index in range(8)]
+    with built.runner() as engine:
+        alone = np.concatenate([engine.infer(image) for image in one_by_one])
+        for size in (5, 1, 8, 3):
+            np.testing.assert_allclose(
+                engine.infer(batch(8)[:size]), alone[:size], rtol=1e-3, atol=1e-3
+            )
+
+
+def test_a_result_outlives_the_next_call_and_the_engine(built: Any) -> None:
+    with built.runner() as engine:
+        first = engine.infer(batch(2, seed=1))
+        kept = first.copy()
+        second = engine.infer(batch(2, seed=2))
+    np.testing.assert_array_equal(first, kept)
+    assert not np.array_equal(first, second)
+
+
+def test_the_input_is_not_written_to(built: Any) -> None:
+    sent = batch(3)
+    sent.flags.writeable = False
+    with built.runner() as engine:
+        engine.infer(sent)
+    np.testing.assert_array_equal(sent, batch(3))
+
+
+def test_opening_an_open_engine_is_harmless(built: Any) -> None:
+    with built.runner() as engine:
+        once = engine.infer(batch(1))
+        engine.open()
+        np.testing.assert_array_equal(engine.infer(batch(1)), once)
+
+
+def test_a_closed_engine_can_be_opened_again(built: Any) -> None:
+    engine = built.runner()
+    with engine:
+        once = engine.infer(batch(2))
+    with engine:
+        np.testing.assert_array_equal(engine.infer(batch(2)), once)
+
+
+def test_closing_twice_or_before_opening_is_harmless(built: Any) -> None:
+    engine = built.runner()
+    engine.close()
+    engine.open()
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="not open"):
+        engine.infer(batch(1))
+
+
+def test_closing_frees_what_opening_took(built: Any) -> None:
+    engine = built.runner()
+    before = set(vars(engine))
+    engine.open()
+    engine.infer(batch(1))
+    taken = [value for name, value in vars(engine).items() if name not in before]
+    watched = [weakref.ref(value) for value in taken if hasattr(type(value), "__weakref__")]
+    assert watched
+    del taken
+    engine.close()
+    gc.collect()
+    assert [ref() for ref in watched] == [None] * len(watched)
+
+
+def test_an_engine_that_is_not_open_is_refused(built: Any) -> None:
+    with pytest.raises(EngineError, match=f"{built.file.name} is not open") as caught:
+        built.runner().infer(batch(1))
+    assert "with" in caught.value.hint
+
+
+def test_a_missing_file_is_refused_with_its_name(built: Any, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"'none\.bin'") as caught:
+        built.runner(tmp_path / "none.bin").open()
+    assert caught.value.hint == "run: pipeline run build"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_engine_file_is_refused_with_its_name(
+    built: Any, tmp_path: Path, share: float
+) -> None:
+    whole = built.file.read_bytes()
+    file = tmp_path / f"cut{built.file.suffix}"
+    file.write_bytes(whole[: int(share * len(whole))])
+    engine = built.runner(file)
+    with pytest.raises(EngineError, match=file.name):
+        engine.open()
+    with pytest.raises(EngineError, match="not open"):
+        engine.infer(batch(1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((1, 8, 8, 1), np.float64), "dtype float64, expected float32"),
+        (np.zeros((1, 8, 8, 1), np.uint8), "dtype uint8, expected float32"),
+        (np.zeros((1, 8, 7, 1), np.float32), r"shape \(1, 8, 7, 1\), expected \(N, 8, 8, 1\)"),
+        (np.zeros((1, 8, 8, 3), np.float32), r"shape \(1, 8, 8, 3\)"),
+        (np.zeros((8, 8, 1), np.float32), r"shape \(8, 8, 1\)"),
+        (np.zeros((0, 8, 8, 1), np.float32), "N >= 1"),
+        (np.zeros((1, 8, 16, 1), np.float32)[:, :, ::2], "not C-contiguous"),
+    ],
+)
+def test_a_wrong_input_is_refused_and_the_engine_still_works(
+    built: Any, wrong: NDArray[Any], message: str
+) -> None:
+    with built.runner() as engine:
+        with pytest.raises(EngineError, match=message):
+            engine.infer(wrong)
+        assert engine.infer(batch(2)).shape == (2, 4)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stages.engines import amx, litert
+from stages.engines.base import BuildRequest
+from stages.errors import EngineError
+from tests.stages.graphs import SIGNATURE, images
+
+BATCH = SIGNATURE.preprocess(images(6))
+ROOT = Path(__file__).parents[3]
+REQUEST = BuildRequest(SIGNATURE, "int8")
+
+
+def tensor(dtype: type, scale: float, zero_point: int) -> dict[str, Any]:
+    return {"dtype": dtype, "quantization": (scale, zero_point)}
+
+
+def test_it_has_int8_only() -> None:
+    assert [litert.source_file(each) for each in ("fp32", "fp16", "int8")] == [
+        None,
+        None,
+        "model.int8.tflite",
+    ]
+
+
+def test_nothing_blocks_it_where_the_package_is_installed() -> None:
+    assert litert.build_blocker() is None
+    assert litert.run_blocker() is None
+
+
+@pytest.fixture
+def engine_file(converted: Path, tmp_path: Path) -> Path:
+    litert.build(converted / "model.int8.tflite", tmp_path / "engine.tflite", REQUEST)
+    return tmp_path / "engine.tflite"
+
+
+def test_the_engine_file_is_the_graph_and_perhaps_a_remark(
+    converted: Path, engine_file: Path
+) -> None:
+    source = (converted / "model.int8.tflite").read_bytes()
+    remark = engine_file.read_bytes().removeprefix(source)
+    assert remark in ((b"", litert.WITHOUT_AMX) if amx.is_available() else (b"",))
+
+
+def test_the_remark_does_not_change_what_the_engine_says(converted: Path, tmp_path: Path) -> None:
+    source = converted / "model.int8.tflite"
+    remarked = tmp_path / "engine.tflite"
+    remarked.write_bytes(source.read_bytes() + litert.WITHOUT_AMX)
+    with litert.Runner(source, SIGNATURE) as plain, litert.Runner(remarked, SIGNATURE) as other:
+        np.testing.assert_array_equal(plain.infer(BATCH), other.infer(BATCH))
+
+
+def test_building_refuses_a_file_that_does_not_load(converted: Path, tmp_path: Path) -> None:
+    whole = (converted / "model.int8.tflite").read_bytes()
+    (tmp_path / "cut.tflite").write_bytes(whole[:-100])
+    with pytest.raises(EngineError, match=r"cannot run cut\.tflite .*Flatbuffer") as caught:
+        litert.build(tmp_path / "cut.tflite", tmp_path / "engine.tflite", REQUEST)
+    assert caught.value.hint == "run: pipeline run convert --force"
+    assert not (tmp_path / "engine.tflite").exists()
+
+
+@pytest.mark.parametrize("amx_use", ["with", "without"])
+def test_the_probe_takes_a_latency_in_milliseconds(converted: Path, amx_use: str) -> None:
+    assert 0 < litert.probe(converted / "model.int8.tflite", amx_use) < 1000
+
+
+@pytest.mark.skipif(not amx.is_available(), reason="this processor has no AMX")
+@pytest.mark.parametrize(("remark", "permitted"), [(litert.WITHOUT_AMX, False), (b"", True)])
+def test_a_remark_in_the_file_keeps_litert_from_amx(
+    converted: Path, tmp_path: Path, remark: bytes, permitted: bool
+) -> None:
+    file = tmp_path / "engine.tflite"
+    file.write_bytes((converted / "model.int8.tflite").read_bytes() + remark)
+    code = (
+        "import sys; from pathlib import Path; from stages.engines import amx, litert; "
+        "from tests.stages.graphs import SIGNATURE; "
+        "litert.Runner(Path(sys.argv[1]), SIGNATURE).open(); print(amx.is_permitted())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, file], cwd=ROOT, capture_output=True, check=True
+    )
+    assert done.stdout.decode().strip() == str(permitted)
+
+
+def test_a_file_with_int8_input_and_output_is_fed_and_read_as_float(converted: Path) -> None:
+    with (
+        litert.Runner(converted / "model.int8.tflite", SIGNATURE) as float_outside,
+        litert.Runner(converted / "int8_io.tflite", SIGNATURE) as int8_outside,
+    ):
+        logits = int8_outside.infer(BATCH)
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, float_outside.infer(BATCH), atol=1e-6)
+
+
+def test_memory_is_laid_out_anew_only_when_the_batch_size_changes(converted: Path) -> None:
+    engine = litert.Runner(converted / "model.int8.tflite", SIGNATURE)
+    with engine:
+        engine.infer(BATCH)
+        index = engine._input["index"]
+        address = engine._interpreter.tensor(index)().ctypes.data
+        engine.infer(BATCH)
+        assert engine._interpreter.tensor(index)().ctypes.data == address
+        assert engine._interpreter.get_input_details()[0]["shape"][0] == len(BATCH)
+
+
+def test_values_are_rounded_to_levels_and_saturated() -> None:
+    values = np.array([-9.0, -0.5, 0.0, 0.24, 0.26, 9.0], np.float32)
+    levels = litert.quantize(values, tensor(np.int8, 0.5, -1))
+    assert levels.tolist() == [-19, -2, -1, -1, 0, 17]
+    assert litert.quantize(values, tensor(np.int8, 0.01, 0)).tolist()[::5] == [-128, 127]
+
+
+def test_float_tensors_pass_untouched() -> None:
+    assert litert.quantize(BATCH, tensor(np.float32, 0.0, 0)) is BATCH
+    assert litert.dequantize(BATCH, tensor(np.float32, 0.0, 0)) is BATCH
+
+
+@settings(deadline=None)
+@given(
+    levels=arrays(np.int8, 16),
+    scale=st.floats(2**-13, 8, width=32),
+    zero_point=st.integers(-128, 127),
+)
+def test_every_level_survives_the_way_to_float_and_back(
+    levels: np.ndarray, scale: float, zero_point: int
+) -> None:
+    details = tensor(np.int8, scale, zero_point)
+    values = litert.dequantize(levels, details)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(litert.quantize(values, details), levels)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, precision_score, recall_score
+
+from stages.numerics.classification import metrics
+
+
+def logits_naming(classes: list[int], width: int) -> np.ndarray:
+    return np.eye(width, dtype=np.float32)[classes]
+
+
+def test_the_example_of_the_docstring() -> None:
+    found = metrics(logits_naming([0, 2, 1], 3), np.array([0, 0, 1]))
+    assert found == {
+        "top1": pytest.approx(2 / 3),
+        "recall_macro": pytest.approx((1 / 2 + 1 + 0) / 3),
+        "precision_macro": pytest.approx((1 + 1 + 0) / 3),
+        "samples": 3,
+    }
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_it_agrees_with_scikit_learn_whatever_classes_occur(data: st.DataObject) -> None:
+    width = data.draw(st.integers(2, 6))
+    classes = st.integers(0, width - 1)
+    pairs = data.draw(st.lists(st.tuples(classes, classes), min_size=1, max_size=40))
+    labels = np.array([label for label, _ in pairs])
+    predicted = [named for _, named in pairs]
+    found = metrics(logits_naming(predicted, width), labels)
+    average = {"average": "macro", "zero_division": 0}
+    assert found["top1"] == pytest.approx(accuracy_score(labels, predicted))
+    assert found["recall_macro"] == pytest.approx(recall_score(labels, predicted, **average))
+    assert found["precision_macro"] == pytest.approx(precision_score(labels, predicted, **average))
+    assert found["samples"] == len(pairs)
+
+
+def test_a_class_that_never_occurs_and_is_never_named_does_not_count() -> None:
+    found = metrics(logits_naming([0, 1], 10), np.array([0, 1]))
+    assert (found["top1"], found["recall_macro"], found["precision_macro"]) == (1.0, 1.0, 1.0)
+
+
+def test_a_class_that_never_occurs_but_is_named_costs_recall_and_precision() -> None:
+    found = metrics(logits_naming([0, 2], 3), np.array([0, 0]))
+    assert found["recall_macro"] == pytest.approx((1 / 2 + 0) / 2)
+    assert found["precision_macro"] == pytest.approx((1 + 0) / 2)
+
+
+def test_the_first_of_equal_logits_is_the_answer() -> None:
+    assert metrics(np.zeros((1, 3), np.float32), np.array([0]))["top1"] == 1.0
+
+
+def test_numbers_are_plain_python_for_json() -> None:
+    found = metrics(logits_naming([0], 2), np.array([0]))
+    assert {type(value) for value in found.values()} == {int, float}

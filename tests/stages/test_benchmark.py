@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import benchmark, build
+from stages.engines import inventory
+from stages.errors import EngineError
+from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
+from tests.stages.graphs import SIGNATURE, images, reference
+
+TEST_SAMPLES = 45
+BUILD = Build(backends=("onnxruntime", "litert", "tensorrt_rtx"), precisions=("fp32", "int8"))
+
+
+@pytest.fixture(scope="module")
+def built(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the build stage leaves."""
+    out: Path = tmp_path_factory.mktemp("build")
+    build.run(BuildStage(build=BUILD), {"convert": converted}, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """A data set whose test labels are the float32 graph's answers, every ninth one wrong."""
+    pixels = images(TEST_SAMPLES, seed=3)
+    labels = np.argmax(reference("fp32", SIGNATURE.preprocess(pixels)), axis=1)
+    labels[::9] = (labels[::9] + 1) % 4
+    file = tmp_path_factory.mktemp("data") / "set.npz"
+    classes = np.arange(4)
+    np.savez(file, x_train=images(4), y_train=classes, x_test=pixels, y_test=labels)
+    return Data(name="npz", path=str(file))
+
+
+def stage(data: Data, **knobs: Any) -> BenchmarkStage:
+    quick = {"warmup_seconds": 0.001, "seconds": 0.01, **knobs}
+    return BenchmarkStage(data=data, benchmark=Benchmark(**quick))
+
+
+@pytest.fixture(scope="module")
+def measured(
+    built: Path, data: Data, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """Two batch sizes, one and two threads."""
+    out = tmp_path_factory.mktemp("benchmark")
+    settings = stage(data, batch_sizes=(1, 8), threads=(1, 2))
+    return out, benchmark.run(settings, {"build": built}, out)
+
+
+def ran(measured: tuple[Path, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    rows = measured[1]["engines"]
+    return {f"{row['backend']}.{row['precision']}": row for row in rows if row["state"] == "ran"}
+
+
+def test_every_engine_of_the_build_is_listed(
+    built: Path, measured: tuple[Path, dict[str, Any]]
+) -> None:
+    listed = [(row["backend"], row["precision"], row["file"]) for row in measured[1]["engines"]]
+    assert listed == [(each.backend, each.precision, each.file) for each in inventory.read(built)]
+    assert {"onnxruntime.fp32", "onnxruntime.int8", "litert.int8"} <= set(ran(measured))
+
+
+def test_an_engine_that_cannot_run_here_keeps_its_reason(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    for row in measured[1]["engines"]:
+        if row["state"] != "ran":
+            assert row["reason"]
+            assert (row["accuracy"], row["latency"], row["load_ms"]) == (None, [], None)
+
+
+def test_accuracy_is_that_of_the_whole_test_split(measured: tuple[Path, dict[str, Any]]) -> None:
+    exact = ran(measured)["onnxruntime.fp32"]["accuracy"]
+    assert exact["samples"] == TEST_SAMPLES
+    assert exact["top1"] == pytest.approx(40 / 45)
+    assert measured[1]["details"]["baseline"]["accuracy"] == exact
+
+
+def test_there_is_a_row_for_every_batch_size_and_thread_count(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    for row in [*ran(measured).values(), measured[1]["details"]["baseline"]]:
+        found = [(each["threads"], each["batch_size"]) for each in row["latency"]]
+        assert found == [(1, 1), (1, 8), (2, 1), (2, 8)]
+        assert row["load_ms"] > 0
+        assert row["first_call_ms"] > 0
+
+
+def test_the_raw_samples_are_kept_and_the_rows_are_their_summary(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    out, found = measured
+    samples = np.load(out / "latency.npz")
+    names = [*ran(measured), "baseline.onnxruntime.fp32"]
+    cases = [f"{name}.b{b}.t{t}" for name in names for b in (1, 8) for t in (1, 2)]
+    assert sorted(samples.files) == sorted(cases)
+    row = ran(measured)["litert.int8"]["latency"][0]
+    raw = samples["litert.int8.b1.t1"]
+    assert raw.dtype == np.float32
+    assert len(raw) == row["samples"]
+    assert np.median(raw) == pytest.approx(row["p50_ms"], rel=1e-5)
+    assert found["engines"]
+
+
+def test_the_model_of_the_stage_is_the_fastest_engine(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    best = inventory.fastest(measured[1]["engines"])
+    assert best is not None
+    assert measured[1]["details"]["fastest"] == f"{best['backend']}.{best['precision']}"
+    assert measured[1]["model"]["file"] == best["file"]
+    assert measured[1]["accuracy"] == best["accuracy"]
+    assert measured[1]["latency"] == best["latency"]
+
+
+def test_the_conditions_are_kept_beside_the_numbers(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    conditions = measured[1]["details"]["conditions"]
+    assert set(conditions) == {
+        "cpu",
+        "load_average_before",
+        "load_average_after",
+        "cpu_steal_percent",
+        "governor",
+        "clock_overhead_ms",
+        "warmup_seconds",
+        "seconds",
+        "windows",
+    }
+    assert 0 < conditions["clock_overhead_ms"] < 0.1
+    assert (conditions["warmup_seconds"], conditions["seconds"]) == (0.001, 0.01)
+
+
+def test_measurements_are_json(measured: tuple[Path, dict[str, Any]]) -> None:
+    assert json.loads(json.dumps(measured[1], allow_nan=False)) == measured[1]
+
+
+def test_a_batch_larger_than_the_test_split_repeats_its_images(
+    built: Path, data: Data, tmp_path: Path
+) -> None:
+    settings = stage(data, batch_sizes=(TEST_SAMPLES + 5,))
+    found = benchmark.run(settings, {"build": built}, tmp_path)
+    assert found["latency"][0]["batch_size"] == TEST_SAMPLES + 5
+    assert found["accuracy"]["samples"] == TEST_SAMPLES
+
+
+def test_an_engine_that_does_not_open_does_not_stop_the_others(
+    built: Path, data: Data, tmp_path: Path
+) -> None:
+    folder, out = copy(built, tmp_path)
+    (folder / "litert.int8.tflite").write_bytes(b"broken")
+    found = benchmark.run(stage(data), {"build": folder}, out)
+    rows = {row["backend"]: row for row in found["engines"] if row["precision"] == "int8"}
+    assert rows["litert"]["state"] == "built_not_run"
+    assert "cannot load litert.int8.tflite" in rows["litert"]["reason"]
+    assert rows["onnxruntime"]["state"] == "ran"
+
+
+def test_without_a_baseline_there_is_nothing_to_compare_with(
+    built: Path, data: Data, tmp_path: Path
+) -> None:
+    folder, out = copy(built, tmp_path)
+    (folder / inventory.BASELINE).unlink()
+    with pytest.raises(EngineError, match=inventory.BASELINE):
+        benchmark.run(stage(data), {"build": folder}, out)
+
+
+def copy(built: Path, folder: Path) -> tuple[Path, Path]:
+    """A build folder to damage, and an empty one for the results."""
+    (folder / "build").mkdir()
+    for file in built.iterdir():
+        (folder / "build" / file.name).write_bytes(file.read_bytes())
+    (folder / "out").mkdir()
+    return folder / "build", folder / "out"

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from stages import build, engines
+from stages.engines import inventory
+from stages.errors import EngineError
+from stages.settings import Build, BuildStage
+from stages.signature import Signature
+from tests.stages.graphs import SIGNATURE
+
+ROOT = Path(__file__).parents[2]
+CPU = ("onnxruntime", "litert")
+
+
+def settings(**knobs: Any) -> BuildStage:
+    return BuildStage(build=Build(**knobs))
+
+
+@pytest.fixture(scope="module")
+def built(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """All engines, with the default settings."""
+    out = tmp_path_factory.mktemp("build")
+    return out, build.run(settings(), {"convert": converted}, out)
+
+
+@pytest.fixture
+def damaged(converted: Path, tmp_path: Path) -> Path:
+    """A convert folder without the file for LiteRT and with a broken INT8 graph."""
+    folder = tmp_path / "convert"
+    shutil.copytree(converted, folder)
+    (folder / "model.int8.tflite").unlink()
+    (folder / "model.int8.cpu.onnx").write_bytes(b"no graph")
+    return folder
+
+
+def by_name(measured: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {f"{row['backend']}.{row['precision']}": row for row in measured["engines"]}
+
+
+def test_every_backend_is_listed_in_every_precision_that_it_has(
+    built: tuple[Path, dict[str, Any]],
+) -> None:
+    precisions = ("fp32", "fp16", "int8")
+    gpu = {f"{name}.{each}" for name in ("tensorrt", "tensorrt_rtx") for each in precisions}
+    cpu = {"onnxruntime.fp32", "onnxruntime.int8", "litert.int8"}
+    assert set(by_name(built[1])) == gpu | cpu
+
+
+def test_every_engine_says_what_became_of_it(built: tuple[Path, dict[str, Any]]) -> None:
+    out, measured = built
+    for name, row in by_name(measured).items():
+        module = engines.load(row["backend"])
+        if module.build_blocker():
+            assert (row["state"], row["file"]) == ("unavailable", None)
+        elif module.run_blocker():
+            assert row["state"] == "built_not_run"
+        else:
+            assert (row["state"], row["reason"], row["fix"]) == ("ran", None, None)
+        if row["file"]:
+            assert (out / row["file"]).stat().st_size > 0
+            assert row["file"] == name + engines.ENGINES[row["backend"]].suffix
+        if row["state"] != "ran":
+            assert row["reason"]
+            assert row["fix"]
+            assert (row["accuracy"], row["latency"]) == (None, [])
+
+
+def test_engines_that_ran_have_their_own_accuracy_and_a_short_latency(
+    built: tuple[Path, dict[str, Any]],
+) -> None:
+    for name in ("onnxruntime.fp32", "onnxruntime.int8", "litert.int8"):
+        row = by_name(built[1])[name]
+        assert row["accuracy"]["samples"] == 64
+        assert row["accuracy"]["top1"] >= (1.0 if name.endswith("fp32") else 0.9)
+        (latency,) = row["latency"]
+        assert latency["batch_size"] == latency["threads"] == 1
+        assert (latency["runtime"], latency["precision"]) == (row["backend"], row["precision"])
+        assert latency["p50_ms"] > 0
+
+
+def test_the_folder_has_all_that_the_benchmark_needs(
+    converted: Path, built: tuple[Path, dict[str, Any]]
+) -> None:
+    out, measured = built
+    files = {row["file"] for row in measured["engines"] if row["file"]}
+    others = {"baseline.onnxruntime.fp32.onnx", "engines.json", "samples.npz", "signature.json"}
+    assert {file.name for file in out.iterdir()} == files | others
+    assert Signature.read(out) == SIGNATURE
+    assert (out / "samples.npz").read_bytes() == (converted / "samples.npz").read_bytes()
+    assert onnx.load(out / inventory.BASELINE).graph.node
+
+
+def test_the_model_of_the_stage_is_the_fastest_int8_engine(
+    built: tuple[Path, dict[str, Any]],
+) -> None:
+    measured = built[1]
+    int8 = [row for row in measured["engines"] if row["precision"] == "int8" and row["latency"]]
+    best = min(int8, key=lambda row: row["latency"][0]["p50_ms"])
+    assert measured["model"] == {"file": best["file"], "parameters": None, "multiply_adds": None}
+    assert measured["accuracy"] == best["accuracy"]
+    assert measured["latency"] == best["latency"]
+
+
+def test_without_an_int8_engine_it_is_the_fastest_of_all(converted: Path, tmp_path: Path) -> None:
+    only_float = settings(backends=CPU, precisions=("fp32",))
+    measured = build.run(only_float, {"convert": converted}, tmp_path)
+    assert measured["model"]["file"] == "onnxruntime.fp32.onnx"
+
+
+def test_measurements_are_json(built: tuple[Path, dict[str, Any]]) -> None:
+    assert json.loads(json.dumps(built[1], allow_nan=False)) == built[1]
+
+
+def test_a_failing_engine_does_not_stop_the_others(damaged: Path, tmp_path: Path) -> None:
+    out = tmp_path / "build"
+    out.mkdir()
+    measured = build.run(settings(backends=CPU), {"convert": damaged}, out)
+    rows = by_name(measured)
+    assert rows["onnxruntime.fp32"]["state"] == "ran"
+    assert rows["onnxruntime.int8"]["state"] == rows["litert.int8"]["state"] == "unavailable"
+    assert "cannot load model.int8.cpu.onnx" in rows["onnxruntime.int8"]["reason"]
+    assert rows["litert.int8"]["reason"] == "there is no model.int8.tflite"
+    assert rows["litert.int8"]["fix"] == "run: pipeline run convert --force"
+    assert not (out / "onnxruntime.int8.onnx").exists()
+    assert inventory.read(out)[-1].reason == rows["litert.int8"]["reason"]
+
+
+def test_no_engine_at_all_is_an_error_with_every_reason(damaged: Path, tmp_path: Path) -> None:
+    out = tmp_path / "build"
+    out.mkdir()
+    with pytest.raises(EngineError, match="no engine can be built") as caught:
+        build.run(settings(backends=CPU, precisions=("int8",)), {"convert": damaged}, out)
+    assert "onnxruntime.int8: ONNX Runtime cannot load" in caught.value.message
+    assert "litert.int8: there is no model.int8.tflite" in caught.value.message
+    assert caught.value.hint == "run: pipeline doctor"
+
+
+def test_an_engine_whose_outputs_are_not_finite_is_built_but_not_run(
+    converted: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "convert", tmp_path / "build"
+    shutil.copytree(converted, folder)
+    out.mkdir()
+    model = onnx.load(folder / "model.fp32.onnx")
+    bias = next(each for each in model.graph.initializer if list(each.dims) == [4])
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(4, np.nan, np.float32), bias.name))
+    onnx.save(model, folder / "model.fp32.onnx")
+    rows = by_name(build.run(settings(backends=CPU), {"convert": folder}, out))
+    assert rows["onnxruntime.fp32"]["state"] == "built_not_run"
+    assert "not finite" in rows["onnxruntime.fp32"]["reason"]
+    assert rows["litert.int8"]["state"] == "ran"
+
+
+def test_engines_ahead_of_time_alone_leave_accuracy_and_latency_open(
+    converted: Path, tmp_path: Path
+) -> None:
+    module = engines.load("tensorrt_rtx")
+    if module.build_blocker() or not module.run_blocker():
+        pytest.skip("needs tensorrt-rtx, and no GPU")
+    ahead = settings(backends=("tensorrt_rtx",), precisions=("fp16",))
+    measured = build.run(ahead, {"convert": converted}, tmp_path)
+    assert measured["model"]["file"] == "tensorrt_rtx.fp16.rtx"
+    assert (measured["accuracy"], measured["latency"]) == (None, [])
+
+
+@pytest.mark.parametrize("stage", ["stages.build", "stages.benchmark"])
+def test_tensorflow_is_not_imported(stage: str) -> None:
+    code = (
+        f"import sys, {stage}; found = {{'tensorflow', 'keras', 'tf_keras'}} & set(sys.modules); "
+        "sys.exit(', '.join(found) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages import conditions
+from stages.conditions import Snapshot
+
+
+def proc(folder: Path, stat: str, loadavg: str = "0.50 0.40 0.30 1/100 4242\n") -> Path:
+    (folder / "stat").write_text(stat)
+    (folder / "loadavg").write_text(loadavg)
+    return folder
+
+
+def test_steal_is_the_eighth_number_and_guests_are_not_counted_twice(tmp_path: Path) -> None:
+    stat = "cpu  100 10 50 800 20 1 2 17 90 5\ncpu0 1 2 3 4 5 6 7 8 9 10\n"
+    assert conditions.snapshot(proc(tmp_path, stat)) == Snapshot(0.5, (1000, 17))
+
+
+def test_between_two_moments_the_stolen_share_is_that_of_the_time_between() -> None:
+    found = conditions.between(Snapshot(0.5, (1000, 17)), Snapshot(1.5, (1400, 37)))
+    assert found == {
+        "load_average_before": 0.5,
+        "load_average_after": 1.5,
+        "cpu_steal_percent": pytest.approx(5.0),
+    }
+
+
+def test_no_time_between_gives_no_share() -> None:
+    moment = Snapshot(0.5, (1000, 17))
+    assert conditions.between(moment, moment)["cpu_steal_percent"] is None
+
+
+def test_a_kernel_that_counts_no_steal_gives_no_share(tmp_path: Path) -> None:
+    assert conditions.snapshot(proc(tmp_path, "cpu  100 10 50 800\n")).ticks is None
+
+
+def test_a_machine_without_proc_and_sys_tells_nothing_and_breaks_nothing(tmp_path: Path) -> None:
+    moment = conditions.snapshot(tmp_path)
+    assert moment == Snapshot(None, None)
+    assert set(conditions.between(moment, moment).values()) == {None}
+    assert conditions.governor(tmp_path) is None
+
+
+def test_the_governor_is_that_of_the_first_core(tmp_path: Path) -> None:
+    file = tmp_path / conditions.GOVERNOR
+    file.parent.mkdir(parents=True)
+    file.write_text("performance\n")
+    assert conditions.governor(tmp_path) == "performance"
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this machine has no /proc")
+def test_this_machine_tells_its_load_and_its_time() -> None:
+    moment = conditions.snapshot()
+    assert moment.load_average is not None
+    assert moment.ticks is not None
+    assert moment.ticks[0] > moment.ticks[1] >= 0
