@@ -49,9 +49,8 @@ def test_the_pair_is_repeated_behind_a_max_pool_and_changes_nothing():
     model = conv(pooled=True)
     expected = evaluate(model, X)
     repeat_at_inputs(model)
-    assert kinds(model) == [
-        "QuantizeLinear", "DequantizeLinear", "MaxPool", "QuantizeLinear", "DequantizeLinear", "Conv",
-    ]  # fmt: skip
+    pair = ["QuantizeLinear", "DequantizeLinear"]
+    assert kinds(model) == [*pair, "MaxPool", *pair, "Conv"]
     assert np.array_equal(evaluate(model, X), expected)
 
 

@@ -1,0 +1,228 @@
+"""The command line: parses, calls pipeline/commands.py, turns errors into exit codes.
+
+    0  done          2  wrong use or wrong settings
+    1  a stage failed    3  a quality gate failed    130  interrupted
+
+Only click is imported here; `--help` must not pay for what the commands need.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from stages.errors import SettingsError, UserError
+
+DEBUG = "debug"
+INTERRUPTED = 130
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _remember_debug(context: click.Context, _: click.Parameter, is_on: bool) -> None:
+    if is_on:
+        context.meta[DEBUG] = True
+
+
+def _show_version(context: click.Context, _: click.Parameter, is_on: bool) -> None:
+    if not is_on or context.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"pipeline {version('keras-trt-pipeline')}")
+    except PackageNotFoundError:
+        click.echo("pipeline, from a source tree that is not installed")
+    context.exit()
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_debug,
+    help="Show the traceback of an error.",
+)
+version_option = click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+artifacts_option = click.option(
+    "--artifacts",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("artifacts"),
+    show_default=True,
+    help="Folder of the artifacts.",
+)
+
+
+def settings_options(command: Command) -> Command:
+    """Add `--config` and `--set`."""
+    command = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="One setting, as in train.epochs=3; repeatable, wins over --config.",
+    )(command)
+    return click.option(
+        "--config", "file", type=click.Path(path_type=Path), help="Settings, a TOML file."
+    )(command)
+
+
+class ErrorsToExitCodes(click.Group):
+    """Prints what a command raises in the user's words and exits with its code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            _print_traceback(context, error)
+            _print_lines("error", error.message)
+            _print_lines("hint", error.hint)
+            context.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was done before stays", err=True)
+            context.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            _report_bug(context, error)
+
+
+def _print_lines(kind: str, text: str) -> None:
+    for line in text.splitlines():
+        click.echo(f"{kind}: {line}", err=True)
+
+
+def _print_traceback(context: click.Context, error: BaseException) -> None:
+    if context.meta.get(DEBUG):
+        click.echo("".join(traceback.format_exception(error)), err=True)
+
+
+def _report_bug(context: click.Context, error: Exception) -> NoReturn:
+    _print_traceback(context, error)
+    log = getattr(error, "log", None)
+    what = str(error) if log else f"{type(error).__name__}: {error}"
+    _print_lines("error", f"this is a bug, please report it: {what}".splitlines()[0])
+    _print_lines("hint", f"what the stage printed: {log}" if log else "")
+    if not context.meta.get(DEBUG):
+        _print_lines("hint", "for the traceback: the same command with --debug")
+    context.exit(1)
+
+
+@click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"]})
+@version_option
+@debug_option
+def pipeline() -> None:
+    """Keras CNN in; small, fast, measured TensorRT and CPU engines out.
+
+    \b
+    pipeline run all            train, prune, quantize, convert, build, benchmark
+    pipeline status             what is fresh, what is stale and why
+    pipeline report             the results once more
+    """
+
+
+@pipeline.command()
+@click.argument("stages", nargs=-1, metavar="STAGES...")
+@settings_options
+@artifacts_option
+@click.option("--force", is_flag=True, help="Run stages that are fresh as well.")
+@click.option("--from", "first", metavar="STAGE", help="Leave out the stages before this one.")
+@click.option("--to", "last", metavar="STAGE", help="Leave out the stages after this one.")
+@click.option("--dry-run", is_flag=True, help="Show what would run, and why; write nothing.")
+@click.option(
+    "--max-accuracy-drop",
+    metavar="POINTS",
+    help="Exit with code 3 if the fastest engine loses more percentage points of top-1 "
+    "accuracy against the trained model.",
+)
+@debug_option
+def run(
+    stages: tuple[str, ...],
+    file: Path | None,
+    overrides: tuple[str, ...],
+    artifacts: Path,
+    force: bool,
+    first: str | None,
+    last: str | None,
+    dry_run: bool,
+    max_accuracy_drop: str | None,
+) -> None:
+    """Run the line, or some stages of it.
+
+    STAGES: all, or some of train, prune, quantize, convert, build, benchmark; or
+    report, which only draws the reports anew. A stage that is fresh is skipped.
+    """
+    if not stages and first is None and last is None:
+        raise SettingsError("no stage given", "run: pipeline run all")
+    from pipeline import commands, config
+
+    if max_accuracy_drop is not None:
+        overrides = (*overrides, f"gates.max_accuracy_drop={max_accuracy_drop}")
+    settings = config.load(file, overrides)
+    command = shlex.join(["pipeline", *sys.argv[1:]])
+    request = commands.Request(stages, artifacts, first, last, force, command)
+    (commands.show_plan if dry_run else commands.run_stages)(request, settings)
+
+
+@pipeline.command()
+@settings_options
+@artifacts_option
+@debug_option
+def status(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> None:
+    """Show what is fresh, stale (and why) or missing."""
+    from pipeline import commands, config
+
+    commands.show_status(artifacts, config.load(file, overrides))
+
+
+@pipeline.command()
+@click.option(
+    "--format",
+    type=click.Choice(["table", "md", "html", "json", "csv"]),
+    help="Default: what the ending of --output says, else table.",
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@artifacts_option
+@debug_option
+def report(format: str | None, output: Path | None, artifacts: Path) -> None:
+    """Show the results; nothing is computed again."""
+    from pipeline import commands
+
+    commands.show_report(artifacts, format, output)
+
+
+@pipeline.command(name="config")
+@settings_options
+@click.option("--schema", is_flag=True, help="Show the JSON Schema of the settings instead.")
+@debug_option
+def show_config(file: Path | None, overrides: tuple[str, ...], schema: bool) -> None:
+    """Show the effective settings, as --config reads them."""
+    from pipeline import commands
+
+    if schema:
+        commands.show_schema()
+    else:
+        commands.show_settings(file, overrides)
+
+
+@pipeline.command()
+@debug_option
+def doctor() -> None:
+    """Show what can be built and run on this machine."""
+    from pipeline import commands
+
+    commands.show_machine()

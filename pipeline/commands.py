@@ -1,0 +1,167 @@
+"""What each command does. `pipeline/cli.py` parses and calls; it knows nothing else.
+
+Rich and the reports are imported by the commands that draw with them: the others must not
+pay for them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import config
+from pipeline.display import NAME_WIDTH, console, display
+from pipeline.freshness import assess_all
+from pipeline.lock import locked
+from pipeline.plan import PLAN, Plan, select
+from pipeline.runner import Line, run
+from pipeline.store import Store
+from stages import environment
+from stages.errors import ArtifactError, SettingsError
+from stages.settings import Settings
+
+TABLE = "table"
+
+ENDINGS = {"": TABLE, ".txt": TABLE, ".md": "md", ".html": "html", ".json": "json", ".csv": "csv"}
+"""Ending of an output file -> format of the report."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `pipeline run` was asked for; `command` is what the lock shows to others."""
+
+    stages: tuple[str, ...]
+    artifacts: Path
+    first: str | None = None
+    last: str | None = None
+    force: bool = False
+    command: str = "pipeline run"
+
+
+def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
+    """Run, write the reports, show the table, check the gate. Raises UserError."""
+    selected = select(plan, request.stages, request.first, request.last)
+    store = Store(request.artifacts)
+    with locked(request.artifacts, request.command):
+        with display() as shown:
+            line = Line(plan, settings, store, environment.describe(), shown)
+            outcomes = run(line, selected, request.force)
+        report = _report(store, plan, outcomes)
+        _publish(report, request.artifacts)
+    if settings.gates.max_accuracy_drop is not None:
+        _check_gate(report, settings.gates.max_accuracy_drop)
+
+
+def _report(store: Store, plan: Plan, outcomes: Mapping[str, str]) -> dict[str, Any]:
+    from pipeline import reports
+
+    records, faults = store.read_all(stage.name for stage in plan)
+    for fault in faults:
+        print(f"warning: left out of the report: {fault}", file=sys.stderr)
+    return reports.assemble(records, outcomes)
+
+
+def _publish(report: Mapping[str, Any], artifacts: Path) -> None:
+    from pipeline import reports
+
+    files = reports.write(report, artifacts)
+    console().print(reports.table(report))
+    print("\nreport:", ", ".join(str(file) for file in files))
+
+
+def _check_gate(report: Mapping[str, Any], max_accuracy_drop: float) -> None:
+    from pipeline import gate
+
+    if gate.is_due(report):
+        gate.check(report, max_accuracy_drop)
+    else:
+        print("warning: no benchmark of these artifacts, so no accuracy gate", file=sys.stderr)
+
+
+def show_plan(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
+    """Print what `pipeline run` would do; write nothing. Raises SettingsError."""
+    selected = select(plan, request.stages, request.first, request.last)
+    states = assess_all(plan, settings, Store(request.artifacts), environment.describe())
+    for stage in selected:
+        state = states[stage.name]
+        verb = "skip" if state.is_fresh and not request.force else "run"
+        print(f"{stage.name:{NAME_WIDTH}} {verb:5} {state.name:8} {state.summary}".rstrip())
+
+
+def show_status(artifacts: Path, settings: Settings, plan: Plan = PLAN) -> None:
+    """Print the state of every artifact, and why it is not fresh."""
+    store = Store(artifacts)
+    for name, state in assess_all(plan, settings, store, environment.describe()).items():
+        print(f"{name:{NAME_WIDTH}} {state.name:8} {', '.join(state.reasons)}".rstrip())
+    store.hashes.save()
+
+
+def show_report(
+    artifacts: Path, format: str | None, output: Path | None, plan: Plan = PLAN
+) -> None:
+    """Print the report, or write it to `output`, whose ending tells the format if none is given.
+
+    Raises ArtifactError without a single record, SettingsError for an unknown ending.
+    """
+    from pipeline import reports
+
+    format = format or _format_of(output)
+    report = _report(Store(artifacts), plan, {})
+    if format == TABLE:
+        _draw(reports.table(report), output)
+    else:
+        _deliver(reports.render(report, format), output)
+
+
+def _format_of(output: Path | None) -> str:
+    ending = output.suffix if output else ""
+    if ending not in ENDINGS:
+        raise SettingsError(
+            f"got a report file ending in {ending!r}, expected one of: {' '.join(ENDINGS)[1:]}",
+            "or say which format with --format",
+        )
+    return ENDINGS[ending]
+
+
+def _draw(drawing: Any, output: Path | None) -> None:
+    """Print something of rich's, or write it to `output` as plain text."""
+    if output is None:
+        console().print(drawing)
+        return
+    plain = console(is_terminal=False)
+    with plain.capture() as text:
+        plain.print(drawing)
+    _deliver(text.get(), output)
+
+
+def _deliver(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write the report to {str(output)!r}: {error.strerror}"
+        ) from error
+
+
+def show_settings(file: Path | None, overrides: Sequence[str]) -> None:
+    """Print the effective settings as TOML. Raises SettingsError."""
+    print(config.to_toml(config.load(file, overrides)), end="")
+
+
+def show_schema() -> None:
+    """Print the JSON Schema of the settings."""
+    print(json.dumps(Settings.model_json_schema(), indent=2))
+
+
+def show_machine() -> None:
+    """Print what this machine has and which engines it can build and run."""
+    from pipeline import doctor
+
+    console().print(doctor.diagnose())

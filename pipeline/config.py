@@ -1,0 +1,165 @@
+"""Settings from a TOML file and from `--set section.key=value`; and back to TOML.
+
+Relative paths in settings mean the folder that the command runs in, in a file as well as
+with `--set`: the same words mean the same file wherever they are written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.spelling import nearest, suggestion
+from stages.errors import SettingsError
+from stages.settings import Section, Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+COMMENT_COLUMNS = 96
+
+EXPECTED = {
+    "model_type": "a section with keys",
+    "model_attributes_type": "a section with keys",
+    "tuple_type": "a list, as in [1, 32]",
+    "int_from_float": "a whole number",
+}
+"""What some of pydantic's error types mean in the words of a TOML file."""
+
+
+def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """The settings: defaults, then `file`, then `overrides` ("section.key=value").
+
+    Raises SettingsError: one line per mistake, with what was got and what is expected.
+    """
+    tree = {} if file is None else _read(file)
+    for override in overrides:
+        _set(tree, override)
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(item["loc"], item) for item in error.errors()]
+        raise SettingsError(
+            "\n".join(lines), "all settings and their values: pipeline config"
+        ) from error
+    _refuse_infinite(settings)
+    return settings
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read the configuration {str(file)!r}: {error.strerror}",
+            "a first one to edit: pipeline config > settings.toml",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: byte {error.start} is not UTF-8, as TOML must be") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        lines = text.split("\n")
+        end = f"at line {len(lines)}, column {len(lines[-1]) + 1}"
+        reason = str(error).replace("at end of document", end)
+        raise SettingsError(f"{file}: not valid TOML: {reason}") from error
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise SettingsError(
+            f"--set got {override!r}, expected section.key=value", "as in: --set train.epochs=3"
+        )
+    values = tree.setdefault(section, {})
+    if not isinstance(values, dict):
+        raise SettingsError(f"{section}: got {values!r}, expected {EXPECTED['model_type']}")
+    values[key] = parse_value(text.strip())
+
+
+def parse_value(text: str) -> Any:
+    """`text` as a TOML value if it is one, else as the string that it is.
+
+    "3" -> 3, "[1, 8]" -> [1, 8], "percentile" -> "percentile", '"3"' -> "3".
+    """
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if parsed.keys() == {"value"} else text
+
+
+def _explain(location: Sequence[str | int], item: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors."""
+    name = _dotted(location)
+    if item["type"] == "extra_forbidden":
+        *section, key = map(str, location)
+        kind = "setting" if section else "section"
+        return f"unknown {kind} {name!r}{suggestion(_meant(section[0] if section else None, key))}"
+    expected = EXPECTED.get(item["type"]) or item["msg"].removeprefix("Input should be ")
+    return f"{name}: got {item['input']!r}, expected {expected}"
+
+
+def _dotted(location: Iterable[str | int]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
+    return "".join(parts).lstrip(".")
+
+
+def _meant(section: str | None, key: str) -> str | None:
+    """What an unknown `key` may have been meant for: near it in its section, else in any."""
+    if section is None:
+        return nearest(key, Settings.model_fields)
+    knobs = {name: type(part).model_fields for name, part in _sections()}
+    for name in (section, *knobs):
+        if near := nearest(key, knobs[name]):
+            return f"{name}.{near}"
+    return None
+
+
+def _sections(settings: Settings | None = None) -> list[tuple[str, Section]]:
+    settings = settings or Settings()
+    return [(name, getattr(settings, name)) for name in Settings.model_fields]
+
+
+def _refuse_infinite(settings: Settings) -> None:
+    for name, section in _sections(settings):
+        for key, value in section:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingsError(f"{name}.{key}: got {value}, expected a finite number")
+
+
+def to_toml(settings: Settings) -> str:
+    """All settings as TOML with their meaning as comments; `load` reads the same back."""
+    lines: list[str] = []
+    for name, section in _sections(settings):
+        lines += [*_comment(type(section).__doc__), f"[{name}]"]
+        for key, field in type(section).model_fields.items():
+            value = getattr(section, key)
+            setting = f"# {key} =" if value is None else f"{key} = {_toml(value)}"
+            lines += [*_comment(field.description), setting]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _comment(text: str | None) -> list[str]:
+    words = " ".join((text or "").split())
+    return textwrap.wrap(words, COMMENT_COLUMNS, initial_indent="# ", subsequent_indent="# ")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        # JSON's spelling of a string is TOML's, but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,0 +1,171 @@
+"""What a run shows while it runs: a bar per stage on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+NAME_WIDTH = 10
+
+Step = tuple[int, int]
+
+
+class Display(Protocol):
+    """What the runner tells; a context manager around the run."""
+
+    def __enter__(self) -> Display:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def skip(self, stage: str) -> None:
+        """`stage` is fresh."""
+
+    def start(self, stage: str, reason: str) -> None:
+        """`stage` starts, because of `reason`."""
+
+    def progress(self, level: str, text: str, step: Step | None) -> None:
+        """The running stage says `text`; `step` is (done, total) where known."""
+
+    def finish(self, stage: str, seconds: float) -> None:
+        """`stage` is done."""
+
+    def warn(self, text: str) -> None:
+        """Something that the user should know, though the run goes on."""
+
+
+class Lines:
+    """One plain line per event on stdout, warnings on stderr: for pipes and log files."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+
+    def _say(self, stage: str, text: str) -> None:
+        print(f"{stage:{NAME_WIDTH}} {text}", flush=True)
+
+    def skip(self, stage: str) -> None:
+        self._say(stage, "fresh, skipped")
+
+    def start(self, stage: str, reason: str) -> None:
+        self._stage = stage
+        self._say(stage, f"starts ({reason})")
+
+    def progress(self, level: str, text: str, step: Step | None) -> None:
+        if level == "INFO":
+            self._say(self._stage, f"[{step[0]}/{step[1]}] {text}" if step else text)
+        else:
+            self.warn(f"{self._stage}: {text}")
+
+    def finish(self, stage: str, seconds: float) -> None:
+        self._say(stage, f"done in {seconds:.1f} s")
+
+    def warn(self, text: str) -> None:
+        sys.stdout.flush()
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+class Bars:
+    """A bar for the running stage, a line above it for each one that is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._stage = ""
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = self._bar = None
+
+    def _say(self, stage: str, style: str, text: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text.assemble((f"{stage:{NAME_WIDTH}} ", style), text))
+
+    def skip(self, stage: str) -> None:
+        self._say(stage, "dim", "fresh, skipped")
+
+    def start(self, stage: str, reason: str) -> None:
+        from rich.markup import escape
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self._stage = stage
+        self._say(stage, "dim", f"starts ({reason})")
+        columns = (
+            TextColumn(f"[bold]{escape(stage):{NAME_WIDTH}}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
+        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._bar = self._progress.add_task("", total=None)
+        self._progress.start()
+
+    def progress(self, level: str, text: str, step: Step | None) -> None:
+        if self._progress is None or self._bar is None:
+            return
+        if level != "INFO":
+            self.warn(f"{self._stage}: {text}")
+            return
+        done, total = step or (0, None)
+        self._progress.update(
+            self._bar, description=text, completed=done, total=total, refresh=True
+        )
+
+    def finish(self, stage: str, seconds: float) -> None:
+        self._close()
+        self._say(stage, "bold", f"done in {seconds:.1f} s")
+
+    def warn(self, text: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text.assemble(("warning: ", "yellow"), text))
+
+
+def console(is_terminal: bool | None = None) -> Console:
+    """A rich console for stdout that never writes control characters into a pipe."""
+    from rich.console import Console
+
+    if sys.stdout.isatty() if is_terminal is None else is_terminal:
+        return Console(highlight=False)
+    return Console(force_terminal=False, width=PIPE_COLUMNS, highlight=False)
+
+
+PIPE_COLUMNS = 160
+"""A pipe has no width: wide enough that no table is cut."""
+
+
+def display() -> Display:
+    """The display that suits stdout."""
+    return Bars(console()) if sys.stdout.isatty() else Lines()

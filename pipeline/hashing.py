@@ -1,0 +1,113 @@
+"""SHA-256 of files, folders and JSON values; an unchanged file is read only once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+SETTLE_NS = 1_000_000_000
+"""A file that changed less than so long ago is hashed again next time: it could change once
+more within the same tick of the file system's clock, and then nothing would tell.
+https://git-scm.com/docs/racy-git describes the same trap."""
+
+CHUNK_BYTES = 1 << 20
+
+
+def canonical_json(value: Any) -> bytes:
+    """One spelling per JSON value: sorted keys, no blanks, ASCII.
+
+    Raises ValueError for NaN and infinities, TypeError for what JSON does not know.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode("ascii")
+
+
+def key_of(value: Any) -> str:
+    """SHA-256, in hex, of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def hash_file(file: Path) -> str:
+    """SHA-256, in hex, of what is in `file`. Raises OSError."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """SHA-256, in hex, of the names, sizes and times of all files below `folder`.
+
+    The files' contents are not read: an image folder can hold gigabytes.
+    """
+    seen = []
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            stat = os.stat(path)
+            seen.append([os.path.relpath(path, folder), stat.st_size, stat.st_mtime_ns])
+    return key_of(sorted(seen))
+
+
+class Hashes:
+    """SHA-256 of files, remembered in the file `cache` from one run to the next.
+
+    A file counts as unchanged as long as its size, times (of its content and of its inode)
+    and inode are. The cache is only a memory: without it everything is hashed again.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._known = _read(cache)
+        self._is_changed = False
+
+    def of(self, path: Path) -> str:
+        """SHA-256 of a file's content, or of a folder's listing. Raises OSError."""
+        if path.is_dir():
+            return hash_folder(path)
+        name, before = os.path.abspath(path), _fingerprint(path)
+        known = self._known.get(name)
+        if known is not None and known[:-1] == before:
+            return str(known[-1])
+        digest = hash_file(path)
+        if before == _fingerprint(path) and _is_settled(path):
+            self._known[name] = [*before, digest]
+            self._is_changed = True
+        return digest
+
+    def save(self) -> None:
+        """Write the memory down, without the files that are gone; a read-only disk is no error."""
+        if not self._is_changed:
+            return
+        known = {name: entry for name, entry in self._known.items() if os.path.exists(name)}
+        draft = self._cache.with_name(f"{self._cache.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            draft.write_bytes(canonical_json(known))
+            draft.replace(self._cache)
+        self._is_changed = False
+
+
+def _fingerprint(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _is_settled(path: Path) -> bool:
+    stat = path.stat()
+    return max(stat.st_mtime_ns, stat.st_ctime_ns) + SETTLE_NS < time.time_ns()
+
+
+def _read(cache: Path) -> dict[str, list[Any]]:
+    try:
+        known = json.loads(cache.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {name: entry for name, entry in known.items() if isinstance(entry, list)}

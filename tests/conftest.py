@@ -1,0 +1,42 @@
+"""One short run of the real line on real digits, shared by the tests that look at its results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+QUICK = ("train.epochs=6", "prune.epochs=4", "quantize.epochs=1", "benchmark.seconds=0.2")
+"""Enough to learn the digits; the default settings take three times as long."""
+
+
+def pipeline(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does, with its output piped."""
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": paths, "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def quick(*settings: str) -> list[str]:
+    """The options of a short run."""
+    return [word for pair in (*QUICK, *settings) for word in ("--set", pair)]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact folder after `pipeline run all`; tests that change it take a copy."""
+    folder: Path = tmp_path_factory.mktemp("line") / "artifacts"
+    done = pipeline("run", "all", "--artifacts", folder, *quick())
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder.parent / "output.txt").write_text(done.stdout)
+    return folder

@@ -1,0 +1,52 @@
+"""A line of three real stages that write small text files, run by the real machinery.
+
+    write ----> copy      process "tensorflow" (without TensorFlow)
+      |          |
+      +----+-----+
+           v
+         join             process "engine", keyed by the environment
+
+The other modules are stages that go wrong; `PLAN` with one of them in the place of `copy`
+is `plan_with_copy("tiny_line.aborts")`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.plan import Plan, Stage, checked
+from stages.settings import Convert, Prune, StageSettings, Train
+
+
+class WriteStage(StageSettings):
+    train: Train = Train()
+
+
+class CopyStage(StageSettings):
+    prune: Prune = Prune()
+
+
+class JoinStage(StageSettings):
+    convert: Convert = Convert()
+
+
+PLAN = checked(
+    (
+        Stage("write", 1, "tiny_line.write", WriteStage, (), "tensorflow"),
+        Stage("copy", 1, "tiny_line.copy", CopyStage, ("write",), "tensorflow"),
+        Stage("join", 1, "tiny_line.join", JoinStage, ("write", "copy"), "engine", True),
+    )
+)
+
+
+MEASURED = checked(
+    (
+        Stage("train", 1, "tiny_line.measures", WriteStage, (), "tensorflow"),
+        Stage("benchmark", 1, "tiny_line.measures", CopyStage, ("train",), "engine"),
+    )
+)
+"""Two stages that claim an accuracy: 97 % of the model, 95 % of an engine."""
+
+
+def plan_with_copy(module: str) -> Plan:
+    return tuple(replace(stage, module=module) if stage.name == "copy" else stage for stage in PLAN)

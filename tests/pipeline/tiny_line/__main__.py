@@ -1,0 +1,24 @@
+"""`python -m tiny_line MODULE ARGUMENTS`: the real command line on the tiny line, with the
+stage module MODULE in the place of `copy`; with `measures` on the line that has a benchmark."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import tiny_line
+from pipeline import commands
+from pipeline.cli import pipeline
+
+
+def main() -> None:
+    module = sys.argv.pop(1)
+    is_measured = module == "measures"
+    plan = tiny_line.MEASURED if is_measured else tiny_line.plan_with_copy(f"tiny_line.{module}")
+    for name in ("run_stages", "show_plan", "show_status", "show_report"):
+        setattr(commands, name, partial(getattr(commands, name), plan=plan))
+    pipeline(prog_name="pipeline")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""Returns what is no JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    return {"details": {"path": out}}

@@ -1,0 +1,16 @@
+"""Copies the text of `write` and adds `prune.ratio`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiny_line import CopyStage
+
+
+def run(settings: CopyStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    text = (inputs["write"] / "text.txt").read_text()
+    (out / "copy.txt").write_text(f"{text}ratio {settings.prune.ratio}\n")
+    return {"details": {"pid": os.getpid()}}

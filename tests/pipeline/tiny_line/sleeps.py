@@ -1,0 +1,18 @@
+"""Says its process number, then takes far too long."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.progress import report
+
+
+def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    (out / "copy.txt").write_text("half")
+    report(f"asleep in {os.getpid()}")
+    time.sleep(600)
+    return {}

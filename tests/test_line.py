@@ -1,0 +1,175 @@
+"""The whole line, end to end, on real digits, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from pipeline import reports
+from pipeline.plan import PLAN
+from stages import datasets
+from stages.engines import inventory, load
+from stages.settings import Data
+from stages.signature import Signature
+from tests.conftest import pipeline, quick
+
+STAGES = [stage.name for stage in PLAN]
+
+
+@pytest.fixture(scope="module")
+def report(finished):
+    return json.loads((finished / "report.json").read_text())
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "artifacts"))
+
+
+def states(folder: Path, *options: str) -> dict[str, str]:
+    done = pipeline("status", "--artifacts", folder, *quick(*options))
+    assert done.returncode == 0, done.stderr
+    return {line.split()[0]: line.split()[1] for line in done.stdout.splitlines()}
+
+
+def test_every_stage_leaves_a_record_with_accuracy_and_latency(finished):
+    for stage in STAGES:
+        record = json.loads((finished / stage / "record.json").read_text())
+        assert record["stage"] == stage
+        assert record["measurements"]["accuracy"]["top1"] > 0.8
+        assert record["measurements"]["latency"][0]["p50_ms"] > 0
+
+
+def test_the_report_follows_its_published_schema(report):
+    schema = json.loads((Path(reports.__file__).parent / "report.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(report)
+    assert [entry["stage"] for entry in report["stages"]] == STAGES
+    assert report["dataset"]["test_samples"] >= 350
+
+
+def test_int8_engines_keep_the_accuracy_of_the_model_they_were_made_of(report):
+    accuracy = {entry["stage"]: entry["accuracy"]["top1"] for entry in report["stages"]}
+    ran = [engine for engine in report["engines"] if engine["state"] == "ran"]
+    assert {("onnxruntime", "int8"), ("litert", "int8")} <= {
+        (engine["backend"], engine["precision"]) for engine in ran
+    }
+    for engine in ran:
+        assert engine["accuracy"]["top1"] >= accuracy["prune"] - 0.012
+        assert engine["accuracy"]["samples"] == report["dataset"]["test_samples"]
+
+
+def test_the_recorded_accuracy_is_that_of_the_engine_file(finished, report):
+    test, signature = datasets.load_test(Data()), Signature.read(finished / "build")
+    images = signature.preprocess(test.images)
+    for entry in inventory.read(finished / "build"):
+        if entry.file and load(entry.backend).run_blocker() is None:
+            with inventory.runner(entry, finished / "build", signature, 1) as engine:
+                logits = [engine.infer(images[at : at + 1]) for at in range(len(images))]
+            correct = np.concatenate(logits).argmax(axis=1) == test.labels
+            found = [
+                engine["accuracy"]["top1"]
+                for engine in report["engines"]
+                if (engine["backend"], engine["precision"]) == (entry.backend, entry.precision)
+            ]
+            assert found == [pytest.approx(correct.mean(), abs=1 / 359)]
+
+
+def test_what_cannot_run_here_says_why_and_what_would_change_it(report):
+    for engine in report["engines"]:
+        if engine["state"] != "ran":
+            assert engine["reason"]
+            assert engine["fix"]
+
+
+def test_the_smaller_the_stage_the_smaller_its_files(report):
+    size = {entry["stage"]: entry["model"]["parameters"] for entry in report["stages"]}
+    assert size["prune"] < 0.3 * size["train"]
+
+
+def test_piped_output_has_no_control_characters(finished):
+    output = (finished.parent / "output.txt").read_text()
+    assert "benchmark" in output
+    assert not [c for c in output if ord(c) < 32 and c != "\n"]
+
+
+def test_a_second_run_does_nothing_and_changes_nothing(copy):
+    before = {file: file.read_bytes() for file in copy.glob("*/*") if file.is_file()}
+    done = pipeline("run", "all", "--artifacts", copy, *quick())
+    assert done.returncode == 0, done.stderr
+    assert {file: file.read_bytes() for file in before} == before
+    again = json.loads((copy / "report.json").read_text())
+    assert {entry["state"] for entry in again["stages"]} == {"cached"}
+
+
+def test_a_changed_setting_makes_its_stage_and_those_after_it_stale(finished):
+    assert set(states(finished).values()) == {"fresh"}
+    found = states(finished, "quantize.calibration=percentile")
+    assert [found[stage] for stage in STAGES] == ["fresh"] * 2 + ["stale"] * 4
+
+
+def test_a_single_stage_is_run_again_alone(copy):
+    done = pipeline("run", "benchmark", "--force", "--artifacts", copy, *quick())
+    assert done.returncode == 0, done.stderr
+    again = json.loads((copy / "report.json").read_text())
+    ran = [entry["stage"] for entry in again["stages"] if entry["state"] == "ran"]
+    assert ran == ["benchmark"]
+
+
+def test_a_truncated_artifact_is_never_read(copy):
+    graph = copy / "convert" / "model.fp32.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    done = pipeline("run", "build", "--force", "--artifacts", copy, *quick())
+    assert done.returncode == 1
+    assert "model.fp32.onnx" in done.stderr
+    assert "pipeline run convert" in done.stderr
+
+
+def test_an_engine_that_was_tampered_with_is_never_opened(copy):
+    engine = next((copy / "build").glob("litert*"))
+    content = bytearray(engine.read_bytes())
+    content[len(content) // 2] ^= 1
+    engine.write_bytes(bytes(content))
+    done = pipeline("run", "benchmark", "--force", "--artifacts", copy, *quick())
+    assert done.returncode == 1
+    assert engine.name in done.stderr
+
+
+def test_a_quality_gate_that_is_missed_ends_with_code_3(copy):
+    options = [*quick(), "--max-accuracy-drop", "0"]
+    record = copy / "train" / "record.json"
+    content = json.loads(record.read_text())
+    content["measurements"]["accuracy"]["top1"] = 1.0
+    record.write_text(json.dumps(content))
+    done = pipeline("run", "report", "--artifacts", copy, *options)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "allowed" in done.stderr or "more than" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "md", "html", "json", "csv"])
+def test_the_report_is_shown_in_every_form(finished, form):
+    done = pipeline("report", "--format", form, "--artifacts", finished)
+    assert done.returncode == 0, done.stderr
+    assert "litert" in done.stdout
+
+
+def test_the_users_own_model_goes_through_the_line(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import keras\n"
+        "def build():\n"
+        "    image = keras.Input((28, 28, 1))\n"
+        "    x = keras.layers.Conv2D(8, 5, strides=3, activation='relu')(image)\n"
+        "    x = keras.layers.Flatten()(x)\n"
+        "    return keras.Model(image, keras.layers.Dense(10, activation='softmax')(x))\n"
+    )
+    options = quick("model.source=own:build", "prune.ratio=0", 'build.precisions=["int8"]')
+    done = pipeline("run", "all", "--artifacts", tmp_path / "a", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    own = json.loads((tmp_path / "a" / "report.json").read_text())
+    accuracy = [entry["accuracy"]["top1"] for entry in own["engines"] if entry["accuracy"]["top1"]]
+    assert len(accuracy) == 2
+    assert min(accuracy) > 0.8
