@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -19,6 +21,15 @@ LABEL_SMOOTHING = 0.1
 'Rethinking the Inception Architecture', section 7)."""
 WARMUP_SHARE = 0.1
 """Share of all steps in which the learning rate rises to its peak."""
+
+
+def reset(seed: int) -> None:
+    """Forget what earlier stages of this process left in Keras, and seed every generator.
+
+    To be called before a model is made or loaded: a Dropout layer takes its seed then.
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -69,31 +80,64 @@ def returns_probabilities(model: keras.Model) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A model whose answers are learned from, and the share that they have in the targets.
+
+    Hinton et al., 'Distilling the Knowledge in a Neural Network', section 2, with
+    temperature 1: cross-entropy with a mixture of targets is the same mixture of
+    cross-entropies.
+    """
+
+    model: keras.Model
+    share: float
+
+    def mix(self, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Targets (N, classes) for `images`, partly replaced by the teacher's probabilities."""
+        answers = self.model(images, training=False)
+        if not returns_probabilities(self.model):
+            answers = tf.nn.softmax(answers)
+        return (1 - self.share) * targets + self.share * answers
+
+
 def batches(
-    dataset: DataSet, signature: Signature, batch_size: int, seed: int, shift_pixels: int
+    dataset: DataSet,
+    signature: Signature,
+    training: Training,
+    shift_pixels: int = 0,
+    teacher: Teacher | None = None,
 ) -> tf.data.Dataset:
-    """Shuffled training batches: images float32 (N, H, W, C), labels one-hot (N, classes).
+    """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, classes).
 
     Each image is moved by up to `shift_pixels` each way, the edge filled with its own pixels.
     """
-    height, width, channels = signature.input_shape
-    pad = [[shift_pixels, shift_pixels], [shift_pixels, shift_pixels], [0, 0]]
-
-    def shift(position: tf.Tensor, sample: tuple[tf.Tensor, tf.Tensor]) -> Any:
-        image, label = sample
-        wider = tf.pad(image, pad, mode="SYMMETRIC")
-        key = tf.stack([tf.constant(seed, tf.int64), position])
-        return tf.image.stateless_random_crop(wider, (height, width, channels), key), label
 
     def prepare(images: tf.Tensor, labels: tf.Tensor) -> Any:
         pixels = tf.cast(images, tf.float32) * signature.scale + signature.offset
-        return pixels, tf.one_hot(labels, len(signature.class_names))
+        targets = smooth(tf.one_hot(labels, len(signature.class_names)))
+        return pixels, targets if teacher is None else teacher.mix(pixels, targets)
 
     data = tf.data.Dataset.from_tensor_slices((dataset.train.images, dataset.train.labels))
-    data = data.shuffle(len(dataset.train.labels), seed=seed, reshuffle_each_iteration=True)
+    data = data.shuffle(len(dataset.train.labels), training.seed, reshuffle_each_iteration=True)
     if shift_pixels:
+        shift = partial(shifted, pixels=shift_pixels, seed=training.seed)
         data = data.enumerate().map(shift, num_parallel_calls=tf.data.AUTOTUNE)
-    return data.batch(batch_size).map(prepare).prefetch(tf.data.AUTOTUNE)
+    return data.batch(training.batch_size).map(prepare).prefetch(tf.data.AUTOTUNE)
+
+
+def smooth(one_hot: tf.Tensor) -> tf.Tensor:
+    """Targets that leave a little for every class."""
+    return one_hot * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / one_hot.shape[-1]
+
+
+def shifted(
+    position: tf.Tensor, sample: tuple[tf.Tensor, tf.Tensor], *, pixels: int, seed: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One (image, label), the image moved by a random number of pixels each way."""
+    image, label = sample
+    wider = tf.pad(image, [[pixels, pixels], [pixels, pixels], [0, 0]], mode="SYMMETRIC")
+    key = tf.stack([tf.constant(seed, tf.int64), position])
+    return tf.image.stateless_random_crop(wider, image.shape, key), label
 
 
 def fit(
@@ -104,6 +148,7 @@ def fit(
     *,
     label: str,
     shift_pixels: int = 0,
+    teacher: Teacher | None = None,
 ) -> keras.Model:
     """Train `model` in place on the training split and return it.
 
@@ -116,14 +161,12 @@ def fit(
     keras.utils.set_random_seed(training.seed)
     model.compile(
         keras.optimizers.Adam(schedule(training, len(dataset.train.labels))),
-        keras.losses.CategoricalCrossentropy(
-            from_logits=not returns_probabilities(model), label_smoothing=LABEL_SMOOTHING
-        ),
+        keras.losses.CategoricalCrossentropy(from_logits=not returns_probabilities(model)),
         metrics=["accuracy"],
     )
-    truth = np.eye(len(signature.class_names), dtype=np.float32)[dataset.validation.labels]
+    truth = smooth(tf.one_hot(dataset.validation.labels, len(signature.class_names)))
     model.fit(
-        batches(dataset, signature, training.batch_size, training.seed, shift_pixels),
+        batches(dataset, signature, training, shift_pixels, teacher),
         validation_data=(signature.preprocess(dataset.validation.images), truth),
         validation_batch_size=256,
         epochs=training.epochs,

@@ -12,7 +12,7 @@ import keras
 from stages import datasets, evaluate, keras_files, progress
 from stages.datasets import DataSet
 from stages.errors import ModelError
-from stages.fit import fit
+from stages.fit import Teacher, fit, reset
 from stages.keras_graph.channels import Group, groups
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import flatten, output_axis
@@ -33,6 +33,7 @@ def run(settings: PruneStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     Ratio 0 copies the trained model byte for byte. Returns the measurements on the test split.
     Raises ModelError for a model in which nothing can be removed.
     """
+    reset(settings.prune.seed)
     source = inputs["train"]
     signature = Signature.read(source)
     dataset = datasets.load(settings.data)
@@ -64,7 +65,16 @@ def _prune(
         f"accuracy {broken['top1']:.2%} before the fine-tune"
     )
     shift_pixels = settings.data.shift_pixels
-    fit(model, dataset, signature, settings.prune, label="prune", shift_pixels=shift_pixels)
+    teacher = Teacher(trained, settings.prune.distillation)
+    fit(
+        model,
+        dataset,
+        signature,
+        settings.prune,
+        label="prune",
+        shift_pixels=shift_pixels,
+        teacher=teacher,
+    )
     return model, {"groups": widths, "accuracy_before_finetune": broken}
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from stages import datasets, evaluate, keras_files, progress, ranges
 from stages.datasets import DataSet
-from stages.fit import fit
+from stages.fit import Teacher, fit, reset
 from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold, output_axis
@@ -39,14 +39,15 @@ def run(settings: QuantizeStage, inputs: Mapping[str, Path], out: Path) -> dict[
     Of the calibrated and the fine-tuned model the one that is better on the validation
     split is kept. Returns the measurements of the simulated INT8 model on the test split.
     """
+    reset(settings.quantize.seed)
     dataset = datasets.load(settings.data)
     signature = Signature.read(inputs["prune"])
-    model = fold(keras_files.load(inputs["prune"] / "model.keras"))
+    source = keras_files.load(inputs["prune"] / "model.keras")
+    model = fold(source)
     placed = points(model, signature)
     found = calibrate(model, placed, calibration_batches(dataset, signature), settings.quantize)
     simulated = simulate(model, placed, found)
-    shift_pixels = settings.data.shift_pixels
-    details = fine_tune(simulated, dataset, signature, settings.quantize, shift_pixels)
+    details = fine_tune(simulated, source, dataset, signature, settings)
     found = {name: learned(simulated, name) for name in found}
     snap_biases(model, placed, found)
     keras_files.save(model, out / "model.keras")
@@ -99,24 +100,35 @@ def _range(point: Point, histogram: calibration.Histogram, percentile: float) ->
 
 def fine_tune(
     simulated: keras.Model,
+    source: keras.Model,
     dataset: DataSet,
     signature: Signature,
-    settings: Quantize,
-    shift_pixels: int,
+    settings: QuantizeStage,
 ) -> dict[str, Any]:
-    """Train the simulated model in place; go back to the calibrated one if that was better."""
+    """Train the simulated model in place, also on the answers of the float model `source`.
+
+    Goes back to the calibrated model if that was better on the validation images.
+    """
     before = simulated.get_weights()
     calibrated = evaluate.accuracy(simulated, dataset.validation, signature)["top1"]
     progress.report(f"calibrated: validation accuracy {calibrated:.2%}")
-    fit(simulated, dataset, signature, settings, label="quantize", shift_pixels=shift_pixels)
+    fit(
+        simulated,
+        dataset,
+        signature,
+        settings.quantize,
+        label="quantize",
+        shift_pixels=settings.data.shift_pixels,
+        teacher=Teacher(source, settings.quantize.distillation),
+    )
     trained = evaluate.accuracy(simulated, dataset.validation, signature)["top1"]
-    kept = "trained" if settings.epochs and trained >= calibrated else "calibrated"
+    kept = "trained" if settings.quantize.epochs and trained >= calibrated else "calibrated"
     if kept == "calibrated":
         simulated.set_weights(before)
     return {
         "kept": kept,
         "calibrated_validation_top1": calibrated,
-        "trained_validation_top1": trained if settings.epochs else None,
+        "trained_validation_top1": trained if settings.quantize.epochs else None,
     }
 
 

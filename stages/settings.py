@@ -110,7 +110,15 @@ class Train(Training):
     """Decides initial weights, the order and the shifts of the images, and dropout masks."""
 
 
-class Prune(Training):
+class FineTune(Training):
+    """What the two fine-tunes share."""
+
+    distillation: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Share of what is learned that comes from the answers of the model before this stage
+    instead of from the labels: they say which wrong classes are nearly right."""
+
+
+class Prune(FineTune):
     """Structured channel pruning."""
 
     ratio: Share = 0.5
@@ -118,11 +126,13 @@ class Prune(Training):
     0 leaves the model as it is."""
     epochs: Count = 12
     """Passes of the fine-tune that repairs what pruning broke."""
-    learning_rate: LearningRate = 1e-3
-    """Peak of Adam's cosine schedule; below the first training's, which starts from noise."""
+    batch_size: Positive = 32
+    """Images per step."""
+    learning_rate: LearningRate = 2e-3
+    """Peak of Adam's cosine schedule."""
 
 
-class Quantize(Training):
+class Quantize(FineTune):
     """INT8 calibration and quantization-aware training."""
 
     calibration: Literal["max", "percentile"] = "max"

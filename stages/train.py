@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from stages import datasets, evaluate, keras_files, models, progress
 from stages.datasets import DataSet
-from stages.fit import fit
+from stages.fit import fit, reset
 from stages.settings import Data, TrainStage
 from stages.signature import Signature
 
@@ -21,9 +19,9 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     With `model.source` the user's model is trained further for `train.epochs`, or taken
     as it is with 0 epochs. Returns the measurements on the test split.
     """
+    reset(settings.train.seed)
     dataset = datasets.load(settings.data)
     signature = describe(dataset, settings.data)
-    keras.utils.set_random_seed(settings.train.seed)
     model = models.create(settings.model, signature.input_shape, len(dataset.class_names))
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
     shift_pixels = settings.data.shift_pixels

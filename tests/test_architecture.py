@@ -16,7 +16,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_import_contracts_of_pyproject_hold():
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()"]
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command as main; main()",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
@@ -33,7 +37,7 @@ def test_a_stage_is_a_plain_function_of_settings_inputs_and_folder(stage):
 
 def test_the_deployment_stages_run_without_tensorflow():
     code = (
-        "import sys, pipeline.cli, pipeline.runner, pipeline.worker, stages.build, stages.benchmark;"
+        "import sys, pipeline.cli, pipeline.worker, stages.build, stages.benchmark;"
         "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -41,5 +45,7 @@ def test_the_deployment_stages_run_without_tensorflow():
 
 
 def test_packages_hold_no_file_for_things_without_a_name():
-    names = {path.name for folder in ("pipeline", "stages") for path in (ROOT / folder).rglob("*.py")}
+    names = {
+        path.name for folder in ("pipeline", "stages") for path in (ROOT / folder).rglob("*.py")
+    }
     assert not names & {"utils.py", "helpers.py", "common.py", "misc.py"}

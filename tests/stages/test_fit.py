@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from stages.errors import ModelError
-from stages.fit import KeepBest, batches, fit, returns_probabilities, schedule
+from stages.fit import KeepBest, Teacher, batches, fit, returns_probabilities, schedule
 from stages.settings import Training
 from tests.stages.conftest import DIGITS
 from tests.stages.networks import NETWORKS
@@ -65,16 +65,17 @@ def test_the_best_epoch_is_kept_and_ties_go_to_the_lower_loss():
     assert all(np.allclose(w, s + 2) for w, s in zip(model.get_weights(), start, strict=True))
 
 
-def test_batches_are_preprocessed_images_with_one_hot_labels(digits):
-    images, labels = next(iter(batches(digits, DIGITS, 32, 0, shift_pixels=0)))
+def test_batches_are_preprocessed_images_with_smoothed_labels(digits):
+    images, labels = next(iter(batches(digits, DIGITS, Training(batch_size=32))))
     assert (images.shape, labels.shape) == ((32, 28, 28, 1), (32, 10))
     assert 0 <= float(images.numpy().min()) <= float(images.numpy().max()) <= 1
-    assert np.array_equal(labels.numpy().sum(axis=1), np.ones(32))
+    assert np.allclose(labels.numpy().sum(axis=1), 1.0)
+    assert np.allclose(labels.numpy().max(axis=1), 0.91)
 
 
 def test_every_training_image_is_seen_once_an_epoch_and_shuffled_by_seed(digits):
     def epoch(seed: int) -> np.ndarray:
-        return np.concatenate([x.numpy() for x, _ in batches(digits, DIGITS, 64, seed, 0)])
+        return np.concatenate([x.numpy() for x, _ in batches(digits, DIGITS, Training(seed=seed))])
 
     seen = np.sort(epoch(0).sum(axis=(1, 2, 3)))
     expected = np.sort(DIGITS.preprocess(digits.train.images).sum(axis=(1, 2, 3)))
@@ -87,7 +88,7 @@ def test_shifted_images_are_whole_pixel_moves_of_the_originals(digits):
     originals = DIGITS.preprocess(digits.train.images)
     centre = {image[1:-1, 1:-1].tobytes() for image in originals}
     moved = 0
-    for images, _ in batches(digits, DIGITS, 64, 0, shift_pixels=1).take(4):
+    for images, _ in batches(digits, DIGITS, Training(), shift_pixels=1).take(4):
         for image in images.numpy():
             shifts = [image[y : y + 26, x : x + 26] for y in range(3) for x in range(3)]
             found = [shift.tobytes() in centre for shift in shifts]
@@ -102,3 +103,19 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     assert max(rates) == rates[10] == pytest.approx(3e-3)
     assert rates[55] == pytest.approx(1.5e-3, rel=1e-3)
     assert rates[100] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_teacher_has_its_share_in_the_targets(digits):
+    model = small()
+    plain = next(iter(batches(digits, DIGITS, Training())))
+    taught = next(iter(batches(digits, DIGITS, Training(), teacher=Teacher(model, 0.25))))
+    assert np.array_equal(plain[0], taught[0])
+    logits = model(plain[0]).numpy().astype(np.float64)
+    answers = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(taught[1], 0.75 * plain[1].numpy() + 0.25 * answers, atol=1e-5)
+
+
+def test_a_teacher_that_returns_probabilities_is_taken_at_its_word(digits):
+    model = small("softmax")
+    images, targets = next(iter(batches(digits, DIGITS, Training(), teacher=Teacher(model, 1.0))))
+    assert np.allclose(targets, model(images), atol=1e-5)

@@ -1,0 +1,57 @@
+"""The commands of the README, as written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT, pipeline
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line and not line.startswith("#")
+]
+LINE = [command for command in COMMANDS if command.startswith("pipeline ")]
+
+
+@pytest.mark.parametrize("command", [command for command in LINE if " run " in command])
+def test_a_run_of_the_readme_would_start(command, tmp_path):
+    words = shlex.split(command)[1:]
+    done = pipeline(*words, "--dry-run", "--artifacts", tmp_path / "a")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [command for command in LINE if " run " not in command])
+def test_any_other_command_of_the_readme_works_on_a_finished_run(command, finished, tmp_path):
+    words = shlex.split(command)[1:]
+    if words[0] in ("status", "report"):
+        words += ["--artifacts", str(finished)]
+    done = pipeline(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or "--output" in words
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make")])
+def test_a_make_target_of_the_readme_exists(command):
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_ci_runs_the_test_command_of_the_readme():
+    assert "make test" in COMMANDS
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_scripts_and_files_that_the_documentation_names_exist():
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        named = r"\b(?:benchmarks|configs|docs|stages|pipeline|tests)/[\w/.-]+\.\w+\b"
+        for name in re.findall(named, document.read_text()):
+            assert (ROOT / name).exists(), f"{document.name}: {name}"
