@@ -50,13 +50,17 @@ class ChildTraceback(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """One call of a stage: `inputs` maps needed stages to their folders, `out` is empty."""
+    """One call of a stage: `inputs` maps needed stages to their folders, `out` is empty.
+
+    `resume` outlives a kill; a stage that can go on takes it as an argument of that name.
+    """
 
     stage: Stage
     settings: Mapping[str, Any]
     inputs: Mapping[str, Path]
     out: Path
     log: Path
+    resume: Path
 
     def to_json(self) -> str:
         """The request line that pipeline/worker.py reads."""
@@ -69,6 +73,7 @@ class Task:
                 "inputs": {need: str(folder) for need, folder in self.inputs.items()},
                 "out": str(self.out),
                 "log": str(self.log),
+                "resume": str(self.resume),
             }
         )
 

@@ -75,6 +75,8 @@ def _bring_up_to_date(line: Line, stage: Stage, force: bool, process: StageProce
         line.display.warn(f"{state.summary}: {stage.name} is made anew")
     _refuse_damaged_inputs(line.store, stage)
     reason = "forced" if state.is_fresh else ": ".join(filter(None, (state.name, state.summary)))
+    if force:
+        line.store.forget(stage.name)
     line.display.start(stage.name, reason)
     _make(line, stage, identity, process)
     return "ran"
@@ -93,7 +95,9 @@ def _make(line: Line, stage: Stage, identity: Identity, process: StageProcess) -
     started_at, clock = datetime.now(timezone.utc), time.monotonic()
     with line.store.writing(stage.name) as folder:
         inputs = {need: line.store.folder(need) for need in stage.needs}
-        task = Task(stage, identity["settings"], inputs, folder, line.store.log(stage.name))
+        resume = line.store.resume(stage.name, key_of(identity))
+        log = line.store.log(stage.name)
+        task = Task(stage, identity["settings"], inputs, folder, log, resume)
         measurements = process.run(task, line.display.progress)
         seconds = time.monotonic() - clock
         record = {
@@ -107,4 +111,5 @@ def _make(line: Line, stage: Stage, identity: Identity, process: StageProcess) -
             "measurements": measurements,
         }
         write_record(folder, record)
+    line.store.forget(stage.name)
     line.display.finish(stage.name, seconds)

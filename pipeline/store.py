@@ -3,6 +3,7 @@
     artifacts/train/record.json, model.keras, ...    an artifact, always whole
     artifacts/.new-train-1234/                       the one that process 1234 is writing
     artifacts/.old-train/                            the former one, while the two are swapped
+    artifacts/.resume-train/<key>/                   what a killed stage had done, to go on from
     artifacts/.logs/train.log                        what the stage last printed
     artifacts/.hashes.json, .lock                    see pipeline/hashing.py, pipeline/lock.py
 
@@ -59,6 +60,21 @@ class Store:
     def log(self, stage: str) -> Path:
         """Where the output of `stage` goes; it survives a stage that fails."""
         return self.root / ".logs" / f"{stage}.log"
+
+    def resume(self, stage: str, key: str) -> Path:
+        """Where `stage` keeps what an artifact with this key can go on from after a kill.
+
+        What it kept for other keys is deleted: it belongs to other settings or inputs.
+        """
+        folder = self.root / f".resume-{stage}"
+        for other in folder.glob("*"):
+            if other.name != key:
+                shutil.rmtree(other, ignore_errors=True)
+        return folder / key
+
+    def forget(self, stage: str) -> None:
+        """Delete what `stage` kept to go on from."""
+        shutil.rmtree(self.root / f".resume-{stage}", ignore_errors=True)
 
     def read(self, stage: str) -> Record | None:
         """The record of `stage`, or None without an artifact.

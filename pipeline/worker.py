@@ -2,7 +2,8 @@
 
 Requests come as JSON lines on stdin, events go as JSON lines to what was stdout:
 
-    request  {"module", "settings_class": [module, name], "settings", "inputs", "out", "log"}
+    request  {"module", "settings_class": [module, name], "settings", "inputs", "out", "log",
+              "resume"}
     event    {"event": "progress", "level", "text", "step": [done, total] | null}
              {"event": "result", "measurements"}
              {"event": "error", "kind", "message", "hint", "traceback"}    of stages.errors
@@ -19,6 +20,7 @@ import contextlib
 import ctypes
 import faulthandler
 import importlib
+import inspect
 import json
 import logging
 import math
@@ -144,13 +146,20 @@ def _print_traceback() -> str:
 
 
 def run_stage(request: Request) -> dict[str, Any]:
-    """Import the stage's module, rebuild its settings and call its `run`."""
+    """Import the stage's module, rebuild its settings and call its `run`.
+
+    A stage whose `run` has an argument `resume` gets the folder for what it can go on from.
+    """
     module, name = request["settings_class"]
     settings_class = getattr(importlib.import_module(module), name)
     settings = settings_class.model_validate(request["settings"])
     inputs = {need: Path(folder) for need, folder in request["inputs"].items()}
     stage = importlib.import_module(request["module"])
-    measurements: dict[str, Any] = _finite(stage.run(settings, inputs, Path(request["out"])))
+    can_resume = "resume" in inspect.signature(stage.run).parameters
+    extra = {"resume": Path(request["resume"])} if can_resume else {}
+    measurements: dict[str, Any] = _finite(
+        stage.run(settings, inputs, Path(request["out"]), **extra)
+    )
     return measurements
 
 

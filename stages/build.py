@@ -21,13 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from stages import engines, progress, timing
+from stages import engines, ladder, progress, timing
 from stages.engines import inventory
-from stages.engines.base import BuildRequest, Engine
-from stages.engines.evaluation import accuracy
+from stages.engines.base import Batch, BuildRequest, Engine
+from stages.engines.evaluation import logits
 from stages.engines.inventory import BASELINE, Entry
+from stages.engines.onnxruntime import integer_kernels
 from stages.errors import EngineError
 from stages.numerics import latency
+from stages.numerics.classification import metrics
 from stages.settings import Build, BuildStage
 from stages.signature import Signature
 
@@ -57,9 +59,20 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str
         raise EngineError(f"no engine can be built here ({reasons})", "run: pipeline doctor")
     entries, table = try_out(entries, out, signature, settings.build.max_batch_size)
     inventory.write(entries, out)
+    rungs = [row["parity"] for row in table if row["parity"]]
     int8 = [row for row in table if row["precision"] == "int8"]
     best = inventory.fastest(int8) or inventory.fastest(table)
-    return {**inventory.summary(best, built[0].file), "details": {}, "engines": table}
+    return {
+        **inventory.summary(best, built[0].file),
+        "details": {"ladder": rungs, "first_break": ladder.first_break(rungs), **kernels(out)},
+        "engines": table,
+    }
+
+
+def kernels(folder: Path) -> dict[str, Any]:
+    """How many kernels of ONNX Runtime's INT8 engine are integer, if it was built."""
+    file = folder / f"onnxruntime.int8{engines.ENGINES['onnxruntime'].suffix}"
+    return {"onnxruntime_int8_kernels": integer_kernels(file)} if file.is_file() else {}
 
 
 def build_baseline(source: Path, out: Path, signature: Signature) -> None:
@@ -111,7 +124,7 @@ def try_out(
     images, labels = samples["images"], samples["labels"]
     batch_size = min(EVALUATION_BATCH, max_batch_size)
     running: dict[str, Engine] = {}
-    accuracies: dict[str, dict[str, Any]] = {}
+    outputs: dict[str, Batch] = {}
     tried = []
     with ExitStack() as opened:
         for entry in entries:
@@ -119,7 +132,7 @@ def try_out(
                 progress.report(f"run {entry.name}")
                 try:
                     engine = opened.enter_context(inventory.runner(entry, folder, signature, 1))
-                    accuracies[entry.name] = accuracy(engine, images, labels, batch_size)
+                    outputs[entry.name] = logits(engine, images, batch_size)
                     running[entry.name] = engine
                     entry = entry.ran()
                 except EngineError as error:
@@ -128,13 +141,26 @@ def try_out(
         image = signature.preprocess(images[:1])
         calls = {name: partial(engine.infer, image) for name, engine in running.items()}
         times = timing.measure(calls, WARMUP_SECONDS, SECONDS)
-    return tried, [_row(entry, accuracies, times) for entry in tried]
+    rows = [_row(entry, times) for entry in tried]
+    for row, entry in zip(rows, tried, strict=True):
+        if entry.name in outputs:
+            row["accuracy"] = metrics(outputs[entry.name], labels)
+            row["parity"] = compare_with_keras(entry, samples, outputs[entry.name])
+    return tried, rows
 
 
-def _row(
-    entry: Entry, accuracies: Mapping[str, dict[str, Any]], times: Mapping[str, timing.Samples]
-) -> dict[str, Any]:
-    row = {**dataclasses.asdict(entry), "accuracy": accuracies.get(entry.name), "latency": []}
+def compare_with_keras(
+    entry: Entry, samples: Mapping[str, Any], found: Batch
+) -> dict[str, Any] | None:
+    """The engine's rung of the parity ladder; None if the samples lack what it stands on."""
+    against = ladder.reference(entry.backend, entry.precision)
+    if against not in samples:
+        return None
+    return ladder.rung(entry.name, against, samples[against], found)
+
+
+def _row(entry: Entry, times: Mapping[str, timing.Samples]) -> dict[str, Any]:
+    row = {**dataclasses.asdict(entry), "accuracy": None, "parity": None, "latency": []}
     if entry.name in times:
         row["latency"] = [
             latency.row(

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import onnx
 
-from stages import datasets, evaluate, keras_files, progress, ranges, timing
+from stages import datasets, evaluate, keras_files, ladder, progress, ranges, timing
 from stages.datasets import Split
 from stages.engines import litert
 from stages.engines.base import Batch
@@ -27,22 +27,26 @@ from stages.errors import ConversionError
 from stages.keras_graph.cost import multiply_adds
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
-from stages.keras_graph.placement import points
+from stages.keras_graph.placement import Point, points
+from stages.layer_parity import compare_layers
 from stages.litert_graph import int8_flatbuffer
 from stages.numerics import latency
 from stages.numerics.classification import metrics
-from stages.numerics.parity import compare
 from stages.onnx_graph.half import to_half
 from stages.onnx_graph.targets import float_graph, int8_graph
 from stages.ranges import Range, Target
 from stages.settings import Convert, ConvertStage
 from stages.signature import Signature
 
+Rung = dict[str, Any]
+
 BATCH = 256
+LAYER_PARITY_IMAGES = 16
 FLOAT_GRAPHS = {"baseline.fp32.onnx": "train", "model.fp32.onnx": "prune"}
 """File -> the stage whose model it is."""
+HALF_GRAPH, CPU_GRAPH = "model.fp16.onnx", "model.int8.cpu.onnx"
 INT8_GRAPHS: dict[str, Target] = {
-    "model.int8.cpu.onnx": "cpu",
+    CPU_GRAPH: "cpu",
     "model.int8.tensorrt8.onnx": "tensorrt",
     "model.int8.tensorrt.onnx": "tensorrt",
     "model.int8.tflite": "litert",
@@ -62,89 +66,111 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
     test = datasets.load_test(settings.data)
     samples = test.take(np.arange(min(settings.convert.parity_samples, len(test))))
     images = signature.preprocess(samples.images)
-    parity = convert_float(inputs, images, signature, settings.convert, out)
+    logits, rungs = convert_float(inputs, images, signature, settings.convert, out)
     folded = keras_files.load(inputs["quantize"] / "model.keras")
-    logits = convert_int8(folded, ranges.read(inputs["quantize"]), images, signature, out)
-    parity += [
-        compare_with_keras(file, logits[target], images, signature, out)
-        for file, target in INT8_GRAPHS.items()
-    ]
-    reference = logits["cpu"]
-    np.savez(out / "samples.npz", images=samples.images, labels=samples.labels, logits=reference)
+    placed = points(folded, signature)
+    found = ranges.read(inputs["quantize"], placed)
+    placed = {name: placed[name] for name in found}
+    logits |= convert_int8(folded, placed, found, images, signature, settings.convert, out)
+    rungs += compare_int8(logits, images, signature, out)
+    arrays = {"images": samples.images, "labels": samples.labels, **logits}
+    np.savez(out / "samples.npz", **arrays)  # type: ignore[arg-type]
+    cpu_graph = onnx.load(out / CPU_GRAPH)
+    few = images[:LAYER_PARITY_IMAGES]
     return {
         "model": {
-            "file": "model.int8.cpu.onnx",
+            "file": CPU_GRAPH,
             "parameters": int(folded.count_params()),
             "multiply_adds": multiply_adds(folded),
         },
-        **measure("model.int8.cpu.onnx", test, signature, out),
-        "details": {"parity": parity},
+        **measure(CPU_GRAPH, test, signature, out),
+        "details": {
+            "ladder": rungs,
+            "first_break": ladder.first_break(rungs),
+            "layer_parity": compare_layers(folded, placed, found, cpu_graph, signature, few),
+        },
     }
 
 
 def convert_float(
     inputs: Mapping[str, Path], images: Batch, signature: Signature, settings: Convert, out: Path
-) -> list[dict[str, Any]]:
+) -> tuple[dict[str, Batch], list[Rung]]:
     """Write the float graphs and compare each with its Keras model on `images`.
 
-    Raises ConversionError where float32 differs by more than the settings allow.
+    Returns the pruned model's logits and the rungs. Raises ConversionError where float32
+    differs by more than the settings allow.
     """
-    parity = []
+    rungs = []
     for file, stage in FLOAT_GRAPHS.items():
         progress.report(file)
         model = keras_files.load(inputs[stage] / "model.keras")
         logits = evaluate.logits(model, images)
-        onnx.save(float_graph(fold(model), signature), out / file)
-        parity.append(compare_with_keras(file, logits, images, signature, out))
-        _check(parity[-1], settings.max_relative_difference)
-    progress.report("model.fp16.onnx")
-    onnx.save(to_half(onnx.load(out / "model.fp32.onnx")), out / "model.fp16.onnx")
-    return [*parity, compare_with_keras("model.fp16.onnx", logits, images, signature, out)]
+        onnx.save(float_graph(fold(model), signature, settings.opset), out / file)
+        got, limit = interpret(out / file, signature, images), settings.max_relative_difference
+        rungs.append(ladder.rung(file, ladder.KERAS_FLOAT, logits, got, limit))
+        _check(rungs[-1], limit)
+    progress.report(HALF_GRAPH)
+    onnx.save(to_half(onnx.load(out / "model.fp32.onnx")), out / HALF_GRAPH)
+    got = interpret(out / HALF_GRAPH, signature, images)
+    rungs.append(ladder.rung(HALF_GRAPH, ladder.KERAS_FLOAT, logits, got))
+    return {ladder.KERAS_FLOAT: logits}, rungs
 
 
 def convert_int8(
     folded: keras.Model,
+    placed: Mapping[str, Point],
     found: Mapping[str, Range],
     images: Batch,
     signature: Signature,
+    settings: Convert,
     out: Path,
-) -> dict[Target, Batch]:
-    """Write the INT8 graphs; returns Keras' simulated INT8 logits for `images` by target."""
-    placed = points(folded, signature)
-    missing = sorted(placed.keys() - found.keys())
-    if missing:
-        raise ConversionError(
-            f"{ranges.FILE} has no range for {missing[0]!r}", "run: pipeline run quantize"
-        )
+) -> dict[str, Batch]:
+    """Write the INT8 graphs; returns the logits of Keras' simulations for `images` by rung."""
     cpu, tensorrt8, tensorrt, tflite = INT8_GRAPHS
     for file in (cpu, tensorrt8):
         progress.report(file)
-        graph = int8_graph(folded, placed, found, signature, INT8_GRAPHS[file])
+        target = INT8_GRAPHS[file]
+        graph = int8_graph(folded, placed, found, signature, target, settings.opset)
         onnx.save(graph, out / file)
     onnx.save(to_half(graph), out / tensorrt)
     progress.report(tflite)
     (out / tflite).write_bytes(int8_flatbuffer(folded, placed, found, signature))
-    targets = dict.fromkeys(INT8_GRAPHS.values())
-    return {t: evaluate.logits(simulate(folded, placed, found, t), images) for t in targets}
+    return {
+        ladder.fake_quantized(target): evaluate.logits(
+            simulate(folded, placed, found, target), images
+        )
+        for target in dict.fromkeys(INT8_GRAPHS.values())
+    }
 
 
-def compare_with_keras(
-    file: str, reference: Batch, images: Batch, signature: Signature, out: Path
-) -> dict[str, Any]:
-    """Compare the logits of the graph `file` with Keras' `reference`.
+def compare_int8(
+    logits: Mapping[str, Batch], images: Batch, signature: Signature, out: Path
+) -> list[Rung]:
+    """Keras' simulations against Keras float, and every INT8 graph against its simulation.
 
     An ONNX graph is run as it is written, nothing fused; LiteRT has no such mode.
     """
-    if file.endswith(".onnx"):
-        return {"graph": file, **compare(reference, interpret(out / file, signature, images))}
-    with litert.Runner(out / file, signature) as engine:
-        return {"graph": file, **compare(reference, engine.infer(images))}
+    base = logits[ladder.KERAS_FLOAT]
+    rungs = [
+        ladder.rung(name, ladder.KERAS_FLOAT, base, simulated)
+        for name, simulated in logits.items()
+        if name != ladder.KERAS_FLOAT
+    ]
+    for file, target in INT8_GRAPHS.items():
+        against = ladder.fake_quantized(target)
+        if file.endswith(".onnx"):
+            got = interpret(out / file, signature, images)
+        else:
+            with litert.Runner(out / file, signature) as engine:
+                got = engine.infer(images)
+        rungs.append(ladder.rung(file, against, logits[against], got))
+    return rungs
 
 
-def _check(found: dict[str, Any], limit: float) -> None:
-    if found["max_relative_difference"] > limit:
+def _check(found: Rung, limit: float) -> None:
+    if not found["holds"]:
         raise ConversionError(
-            f"{found['graph']} differs from Keras by {found['max_relative_difference']:.1e} "
+            f"{found['rung']} differs from Keras by {found['max_relative_difference']:.1e} "
             f"of the largest output, allowed is {limit:.1e}",
             "report the model's layers as a bug, or raise convert.max_relative_difference",
         )

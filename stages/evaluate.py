@@ -14,7 +14,7 @@ from stages import timing
 from stages.datasets import Split
 from stages.keras_graph.cost import multiply_adds
 from stages.numerics import latency
-from stages.numerics.classification import metrics
+from stages.numerics.classification import cross_entropy, metrics
 from stages.signature import Signature
 
 BATCH = 256
@@ -32,6 +32,15 @@ def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float3
 def accuracy(model: keras.Model, split: Split, signature: Signature) -> dict[str, Any]:
     """Top-1 accuracy, macro recall and macro precision of `model` on `split`."""
     return metrics(logits(model, signature.preprocess(split.images)), split.labels)
+
+
+def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float, float]:
+    """(top-1 accuracy, minus cross-entropy): the better of two models has the larger pair.
+
+    The loss decides among equals, which are common on a few hundred images.
+    """
+    outputs = logits(model, signature.preprocess(split.images))
+    return metrics(outputs, split.labels)["top1"], -cross_entropy(outputs, split.labels)
 
 
 def measure(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import keras
 
+from stages import keras2_h5
 from stages.errors import ModelError
+
+LEGACY = (".h5", ".hdf5")
 
 
 def load(path: Path) -> keras.Model:
-    """Load a `.keras` or legacy `.h5` file in safe mode, uncompiled.
+    """Load a `.keras` or legacy `.h5` file (Keras 2's too) in safe mode, uncompiled.
 
     Safe mode refuses Lambda layers, whose code would run on loading.
     Raises ModelError if the file is missing, unreadable or unsafe.
@@ -18,7 +22,9 @@ def load(path: Path) -> keras.Model:
     if not path.is_file():
         raise ModelError(f"no model file {str(path)!r}", "set model.source to a .keras or .h5 file")
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with tempfile.TemporaryDirectory() as folder:
+            file = keras2_h5.translated(path, Path(folder)) if path.suffix in LEGACY else path
+            return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(

@@ -13,7 +13,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import execute
 from stages.keras_graph.placement import Point, only
-from stages.onnx_graph.targets import static_flatten
+from stages.keras_graph.tracing import traceable
 from stages.ranges import Range
 from stages.signature import Signature
 
@@ -38,7 +38,7 @@ def int8_flatbuffer(
     wanted = only(points, "litert")
     spec = tf.TensorSpec((None, *signature.input_shape), tf.float32, name=signature.input_name)
     function = tf.function(
-        lambda image: execute(model, wanted, image, quantize, static_flatten),
+        lambda image: execute(model, wanted, image, quantize, traceable),
         input_signature=[spec],
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())

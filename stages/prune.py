@@ -1,136 +1,205 @@
-"""Stage `prune`: a trained model in, an ordinary smaller one out, repaired by a short fine-tune."""
+"""Stage `prune`: a trained model in, one that is smaller or sparser out, repaired by a fine-tune.
+
+The result is an ordinary Keras model with the same inputs and outputs: no masks, no layers of ours.
+The ways to prune are in stages/pruning: whole channels (structured.py), as many of each group as a
+latency measured on an engine asks for (guided.py), or single weights (sparse.py).
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from stages import datasets, evaluate, keras_files, progress
-from stages.datasets import DataSet
-from stages.errors import ModelError
-from stages.fit import Teacher, fit, reset
-from stages.keras_graph.channels import Group, groups
-from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.fold import flatten, output_axis
-from stages.keras_graph.shrink import shrink
-from stages.keras_graph.walk import calls
-from stages.numerics.channel_scores import Scores, group_scores, layer_scores, strongest
+from stages.fit import reset
+from stages.keras_graph.fold import flatten
+from stages.numerics.sparsity import polynomial
+from stages.pruning import guided, sparse, structured
+from stages.pruning.guided import Level, Point
+from stages.pruning.job import Job
+from stages.pruning.latency import Stopwatch
+from stages.pruning.rounds import Notes, Progress, Round
+from stages.pruning.structured import Widths
 from stages.settings import PruneStage
 from stages.signature import Signature
 
 MODEL_FILE = "model.keras"
-PRODUCERS = (keras.layers.Conv2D, keras.layers.Conv2DTranspose, keras.layers.Dense)
-"""Layers whose kernels make new channels."""
+
+VERDICTS = {
+    "2:4": "only TensorRT with sparse tensor cores can run it faster; CPU engines never do",
+    "magnitude": "the file is smaller once it is compressed; no dense engine runs it any faster",
+}
+
+Details = dict[str, Any]
 
 
-def run(settings: PruneStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
-    """Remove `prune.ratio` of the channels of every group, fine-tune, and write the model.
+def run(
+    settings: PruneStage, inputs: Mapping[str, Path], out: Path, resume: Path | None = None
+) -> dict[str, Any]:
+    """Prune as `settings.prune` says, fine-tune, and write the model and its signature.
 
-    Ratio 0 copies the trained model byte for byte. Returns the measurements on the test split.
-    Raises ModelError for a model in which nothing can be removed.
+    Ratio 0 without a target copies the trained model byte for byte. What is finished is kept in
+    the folder `resume`, where one is given, and not done again. Returns the measurements on the
+    test split. Raises ModelError for a model in which nothing can be removed and where a target
+    cannot be met, EngineError where the engine of a target is not to be had.
     """
     reset(settings.prune.seed)
     source = inputs["train"]
     signature = Signature.read(source)
     dataset = datasets.load(settings.data)
     trained = keras_files.load(source / MODEL_FILE)
-    removed: dict[str, Any]
-    if settings.prune.ratio == 0:
-        shutil.copyfile(source / MODEL_FILE, out / MODEL_FILE)
-        model, removed = trained, {"groups": [], "accuracy_before_finetune": None}
-    else:
-        model, removed = _prune(trained, settings, dataset, signature)
-        keras_files.save(model, out / MODEL_FILE)
+    with tempfile.TemporaryDirectory() as temporary:
+        done = Progress(resume or Path(temporary))
+        job = Job(settings, dataset, signature, source / MODEL_FILE, trained, done)
+        file, details = _prune(job)
+        shutil.copyfile(file, out / MODEL_FILE)
     signature.write(out)
-    details = {
-        **removed,
+    model = keras_files.load(out / MODEL_FILE)
+    details |= {
+        "groups": structured.table(flatten(trained), flatten(model)),
         "parameters_before": int(trained.count_params()),
         "parameters_after": int(model.count_params()),
     }
     return {**evaluate.measure(model, dataset.test, signature), "details": details}
 
 
-def _prune(
-    trained: keras.Model, settings: PruneStage, dataset: DataSet, signature: Signature
-) -> tuple[keras.Model, dict[str, Any]]:
-    """The smaller model, fine-tuned, and what was removed."""
-    model, widths = remove_channels(trained, settings.prune.ratio)
-    broken = evaluate.accuracy(model, dataset.test, signature)
-    progress.report(
-        f"{model.count_params()} of {trained.count_params()} parameters left, "
-        f"accuracy {broken['top1']:.2%} before the fine-tune"
-    )
-    shift_pixels = settings.data.shift_pixels
-    teacher = Teacher(trained, settings.prune.distillation)
-    fit(
-        model,
-        dataset,
-        signature,
-        settings.prune,
-        label="prune",
-        shift_pixels=shift_pixels,
-        teacher=teacher,
-    )
-    return model, {"groups": widths, "accuracy_before_finetune": broken}
+def _prune(job: Job) -> tuple[Path, Details]:
+    """The file of the result, and what was done, for the record."""
+    knobs = job.knobs
+    start: Details = {"method": knobs.method, "accuracy_before_finetune": None, "rounds": []}
+    if knobs.target_latency_ratio is not None or knobs.max_accuracy_drop is not None:
+        file, details = _to_target(job)
+    elif knobs.ratio == 0:
+        file, details = job.source, {}
+    elif knobs.method == "channels":
+        file, details = _by_ratio(job)
+    else:
+        file, details = _to_zeros(job)
+    return file, {**start, **details}
 
 
-def remove_channels(model: keras.Model, ratio: float) -> tuple[keras.Model, list[dict[str, Any]]]:
-    """A smaller copy of `model`, and for every group its layers and its width before and after.
+def _by_ratio(job: Job) -> tuple[Path, Details]:
+    """The same share of every group; with rounds, each takes the same share of what is left."""
+    knobs, flat = job.knobs, flatten(job.trained)
+    found = structured.prunable(flat, knobs.keep, knobs.round_to)
+    last = structured.widths_for(found, knobs.ratio)
+    ratios = [1 - (1 - knobs.ratio) ** (number / knobs.rounds) for number in range(1, knobs.rounds)]
+    stops: list[Widths] = [{g.layers: g.narrowed(ratio) for g in found} for ratio in ratios]
+    return _recorded(*job.run_rounds(_rounds(job, [*stops, last])))
 
-    Raises ModelError where no channel can be removed.
-    """
-    flat = flatten(model)
-    found = groups(flat)
-    scores = _layer_scores(flat)
-    kept = [strongest(group_scores(group.channels, scores), ratio) for group in found]
-    widths = [
-        {
-            "layers": list(group.layers),
-            "channels_before": len(group.channels),
-            "channels_after": len(keep),
-        }
-        for group, keep in zip(found, kept, strict=True)
+
+def _rounds(job: Job, stops: Sequence[Widths]) -> list[Round]:
+    """One round per stop; those that rounding makes equal to the next are one."""
+
+    def to(widths: Widths, epochs: int) -> Round:
+        return Round(lambda model: job.narrower(flatten(model))(widths), epochs)
+
+    knobs = job.knobs
+    *before, last = [
+        stop for stop, after in zip(stops, [*stops[1:], None], strict=True) if stop != after
     ]
-    _check_something_goes(model.name, found, sum(map(len, kept)), ratio)
-    return shrink(flat, kept), widths
+    # With a budget any round may turn out to be the last.
+    between = knobs.epochs if knobs.max_accuracy_drop is not None else knobs.round_epochs
+    return [*(to(stop, between) for stop in before), to(last, knobs.epochs)]
 
 
-def _layer_scores(flat: keras.Model) -> dict[str, Scores]:
-    """Scores of the output channels of every convolution and Dense layer, by name."""
-    graph = calls(flat)
-    gammas = {
-        id(call.inputs[0]): call.operation.gamma.numpy()
-        for call in graph
-        if isinstance(call.operation, keras.layers.BatchNormalization) and call.operation.scale
+def _to_target(job: Job) -> tuple[Path, Details]:
+    """As the measured latency and the accuracy on the validation images allow."""
+    knobs, flat = job.knobs, flatten(job.trained)
+    found = structured.prunable(flat, knobs.keep, knobs.round_to)
+    with job.stopwatch(flat) as stopwatch:
+        levels, path = _analyse(job, flat, found, stopwatch)
+        stops = guided.milestones(path, guided.goals(path, knobs))
+        before = job.validation_top1(job.trained)
+
+        def drop(notes: Notes) -> float:
+            return 100 * (before - float(notes["validation_top1"]))
+
+        budget = float("inf") if knobs.max_accuracy_drop is None else knobs.max_accuracy_drop
+        rounds = _rounds(job, [stop.widths for stop in stops])
+        file, notes = job.run_rounds(rounds, lambda notes: drop(notes) > budget + 1e-9)
+        kept = sum(each["is_kept"] for each in notes)
+        if kept < len(stops) and (kept == 0 or knobs.target_latency_ratio is not None):
+            guided.refuse_budget(stops[kept], budget, drop(notes[-1]), knobs.target)
+        latency = _latency(knobs.target, stops[kept - 1], file, stopwatch)
+    details = {
+        "latency": latency,
+        "sensitivity": guided.to_rows(levels, latency["trained_ms"]),
+        "path": guided.path_to_json(path),
+        "validation_top1_before": before,
     }
+    file, recorded = _recorded(file, notes)
+    return file, {**details, **recorded}
+
+
+def _analyse(
+    job: Job, flat: keras.Model, found: Sequence[structured.Prunable], stopwatch: Stopwatch
+) -> tuple[list[Level], list[Point]]:
+    """The table of groups and the way down, measured now or before a kill."""
+    narrow, done = job.narrower(flat), job.done
+    levels = guided.levels_from_json(done.read("levels"))
+    for more in guided.sensitivity(found, narrow, job.validation_top1, stopwatch, list(levels)):
+        levels += more
+        done.write("levels", guided.levels_to_json(levels))
+    guided.check_some(levels)
+    saved = done.read("path")
+    if saved is not None:
+        return levels, guided.path_from_json(saved)
+    goal = job.knobs.target_latency_ratio or 0.0
+    path = guided.descend(levels, narrow, stopwatch, goal, 0.5 / len(job.dataset.validation))
+    guided.check_reached(path, goal or 1.0, job.knobs.target)
+    done.write("path", guided.path_to_json(path))
+    return levels, path
+
+
+def _latency(target: str, stop: Point, file: Path, stopwatch: Stopwatch) -> Details:
+    """Predicted against measured."""
+    (measured,) = stopwatch.ratios([keras_files.load(file)])
     return {
-        call.operation.name: layer_scores(
-            kernel_of(call.operation).numpy(),
-            output_axis(call.operation),
-            gammas.get(id(call.outputs[0])),
-        )
-        for call in graph
-        if isinstance(call.operation, PRODUCERS)
+        "target": target,
+        "trained_ms": stopwatch.reference_ms,
+        "predicted_ratio": stop.predicted_ratio,
+        "ratio_when_chosen": stop.latency_ratio,
+        "measured_ratio": measured,
     }
 
 
-def _check_something_goes(name: str, found: list[Group], left: int, ratio: float) -> None:
-    if not found:
-        raise ModelError(
-            f"the model {name!r} has no channels that can be removed: its outputs must stay, and "
-            "so must all channels that reach a layer which pruning does not know",
-            "leave it as it is: --set prune.ratio=0",
-        )
-    widest = max(len(group.channels) for group in found)
-    if left == sum(len(group.channels) for group in found):
-        raise ModelError(
-            f"prune.ratio {ratio} removes no channel of {name!r}: "
-            f"its widest group of layers has {widest} channels",
-            f"use at least --set prune.ratio={1 / widest:.3f}, or 0 to leave the model as it is"
-            if widest > 1
-            else "leave it as it is: --set prune.ratio=0",
-        )
+def _to_zeros(job: Job) -> tuple[Path, Details]:
+    """Zeros in place of weights, which the fine-tunes here and after quantization keep."""
+    knobs = job.knobs
+    progress.report(f"prune.method {knobs.method}: {VERDICTS[knobs.method]}")
+    details: Details = {"verdict": VERDICTS[knobs.method]}
+    if knobs.method == "2:4":
+        details["layers"] = sparse.prospects(flatten(job.trained), knobs.keep)
+        if not any(row["is_wide_enough"] for row in details["layers"]):
+            progress.report(sparse.NONE_IS_WIDE)
+        rounds = [Round(lambda model: sparse.two_of_four(flatten(model), knobs.keep), knobs.epochs)]
+    else:
+        rounds = [_magnitude_round(job, number) for number in range(1, knobs.rounds + 1)]
+    file, recorded = _recorded(*job.run_rounds(rounds))
+    sizes = sparse.sizes(job.trained, keras_files.load(file))
+    return file, {**details, **recorded, "size": sizes}
+
+
+def _magnitude_round(job: Job, number: int) -> Round:
+    knobs = job.knobs
+    share = polynomial(knobs.ratio, number / knobs.rounds)
+    epochs = knobs.epochs if number == knobs.rounds else knobs.round_epochs
+    return Round(
+        lambda model: sparse.smallest(flatten(model), share, knobs.keep, knobs.block, knobs.scope),
+        epochs,
+    )
+
+
+def _recorded(file: Path, notes: Sequence[Notes]) -> tuple[Path, Details]:
+    """The file, and the rounds for the record."""
+    kept = [each for each in notes if each["is_kept"]]
+    return file, {
+        "accuracy_before_finetune": kept[-1]["accuracy_before_finetune"],
+        "rounds": list(notes),
+    }

@@ -1,21 +1,20 @@
 """Stage `quantize`: a float model in, a model on the INT8 grid and its activation ranges out.
 
 Batch normalisation is folded, ranges are calibrated on images that were never trained on,
-and a short quantization-aware fine-tune adapts weights and ranges. The artifact is an
-ordinary Keras model plus `ranges.json`: the placement of the ranges is derived from the
-graph again where it is needed.
+and a short quantization-aware fine-tune adapts weights and ranges. If that costs more
+accuracy than allowed, some layers stay in float. The artifact is an ordinary Keras model plus
+`ranges.json`: where the ranges belong is derived from the graph again where it is needed.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from stages import datasets, evaluate, keras_files, progress, ranges
 from stages.datasets import DataSet
@@ -23,124 +22,145 @@ from stages.fit import Teacher, fit, reset
 from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold, output_axis
-from stages.keras_graph.placement import Point, inputs_of_weighted, points
+from stages.keras_graph.placement import Point, inputs_of_weighted, points, tied
 from stages.keras_graph.walk import calls
-from stages.numerics import calibration, qparams
-from stages.ranges import Range
-from stages.settings import Quantize, QuantizeStage
+from stages.keras_graph.zeros import hold
+from stages.numerics import qparams
+from stages.quantization import fallback
+from stages.quantization.calibrate import METHODS, Ranges, find_ranges, observe, tie
+from stages.settings import QuantizeStage
 from stages.signature import Signature
 
-Batches = list[NDArray[np.float32]]
+CALIBRATION_BATCH = 64
 
 
 def run(settings: QuantizeStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
     """Quantize, and write `model.keras`, `ranges.json` and `signature.json` into `out`.
 
-    Of the calibrated and the fine-tuned model the one that is better on the validation
-    split is kept. Returns the measurements of the simulated INT8 model on the test split.
+    Returns the measurements of the simulated INT8 model on the test split. Raises ModelError
+    if nothing can be quantized, and GateFailed if INT8 misses `quantize.max_accuracy_drop`
+    even with half of the layers in float.
     """
     reset(settings.quantize.seed)
     dataset = datasets.load(settings.data)
     signature = Signature.read(inputs["prune"])
     source = keras_files.load(inputs["prune"] / "model.keras")
-    model = fold(source)
-    placed = points(model, signature)
-    found = calibrate(model, placed, calibration_batches(dataset, signature), settings.quantize)
-    simulated = simulate(model, placed, found)
-    details = fine_tune(simulated, source, dataset, signature, settings)
-    found = {name: learned(simulated, name) for name in found}
-    snap_biases(model, placed, found)
-    keras_files.save(model, out / "model.keras")
-    ranges.write(found, out)
+    piece = Workpiece(source, dataset, signature, settings)
+    details = {"calibration": piece.calibrate(), **piece.fine_tune(), **piece.fall_back()}
+    snap_biases(piece.model, piece.quantized(), piece.found)
+    keras_files.save(piece.model, out / "model.keras")
+    ranges.write({name: piece.found.get(name) for name in piece.points}, out)
     signature.write(out)
-    final = simulate(model, placed, found)
-    measured = evaluate.measure(final, dataset.test, signature, precision="fake_int8")
-    size = {"parameters": int(model.count_params()), "multiply_adds": multiply_adds(model)}
+    measured = evaluate.measure(piece.simulated(), dataset.test, signature, precision="fake_int8")
+    size = {"parameters": piece.model.count_params(), "multiply_adds": multiply_adds(piece.model)}
     measured["model"] |= size
-    details["calibration"] = describe(dataset, settings.quantize, found)
+    details["ranges"] = {name: vars(spec) for name, spec in piece.found.items()}
     return {**measured, "details": details}
 
 
-def calibration_batches(dataset: DataSet, signature: Signature, size: int = 64) -> Batches:
-    """The calibration split as model input, in batches: float32 (<= size, H, W, C)."""
-    images = signature.preprocess(dataset.calibration.images)
-    return [images[start : start + size] for start in range(0, len(images), size)]
+@dataclass
+class Workpiece:
+    """The folded model with its ranges, as calibration, fine-tune and fallback leave them."""
+
+    source: keras.Model
+    dataset: DataSet
+    signature: Signature
+    settings: QuantizeStage
+
+    def __post_init__(self) -> None:
+        knobs = self.settings.quantize
+        self.model = fold(self.source)
+        self.points = points(self.model, self.signature)
+        self.in_float = fallback.named_points(self.model, self.points, knobs.keep_float)
+        self.found: Ranges = {}
+
+    def quantized(self, in_float: frozenset[str] = frozenset()) -> dict[str, Point]:
+        """The points that have a range."""
+        left = self.in_float | in_float
+        return {name: point for name, point in self.points.items() if name not in left}
+
+    def simulated(self, in_float: frozenset[str] = frozenset()) -> keras.Model:
+        """The INT8 model in float32, with some more points left in float."""
+        return simulate(self.model, self.quantized(in_float), self.found)
+
+    def score(self, in_float: frozenset[str] = frozenset()) -> tuple[float, float]:
+        """(accuracy, minus loss) of the INT8 model on the validation images."""
+        return evaluate.score(self.simulated(in_float), self.dataset.validation, self.signature)
+
+    def calibrate(self) -> dict[str, Any]:
+        """Find the ranges, by the method asked for or by the one that scores best."""
+        images = self.dataset.calibration.images
+        pixels = self.signature.preprocess(images)
+        batches = [
+            pixels[at : at + CALIBRATION_BATCH] for at in range(0, len(pixels), CALIBRATION_BATCH)
+        ]
+        placed, knobs = self.quantized(), self.settings.quantize
+        histograms = observe(self.model, placed, batches)
+        methods = METHODS if knobs.calibration == "auto" else (knobs.calibration,)
+        tried: dict[str, tuple[tuple[float, float], Ranges]] = {}
+        for method in methods:
+            self.found = find_ranges(self.model, placed, histograms, method, knobs.percentile)
+            tried[method] = (self.score(), self.found)
+            progress.report(
+                f"calibrated by {method}: validation accuracy {tried[method][0][0]:.2%}"
+            )
+        best = max(tried, key=lambda method: tried[method][0])
+        self.found = tried[best][1]
+        return {
+            "method": best,
+            "validation_top1": {method: score[0] for method, (score, _) in tried.items()},
+            "samples": len(images),
+            "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        }
+
+    def fine_tune(self) -> dict[str, Any]:
+        """Train weights and ranges, also on the float model's answers; keep what scores better."""
+        simulated, knobs = self.simulated(), self.settings.quantize
+        calibrated = evaluate.score(simulated, self.dataset.validation, self.signature)
+        before = simulated.get_weights()
+        hold(simulated)
+        fit(
+            simulated,
+            self.dataset,
+            self.signature,
+            knobs,
+            label="quantize",
+            shift_pixels=self.settings.data.shift_pixels,
+            teacher=Teacher(self.source, knobs.distillation),
+        )
+        trained = evaluate.score(simulated, self.dataset.validation, self.signature)
+        # Not by the loss: training with smoothed labels changes what a loss can be.
+        kept = "trained" if knobs.epochs and trained[0] >= calibrated[0] else "calibrated"
+        if kept == "calibrated":
+            simulated.set_weights(before)
+        learned = {name: simulated.get_layer(layer_name(name)).learned() for name in self.found}
+        self.found = tie(learned, tied(self.model, self.quantized()))
+        return {
+            "kept": kept,
+            "calibrated_validation_top1": calibrated[0],
+            "trained_validation_top1": trained[0] if knobs.epochs else None,
+        }
+
+    def fall_back(self) -> dict[str, Any]:
+        """Leave layers in float until the accuracy is within the budget, if there is one."""
+        budget, candidates = self.settings.quantize.max_accuracy_drop, []
+        reference = evaluate.score(self.source, self.dataset.validation, self.signature)[0]
+        asked_for = self.in_float
+        if budget is not None and self.score()[0] < reference - budget / 100:
+            milliseconds = fallback.layer_milliseconds(self.model, self.signature)
+            candidates = fallback.rank(self.model, self.quantized(), self.score, milliseconds)
+            least = reference - budget / 100
+            self.in_float |= fallback.fewest(candidates, self.score, least)
+            self.found = {name: self.found[name] for name in self.quantized()}
+        return {
+            "float_validation_top1": reference,
+            "float_points": sorted(self.in_float),
+            "float_layers": fallback.layers_of(self.model, self.points, self.in_float),
+            "sensitivity": fallback.describe(candidates, self.in_float - asked_for),
+        }
 
 
-def calibrate(
-    model: keras.Model, placed: Mapping[str, Point], batches: Batches, settings: Quantize
-) -> dict[str, Range]:
-    """Ranges of all points, from the activations of the float model on `batches`.
-
-    Two passes: the first finds the largest magnitudes, the second counts magnitudes in
-    histograms up to them.
-    """
-    tensors = keras.Model(model.inputs[0], [point.tensor for point in placed.values()])
-
-    def observe(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        return [values.numpy() for values in keras.tree.flatten(tensors(batch, training=False))]
-
-    largest = np.zeros(len(placed))
-    for batch in batches:
-        largest = np.maximum(largest, [np.abs(values).max() for values in observe(batch)])
-    histograms = [calibration.empty(float(amax)) for amax in largest]
-    for batch in batches:
-        histograms = [h.add(v) for h, v in zip(histograms, observe(batch), strict=True)]
-    percentile = settings.percentile if settings.calibration == "percentile" else 100.0
-    return {
-        name: _range(point, histogram, percentile)
-        for (name, point), histogram in zip(placed.items(), histograms, strict=True)
-    }
-
-
-def _range(point: Point, histogram: calibration.Histogram, percentile: float) -> Range:
-    amax = calibration.percentile_amax(histogram, percentile)
-    return Range(amax, point.signed, calibration.saturated_share(histogram, amax))
-
-
-def fine_tune(
-    simulated: keras.Model,
-    source: keras.Model,
-    dataset: DataSet,
-    signature: Signature,
-    settings: QuantizeStage,
-) -> dict[str, Any]:
-    """Train the simulated model in place, also on the answers of the float model `source`.
-
-    Goes back to the calibrated model if that was better on the validation images.
-    """
-    before = simulated.get_weights()
-    calibrated = evaluate.accuracy(simulated, dataset.validation, signature)["top1"]
-    progress.report(f"calibrated: validation accuracy {calibrated:.2%}")
-    fit(
-        simulated,
-        dataset,
-        signature,
-        settings.quantize,
-        label="quantize",
-        shift_pixels=settings.data.shift_pixels,
-        teacher=Teacher(source, settings.quantize.distillation),
-    )
-    trained = evaluate.accuracy(simulated, dataset.validation, signature)["top1"]
-    kept = "trained" if settings.quantize.epochs and trained >= calibrated else "calibrated"
-    if kept == "calibrated":
-        simulated.set_weights(before)
-    return {
-        "kept": kept,
-        "calibrated_validation_top1": calibrated,
-        "trained_validation_top1": trained if settings.quantize.epochs else None,
-    }
-
-
-def learned(simulated: keras.Model, point: str) -> Range:
-    """The range of `point` in the simulated model."""
-    found: Range = simulated.get_layer(layer_name(point)).learned()
-    return found
-
-
-def snap_biases(
-    model: keras.Model, placed: Mapping[str, Point], found: Mapping[str, Range]
-) -> None:
+def snap_biases(model: keras.Model, placed: Mapping[str, Point], found: Ranges) -> None:
     """Move the biases of the folded `model`, in place, to the steps that integer engines have."""
     quantized_inputs = inputs_of_weighted(model, placed)
     for call in calls(model):
@@ -150,13 +170,3 @@ def snap_biases(
             kernel_scales = qparams.kernel_scales(kernel_of(layer).numpy(), output_axis(layer))
             step = kernel_scales * found[point.name].scale("cpu")
             layer.bias.assign(qparams.snap(layer.bias.numpy(), step))
-
-
-def describe(dataset: DataSet, settings: Quantize, found: Mapping[str, Range]) -> dict[str, Any]:
-    """Where the ranges come from: the method, the images and what they left outside."""
-    return {
-        "method": settings.calibration,
-        "samples": len(dataset.calibration.labels),
-        "images_sha256": hashlib.sha256(dataset.calibration.images.tobytes()).hexdigest(),
-        "ranges": {name: vars(spec) for name, spec in found.items()},
-    }

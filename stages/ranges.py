@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,18 +41,28 @@ class Range:
         return grid.low * scale, grid.high * scale
 
 
-def write(ranges: Mapping[str, Range], folder: Path) -> None:
-    """Write `ranges.json` into `folder`."""
-    content = {name: dataclasses.asdict(found) for name, found in ranges.items()}
+def write(ranges: Mapping[str, Range | None], folder: Path) -> None:
+    """Write `ranges.json` into `folder`; None marks a tensor that is left in float."""
+    content = {
+        name: None if found is None else dataclasses.asdict(found) for name, found in ranges.items()
+    }
     (folder / FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read(folder: Path) -> dict[str, Range]:
-    """Read `ranges.json` from `folder`. Raises ConversionError if it is no such file."""
+def read(folder: Path, names: Iterable[str]) -> dict[str, Range]:
+    """The ranges in `ranges.json`, without the tensors that are left in float.
+
+    Raises ConversionError if it is no such file, or says nothing of one of `names`.
+    """
+    hint = "run: pipeline run quantize"
     try:
         content = json.loads((folder / FILE).read_text())
-        return {name: Range(**found) for name, found in content.items()}
+        found = {name: entry and Range(**entry) for name, entry in content.items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ConversionError(
-            f"{FILE} is not a file of activation ranges: {error}", "run: pipeline run quantize"
+            f"{FILE} is not a file of activation ranges: {error}", hint
         ) from error
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ConversionError(f"{FILE} has no range for {missing[0]!r}", hint)
+    return {name: entry for name, entry in found.items() if entry is not None}

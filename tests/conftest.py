@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("line", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("line")
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("train.epochs=6", "prune.epochs=4", "quantize.epochs=1", "benchmark.seconds=0.2")

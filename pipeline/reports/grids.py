@@ -11,7 +11,23 @@ from pipeline.reports.verdict import engine_name
 from pipeline.reports.yardstick import Report, Row
 
 STATES = {"ran": "ran", "built_not_run": "built, not run", "unavailable": "unavailable"}
-WORDS = frozenset({"stage", "model", "engine", "runtime", "state", "what", "key", "value"})
+WORDS = frozenset(
+    [
+        "stage",
+        "model",
+        "engine",
+        "runtime",
+        "state",
+        "what",
+        "key",
+        "value",
+        "rung",
+        "against",
+        "agrees",
+        "tensor",
+        "signs",
+    ]
+)
 FEWER = "*"
 ENGINE_STAGES = ("build", "benchmark")
 """Stages whose own rows are those of one of their engines."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipeline.reports import grids
+from pipeline.reports import grids, pruning, quantization
 from pipeline.reports.grids import Grid, NotRun
 from pipeline.reports.yardstick import Report
 
@@ -24,7 +24,11 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _section(grids.engine_grid(report))
         yield from (_reason(each) for each in grids.not_run(report))
         yield ""
-    for grid in (grids.latency_grid, grids.dataset_grid, grids.conditions_grid):
+    yield from _section(grids.latency_grid(report))
+    for grid in (pruning.width_grid, pruning.sensitivity_grid, quantization.range_grid):
+        yield from _section(grid(report))
+    yield from _section(quantization.ladder_grid(report))
+    for grid in (grids.dataset_grid, grids.conditions_grid):
         yield from _section(grid(report))
     yield from _section(grids.environment_grid(report))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from pipeline.reports import grids
+from pipeline.reports import grids, pruning, quantization
 from pipeline.reports.grids import Grid
 from pipeline.reports.units import UNKNOWN
 from pipeline.reports.yardstick import P99_SAMPLES, Report
@@ -48,6 +48,11 @@ def _sections(report: Report) -> Iterator[str]:
     yield from _section(grids.engine_grid(report), "cards")
     yield from _reasons(report)
     yield from _section(grids.latency_grid(report), "cards")
+    yield from _section(pruning.width_grid(report), "cards")
+    yield pruning.drawing(report)
+    yield from _section(pruning.sensitivity_grid(report), "cards")
+    yield from _section(quantization.range_grid(report), "cards")
+    yield from _section(quantization.ladder_grid(report), "cards")
     yield from _terms()
     for grid in (grids.dataset_grid, grids.conditions_grid, grids.environment_grid):
         yield from _section(grid(report))

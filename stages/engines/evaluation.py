@@ -17,23 +17,27 @@ def accuracy(
 ) -> dict[str, Any]:
     """Accuracy on images uint8 (N, H, W, C) with labels int64 (N,): see classification.metrics.
 
-    Raises EngineError if an output is not finite: the largest of such logits means nothing.
+    Raises EngineError if an output is not finite.
     """
-    found = logits(engine, images, batch_size)
+    return classification.metrics(logits(engine, images, batch_size), labels)
+
+
+def logits(engine: Engine, images: NDArray[np.uint8], batch_size: int) -> Batch:
+    """Outputs for images uint8 (N, H, W, C), in batches: float32 (N, classes).
+
+    Raises EngineError if one is not finite: the largest of such logits means nothing.
+    """
+    starts = range(0, len(images), batch_size)
+    found = np.concatenate(
+        [
+            engine.infer(engine.signature.preprocess(images[start : start + batch_size]))
+            for start in starts
+        ]
+    )
     broken = int(np.count_nonzero(~np.isfinite(found).all(axis=1)))
     if broken:
         raise EngineError(
             f"{engine.file.name}: the logits of {broken} of {len(images)} images are not finite",
             "leave this precision out: --set build.precisions=...",
         )
-    return classification.metrics(found, labels)
-
-
-def logits(engine: Engine, images: NDArray[np.uint8], batch_size: int) -> Batch:
-    """Outputs for images uint8 (N, H, W, C), in batches: float32 (N, classes)."""
-    starts = range(0, len(images), batch_size)
-    parts = [
-        engine.infer(engine.signature.preprocess(images[start : start + batch_size]))
-        for start in starts
-    ]
-    return np.concatenate(parts)
+    return found

@@ -9,8 +9,15 @@ be no faster, and wrong on a CPU with other vector registers.
 from __future__ import annotations
 
 import importlib.util
+import json
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
 
 from stages.engines import amx
 from stages.engines.base import Batch, Blocker, BuildRequest, Engine
@@ -26,6 +33,9 @@ WRONG_FUSIONS = ["Pad_Fusion"]
 ResNet50V2 is then wrong by 1e-3 (seen in ONNX Runtime 1.31)."""
 
 ERRORS_ONLY = 3
+
+INTEGER_KERNELS = ("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger")
+FLOAT_KERNELS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
 
 
 def build_blocker() -> Blocker | None:
@@ -72,12 +82,19 @@ class Runner(Engine):
 
 
 def _session(
-    file: Path, threads: int, level: str = "ORT_ENABLE_ALL", optimised_file: str = ""
+    source: Path | bytes,
+    threads: int,
+    level: str = "ORT_ENABLE_ALL",
+    optimised_file: str = "",
+    profile: str = "",
 ) -> Any:
+    """A session of a file or of the bytes of a graph. Raises EngineError."""
     with amx.refused():
         import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -86,14 +103,15 @@ def _session(
     options.optimized_model_filepath = optimised_file
     try:
         return onnxruntime.InferenceSession(
-            str(file),
+            source if isinstance(source, bytes) else str(source),
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=WRONG_FUSIONS,
         )
     except Exception as error:  # its error classes have no base but Exception
+        name = "the graph" if isinstance(source, bytes) else source.name
         raise EngineError(
-            f"ONNX Runtime cannot load {file.name}: {error}", "run: pipeline run build --force"
+            f"ONNX Runtime cannot load {name}: {error}", "run: pipeline run build --force"
         ) from error
 
 
@@ -106,3 +124,46 @@ def interpret(file: Path, signature: Signature, images: Batch) -> Batch:
     session = _session(file, 0, "ORT_DISABLE_ALL")
     logits: Batch = session.run([signature.output_name], {signature.input_name: images})[0]
     return logits
+
+
+def tensors(
+    graph: onnx.ModelProto, signature: Signature, images: Batch, names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """What the tensors `names` inside `graph` hold for `images`, with integer kernels in use."""
+    opened = onnx.ModelProto()
+    opened.CopyFrom(graph)
+    outputs = {value.name for value in graph.graph.output}
+    opened.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in outputs
+    )
+    session = _session(opened.SerializeToString(), 0)
+    values = session.run(list(names), {signature.input_name: images})
+    return dict(zip(names, values, strict=True))
+
+
+def node_milliseconds(
+    graph: onnx.ModelProto, signature: Signature, images: Batch, runs: int = 30
+) -> dict[str, float]:
+    """Median time of every node of `graph` by name, executed as it is written, one thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = _session(
+            graph.SerializeToString(), 1, "ORT_DISABLE_ALL", profile=f"{folder}/profile"
+        )
+        for _ in range(runs):
+            session.run(None, {signature.input_name: images})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    durations: dict[str, list[float]] = {}
+    for event in events:
+        name = event["name"].removesuffix("_kernel_time")
+        if event.get("cat") == "Node" and name != event["name"]:
+            durations.setdefault(name, []).append(event["dur"] / 1000)
+    return {name: float(np.median(found)) for name, found in durations.items()}
+
+
+def integer_kernels(engine: Path) -> dict[str, int]:
+    """How many convolutions and matrix products of an engine file are integer, how many float."""
+    kinds = [node.op_type for node in onnx.load(engine).graph.node]
+    return {
+        "integer": sum(kind in INTEGER_KERNELS for kind in kinds),
+        "float": sum(kind in FLOAT_KERNELS for kind in kinds),
+    }

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from stages import progress
 from stages.engines.base import BuildRequest
 from stages.errors import EngineError
 
@@ -42,6 +43,7 @@ def build(
     """
     log = logger(trt)
     log.errors.clear()
+    log.sparsity.clear()
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # its constructor found no usable GPU
@@ -56,6 +58,8 @@ def build(
     if plan is None:
         raise EngineError(f"{trt.__name__} cannot build {source.name}: {_said(log)}")
     out.write_bytes(plan)
+    if verdict := sparsity_verdict(log.sparsity):
+        progress.report(f"{out.name}: {verdict}")
 
 
 def deserialize(trt: Any, file: Path) -> Any:
@@ -78,21 +82,45 @@ def deserialize(trt: Any, file: Path) -> Any:
 def logger(trt: Any) -> Any:
     """The one logger of this process: TensorRT keeps the first it is given, whatever follows.
 
-    It passes messages on to `logging` and keeps the errors in `errors`.
+    It passes messages on to `logging`, and keeps the errors in `errors` and what it says about
+    2:4 weights in `sparsity`.
     """
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.sparsity: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(message)
+            if message.startswith("(Sparsity)"):
+                self.sparsity.append(message)
             notable = severity not in (trt.ILogger.INFO, trt.ILogger.VERBOSE)
             MESSAGES.log(logging.INFO if notable else logging.DEBUG, "%s", message)
 
     return Logger()
+
+
+def sparsity_verdict(messages: Iterable[str]) -> str:
+    """Which layers could have taken a sparse kernel, and which did; "" if none could.
+
+    TensorRT tells it at level INFO, in two lines as in the issue 4056 of
+    github.com/NVIDIA/TensorRT: "(Sparsity) Layers eligible for sparse math: Conv_0, Conv_4 +
+    Relu_5" and "(Sparsity) TRT inference plan picked sparse implementation for layers: ...".
+    """
+    eligible: list[str] = []
+    picked: list[str] = []
+    for message in messages:
+        said, _, names = message.partition(":")
+        found = picked if "picked sparse" in said else eligible
+        found += [name.strip() for name in names.split(",") if name.strip()]
+    if not eligible:
+        return ""
+    return f"{len(picked)} of {len(eligible)} layers with 2:4 weights took a sparse kernel" + (
+        f": {', '.join(picked)}" if picked else ", dense ones were faster"
+    )
 
 
 def _config(
@@ -104,6 +132,8 @@ def _config(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layers keep their ONNX names
     for flag in flags:
         config.set_flag(getattr(trt.BuilderFlag, flag))
+    # Sparse kernels are tried as well where weights are 2:4, and taken where they are faster.
+    config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     profile = builder.create_optimization_profile()
     image = request.signature.input_shape
     one, most = (1, *image), (request.max_batch_size, *image)

@@ -52,7 +52,21 @@ def convolve(trace: Tracing, call: Call) -> Indices | None:
     if call.operation.groups == 1:
         return produce(trace, call)
     is_depthwise = call.operation.groups == call.inputs[0].shape[-1]
-    return convolve_depthwise(trace, call) if is_depthwise else None
+    return convolve_depthwise(trace, call) if is_depthwise else convolve_grouped(trace, call)
+
+
+def convolve_grouped(trace: Tracing, call: Call) -> Indices | None:
+    """All groups stay and must keep equal widths: channel i of every group goes together.
+
+    Two groups of inputs [1 2 3 4] unite to [1 2 1 2].
+    """
+    made = produce(trace, call)
+    for units in (trace.of[id(call.inputs[0])], made):
+        if units is not None:
+            first, *others = units.reshape(call.operation.groups, -1)
+            for other in others:
+                trace.units.unite(other, first)
+    return made
 
 
 def convolve_depthwise(trace: Tracing, call: Call) -> Indices | None:
@@ -131,13 +145,20 @@ RULES: dict[type, Rule] = {
     layers.Maximum: merge,
     layers.Minimum: merge,
     layers.Multiply: merge,
+    layers.PReLU: pass_on,
     layers.ReLU: pass_on,
     layers.Reshape: reshape,
+    layers.SeparableConv2D: produce,
     layers.SpatialDropout2D: pass_on,
     layers.Subtract: merge,
     layers.UpSampling2D: pass_on,
     layers.ZeroPadding2D: pass_on,
 }
+"""Normalisation over channels (LayerNormalization, GroupNormalization) has none on purpose: what it
+makes of one channel depends on all others, so that without one, even of zeros, the rest changes."""
+
+PRODUCERS = tuple(kind for kind, rule in RULES.items() if rule in (convolve, produce))
+"""Layers whose kernels make new channels."""
 
 OPERATION_RULES: dict[str, Rule] = {
     "Add": merge,

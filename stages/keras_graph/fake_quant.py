@@ -99,6 +99,22 @@ def execute(
     return walk(model, [at(model.inputs[0], image)], quantized)[0]
 
 
+def with_int8_kernels(model: keras.Model, points: Mapping[str, Point]) -> Visit:
+    """The visit that calls every layer with a quantized input with its kernel on the INT8 grid."""
+    wrapped: dict[int, Any] = {}
+    quantized_inputs = inputs_of_weighted(model, points)
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        layer = call.operation
+        if id(call.outputs[0]) in quantized_inputs:
+            if id(layer) not in wrapped:
+                wrapped[id(layer)] = QuantizedKernel(layer, name=f"{layer.name}_int8")
+            layer = wrapped[id(layer)]
+        return layer(*args, **kwargs)
+
+    return visit
+
+
 def simulate(
     model: keras.Model,
     points: Mapping[str, Point],
@@ -109,22 +125,13 @@ def simulate(
 
     It shares the layers of the folded `model`: training it trains `model`'s weights.
     """
-    wrapped: dict[int, Any] = {}
     wanted = only(points, target)
-    quantized_inputs = inputs_of_weighted(model, wanted)
 
     def quantize(point: Point, value: Any) -> Any:
         return FakeQuantize(ranges[point.name], target, name=layer_name(point.name))(value)
 
-    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
-        layer = call.operation
-        if id(call.outputs[0]) in quantized_inputs:
-            if id(layer) not in wrapped:
-                wrapped[id(layer)] = QuantizedKernel(layer, name=f"{layer.name}_int8")
-            layer = wrapped[id(layer)]
-        return layer(*args, **kwargs)
-
     image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)
+    visit = with_int8_kernels(model, wanted)
     return keras.Model(image, execute(model, wanted, image, quantize, visit), name=model.name)
 
 

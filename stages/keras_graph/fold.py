@@ -12,7 +12,15 @@ import numpy as np
 from keras import layers
 
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.walk import Call, calls, clone_layer, rebuild
+from stages.keras_graph.rewrite import rewrite
+from stages.keras_graph.walk import (
+    Call,
+    calls,
+    clone_layer,
+    copy_weights,
+    rebuild,
+    unused_name,
+)
 
 WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.Conv2DTranspose)
 """Layers with a kernel that an engine can run in INT8."""
@@ -54,18 +62,12 @@ class _Copies:
             return layer(*args, **kwargs)
         if id(layer) in self.by_id:
             return self.by_id[id(layer)](*args, **kwargs)
-        copy = self.by_id[id(layer)] = clone_layer(layer, name=self._unique(layer.name))
+        name = unused_name(layer.name, self.names)
+        self.names.add(name)
+        copy = self.by_id[id(layer)] = clone_layer(layer, name=name)
         result = copy(*args, **kwargs)
-        copy.set_weights(layer.get_weights())
+        copy_weights(layer, copy)
         return result
-
-    def _unique(self, name: str) -> str:
-        candidate, number = name, 1
-        while candidate in self.names:
-            number += 1
-            candidate = f"{name}_{number}"
-        self.names.add(candidate)
-        return candidate
 
 
 def flatten(model: keras.Model) -> keras.Model:
@@ -86,10 +88,11 @@ def fold(model: keras.Model) -> keras.Model:
     """A flat copy for inference, in which every weighted layer is linear and has a bias.
 
     Batch normalisation that directly follows a weighted layer is folded into it, fused
-    activations become layers of their own, and layers that only act in training are gone.
+    activations become layers of their own, layers that only act in training are gone, and
+    those that engines do not know are rewritten (rewrite.py).
     Outputs equal those of `model` up to float32 rounding.
     """
-    flat = flatten(model)
+    flat = rewrite(flatten(model))
     merged = _merges(flat)
     followed_by = {id(call.outputs[0]): norm for norm, call in merged.items()}
     replaced: dict[int, Any] = {}

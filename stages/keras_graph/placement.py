@@ -17,6 +17,8 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
    hybrid way.
 6. A tensor that cannot be negative (ReLU, sigmoid, softmax, and what keeps the sign) may use
    all 256 steps for its positive side where the engine's type is unsigned.
+7. Average pools and concatenations have one scale for all their inputs and outputs: only so
+   can they copy and add integers without rescaling.
 """
 
 from __future__ import annotations
@@ -161,6 +163,32 @@ def inputs_of_weighted(model: keras.Model, points: Mapping[str, Point]) -> dict[
             if point is not None:
                 found[id(call.outputs[0])] = point
     return found
+
+
+def fed_layers(model: keras.Model, points: Mapping[str, Point]) -> dict[str, tuple[str, ...]]:
+    """Point -> names of the weighted layers that read it, for the points that feed any."""
+    found: dict[str, tuple[str, ...]] = {}
+    by_output = inputs_of_weighted(model, points)
+    for call in calls(model):
+        point = by_output.get(id(call.outputs[0]))
+        if point is not None:
+            found[point.name] = (*found.get(point.name, ()), str(call.operation.name))
+    return found
+
+
+def tied(model: keras.Model, points: Mapping[str, Point]) -> list[set[str]]:
+    """Sets of points that share one scale (rule 7)."""
+    graph = _Graph(model)
+    by_tensor = {id(point.tensor): point.name for point in points.values()}
+    groups: list[set[str]] = []
+    for call in graph.calls:
+        if isinstance(call.operation, (*AVERAGES, layers.Concatenate)):
+            around = [*call.inputs, *call.outputs]
+            names = {by_tensor.get(id(graph.root(tensor))) for tensor in around} - {None}
+            joined = [group for group in groups if group & names]
+            groups = [group for group in groups if not group & names]
+            groups.append({str(name) for name in names}.union(*joined))
+    return [group for group in groups if len(group) > 1]
 
 
 def only(points: Mapping[str, Point], target: Target) -> dict[str, Point]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.keras_graph.channels import Trace
 from stages.keras_graph.units import Indices
-from stages.keras_graph.walk import Call, clone_layer, rebuild
+from stages.keras_graph.walk import Call, clone_layer, copy_weights, rebuild
 
 KERNEL_AXES: dict[type, tuple[int | None, int | None]] = {
     layers.Conv2D: (2, 3),
@@ -41,9 +41,12 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         seen, made = (stays[trace.of[id(side[0])]] for side in (call.inputs, call.outputs))
         if id(layer) in copies:
             return copies[id(layer)](*args, **kwargs)
-        copies[id(layer)] = clone_layer(layer, **_changes(call, seen, made))
-        result = copies[id(layer)](*args, **kwargs)
-        copies[id(layer)].set_weights(_weights(layer, np.flatnonzero(seen), np.flatnonzero(made)))
+        copy = copies[id(layer)] = clone_layer(layer, **_changes(call, seen, made))
+        result = copy(*args, **kwargs)
+        if seen.all() and made.all():
+            copy_weights(layer, copy)
+        else:
+            copy.set_weights(_weights(layer, np.flatnonzero(seen), np.flatnonzero(made)))
         return result
 
     return rebuild(model, visit)
@@ -66,10 +69,10 @@ def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> di
         return {}
     if type(layer) is layers.Dense:
         return {"units": int(made.sum())}
-    if type(layer) is layers.Conv2DTranspose:
+    if type(layer) in (layers.Conv2DTranspose, layers.SeparableConv2D):
         return {"filters": int(made.sum())}
     if type(layer) is layers.Conv2D:
-        groups = 1 if layer.groups == 1 else int(seen.sum())
+        groups = int(seen.sum()) if layer.groups == len(seen) else layer.groups
         return {"filters": int(made.sum()), "groups": groups}
     if type(layer) is layers.Reshape:
         # -1, not the new width: a shared Reshape may see tensors of different widths.
@@ -82,12 +85,27 @@ def _weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
     weights = layer.get_weights()
     if type(layer) is layers.BatchNormalization:
         return [weight[made] for weight in weights]
+    if type(layer) is layers.PReLU:
+        (slopes,) = weights
+        return [slopes if slopes.ndim in (layer.shared_axes or ()) else slopes[..., made]]
+    if type(layer) is layers.SeparableConv2D:
+        return _separable_weights(layer, seen, made)
     if type(layer) not in KERNEL_AXES:
         return list(weights)
     input_axis, output_axis = KERNEL_AXES[type(layer)]
     kernel, *bias = weights
-    if input_axis is not None and getattr(layer, "groups", 1) == 1:
-        kernel = kernel.take(seen, input_axis)
+    if input_axis is not None:
+        # A kernel in groups has the inputs of one group, and the same of every group stay.
+        kernel = kernel.take(np.unique(seen % kernel.shape[input_axis]), input_axis)
     if output_axis is not None:
         kernel = kernel.take(made, output_axis)
     return [kernel, *(values[made] for values in bias)]
+
+
+def _separable_weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
+    """Kernels (kh, kw, cin, m) and (1, 1, cin * m, cout), then the bias (cout,)."""
+    depthwise, pointwise, *bias = layer.get_weights()
+    multiplier = layer.depth_multiplier
+    between = (seen[:, None] * multiplier + np.arange(multiplier)).ravel()
+    pointwise = pointwise.take(between, 2).take(made, 3)
+    return [depthwise.take(seen, 2), pointwise, *(values[made] for values in bias)]

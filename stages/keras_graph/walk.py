@@ -7,7 +7,7 @@ tested on Keras 3.12 to 3.15. Everything else in this package sees a graph as a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,3 +105,19 @@ def clone_layer(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer
     config: dict[str, Any] = {**layer.get_config(), **changes}
     clone: keras.layers.Layer = type(layer).from_config(config)
     return clone
+
+
+def copy_weights(layer: Any, copy: Any) -> None:
+    """Give `copy`, built like `layer`, the weights of `layer`."""
+    copy.set_weights(layer.get_weights())
+    if isinstance(copy, keras.layers.Normalization):
+        copy.finalize_state()  # it computes with what it derived from its weights when built
+
+
+def unused_name(name: str, taken: Collection[str]) -> str:
+    """`name`, with a number at the end if it is taken."""
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate

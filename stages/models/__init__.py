@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import keras
 
 from stages import keras_files
 from stages.errors import ModelError, SettingsError
-from stages.models import mnist_cnn
+from stages.keras_graph.walk import apply, functional, walk
+from stages.models import applications, mnist_cnn, resnet8
 from stages.settings import Model
 
 Shape = tuple[int, int, int]
@@ -19,6 +21,8 @@ Builder = Callable[[Shape, int], keras.Model]
 
 MODELS: dict[str, Builder] = {
     "mnist_cnn": mnist_cnn.build,
+    "resnet8": resnet8.build,
+    **{name: partial(applications.build, name) for name in applications.NAMES},
 }
 """Name -> builder(input shape (H, W, C), classes): an untrained model that returns logits."""
 
@@ -32,8 +36,10 @@ def create(settings: Model, input_shape: Shape, classes: int) -> keras.Model:
     if settings.source is None:
         return _from_table(settings.name)(input_shape, classes)
     model = _from_source(settings.source)
+    if isinstance(model, keras.Sequential) and not model.built:
+        model.build((None, *input_shape))
     _check(model, settings.source, input_shape, classes)
-    return model
+    return _with_free_batch(model, input_shape)
 
 
 def _from_table(name: str) -> Builder:
@@ -60,13 +66,26 @@ def _from_source(source: str) -> keras.Model:
 
 
 def _check(model: keras.Model, source: str, input_shape: Shape, classes: int) -> None:
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+    graph = functional(model)
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
         raise ModelError(f"{source} has {counts}, expected one of each")
-    got_in, got_out = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
-    if got_in != input_shape or got_out != (classes,):
+    got_in, got_out = tuple(graph.inputs[0].shape[1:]), tuple(graph.outputs[0].shape[1:])
+    fits = len(got_in) == len(input_shape) and all(
+        got in (None, wanted) for got, wanted in zip(got_in, input_shape, strict=True)
+    )
+    if not fits or got_out != (classes,):
         raise ModelError(
             f"{source} maps {got_in} to {got_out}, "
             f"the data set needs {input_shape} to {(classes,)}",
             "choose the matching data set with data.name and data.path",
         )
+
+
+def _with_free_batch(model: keras.Model, input_shape: Shape) -> keras.Model:
+    """`model` for any number of images of just this shape."""
+    image = model.inputs[0]
+    if tuple(image.shape) == (None, *input_shape):
+        return model
+    fixed = keras.Input(input_shape, name=image.name)
+    return keras.Model(fixed, walk(model, [fixed], apply)[0], name=model.name)

@@ -34,3 +34,10 @@ def metrics(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]])
         "precision_macro": float(np.mean((hits / np.maximum(named, 1))[seen])),
         "samples": len(labels),
     }
+
+
+def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]) -> float:
+    """Mean of -log softmax(logits)[label] over logits (N, classes) and labels (N,), in nats."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_sums = np.log(np.exp(shifted).sum(axis=1))
+    return float(np.mean(log_sums - shifted[np.arange(len(labels)), labels]))

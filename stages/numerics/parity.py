@@ -27,3 +27,9 @@ def compare(reference: Logits, candidate: Logits) -> dict[str, Any]:
         "mean_absolute_difference": float(difference.mean()),
         "max_relative_difference": float(difference.max()) / largest,
     }
+
+
+def steps_apart(expected: NDArray[np.integer[Any]], got: NDArray[np.integer[Any]]) -> list[int]:
+    """Elements in all, off by one step, and off by more, of two arrays of quantized values."""
+    apart = np.abs(expected.astype(np.int32) - got.astype(np.int32))
+    return [int(apart.size), int((apart == 1).sum()), int((apart > 1).sum())]

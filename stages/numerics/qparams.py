@@ -18,6 +18,11 @@ SMALLEST_SCALE = 2.0**-14
 """Smallest normal float16: a scale below it would be flushed or rounded badly in FP16 graphs."""
 
 
+SMALLEST_KERNEL_SCALE = 2.0**-20
+"""A channel below it is as good as zero: float16 would make its scale zero, which TensorRT
+refuses, and its bias would not fit into 32 bits."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """The integers that a quantized value can take: int8 -128..127, uint8 0..255."""
@@ -44,7 +49,8 @@ def kernel_scales(kernel: Array, axis: int) -> Array:
     """
     others = tuple(i for i in range(kernel.ndim) if i != axis % kernel.ndim)
     amax = np.abs(kernel).max(axis=others)
-    return np.where(amax > 0, amax / KERNEL.high, 1.0).astype(np.float32)
+    scales = np.maximum(amax / KERNEL.high, SMALLEST_KERNEL_SCALE)
+    return np.where(amax > 0, scales, 1.0).astype(np.float32)
 
 
 def quantize(values: Array, scale: Array | float, grid: Grid) -> NDArray[np.int32]:

@@ -6,7 +6,9 @@ Constants that tf.function captured come out as graph inputs: they become initia
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,8 +19,10 @@ import tf2onnx
 from onnx import numpy_helper
 
 from stages.errors import ConversionError
+from stages.onnx_graph.tidy import tidy
 from stages.signature import Signature
 
+PROJECT = "keras-trt-pipeline"
 OPSET = 17
 """The newest that TensorRT 8.6 parses; from 18 on ONNX Runtime loses its INT8 average pool."""
 
@@ -34,11 +38,16 @@ class _Errors(logging.Handler):
 
 @contextmanager
 def _errors_raised() -> Iterator[None]:
-    """Raise ConversionError with what tf2onnx logged as an error, if anything."""
+    """Raise ConversionError with what tf2onnx raised or only logged as an error, if anything."""
     logger, errors = logging.getLogger("tf2onnx"), _Errors()
     logger.addHandler(errors)
+    # Set to anything, it makes an error of an optimiser an error of the conversion, and saves
+    # the copy of all weights that tf2onnx makes before each of dozens of passes.
+    os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     try:
         yield
+    except Exception as error:
+        errors.messages.append(f"{type(error).__name__}: {error}")
     finally:
         logger.removeHandler(errors)
     if errors.messages:
@@ -48,10 +57,12 @@ def _errors_raised() -> Iterator[None]:
         )
 
 
-def to_onnx(forward: Callable[[Any], Any], signature: Signature) -> onnx.ModelProto:
+def to_onnx(
+    forward: Callable[[Any], Any], signature: Signature, opset: int = OPSET
+) -> onnx.ModelProto:
     """Convert `forward`, a function of one image batch (N, H, W, C) float32, to ONNX.
 
-    The graph has a dynamic batch, one input and one output, named as in `signature`.
+    The graph has a dynamic batch, one input and one output, named as in `signature`, and is tidy.
     Raises ConversionError if tf2onnx reports an error or the checker finds one.
     """
     name = signature.input_name
@@ -59,10 +70,11 @@ def to_onnx(forward: Callable[[Any], Any], signature: Signature) -> onnx.ModelPr
     function = tf.function(forward, input_signature=[spec])
     with _errors_raised():
         model: onnx.ModelProto
-        model, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=OPSET)
+        model, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
     captured = function.get_concrete_function().graph.captures
     _inline(model, {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource})
     _rename_output(model.graph, signature.output_name)
+    model = tidy(model)
     _describe(model, signature)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -85,13 +97,22 @@ def _rename_output(graph: onnx.GraphProto, name: str) -> None:
 
 
 def _describe(model: onnx.ModelProto, signature: Signature) -> None:
-    model.producer_name = "keras-trt-pipeline"
+    model.producer_name, model.producer_version = PROJECT, project_version()
     batch = "N"
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = batch
     metadata = {
+        "project": f"{PROJECT} {project_version()}",
         "class_names": "\n".join(signature.class_names),
         "normalisation": f"pixel * {signature.scale} + {signature.offset}",
     }
     for key, text in metadata.items():
         model.metadata_props.add(key=key, value=text)
+
+
+def project_version() -> str:
+    """Version of this project, or "unknown" where it runs without being installed."""
+    try:
+        return importlib.metadata.version(PROJECT)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import onnx
@@ -42,8 +43,7 @@ def attribute(node: onnx.NodeProto, name: str) -> object:
 
 def set_constant(graph: onnx.GraphProto, name: str, values: Array) -> str:
     """Add the initializer `name`, replacing one of that name. Scalars stay 0-dimensional."""
-    for old in [tensor for tensor in graph.initializer if tensor.name == name]:
-        graph.initializer.remove(old)
+    _remove_initializers(graph, {name})
     graph.initializer.append(numpy_helper.from_array(values, name))
     return name
 
@@ -56,8 +56,14 @@ def drop_unused(graph: onnx.GraphProto) -> None:
             graph.node.remove(node)
         else:
             needed.update(node.input)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in needed]:
-        graph.initializer.remove(tensor)
+    _remove_initializers(graph, {tensor.name for tensor in graph.initializer} - needed)
+
+
+def _remove_initializers(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """By position: `remove` would compare the values of every tensor on the way."""
+    for position in reversed(range(len(graph.initializer))):
+        if graph.initializer[position].name in names:
+            del graph.initializer[position]
 
 
 def sort(graph: onnx.GraphProto) -> None:

@@ -7,17 +7,22 @@ from the initializers: nothing has to be matched by name between Keras and ONNX.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from stages.errors import ConversionError
 from stages.numerics import qparams
 from stages.onnx_graph.graph import Index, attribute, drop_unused, set_constant, sort
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Flatten")
+REPEATED = "_input_dq"
+TOLERANCE = 2.0**-23
+"""Half of the float32 steps between two marked scales (targets.py)."""
 KEEPS_VALUES = (*MOVES_VALUES, "MaxPool", "Pad")
 
 
@@ -26,6 +31,38 @@ def kernel_axis(node: onnx.NodeProto) -> int:
     if node.op_type == "Gemm" and attribute(node, "transB"):
         return 0
     return 0 if node.op_type == "Conv" else 1
+
+
+def name_pairs(model: onnx.ModelProto, scales: Mapping[str, tuple[float, float]]) -> None:
+    """Find, in place, the pairs of every point by the scale that marks it: `scales` has the
+    marked scale and the one to put there.
+
+    The QuantizeLinear of point "relu1" is then called "relu1.quantize" and its scale
+    "relu1.scale". Raises ConversionError if a pair has a scale that no point has.
+    """
+    graph, index = model.graph, Index(model.graph)
+    named: set[str] = set()
+    pairs = [n for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    for node in pairs:
+        value = float(index.array(node.input[1]))
+        name = min(scales, key=lambda point: abs(scales[point][0] / value - 1))
+        if abs(scales[name][0] / value - 1) > TOLERANCE:
+            raise ConversionError(f"a pair has the scale {value}, which belongs to no point")
+        node.input[1] = set_constant(graph, f"{name}.scale", np.array(scales[name][1], np.float32))
+        if node.op_type == "QuantizeLinear" and name not in named:
+            node.name = f"{name}.quantize"
+            named.add(name)
+    drop_unused(graph)
+
+
+def quantized_tensors(model: onnx.ModelProto) -> dict[str, str]:
+    """Point -> the tensor that holds its quantized values: what its DequantizeLinear reads."""
+    found: dict[str, str] = {}
+    for node in model.graph.node:
+        is_points = node.op_type == "DequantizeLinear" and node.input[1].endswith(".scale")
+        if is_points and not node.name.endswith(REPEATED):
+            found.setdefault(node.input[1].removesuffix(".scale"), node.input[0])
+    return found
 
 
 def adjoin(model: onnx.ModelProto) -> None:
@@ -68,7 +105,7 @@ def repeat_at_inputs(model: onnx.ModelProto) -> None:
         if source is None or source.op_type != "DequantizeLinear":
             continue
         scale_and_zero, name = list(source.input[1:]), node.input[0]
-        quantized, real = f"{node.name}_input_q", f"{node.name}_input_dq"
+        quantized, real = f"{node.name}_input_q", f"{node.name}{REPEATED}"
         graph.node.extend(
             [
                 helper.make_node("QuantizeLinear", [name, *scale_and_zero], [quantized], quantized),

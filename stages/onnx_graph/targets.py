@@ -16,24 +16,23 @@ import tensorflow as tf
 
 from stages.keras_graph.fake_quant import execute
 from stages.keras_graph.placement import Point, only
-from stages.keras_graph.walk import Call, apply, walk
+from stages.keras_graph.tracing import layer_of, scoped
+from stages.keras_graph.walk import walk
 from stages.onnx_graph import dense, qdq
-from stages.onnx_graph.export import to_onnx
+from stages.onnx_graph.export import OPSET, to_onnx
 from stages.ranges import Range, Target
 from stages.signature import Signature
 
-
-def static_flatten(call: Call, *args: Any, **kwargs: Any) -> Any:
-    """The visit for export: Flatten with a constant shape, where Keras would compute it."""
-    if isinstance(call.operation, keras.layers.Flatten):
-        return tf.reshape(args[0], (-1, call.outputs[0].shape[-1]))
-    return apply(call, *args, **kwargs)
+MARK = 2.0**-21
+"""Relative difference by which scales are told apart on their way through tf2onnx, which drops
+all names; scales are float16 values, a thousand times further apart."""
 
 
-def float_graph(model: keras.Model, signature: Signature) -> onnx.ModelProto:
+def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) -> onnx.ModelProto:
     """The folded `model` as a float32 ONNX graph. Raises ConversionError."""
-    graph = to_onnx(lambda image: walk(model, [image], static_flatten)[0], signature)
+    graph = to_onnx(lambda image: walk(model, [image], scoped)[0], signature, opset)
     dense.fuse_dense(graph)
+    name_nodes(graph)
     onnx.checker.check_model(graph, full_check=True)
     return graph
 
@@ -44,27 +43,48 @@ def int8_graph(
     ranges: Mapping[str, Range],
     signature: Signature,
     target: Target,
+    opset: int = OPSET,
 ) -> onnx.ModelProto:
     """The folded `model` as a Q/DQ graph for `target`, float32 between the pairs.
 
     Raises ConversionError.
     """
     wanted = only(points, target)
+    marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
 
     def quantize(point: Point, value: Any) -> Any:
-        low, high = ranges[point.name].limits(target)
+        low, high = (limit * marks[point.name] for limit in ranges[point.name].limits(target))
         return tf.quantization.quantize_and_dequantize_v2(
             value, low, high, signed_input=low < 0, range_given=True, round_mode="HALF_TO_EVEN"
         )
 
-    graph = to_onnx(
-        lambda image: execute(model, wanted, image, quantize, static_flatten), signature
-    )
+    graph = to_onnx(lambda image: execute(model, wanted, image, quantize, scoped), signature)
+    scales = {name: ranges[name].scale(target) for name in wanted}
+    qdq.name_pairs(graph, {name: (scale * marks[name], scale) for name, scale in scales.items()})
     qdq.adjoin(graph)
     dense.fuse_dense(graph)
+    name_nodes(graph)
     qdq.repeat_at_inputs(graph)
     qdq.quantize_kernels(graph, bias="int32" if target == "cpu" else "float")
     if target == "cpu":
         qdq.to_unsigned(graph)
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Give the nodes with a kernel, in place, the names of their layers.
+
+    So a layer that a report names is found in the graph; the second call of a shared layer
+    gets ":2" at the end.
+    """
+    taken: set[str] = set()
+    for node in model.graph.node:
+        traces = [node.name, *node.output, *node.input[1:]]
+        layer = next(filter(None, map(layer_of, traces)), None)
+        if layer is not None and node.op_type in qdq.WEIGHTED:
+            node.name, number = layer, 1
+            while node.name in taken:
+                number += 1
+                node.name = f"{layer}:{number}"
+            taken.add(node.name)

@@ -28,7 +28,7 @@ def task(tmp_path: Path, name: str, module: str = "tiny_line.copy") -> Task:
     out.mkdir()
     settings = stage.settings.of(Settings()).model_dump(mode="json")
     inputs = {need: tmp_path / need for need in stage.needs}
-    return Task(stage, settings, inputs, out, tmp_path / f"logs/{name}.log")
+    return Task(stage, settings, inputs, out, tmp_path / f"logs/{name}.log", tmp_path / "resume")
 
 
 def run(process: StageProcess, asked: Task, said: Said | None = None) -> dict[str, Any]:

@@ -263,6 +263,37 @@ def test_what_a_killed_run_left_is_cleaned_up_by_the_next(done: Bench) -> None:
     assert names - {".hashes.json"} == {"write", "copy", "join", ".logs"}
 
 
+DIES_ONCE = tiny_line.plan_with_copy("tiny_line.dies_once")
+
+
+def test_a_stage_that_was_killed_goes_on_from_what_it_kept_and_then_nothing_is_left(
+    bench: Bench,
+) -> None:
+    with pytest.raises(StageCrashed):
+        bench.run("write", "copy", plan=DIES_ONCE)
+    (kept,) = (bench.root / ".resume-copy").iterdir()
+    assert bench.run("write", "copy", plan=DIES_ONCE) == {"write": CACHED, "copy": RAN}
+    assert (bench.root / "copy/copy.txt").read_text() == "ratio 0.5, and the rest"
+    assert kept.name == bench.record("copy")["key"]
+    assert not (bench.root / ".resume-copy").exists()
+
+
+def test_what_was_kept_for_other_settings_is_not_gone_on_from(bench: Bench) -> None:
+    with pytest.raises(StageCrashed):
+        bench.run("write", "copy", plan=DIES_ONCE)
+    (kept,) = (bench.root / ".resume-copy").iterdir()
+    with pytest.raises(StageCrashed):
+        bench.run("copy", plan=DIES_ONCE, settings={"prune": {"ratio": 0.25}})
+    assert not kept.exists()
+
+
+def test_force_begins_again_from_nothing(bench: Bench) -> None:
+    with pytest.raises(StageCrashed):
+        bench.run("write", "copy", plan=DIES_ONCE)
+    with pytest.raises(StageCrashed):
+        bench.run("copy", plan=DIES_ONCE, force=True)
+
+
 def test_an_interrupt_ends_the_stage_and_leaves_no_half_artifact(done: Bench) -> None:
     pids: list[int] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import keras
@@ -80,9 +81,51 @@ def shared() -> keras.Model:
     return keras.Model(image, layers.Dense(4)(x))
 
 
+def xception() -> keras.Model:
+    """Separable and grouped convolutions, with normalisation and fused activations."""
+    image = keras.Input(SHAPE, name="image")
+    x = layers.SeparableConv2D(8, 3, padding="same", depth_multiplier=2, use_bias=False)(image)
+    x = layers.ReLU()(_norm(x))
+    x = layers.Conv2D(16, 3, padding="same", groups=8, activation="relu", name="by_channel")(x)
+    x = layers.ReLU()(_norm(_conv(x, 8, groups=2)))
+    x = layers.SeparableConv2D(8, 3, strides=2, activation="relu")(x)
+    return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
+def convnext() -> keras.Model:
+    """A ConvNeXt block: depthwise by groups, LayerNormalization, Dense over channels, GELU."""
+    # Keras does not export these two.
+    parts = importlib.import_module("keras.src.applications.convnext")
+    image = keras.Input(SHAPE, name="image")
+    x = layers.Conv2D(8, 2, strides=2)(layers.Rescaling(2.0, -1.0)(image))
+    arm = layers.Conv2D(8, 7, padding="same", groups=8, name="by_channel")(x)
+    arm = layers.LayerNormalization(epsilon=1e-6)(arm)
+    arm = layers.Dense(16)(arm)
+    arm = layers.Dense(8)(layers.Activation("gelu")(arm))
+    arm = parts.StochasticDepth(0.1)(parts.LayerScale(1e-6, 8)(arm))
+    x = keras.ops.gelu(x + arm, approximate=False)
+    return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
+def squeezed() -> keras.Model:
+    """A squeeze-and-excite gate and the two swishes, as in MobileNetV3 and EfficientNet."""
+    image = keras.Input(SHAPE, name="image")
+    normalization = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])
+    x = layers.Activation("swish")(_norm(_conv(normalization(image), 8)))
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(4, 1, activation="relu")(gate)
+    x = layers.Multiply()([x, layers.Conv2D(8, 1, activation="hard_sigmoid")(gate)])
+    x = layers.Activation("hard_swish")(_norm(_conv(x, 8)))
+    return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
 NETWORKS = {
     build.__name__: build for build in (plain, residual, separable, concatenated, nested, shared)
 }
+
+
+APPLICATIONS = {build.__name__: build for build in (xception, convnext, squeezed)}
+"""What is special in the architectures of keras.applications."""
 
 
 def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -93,12 +136,17 @@ def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
             randomized(layer, seed + 1)
         elif isinstance(layer, layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
-        elif layer.weights:
-            kernel, *bias = layer.get_weights()
-            spread = np.sqrt(2.0 / np.prod(kernel.shape[:-1]))
-            new = [rng.normal(0, spread, kernel.shape)]
-            layer.set_weights(new + [rng.normal(0, 0.1, b.shape) for b in bias])
+        elif isinstance(layer, layers.Normalization):
+            continue
+        else:
+            layer.set_weights([_random(weights.shape, rng) for weights in layer.get_weights()])
     return model
+
+
+def _random(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if len(shape) == 1:  # a bias, a scale or an offset
+        return rng.normal(0, 0.1, shape)
+    return rng.normal(0, np.sqrt(2.0 / np.prod(shape[:-1])), shape)
 
 
 def images(count: int, seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:

@@ -10,6 +10,7 @@ from stages import convert, keras_files, quantize, ranges
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.placement import points
+from stages.ladder import KERAS_FLOAT, fake_quantized
 from stages.settings import Convert, ConvertStage, Quantize, QuantizeStage
 from tests.stages.conftest import DIGITS
 
@@ -61,25 +62,39 @@ def test_opsets_are_what_the_readers_of_the_graphs_parse(done):
     assert {opset for name, opset in opsets.items() if name not in newer} == {17}
 
 
-def test_every_graph_is_compared_with_keras_and_agrees_on_the_labels(done):
+def test_the_ladder_goes_from_keras_to_every_graph_and_holds(done):
     _, measured = done
-    parity = {found["graph"]: found for found in measured["details"]["parity"]}
-    assert parity.keys() == FILES - {"samples.npz", "signature.json"}
-    for name, found in parity.items():
-        assert found["samples"] == 256
-        assert found["top1_agreement"] >= (0.999 if "fp32" in name else 0.99)
-    assert parity["model.fp32.onnx"]["max_relative_difference"] < 1e-5
+    details = measured["details"]
+    rungs = {found["rung"]: found for found in details["ladder"]}
+    graphs = FILES - {"samples.npz", "signature.json"}
+    simulations = {fake_quantized(target) for target in ("cpu", "tensorrt", "litert")}
+    assert rungs.keys() == graphs | simulations
+    assert {rungs[name]["against"] for name in simulations} == {KERAS_FLOAT}
+    assert rungs["model.int8.tflite"]["against"] == fake_quantized("litert")
+    assert all(found["holds"] and found["samples"] == 256 for found in rungs.values())
+    assert details["first_break"] is None
+    assert rungs["model.fp32.onnx"]["max_relative_difference"] < 1e-5
 
 
-def test_the_samples_hold_images_labels_and_keras_logits(done, inputs):
+def test_every_layer_of_the_integer_graph_is_right_given_what_came_before(done):
+    found = done[1]["details"]["layer_parity"]
+    assert found["passes"]
+    assert found["elements"] > 10000
+    assert found["off_by_more"] == 0
+
+
+def test_the_samples_hold_images_labels_and_the_logits_of_every_keras_rung(done, inputs):
     samples = np.load(done[0] / "samples.npz")
     assert (samples["images"].dtype, samples["images"].shape[1:]) == (np.uint8, (28, 28, 1))
+    images = DIGITS.preprocess(samples["images"])
+    float_model = keras_files.load(inputs["prune"] / "model.keras")
+    assert np.allclose(samples[KERAS_FLOAT], float_model(images), atol=1e-4)
     folded = keras_files.load(inputs["quantize"] / "model.keras")
-    simulated = simulate(folded, points(folded, DIGITS), ranges.read(inputs["quantize"]))
-    expected = simulated(DIGITS.preprocess(samples["images"]))
-    assert np.allclose(samples["logits"], expected, atol=1e-4)
-    predicted = samples["logits"].argmax(axis=1)
-    assert np.mean(predicted == samples["labels"]) > 0.9
+    placed = points(folded, DIGITS)
+    simulated = simulate(folded, placed, ranges.read(inputs["quantize"], placed))
+    expected = simulated(images)
+    assert np.allclose(samples[fake_quantized("cpu")], expected, atol=1e-4)
+    assert np.mean(samples[KERAS_FLOAT].argmax(axis=1) == samples["labels"]) > 0.9
 
 
 def test_a_float_graph_that_differs_from_keras_by_too_much_is_refused(inputs, tmp_path):

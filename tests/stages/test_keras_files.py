@@ -6,12 +6,12 @@ import pytest
 
 from stages import keras_files
 from stages.errors import ModelError
-from tests.stages.networks import NETWORKS, images, randomized
+from tests.stages.networks import APPLICATIONS, NETWORKS, images, randomized
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *APPLICATIONS])
 def test_a_model_comes_back_from_its_file_as_it_was(name, tmp_path):
-    model = randomized(NETWORKS[name]())
+    model = randomized({**NETWORKS, **APPLICATIONS}[name]())
     expected = model(images(2)).numpy()
     keras_files.save(model, tmp_path / "model.keras")
     assert np.allclose(keras_files.load(tmp_path / "model.keras")(images(2)), expected, atol=1e-6)
@@ -47,10 +47,11 @@ def test_a_truncated_file_is_refused_with_its_name(tmp_path):
         keras_files.load(path)
 
 
-def test_code_in_a_file_is_not_run(tmp_path):
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_code_in_a_file_is_not_run(suffix, tmp_path):
     image = keras.Input((12, 12, 3))
     twice = keras.layers.Lambda(lambda x: x * 2, output_shape=(12, 12, 3))(image)
     model = keras.Model(image, twice)
-    model.save(tmp_path / "model.keras")
+    keras.saving.save_model(model, tmp_path / f"model.{suffix}")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        keras_files.load(tmp_path / "model.keras")
+        keras_files.load(tmp_path / f"model.{suffix}")

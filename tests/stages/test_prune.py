@@ -1,23 +1,46 @@
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from stages import evaluate, keras_files, prune
 from stages.datasets import DataSet
-from stages.errors import DataError, ModelError
+from stages.errors import DataError, EngineError, ModelError
+from stages.numerics.sparsity import is_two_of_four
+from stages.pruning import job
+from stages.pruning.job import Job
 from stages.settings import Data, Prune, PruneStage
 from stages.signature import Signature
 from tests.stages.conftest import DIGITS as SIGNATURE
 
+Knobs = dict[str, Any]
+DATA = Data()
+FEW = Data(calibration_samples=1000)
+"""Leaves a few hundred images to train on."""
 
-def run(trained: Path, out: Path, **knobs: Any) -> dict[str, Any]:
-    return prune.run(PruneStage(prune=Prune(**knobs)), {"train": trained}, out)
+
+def run(
+    trained: Path, out: Path, resume: Path | None = None, data: Data = DATA, **knobs: Any
+) -> dict[str, Any]:
+    out.mkdir(exist_ok=True)
+    settings = PruneStage(data=data, prune=Prune(**{"round_to": 1, **knobs}))
+    return prune.run(settings, {"train": trained}, out, resume)
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    found: list[np.ndarray] = keras_files.load(folder / "model.keras").get_weights()
+    return found
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    for left, right in zip(weights(one), weights(other), strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 def test_half_the_channels_go_and_the_fine_tune_brings_the_accuracy_back(
@@ -52,86 +75,208 @@ def test_ratio_0_copies_the_trained_model_byte_for_byte(trained: Path, tmp_path:
     for name in ("model.keras", "signature.json"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
     details = measured["details"]
-    assert details["groups"] == []
+    assert all(row["channels_before"] == row["channels_after"] for row in details["groups"])
     assert details["parameters_before"] == details["parameters_after"]
+    assert details["rounds"] == []
     assert measured["accuracy"]["top1"] > 0.9
     assert measured["latency"][0]["runtime"] == "tf.function"
 
 
-def test_the_same_seed_prunes_to_the_same_weights(trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "once").mkdir()
-    (tmp_path / "again").mkdir()
-    once, again = (
-        keras_files.load(tmp_path / name / "model.keras").get_weights()
-        for name in ("once", "again")
-        if run(trained, tmp_path / name, ratio=0.75, epochs=1)
+def test_with_rounds_each_takes_the_same_share_of_what_is_left(
+    trained: Path, tmp_path: Path
+) -> None:
+    knobs: Knobs = {"ratio": 0.75, "rounds": 2, "round_epochs": 0, "epochs": 0}
+    details = run(trained, tmp_path, criterion="taylor", **knobs)["details"]
+    assert [row["epochs"] for row in details["rounds"]] == [0, 0]
+    assert [row["channels_after"] for row in details["groups"]] == [2, 4, 8]
+    once = run(trained, tmp_path / "once", ratio=0.5, epochs=0)["details"]
+    assert details["rounds"][0]["parameters"] == once["parameters_after"]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it, nothing cleans up."""
+
+
+def kill_in_round(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
+    """End the process, as it were, in the middle of a round. Returns the rounds begun."""
+    whole, begun = Job._work, list[int]()
+
+    def work(*arguments: Any) -> Any:
+        begun.append(len(begun) + 1)
+        if len(begun) == number:
+            raise Killed
+        return whole(*arguments)
+
+    monkeypatch.setattr(Job, "_work", work)
+    return begun
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not_killed(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knobs: Knobs = {"ratio": 0.75, "rounds": 2, "round_epochs": 0, "epochs": 1}
+    run(trained, tmp_path / "whole", data=FEW, **knobs)
+    with monkeypatch.context() as patched:
+        kill_in_round(patched, 2)
+        with pytest.raises(Killed):
+            run(trained, tmp_path / "killed", tmp_path / "resume", FEW, **knobs)
+    assert list((tmp_path / "killed").iterdir()) == []
+    with monkeypatch.context() as patched:
+        begun = kill_in_round(patched, 99)
+        run(trained, tmp_path / "resumed", tmp_path / "resume", FEW, **knobs)
+    assert len(begun) == 1
+    assert_equal(tmp_path / "resumed", tmp_path / "whole")
+
+
+class ParameterClock:
+    """A stopwatch whose time is the number of parameters: the same on every machine.
+
+    The real one is tested in tests/stages/pruning/test_latency.py.
+    """
+
+    reference_ms = 1.0
+
+    def __init__(self, target: str, reference: keras.Model, *_: Any) -> None:
+        self.whole = reference.count_params()
+
+    def __enter__(self) -> ParameterClock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
+        return [model.count_params() / self.whole for model in candidates]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "Stopwatch", ParameterClock)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_latency_target_is_met_and_the_way_there_is_recorded(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knobs: Knobs = {"target_latency_ratio": 0.5, "epochs": 0, "round_to": 4}
+    with monkeypatch.context() as patched:
+        kill_in_round(patched, 1)
+        with pytest.raises(Killed):
+            run(trained, tmp_path / "killed", tmp_path / "resume", **knobs)
+    resumed = run(trained, tmp_path / "out", tmp_path / "resume", **knobs)["details"]
+
+    assert {tuple(row["layers"]) for row in resumed["sensitivity"]} == {
+        ("conv1",),
+        ("conv2",),
+        ("dense1",),
+    }
+    last = resumed["path"][-1]
+    assert last["latency_ratio"] <= 0.5 < resumed["path"][-2]["latency_ratio"]
+    widths = {tuple(row["layers"]): row["channels_after"] for row in resumed["groups"]}
+    assert {tuple(row["layers"]): row["channels"] for row in last["widths"]}.items() <= (
+        widths.items()
     )
-    for one, other in zip(once, again, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert resumed["latency"]["target"] == "onnxruntime.fp32"
+    assert resumed["latency"]["ratio_when_chosen"] == last["latency_ratio"]
+    after, before = resumed["parameters_after"], resumed["parameters_before"]
+    assert resumed["latency"]["measured_ratio"] == last["latency_ratio"] == after / before
 
 
-def test_the_trained_model_is_left_as_it_is(trained: Path) -> None:
-    model = keras_files.load(trained / "model.keras")
-    before = model.get_weights()
-    small, _ = prune.remove_channels(model, 0.5)
-    for variable in small.weights:
-        variable.assign(variable * 0)
-    for old, new in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
+@pytest.mark.usefixtures("clock")
+def test_pruning_goes_as_far_as_the_accuracy_on_the_validation_images_allows(
+    trained: Path, tmp_path: Path
+) -> None:
+    measured = run(trained, tmp_path, max_accuracy_drop=10.0, epochs=0, round_to=4)
+    details = measured["details"]
+    *kept, spent = details["rounds"]
+    assert [each["is_kept"] for each in details["rounds"]] == [True] * len(kept) + [False]
+    limit = details["validation_top1_before"] - 0.1
+    assert all(each["validation_top1"] >= limit for each in kept)
+    assert spent["validation_top1"] < limit
+    assert kept[-1]["parameters"] == details["parameters_after"]
 
 
-def test_the_weakest_channels_go(trained: Path) -> None:
-    model = keras_files.load(trained / "model.keras")
-    kernel = model.get_layer("conv1").kernel
-    weak = [1, 2, 5, 7]
-    factor = np.ones(8, np.float32)
-    factor[weak] = 1e-3
-    kernel.assign(kernel.numpy() * factor)
-    small, _ = prune.remove_channels(model, 0.5)
-    expected = np.delete(kernel.numpy(), weak, axis=-1)
-    np.testing.assert_array_equal(small.get_layer("conv1").kernel.numpy(), expected)
+def test_two_of_four_weights_of_every_layer_but_the_last_are_zero_after_the_fine_tune(
+    trained: Path, tmp_path: Path
+) -> None:
+    measured = run(trained, tmp_path, method="2:4", epochs=1)
+    model = keras_files.load(tmp_path / "model.keras")
+    assert is_two_of_four(model.get_layer("conv2").kernel.numpy())
+    dense = model.get_layer("dense1").kernel.numpy()
+    side = round((dense.shape[0] / 16) ** 0.5)
+    channels_first = dense.reshape(side * side, 16, -1).swapaxes(0, 1).reshape(dense.shape)
+    assert is_two_of_four(channels_first)
+    details = measured["details"]
+    assert [row["is_wide_enough"] for row in details["layers"]] == [False] * 3
+    assert "CPU engines never do" in details["verdict"]
+    assert measured["accuracy"]["top1"] > 0.9
 
 
-def test_a_ratio_near_one_leaves_one_channel_in_every_group(trained: Path) -> None:
-    model = keras_files.load(trained / "model.keras")
-    small, widths = prune.remove_channels(model, 0.999)
-    assert [group["channels_after"] for group in widths] == [1, 1, 1]
-    assert small.get_layer("dense1").units == 1
+def test_magnitude_pruning_says_that_it_is_for_size(trained: Path, tmp_path: Path) -> None:
+    knobs: Knobs = {"method": "magnitude", "ratio": 0.8, "rounds": 2, "round_epochs": 0}
+    measured = run(trained, tmp_path, epochs=1, **knobs)
+    size = measured["details"]["size"]
+    assert size["compressed_bytes_after"] < 0.4 * size["compressed_bytes_before"]
+    assert 0.7 < size["zero_share"] < 0.8
+    assert "no dense engine runs it any faster" in measured["details"]["verdict"]
+    assert measured["accuracy"]["top1"] > 0.9
 
 
-def test_a_model_in_which_nothing_can_be_removed_is_refused() -> None:
-    image = keras.Input((4, 4, 1))
-    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(image)), name="linear")
-    with pytest.raises(ModelError, match="'linear' has no channels that can be removed") as caught:
-        prune.remove_channels(model, 0.5)
-    assert caught.value.hint == "leave it as it is: --set prune.ratio=0"
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        (
+            {"target_latency_ratio": 0.001, "round_to": 4},
+            r"ratio 0\.001 cannot be met on onnxruntime\.fp32",
+        ),
+        (
+            {"target_latency_ratio": 0.5, "max_accuracy_drop": 1, "epochs": 0, "round_to": 8},
+            r"max_accuracy_drop 1 is spent too early",
+        ),
+        ({"keep": ("conv3",)}, r"prune\.keep names 'conv3'.*did you mean 'conv"),
+        ({"keep": ("conv1", "conv2", "dense1")}, r"all of its groups of layers"),
+        ({"ratio": 0.01}, r"0\.01 removes no channel"),
+        ({"round_to": 64}, r"keeps a multiple of 64"),
+        ({"round_to": 64, "max_accuracy_drop": 1}, r"prune\.round_to leaves every group"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    trained: Path, tmp_path: Path, knobs: Knobs, message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        run(trained, tmp_path, **knobs)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_ratio_that_removes_no_channel_names_the_smallest_that_does(trained: Path) -> None:
-    model = keras_files.load(trained / "model.keras")
-    with pytest.raises(ModelError, match=r"0\.01 removes no channel of 'tiny': .* 32 channels"):
-        prune.remove_channels(model, 0.01)
-    small, _ = prune.remove_channels(model, 0.032)
-    assert small.get_layer("dense1").units == 31
+def test_an_engine_that_is_not_to_be_had_is_refused_before_any_work(
+    trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match="litert has no fp16 engine"):
+        run(trained, tmp_path, target_latency_ratio=0.5, target="litert.fp16")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_whose_groups_have_one_channel_each_cannot_be_pruned() -> None:
-    image = keras.Input((4, 4, 1))
-    x = layers.Flatten()(layers.Conv2D(1, 3)(image))
-    model = keras.Model(image, layers.Dense(3)(x), name="thin")
-    with pytest.raises(ModelError, match="its widest group of layers has 1 channels") as caught:
-        prune.remove_channels(model, 0.9)
-    assert caught.value.hint == "leave it as it is: --set prune.ratio=0"
+def test_a_subclassed_model_is_refused_and_nothing_is_written(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    monkeypatch.setattr(keras_files, "load", lambda path: Own())
+    with pytest.raises(ModelError, match="its layers cannot be read"):
+        run(trained, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_model_is_refused_and_nothing_is_written(trained: Path, tmp_path: Path) -> None:
-    out, source = tmp_path / "out", tmp_path / "train"
-    out.mkdir()
+    source = tmp_path / "train"
     source.mkdir()
-    SIGNATURE.write(source)
+    shutil.copyfile(trained / "signature.json", source / "signature.json")
     with pytest.raises(ModelError, match=r"no model file .*model\.keras"):
-        run(source, out)
-    assert list(out.iterdir()) == []
+        run(source, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_data_that_cannot_be_divided_are_refused_before_any_work(

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 
-import keras
 import numpy as np
 import pytest
 
 from stages import evaluate, keras_files, quantize, ranges
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import simulate
-from stages.keras_graph.fold import fold, output_axis
+from stages.keras_graph.fold import output_axis
 from stages.keras_graph.placement import points
 from stages.numerics import qparams
 from stages.settings import Quantize, QuantizeStage
@@ -32,7 +32,7 @@ def test_the_artifact_is_a_plain_keras_model_with_ranges_and_signature(quantized
         "signature.json",
     ]
     model = keras_files.load(out / "model.keras")
-    assert list(points(model, DIGITS)) == list(ranges.read(out))
+    assert list(points(model, DIGITS)) == list(ranges.read(out, []))
 
 
 def test_int8_keeps_the_accuracy_of_the_float_model(quantized, trained, digits):
@@ -45,13 +45,13 @@ def test_int8_keeps_the_accuracy_of_the_float_model(quantized, trained, digits):
 def test_the_recorded_accuracy_is_that_of_the_artifact(quantized, digits):
     out, measured = quantized
     model = keras_files.load(out / "model.keras")
-    simulated = simulate(model, points(model, DIGITS), ranges.read(out))
+    simulated = simulate(model, points(model, DIGITS), ranges.read(out, []))
     assert evaluate.accuracy(simulated, digits.test, DIGITS) == measured["accuracy"]
 
 
 def test_biases_sit_on_the_integer_grid(quantized):
     out, _ = quantized
-    model, found = keras_files.load(out / "model.keras"), ranges.read(out)
+    model, found = keras_files.load(out / "model.keras"), ranges.read(out, [])
     source = {"conv1": "image", "conv2": "re_lu", "dense1": "re_lu_1"}
     for name, point in zip(source, list(found), strict=False):
         layer = model.get_layer(name)
@@ -68,38 +68,69 @@ def test_the_calibration_images_are_recorded_and_are_the_calibration_split(quant
     assert (found["images_sha256"], found["samples"]) == (expected, 128)
 
 
-def test_ranges_come_from_the_calibration_images_alone(trained, digits):
-    model = fold(keras_files.load(trained / "model.keras"))
-    placed = points(model, DIGITS)
-    batches = quantize.calibration_batches(digits, DIGITS)
-    found = quantize.calibrate(model, placed, batches, Quantize())
-    images = DIGITS.preprocess(digits.calibration.images)
-    for name, point in placed.items():
-        seen = keras.Model(model.inputs[0], point.tensor)(images).numpy()
-        assert found[name].amax == pytest.approx(np.abs(seen).max(), rel=1e-3)
-        assert found[name].saturated_share == 0.0
+def test_auto_tries_every_method_and_keeps_the_most_accurate(quantized):
+    found = quantized[1]["details"]["calibration"]
+    assert found["validation_top1"].keys() == {"max", "percentile", "entropy", "mse"}
+    assert found["validation_top1"][found["method"]] == max(found["validation_top1"].values())
 
 
-def test_a_percentile_clips_the_rarest_values_and_counts_them(trained, digits):
-    model = fold(keras_files.load(trained / "model.keras"))
-    placed = points(model, DIGITS)
-    batches = quantize.calibration_batches(digits, DIGITS)
-    widest = quantize.calibrate(model, placed, batches, Quantize())
-    knobs = Quantize(calibration="percentile", percentile=99.0)
-    clipped = quantize.calibrate(model, placed, batches, knobs)
-    assert clipped["dense1_activation"].amax < widest["dense1_activation"].amax
-    assert 0 < clipped["dense1_activation"].saturated_share <= 0.01
+def test_a_layer_that_is_to_stay_float_gets_no_range(trained, tmp_path):
+    knobs = Quantize(epochs=0, calibration="max", keep_float=("first", "dense1"))
+    details = quantize.run(QuantizeStage(quantize=knobs), {"prune": trained}, tmp_path)["details"]
+    assert details["float_layers"] == ["conv1", "dense1"]
+    kept = json.loads((tmp_path / "ranges.json").read_text())
+    assert [name for name, entry in kept.items() if entry is None] == details["float_points"]
+    assert len(details["float_points"]) == 2
+
+
+def test_a_budget_that_holds_leaves_everything_in_int8(trained, tmp_path):
+    knobs = Quantize(epochs=0, calibration="max", max_accuracy_drop=2.0)
+    details = quantize.run(QuantizeStage(quantize=knobs), {"prune": trained}, tmp_path)["details"]
+    assert details["float_points"] == details["sensitivity"] == []
+
+
+@pytest.fixture(scope="module")
+def lopsided(trained, tmp_path_factory):
+    """The trained network with one channel a thousand times larger than its neighbours.
+
+    The next layer divides by as much, so the float model computes what it did before; but
+    with one range for the whole tensor, INT8 has no steps left for the other channels.
+    """
+    model = keras_files.load(trained / "model.keras")
+    norm = next(x for x in model.layers if type(x).__name__ == "BatchNormalization")
+    norm.gamma.assign(norm.gamma.numpy() * ([1000.0] + [1.0] * 7))
+    norm.beta.assign(norm.beta.numpy() * ([1000.0] + [1.0] * 7))
+    kernel = model.get_layer("conv2").kernel
+    divided = kernel.numpy()
+    divided[:, :, 0] /= 1000
+    kernel.assign(divided)
+    folder = tmp_path_factory.mktemp("lopsided")
+    keras_files.save(model, folder / "model.keras")
+    DIGITS.write(folder)
+    return folder
+
+
+def test_layers_that_cost_too_much_are_left_in_float_and_no_others(lopsided, tmp_path):
+    knobs = Quantize(epochs=0, calibration="max", max_accuracy_drop=2.0)
+    measured = quantize.run(QuantizeStage(quantize=knobs), {"prune": lopsided}, tmp_path)
+    details = measured["details"]
+    assert details["calibrated_validation_top1"] < details["float_validation_top1"] - 0.1
+    assert details["float_layers"] == ["conv2"]
+    assert measured["accuracy"]["top1"] >= details["float_validation_top1"] - 0.05
+    best = details["sensitivity"][0]
+    assert (best["layers"], best["float"]) == (["conv2"], True)
+    assert best["accuracy_gain"] > 0.1
 
 
 def test_without_epochs_the_calibrated_model_is_kept(trained, tmp_path):
-    settings = QuantizeStage(quantize=Quantize(epochs=0))
+    settings = QuantizeStage(quantize=Quantize(epochs=0, calibration="max"))
     details = quantize.run(settings, {"prune": trained}, tmp_path)["details"]
     assert details["kept"] == "calibrated"
     assert details["trained_validation_top1"] is None
 
 
 def test_a_fine_tune_that_ruins_the_model_is_thrown_away(trained, tmp_path):
-    settings = QuantizeStage(quantize=Quantize(epochs=1, learning_rate=1.0))
+    settings = QuantizeStage(quantize=Quantize(epochs=1, calibration="max", learning_rate=1.0))
     details = quantize.run(settings, {"prune": trained}, tmp_path)["details"]
     assert details["trained_validation_top1"] < details["calibrated_validation_top1"]
     assert details["kept"] == "calibrated"
@@ -111,5 +142,7 @@ def test_the_input_artifact_is_not_touched(trained, tmp_path):
     before = (copy / "model.keras").read_bytes()
     out = tmp_path / "out"
     out.mkdir()
-    quantize.run(QuantizeStage(quantize=Quantize(epochs=0)), {"prune": copy}, out)
+    quantize.run(
+        QuantizeStage(quantize=Quantize(epochs=0, calibration="max")), {"prune": copy}, out
+    )
     assert (copy / "model.keras").read_bytes() == before

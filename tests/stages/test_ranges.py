@@ -11,14 +11,25 @@ from stages.ranges import Range
 def test_ranges_come_back_from_their_file_as_they_were(tmp_path):
     found = {"image": Range(1.0, False), "relu:2": Range(3.25, False, 0.001)}
     ranges.write(found, tmp_path)
-    assert ranges.read(tmp_path) == found
+    assert ranges.read(tmp_path, found) == found
+
+
+def test_a_tensor_that_is_left_in_float_is_known_but_has_no_range(tmp_path):
+    ranges.write({"image": None, "relu": Range(1.0, False)}, tmp_path)
+    assert ranges.read(tmp_path, ["image", "relu"]) == {"relu": Range(1.0, False)}
+
+
+def test_a_tensor_of_which_nothing_is_said_is_named(tmp_path):
+    ranges.write({"image": Range(1.0, False)}, tmp_path)
+    with pytest.raises(ConversionError, match="no range for 'relu'"):
+        ranges.read(tmp_path, ["image", "relu"])
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"image": {"amax": 1.0}}', '{"image": 3}'])
 def test_a_file_of_something_else_is_refused_with_what_to_run(tmp_path, content):
     (tmp_path / ranges.FILE).write_text(content)
     with pytest.raises(ConversionError, match=r"ranges\.json") as caught:
-        ranges.read(tmp_path)
+        ranges.read(tmp_path, [])
     assert caught.value.hint == "run: pipeline run quantize"
 
 

@@ -51,6 +51,16 @@ def test_settings_cannot_be_changed_once_made():
     [
         (settings.Prune, "ratio", 1.0),
         (settings.Prune, "ratio", -0.1),
+        (settings.Prune, "target_latency_ratio", 0.0),
+        (settings.Prune, "target_latency_ratio", 1.0),
+        (settings.Prune, "max_accuracy_drop", -1.0),
+        (settings.Prune, "criterion", "l0"),
+        (settings.Prune, "method", "1:2"),
+        (settings.Prune, "round_to", 0),
+        (settings.Prune, "rounds", 0),
+        (settings.Prune, "block", (0, 1)),
+        (settings.Prune, "target", "onnxruntime.int4"),
+        (settings.Prune, "target", "openvinno.fp32"),
         (settings.Train, "epochs", -1),
         (settings.Train, "batch_size", 0),
         (settings.Benchmark, "batch_sizes", ()),
@@ -63,6 +73,14 @@ def test_settings_cannot_be_changed_once_made():
 def test_a_value_out_of_range_or_an_unknown_key_is_refused(section, key, value):
     with pytest.raises(ValidationError):
         section(**{key: value})
+
+
+@pytest.mark.parametrize("knob", ["target_latency_ratio", "max_accuracy_drop"])
+@pytest.mark.parametrize("method", ["2:4", "magnitude"])
+def test_a_latency_target_is_for_channels_only(method, knob):
+    with pytest.raises(ValidationError, match=f"none, for prune.method is '{method}'"):
+        settings.Prune(method=method, **{knob: 0.5})
+    assert getattr(settings.Prune(**{knob: 0.5}), knob) == 0.5
 
 
 def test_a_stage_sees_its_own_sections_and_no_other():

@@ -51,6 +51,31 @@ def network(*names: str) -> Any:
     return SimpleNamespace(NetworkDefinitionCreationFlag=flags)
 
 
+ELIGIBLE = "(Sparsity) Layers eligible for sparse math: Conv_22, Conv_24 + Relu_25, Gemm_725"
+PICKED = "(Sparsity) TRT inference plan picked sparse implementation for layers:"
+
+
+@pytest.mark.parametrize(
+    ("messages", "verdict"),
+    [
+        ([], ""),
+        (["(Sparsity) Layers eligible for sparse math: ", PICKED], ""),
+        (
+            [ELIGIBLE, PICKED],
+            "0 of 3 layers with 2:4 weights took a sparse kernel, dense ones were faster",
+        ),
+        (
+            [ELIGIBLE, f"{PICKED} Conv_24 + Relu_25"],
+            "1 of 3 layers with 2:4 weights took a sparse kernel: Conv_24 + Relu_25",
+        ),
+    ],
+)
+def test_what_tensorrt_says_about_sparse_kernels_becomes_a_verdict(
+    messages: list[str], verdict: str
+) -> None:
+    assert trt_network.sparsity_verdict(messages) == verdict
+
+
 @pytest.mark.parametrize(
     ("names", "strongly_typed", "flags"),
     [

@@ -116,13 +116,28 @@ def test_an_activation_of_the_users_own_is_frozen() -> None:
     assert found(x, layers.Dense(5)(layers.GlobalAveragePooling2D()(y))) == {}
 
 
-def test_a_convolution_in_groups_is_frozen_unless_each_channel_is_a_group() -> None:
+def test_channels_at_the_same_place_of_all_groups_of_a_convolution_go_together() -> None:
     x = image()
-    y = convolution("before_pairs")(x)
-    y = convolution("pairs", groups=2)(y)
-    y = convolution("depthwise", groups=4)(convolution("before_depthwise")(y))
+    y = convolution("pairs", 6, groups=2)(convolution("before", 4)(x))
+    model = keras.Model(x, layers.Dense(5)(layers.GlobalAveragePooling2D()(y)))
+    assert [group.channels for group in groups(model)] == [
+        tuple((("before", i), ("before", i + 2)) for i in range(2)),
+        tuple((("pairs", i), ("pairs", i + 3)) for i in range(3)),
+    ]
+
+
+def test_a_convolution_with_a_group_per_channel_passes_channels_on() -> None:
+    x = image()
+    y = convolution("depthwise", groups=4)(convolution("before")(x))
     y = layers.Dense(5)(layers.GlobalAveragePooling2D()(y))
-    assert found(x, y) == {("before_depthwise",): 4}
+    assert found(x, y) == {("before",): 4}
+
+
+def test_a_separable_convolution_ends_channels_and_begins_new_ones() -> None:
+    x = image()
+    y = layers.SeparableConv2D(6, 3, depth_multiplier=2, name="separable")(convolution("a")(x))
+    y = layers.Dense(5)(layers.GlobalAveragePooling2D()(layers.PReLU()(y)))
+    assert found(x, y) == {("a",): 4, ("separable",): 6}
 
 
 def test_batch_normalisation_over_another_axis_is_frozen() -> None:

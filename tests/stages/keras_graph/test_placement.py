@@ -8,7 +8,7 @@ from keras import layers
 
 from stages.errors import ModelError
 from stages.keras_graph.fold import fold
-from stages.keras_graph.placement import only, points
+from stages.keras_graph.placement import fed_layers, inputs_of_weighted, only, points, tied
 from stages.signature import Signature
 from tests.stages.networks import NETWORKS, SHAPE
 
@@ -149,3 +149,29 @@ def test_a_model_without_anything_to_quantize_is_refused():
     model = keras.Model(image, layers.GlobalAveragePooling2D()(image))
     with pytest.raises(ModelError, match="no convolution or Dense layer"):
         points(model, SIGNATURE)
+
+
+def test_rule_7_pools_and_concatenations_share_one_scale():
+    folded = fold(NETWORKS["concatenated"]())
+    found = points(folded, SIGNATURE)
+    (group,) = tied(folded, found)
+    operations = {name: found[name].tensor._keras_history.operation for name in group}
+    kinds = sorted(type(operation).__name__ for operation in operations.values())
+    assert kinds == ["AveragePooling2D", "Concatenate", "ReLU", "ReLU"]
+
+
+def test_rule_7_nothing_is_tied_where_there_is_no_pool():
+    folded = fold(small(layers.ReLU()))
+    assert tied(folded, points(folded, SIGNATURE)) == []
+
+
+def test_a_point_knows_the_layers_that_read_it_through_pools():
+    folded = fold(small(layers.ReLU(name="relu"), layers.MaxPooling2D()))
+    found = points(folded, SIGNATURE)
+    assert fed_layers(folded, found) == {
+        "image": ("first",),
+        "relu": ("second",),
+        "second": ("logits",),
+    }
+    outputs = {id(folded.get_layer(name).output) for name in ("first", "second", "logits")}
+    assert inputs_of_weighted(folded, found).keys() == outputs

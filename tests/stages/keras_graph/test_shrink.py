@@ -20,8 +20,14 @@ from stages.keras_graph.fold import flatten
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import Call, walk
 
-MIXING = (layers.Conv2D, layers.Conv2DTranspose, layers.Dense)
-CHANNELWISE = (layers.Activation, layers.MaxPooling2D, layers.ReLU, layers.ZeroPadding2D)
+MIXING = (layers.Conv2D, layers.Conv2DTranspose, layers.Dense, layers.SeparableConv2D)
+CHANNELWISE = (
+    layers.Activation,
+    layers.MaxPooling2D,
+    layers.PReLU,
+    layers.ReLU,
+    layers.ZeroPadding2D,
+)
 """Layers that keep channels apart but may put a number in the place of a NaN."""
 
 
@@ -34,7 +40,7 @@ def randomise(flat: keras.Model) -> keras.Model:
     for variable in flat.weights:
         if variable.path.endswith("/gamma"):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-        elif variable.path.endswith(("/bias", "/beta")):
+        elif variable.path.endswith(("/bias", "/beta", "/alpha")):
             variable.assign(rng.normal(0, 0.3, variable.shape))
     for layer in flat.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -58,11 +64,15 @@ def channelwise(operation: Any, inputs: Any) -> np.ndarray:
     return result
 
 
+def is_depthwise(call: Call) -> bool:
+    return 1 < getattr(call.operation, "groups", 1) == call.inputs[0].shape[-1]
+
+
 def run_with_nan(flat: keras.Model, removed: dict[str, list[int]], images: Any) -> np.ndarray:
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         if isinstance(call.operation, CHANNELWISE):
             return channelwise(call.operation, args[0])
-        if isinstance(call.operation, MIXING) and getattr(call.operation, "groups", 1) == 1:
+        if isinstance(call.operation, MIXING) and not is_depthwise(call):
             args = (np.nan_to_num(np.asarray(args[0])),)
         result = np.array(call.operation(*args, **kwargs))
         result[..., removed.get(call.operation.name, [])] = np.nan
@@ -188,6 +198,29 @@ def upsampled(x: Any) -> Any:
     return layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
 
 
+def separable(x: Any) -> Any:
+    x = layers.SeparableConv2D(8, 3, depth_multiplier=2, activation="relu")(x)
+    x = layers.SeparableConv2D(10, 3, depth_multiplier=3, use_bias=False)(x)
+    y = layers.SeparableConv2D(10, 3, padding="same")(layers.ReLU()(x))
+    return layers.Dense(5)(layers.GlobalAveragePooling2D()(layers.Add()([x, y])))
+
+
+def grouped(x: Any) -> Any:
+    """As in ResNeXt; the last has as many inputs as groups once it is shrunk."""
+    x = layers.Conv2D(12, 1, activation="relu")(x)
+    x = layers.Conv2D(18, 3, groups=3, activation="relu")(x)
+    x = layers.Conv2D(12, 1, activation="relu")(x)
+    x = layers.Conv2D(24, 3, groups=6, use_bias=False)(x)
+    return layers.Dense(5)(layers.GlobalAveragePooling2D()(layers.BatchNormalization()(x)))
+
+
+def learned_slopes(x: Any) -> Any:
+    x = layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(8, 3)(x))
+    x = layers.PReLU(shared_axes=[1, 2, 3])(layers.Conv2D(8, 3)(x))
+    x = layers.Flatten()(layers.PReLU()(layers.Conv2D(6, 3)(x)))
+    return layers.Dense(5)(layers.PReLU()(layers.Dense(9)(x)))
+
+
 def partly_unknown(x: Any) -> Any:
     """Channels that reach a layer without a rule stay; those before and after may go."""
     x = layers.Conv2D(8, 3, padding="same")(layers.Conv2D(6, 3, padding="same")(x))
@@ -210,6 +243,9 @@ NETS: list[Callable[[Any], Any]] = [
     operators,
     unscaled_norms,
     upsampled,
+    separable,
+    grouped,
+    learned_slopes,
     partly_unknown,
 ]
 

@@ -7,6 +7,7 @@ import pytest
 
 from stages import keras_files, models
 from stages.errors import ModelError, SettingsError
+from stages.models import applications
 from stages.settings import Model
 from tests.stages.networks import NETWORKS, SHAPE
 
@@ -19,6 +20,20 @@ def build():
 
 def number():
     return 3
+
+def without_input():
+    return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
+
+def for_any_size():
+    image = keras.Input((None, None, 3), batch_size=2, name="pixels")
+    return keras.Model(image, keras.layers.Dense(4)(keras.layers.GlobalMaxPooling2D()(image)))
+
+class Own(keras.Model):
+    def call(self, x):
+        return x
+
+def subclassed():
+    return Own()
 """
 
 
@@ -29,8 +44,8 @@ def own_module(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "own_network", raising=False)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
-def test_every_model_of_the_table_maps_images_to_logits(name):
+@pytest.mark.parametrize("name", sorted(models.MODELS.keys() - set(applications.NAMES)))
+def test_every_model_of_our_own_maps_images_to_logits(name):
     model = models.create(Model(name=name), (28, 28, 1), 10)
     assert model.input_shape == (None, 28, 28, 1)
     assert model.output_shape == (None, 10)
@@ -89,3 +104,23 @@ def test_a_model_with_two_outputs_is_refused(tmp_path):
     keras_files.save(two, tmp_path / "two.keras")
     with pytest.raises(ModelError, match="1 inputs and 2 outputs"):
         models.create(Model(source=str(tmp_path / "two.keras")), SHAPE, 4)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_subclassed_model_is_refused_with_what_to_do():
+    with pytest.raises(ModelError, match="is a subclassed Own") as caught:
+        models.create(Model(source="own_network:subclassed"), SHAPE, 4)
+    assert "functional API" in caught.value.hint
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_sequential_model_without_an_input_gets_the_data_sets():
+    model = models.create(Model(source="own_network:without_input"), SHAPE, 4)
+    assert model.input_shape == (None, *SHAPE)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_model_for_any_size_gets_the_data_sets():
+    model = models.create(Model(source="own_network:for_any_size"), SHAPE, 4)
+    assert model.input_shape == (None, *SHAPE)
+    assert model.inputs[0].name == "pixels"

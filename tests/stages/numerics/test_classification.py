@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, precision_score, recall_score
 
-from stages.numerics.classification import metrics
+from stages.numerics.classification import cross_entropy, metrics
 
 
 def logits_naming(classes: list[int], width: int) -> np.ndarray:
@@ -57,3 +57,18 @@ def test_the_first_of_equal_logits_is_the_answer() -> None:
 def test_numbers_are_plain_python_for_json() -> None:
     found = metrics(logits_naming([0], 2), np.array([0]))
     assert {type(value) for value in found.values()} == {int, float}
+
+
+def test_cross_entropy_is_scikit_learns_log_loss():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 3, (50, 4)).astype(np.float32), rng.integers(0, 4, 50)
+    probabilities = np.exp(logits.astype(np.float64))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    from sklearn.metrics import log_loss
+
+    expected = log_loss(labels, probabilities, labels=range(4))
+    assert cross_entropy(logits, labels) == pytest.approx(expected)
+
+
+def test_cross_entropy_of_huge_logits_is_finite():
+    assert cross_entropy(np.array([[1e4, 0.0]], np.float32), np.array([1])) == pytest.approx(1e4)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.numerics.parity import compare
+from stages.numerics.parity import compare, steps_apart
 
 
 def test_equal_logits_differ_by_nothing():
@@ -22,3 +22,8 @@ def test_differences_are_counted_over_all_elements_and_labels():
     assert found["max_absolute_difference"] == pytest.approx(2.5)
     assert found["mean_absolute_difference"] == pytest.approx(3.5 / 4)
     assert found["max_relative_difference"] == pytest.approx(2.5 / 4)
+
+
+def test_quantized_values_are_counted_by_their_distance():
+    expected, got = np.array([0, 1, 2, 250], np.int32), np.array([0, 2, 4, 5], np.uint8)
+    assert steps_apart(expected, got) == [4, 1, 2]

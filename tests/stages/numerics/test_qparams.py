@@ -11,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from stages.numerics.qparams import (
     INT8,
     KERNEL,
+    SMALLEST_KERNEL_SCALE,
     SMALLEST_SCALE,
     UINT8,
     activation_scale,
@@ -70,8 +71,8 @@ def test_each_output_channel_has_its_own_scale_and_none_is_clipped(kernel, axis)
     assert scales.shape == (kernel.shape[axis],)
     for channel, scale in zip(np.moveaxis(kernel, axis, 0), scales, strict=True):
         amax = np.abs(channel).max()
-        assert scale == (np.float32(amax / 127) if amax / 127 > 0 else 1.0)
-        if scale > 1e-30:
+        assert scale == (max(np.float32(amax / 127), SMALLEST_KERNEL_SCALE) if amax > 0 else 1.0)
+        if scale > SMALLEST_KERNEL_SCALE:
             assert np.abs(quantize(channel, scale, KERNEL)).max() <= 127
             assert np.abs(channel - quantize(channel, scale, KERNEL) * scale).max() <= scale * 0.501
 

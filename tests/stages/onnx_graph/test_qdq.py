@@ -5,9 +5,17 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from stages.errors import ConversionError
 from stages.numerics import qparams
 from stages.onnx_graph.graph import Index
-from stages.onnx_graph.qdq import adjoin, quantize_kernels, repeat_at_inputs, to_unsigned
+from stages.onnx_graph.qdq import (
+    adjoin,
+    name_pairs,
+    quantize_kernels,
+    quantized_tensors,
+    repeat_at_inputs,
+    to_unsigned,
+)
 from tests.stages.onnx_graph.builders import evaluate, graph, kinds
 
 RNG = np.random.default_rng(0)
@@ -139,3 +147,17 @@ def test_a_pair_that_was_parted_is_joined_again(between):
     adjoin(model)
     assert kinds(model) == ["QuantizeLinear", "DequantizeLinear", between, "Relu"]
     assert np.array_equal(evaluate(model, X), expected)
+
+
+def test_pairs_are_named_by_the_scale_that_marks_them_and_get_the_plain_one():
+    marked = np.float32(0.03125 * (1 + 2.0**-21))
+    model = conv()
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(marked, "s"))
+    name_pairs(model, {"other": (0.03125, 0.03125), "a": (float(marked), 0.03125)})
+    assert quantized_tensors(model) == {"a": "a_q"}
+    assert Index(model.graph).array("a.scale") == np.float32(0.03125)
+
+
+def test_a_pair_that_no_point_marked_is_an_error():
+    with pytest.raises(ConversionError, match="belongs to no point"):
+        name_pairs(conv(), {"a": (0.5, 0.5)})

@@ -18,11 +18,13 @@ from stages.litert_graph import int8_flatbuffer
 from stages.numerics.parity import compare
 from stages.onnx_graph.graph import Index
 from stages.onnx_graph.half import to_half
+from stages.onnx_graph.qdq import quantized_tensors
 from stages.onnx_graph.targets import float_graph, int8_graph
 from stages.ranges import Range
-from tests.stages.networks import NETWORKS, images, randomized
+from tests.stages.networks import APPLICATIONS, NETWORKS, images, randomized
 from tests.stages.onnx_graph.builders import SIGNATURE, kinds
 
+ALL = {**NETWORKS, **APPLICATIONS}
 BATCH = images(64)
 QUANTA = 2.1
 """Off by two, and a little for the scale being rounded to float16."""
@@ -32,7 +34,7 @@ class Quantized:
     """A network folded and calibrated, and what its simulation says."""
 
     def __init__(self, name: str) -> None:
-        self.float = randomized(NETWORKS[name]())
+        self.float = randomized(ALL[name]())
         self.model = fold(self.float)
         self.points = points(self.model, SIGNATURE)
         tensors = [point.tensor for point in self.points.values()]
@@ -42,7 +44,7 @@ class Quantized:
             for point, values in zip(self.points.values(), seen, strict=True)
         }
 
-    @functools.cache  # noqa: B019 - six small networks, gone with the module
+    @functools.cache  # noqa: B019 - nine small networks, gone with the module
     def graph(self, target):
         return int8_graph(self.model, self.points, self.ranges, SIGNATURE, target)
 
@@ -51,7 +53,7 @@ class Quantized:
         return evaluate.logits(simulate(self.model, self.points, self.ranges, target), BATCH)
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
+@pytest.fixture(scope="module", params=list(ALL))
 def net(request):
     return Quantized(request.param)
 
@@ -137,6 +139,22 @@ def test_only_the_points_of_the_target_are_quantized(net):
         ]
         wanted = {net.ranges[name].scale(target) for name in only(net.points, target)}
         assert set(scales) == wanted
+
+
+def test_nodes_with_a_kernel_have_the_names_of_their_layers(net):
+    for model in (float_graph(net.model, SIGNATURE), net.graph("cpu"), net.graph("tensorrt")):
+        names = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+        assert len(set(names)) == len(names)
+        assert {name.split(":")[0] for name in names} <= {x.name for x in net.model.layers}
+
+
+def test_every_point_has_its_named_pair_with_its_exact_scale(net):
+    for target in ("cpu", "tensorrt"):
+        graph = net.graph(target)
+        index = Index(graph.graph)
+        assert quantized_tensors(graph).keys() == only(net.points, target).keys()
+        for name in only(net.points, target):
+            assert index.array(f"{name}.scale") == np.float32(net.ranges[name].scale(target))
 
 
 def test_litert_computes_the_simulation_to_two_quanta(net):

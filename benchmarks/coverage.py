@@ -1,0 +1,297 @@
+"""Every architecture of keras.applications through convert, quantize, ONNX Runtime and RTX.
+
+    python benchmarks/coverage.py [--results FILE] [--only NAME ...] [--limit SECONDS]
+
+Weights are random, batch statistics those of a random batch, moved a little; the input is the
+smallest that the architecture takes. One child process and one JSON line per architecture:
+what is in the results file already is not run again. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ARCHITECTURES = (
+    *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"),
+    *("ResNet50V2", "ResNet50", "DenseNet121", "EfficientNetV2B0", "EfficientNetB0"),
+    *("ConvNeXtTiny", "Xception", "NASNetMobile", "InceptionV3", "VGG16", "VGG19"),
+    *("EfficientNetV2B1", "EfficientNetB1", "ResNet101V2", "ResNet101", "DenseNet169"),
+    *("EfficientNetV2B2", "EfficientNetB2", "ConvNeXtSmall", "DenseNet201"),
+    *("EfficientNetV2B3", "EfficientNetB3", "ResNet152V2", "ResNet152", "EfficientNetV2S"),
+    *("EfficientNetB4", "InceptionResNetV2", "EfficientNetB5", "ConvNeXtBase", "EfficientNetB6"),
+    *("EfficientNetV2M", "ConvNeXtLarge", "EfficientNetB7", "NASNetLarge", "EfficientNetV2L"),
+    "ConvNeXtXLarge",
+)
+"""Roughly from fast to slow."""
+
+SMALLEST = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
+SIDE, CLASSES, IMAGES = 32, 10, 16
+LARGEST_DIFFERENCE = 1e-4
+
+INTEGER_KERNELS = {
+    *("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul"),
+    *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
+}
+"""What ONNX Runtime calls a convolution or matrix product that it computes in integers."""
+
+
+def build(name: str) -> Any:
+    """The untrained architecture with random statistics, and images that it takes: uint8."""
+    import keras
+    import numpy as np
+
+    keras.utils.set_random_seed(0)
+    side = SMALLEST.get(name, SIDE)
+    model = getattr(keras.applications, name)(
+        weights=None, input_shape=(side, side, 3), classes=CLASSES, classifier_activation=None
+    )
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), dtype=np.uint8)
+    return model, images
+
+
+def randomize(model: Any, images: Any) -> None:
+    """Random scales, offsets and biases; batch statistics that fit, give or take a little.
+
+    The offsets of batch normalisation are positive on average, as if every layer's units were
+    awake more than half of the time. Around zero, deep untrained networks are chaotic: moving
+    every pixel by one rounding of float32 moves EfficientNetV2S by 0.6 of its largest output.
+    """
+    import keras
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if variable.name == "gamma" or "layer_scale" in variable.path:
+            scale = 0.2 if "layer_scale" in variable.path else 1.0
+            variable.assign(scale * rng.uniform(0.5, 1.5, variable.shape))
+        elif variable.name == "beta":
+            variable.assign(rng.normal(0.5, 0.2, variable.shape))
+        elif variable.name == "bias":
+            variable.assign(rng.normal(0.0, 0.1, variable.shape))
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(images, training=True)
+    for norm in norms:
+        norm.momentum = 0.99
+        spread = np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+        norm.moving_mean.assign_add(0.1 * spread * rng.normal(size=spread.shape))
+        norm.moving_variance.assign(norm.moving_variance * rng.uniform(0.8, 1.25, spread.shape))
+
+
+def examine(name: str, found: dict[str, Any], folder: Path) -> None:
+    """Fill `found` step by step, so that what was reached is known when a step fails."""
+    import keras
+    import numpy as np
+    import onnx
+
+    from stages import evaluate
+    from stages.engines import onnxruntime
+    from stages.keras_graph.fold import fold
+    from stages.numerics.parity import compare
+    from stages.onnx_graph.half import to_half
+    from stages.onnx_graph.targets import float_graph
+    from stages.signature import Signature
+
+    model, pixels = build(name)
+    prepares = (keras.layers.Rescaling, keras.layers.Normalization)
+    scale = 1.0 if any(isinstance(x, prepares) for x in model.layers) else 1 / 255
+    signature = Signature(pixels.shape[1:], tuple("0123456789"), scale, 0.0)
+    images = signature.preprocess(pixels)
+    randomize(model, images)
+    found["parameters"] = int(model.count_params())
+    logits = evaluate.logits(model, images)
+    moved = evaluate.logits(model, np.nextafter(images, np.float32(np.inf)))
+    found["rounding_noise"] = compare(logits, moved)["max_relative_difference"]
+    found["prune_difference"] = prune_difference(model, images)
+    folded = fold(model)
+    graph = float_graph(folded, signature)
+    onnx.save(graph, folder / "model.fp32.onnx")
+    found["nodes"] = len(graph.graph.node)
+    found["shape_nodes"] = shape_nodes(graph)
+    with onnxruntime.Runner(folder / "model.fp32.onnx", signature) as engine:
+        found["difference"] = compare(logits, engine.infer(images))["max_relative_difference"]
+    onnx.save(to_half(graph), folder / "model.fp16.onnx")
+    del graph
+    found["rtx_fp16"], _ = build_rtx(folder / "model.fp16.onnx", signature)
+    quantize(folded, images, signature, folder, found)
+
+
+def quantize(folded: Any, images: Any, signature: Any, folder: Path, found: dict[str, Any]) -> None:
+    """Calibrate on `images`, and give both Q/DQ graphs to their engines."""
+    import keras
+    import numpy as np
+    import onnx
+
+    from stages.engines import onnxruntime
+    from stages.engines.base import BuildRequest
+    from stages.keras_graph.placement import points
+    from stages.onnx_graph.half import to_half
+    from stages.onnx_graph.targets import int8_graph
+    from stages.ranges import Range
+
+    placed = points(folded, signature)
+    tensors = [point.tensor for point in placed.values()]
+    seen = keras.tree.flatten(keras.Model(folded.inputs[0], tensors)(images, training=False))
+    ranges = {
+        point.name: Range(float(np.abs(values).max()), point.signed)
+        for point, values in zip(placed.values(), seen, strict=True)
+    }
+    source, optimised = folder / "model.int8.cpu.onnx", folder / "optimised.onnx"
+    onnx.save(int8_graph(folded, placed, ranges, signature, "cpu"), source)
+    onnxruntime.build(source, optimised, BuildRequest(signature, "int8"))
+    found["kernels"] = sum(
+        node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
+        for node in onnx.load(source).graph.node
+    )
+    found["int8_kernels"] = sum(
+        node.op_type in INTEGER_KERNELS for node in onnx.load(optimised).graph.node
+    )
+    with onnxruntime.Runner(optimised, signature) as engine:
+        found["ort_int8"] = bool(np.isfinite(engine.infer(images)).all())
+    graph = to_half(int8_graph(folded, placed, ranges, signature, "tensorrt"))
+    onnx.save(graph, folder / "model.int8.tensorrt.onnx")
+    del graph
+    found["rtx_int8"], layers = build_rtx(folder / "model.int8.tensorrt.onnx", signature)
+    found["rtx_int8_kernels"] = layers
+
+
+def shape_nodes(graph: Any) -> int:
+    """Nodes that only compute shapes, or do nothing."""
+    leftover = ("Shape", "Gather", "Slice", "Identity", "Cast")
+    return sum(node.op_type in leftover for node in graph.graph.node)
+
+
+def build_rtx(source: Path, signature: Any) -> tuple[bool, int]:
+    """Whether TensorRT-RTX builds `source`, and how many of its layers read INT8 kernels."""
+    import logging
+
+    from stages.engines import tensorrt_rtx
+    from stages.engines.base import BuildRequest
+    from stages.engines.trt_network import MESSAGES
+
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    MESSAGES.addHandler(handler)
+    MESSAGES.setLevel(logging.DEBUG)
+    MESSAGES.propagate = False
+    tensorrt_rtx.build(source, source.with_suffix(".rtx"), BuildRequest(signature, "int8"))
+    MESSAGES.removeHandler(handler)
+    layers = [text for text in said if text.startswith("Layers:")][-1:]
+    lines = [line.partition("Constants:") for line in "".join(layers).splitlines()]
+    # A layer is listed once for every compute capability.
+    return True, len({start for start, _, constants in lines if "Datatype: Int8" in constants})
+
+
+def prune_difference(model: Any, images: Any) -> float | None:
+    """The exactness check of benchmarks/prune_exactness.py, if that is there."""
+    try:
+        from prune_exactness import relative_difference
+    except ImportError:
+        return None
+    return float(relative_difference(model, images))
+
+
+def child(name: str) -> None:
+    """Examine one architecture in this process, and print what was found as a JSON line."""
+    from stages.errors import UserError
+
+    found: dict[str, Any] = {"architecture": name, "reason": None}
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            examine(name, found, Path(folder))
+        except UserError as error:
+            found["reason"] = f"{type(error).__name__}: {error.message}"[:300]
+        except Exception as error:
+            found["reason"] = f"not a UserError: {type(error).__name__}: {error}"[:300]
+    found["seconds"] = round(time.monotonic() - start, 1)
+    print(json.dumps(found))
+
+
+def run(name: str, limit: float) -> dict[str, Any]:
+    """Examine one architecture in a child process, for at most `limit` seconds."""
+    command = [sys.executable, __file__, "--child", name]
+    start = time.monotonic()
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, check=False, env=environment()
+        )
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+    except subprocess.TimeoutExpired:
+        reason = f"stopped after {limit:.0f} s"
+    except (IndexError, ValueError):
+        reason = f"the process ended with {done.returncode}: {done.stderr[-200:]}"
+    seconds = round(time.monotonic() - start, 1)
+    return {"architecture": name, "reason": reason, "seconds": seconds}
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with the project importable and TensorFlow quiet."""
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def passes(found: dict[str, Any]) -> bool:
+    """Converts exactly, quantizes, and both engines take the result."""
+    reached = found.get("rtx_fp16") and found.get("rtx_int8") and found.get("ort_int8")
+    return bool(reached) and found["difference"] < LARGEST_DIFFERENCE
+
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "architecture": lambda row: row["architecture"],
+    "parameters": lambda row: f"{row['parameters'] / 1e6:.1f} M" if "parameters" in row else "",
+    "float32 difference": lambda row: f"{row['difference']:.0e}" if "difference" in row else "",
+    "Keras itself": lambda row: f"{row['rounding_noise']:.0e}" if "rounding_noise" in row else "",
+    "nodes": lambda row: str(row.get("nodes", "")),
+    "INT8 kernels in ONNX Runtime": lambda row: (
+        f"{row['int8_kernels']} of {row['kernels']}" if "int8_kernels" in row else ""
+    ),
+    "RTX FP16": lambda row: "builds" if row.get("rtx_fp16") else "",
+    "RTX INT8": lambda row: "builds" if row.get("rtx_int8") else "",
+    "s": lambda row: f"{row['seconds']:.0f}",
+    "result": lambda row: "passes" if passes(row) else row["reason"] or "differs",
+}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The results as Markdown, and how many passed."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    for row in rows:
+        lines.append("| " + " | ".join(cell(row) for cell in COLUMNS.values()) + " |")
+    passed = sum(map(passes, rows))
+    return "\n".join([*lines, "", f"{passed} of {len(rows)} pass."])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path("coverage.jsonl"))
+    parser.add_argument("--only", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds per architecture")
+    parser.add_argument("--child", choices=ARCHITECTURES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        return child(options.child)
+    lines = options.results.read_text().splitlines() if options.results.exists() else []
+    known = {row["architecture"]: row for row in map(json.loads, lines)}
+    for name in [name for name in options.only if name not in known]:
+        known[name] = run(name, options.limit)
+        print(json.dumps(known[name]), file=sys.stderr, flush=True)
+        with options.results.open("a") as file:
+            file.write(json.dumps(known[name]) + "\n")
+    print(table([known[name] for name in ARCHITECTURES if name in known]))
+
+
+if __name__ == "__main__":
+    main()

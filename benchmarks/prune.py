@@ -1,0 +1,123 @@
+"""What pruning brings on the engines of this machine: the trained network beside the pruned one.
+
+    python benchmarks/prune.py --artifacts FOLDER [--name pruned] [--prune KEY=VALUE ...]
+                               [--config FILE] [--set SECTION.KEY=VALUE ...]
+
+Runs the line up to `convert` twice on one trained network, in FOLDER/full with prune.ratio=0 and in
+FOLDER/NAME with the settings of `--prune`; what is there already is used. Then builds both
+for every CPU engine, takes the accuracy of the engines themselves on the whole test split, and
+times them in turns, each engine in a process of its own (stages/engines/trial.py). Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from stages import datasets
+from stages.engines import load
+from stages.engines.base import BuildRequest
+from stages.engines.evaluation import accuracy
+from stages.engines.trial import Trial, compare
+from stages.settings import ConvertStage
+from stages.signature import Signature
+
+ENGINES = (("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("litert", "int8"))
+BATCH_SIZES = (1, 32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--artifacts", type=Path, required=True)
+    parser.add_argument("--windows", type=int, default=41)
+    parser.add_argument("--prune", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--name", default="pruned", help="folder of the pruned network")
+    options, settings = parser.parse_known_args()
+    full, pruned = options.artifacts / "full", options.artifacts / options.name
+    run_line(full, [*settings, "--set", "prune.ratio=0"])
+    if not (pruned / "train").exists():
+        shutil.copytree(full / "train", pruned / "train")
+    run_line(pruned, [*settings, *(word for pair in options.prune for word in to_option(pair))])
+    describe(record(pruned, "prune"))
+    print("| engine | batch | full p50 ms | pruned / full | accuracy full | pruned | points lost |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for engine in ENGINES:
+        top1 = [engine_top1(folder / "convert", *engine) for folder in (full, pruned)]
+        for batch_size in BATCH_SIZES:
+            ms, ratio = latencies(full, pruned, engine, batch_size, options.windows)
+            shown = f"{top1[0]:.2%} | {top1[1]:.2%} | {100 * (top1[0] - top1[1]):.2f}"
+            print(f"| {' '.join(engine)} | {batch_size} | {ms:.4f} | {ratio:.2f} | {shown} |")
+
+
+def to_option(pair: str) -> tuple[str, str]:
+    """ "rounds=2" -> --set prune.rounds=2."""
+    return "--set", f"prune.{pair}"
+
+
+def run_line(folder: Path, options: list[str]) -> None:
+    """The line up to `convert`, with the options of the command line."""
+    command = [sys.executable, "-m", "pipeline", "run", "--to", "convert", "--artifacts"]
+    subprocess.run([*command, str(folder), *options], check=True, stdout=sys.stderr)
+
+
+def record(folder: Path, stage: str) -> dict[str, Any]:
+    """The record of a stage."""
+    found: dict[str, Any] = json.loads((folder / stage / "record.json").read_text())
+    return found
+
+
+def describe(pruned: dict[str, Any]) -> None:
+    """What was removed, and predicted against measured where a latency was the target."""
+    details = pruned["measurements"]["details"]
+    before, after = details["parameters_before"], details["parameters_after"]
+    print(f"Parameters: {before} -> {after}; pruned in {pruned['seconds']:.0f} s.\n")
+    for group in details["groups"]:
+        widths = f"{group['channels_before']} -> {group['channels_after']}"
+        print(f"- {', '.join(group['layers'])}: {widths}")
+    if latency := details.get("latency"):
+        print(
+            f"\n{latency['target']}: predicted {latency['predicted_ratio']:.2f}, when chosen "
+            f"{latency['ratio_when_chosen']:.2f}, after the fine-tune "
+            f"{latency['measured_ratio']:.2f} of {latency['trained_ms']:.4f} ms"
+        )
+    print()
+
+
+def engine_top1(converted: Path, backend: str, precision: Any) -> float:
+    """Accuracy of the engine itself on the whole test split."""
+    module, signature = load(backend), Signature.read(converted)
+    settings = ConvertStage.model_validate(record(converted.parent, "convert")["settings"])
+    test = datasets.load_test(settings.data)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "engine"
+        source = converted / str(module.source_file(precision))
+        module.build(source, file, BuildRequest(signature, precision))
+        with module.Runner(file, signature, 1) as engine:
+            top1: float = accuracy(engine, test.images, test.labels, 64)["top1"]
+    return top1
+
+
+def latencies(
+    full: Path, pruned: Path, engine: tuple[str, Any], batch_size: int, windows: int
+) -> tuple[float, float]:
+    """Median of the full network in ms, and the pruned one's as a share of it."""
+    source = str(load(engine[0]).source_file(engine[1]))
+    trials = [
+        Trial(*engine, folder / "convert" / source, folder / "convert", batch_size)
+        for folder in (full, pruned)
+    ]
+    with trials[0] as reference, trials[1] as candidate:
+        reference.wait()
+        candidate.wait()
+        ms, (ratio,) = compare(reference, [candidate], windows, 0.1)
+    return ms, ratio
+
+
+if __name__ == "__main__":
+    main()

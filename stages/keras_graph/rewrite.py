@@ -1,0 +1,149 @@
+"""Layers that engines and converters do not know, spelled out in layers that they do.
+
+| layer | becomes | why |
+| --- | --- | --- |
+| SeparableConv2D | DepthwiseConv2D, Conv2D 1x1 | two INT8 kernels; normalisation folds |
+| Conv2D with as many groups as channels | DepthwiseConv2D | converters only know that one |
+| Dense over the channels of an image | Conv2D 1x1 | stays channels-first, with an INT8 kernel |
+| LayerScale (ConvNeXt) | BatchNormalization | folds into the layer before it |
+| StochasticDepth (ConvNeXt) | nothing | acts in training only |
+
+All are exact at inference, and what they become is plain Keras. What only has to be *traced*
+differently (exact GELU, other grouped convolutions) stays as it is: see tracing.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from stages.keras_graph.walk import Call, apply, calls, rebuild, unused_name
+
+Unbuilt = list[tuple[layers.Layer, list[Any]]]
+"""Layers to call one after the other, and their weights; none pass the input through."""
+Rule = Callable[[Any], Unbuilt]
+"""layer -> what replaces it."""
+
+IMAGE_RANK = 4  # (N, H, W, C)
+
+
+def rewrite(flat: keras.Model) -> keras.Model:
+    """A model for inference that computes what `flat` does, without the layers listed above.
+
+    Everything else is the same layer object: `flat` has to be the caller's own copy.
+    """
+    names = {call.operation.name for call in calls(flat) if _rule(call) is None}
+    replaced: dict[tuple[int, int], list[Any]] = {}
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        spell_out = _rule(call)
+        if spell_out is None:
+            return apply(call, *args, **kwargs)
+        tensor = args[0]
+        key = (id(call.operation), len(tensor.shape))
+        if key not in replaced:
+            replaced[key] = _made(spell_out(call.operation), tensor, names)
+        for layer in replaced[key]:
+            tensor = layer(tensor)
+        return tensor
+
+    return rebuild(flat, visit)
+
+
+def _rule(call: Call) -> Rule | None:
+    """How the layer of `call` is spelled out; None if it stays. A subclass always stays."""
+    layer, kind = call.operation, type(call.operation)
+    if kind is layers.SeparableConv2D and layer.data_format == "channels_last":
+        return _separable
+    if kind is layers.Conv2D and _is_depthwise(layer, call.inputs[0]):
+        return _depthwise
+    if kind is layers.Dense and len(call.inputs[0].shape) == IMAGE_RANK:
+        return _pointwise
+    # These two have no public name.
+    if kind.__module__.startswith("keras."):
+        return {"LayerScale": _scale, "StochasticDepth": _nothing}.get(kind.__name__)
+    return None
+
+
+def _is_depthwise(layer: Any, tensor: Any) -> bool:
+    one_per_channel = 1 < layer.groups == tensor.shape[-1]
+    # TensorFlow has no depthwise convolution with unequal strides.
+    return bool(
+        one_per_channel
+        and layer.data_format == "channels_last"
+        and layer.strides[0] == layer.strides[1]
+    )
+
+
+def _made(steps: Unbuilt, tensor: Any, names: set[str]) -> list[Any]:
+    made = []
+    for layer, weights in steps:
+        layer.name = unused_name(layer.name, names)
+        names.add(layer.name)
+        layer.build(tensor.shape)
+        layer.set_weights(weights)
+        tensor = layer.compute_output_spec(tensor)
+        made.append(layer)
+    return made
+
+
+_WINDOW = ("strides", "padding", "data_format", "dilation_rate")
+
+
+def _options(layer: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in names}
+
+
+def _separable(layer: Any) -> Unbuilt:
+    depthwise, pointwise, *bias = layer.get_weights()
+    first = layers.DepthwiseConv2D(
+        layer.kernel_size,
+        depth_multiplier=layer.depth_multiplier,
+        use_bias=False,
+        name=f"{layer.name}_depthwise",
+        **_options(layer, *_WINDOW),
+    )
+    second = layers.Conv2D(
+        layer.filters,
+        1,
+        name=f"{layer.name}_pointwise",
+        **_options(layer, "activation", "use_bias"),
+    )
+    return [(first, [depthwise]), (second, [pointwise, *bias])]
+
+
+def _depthwise(layer: Any) -> Unbuilt:
+    """Kernel (kh, kw, 1, c * m) as (kh, kw, c, m): in both, output c * m + i sees channel c."""
+    kernel, *bias = layer.get_weights()
+    multiplier = layer.filters // layer.groups
+    depthwise = layers.DepthwiseConv2D(
+        layer.kernel_size,
+        depth_multiplier=multiplier,
+        name=layer.name,
+        **_options(layer, *_WINDOW, "activation", "use_bias"),
+    )
+    shape = (*kernel.shape[:2], layer.groups, multiplier)
+    return [(depthwise, [kernel.reshape(shape), *bias])]
+
+
+def _pointwise(layer: Any) -> Unbuilt:
+    kernel, *bias = layer.get_weights()
+    convolution = layers.Conv2D(
+        layer.units, 1, name=layer.name, **_options(layer, "activation", "use_bias")
+    )
+    return [(convolution, [kernel[np.newaxis, np.newaxis], *bias])]
+
+
+def _scale(layer: Any) -> Unbuilt:
+    """x * gamma as gamma * (x - 0) / sqrt(1 + 0)."""
+    (gamma,) = layer.get_weights()
+    norm = layers.BatchNormalization(center=False, epsilon=0.0, name=layer.name)
+    return [(norm, [gamma, np.zeros_like(gamma), np.ones_like(gamma)])]
+
+
+def _nothing(layer: Any) -> Unbuilt:
+    return []

@@ -1,0 +1,90 @@
+"""How a layer is traced for a converter, where Keras' own way of computing it cannot be converted.
+
+The models themselves stay as they are: this only decides what a tf.function records.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.walk import Call, apply
+
+
+def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
+    """The visit for tracing: computes what the operation of `call` does, convertibly."""
+    operation = call.operation
+    if isinstance(operation, layers.Flatten):
+        return _flatten(call, args[0])
+    if _is_exact_gelu(operation):
+        return _gelu(args[0])
+    if type(operation) is layers.LayerNormalization and _is_over_channels(operation, args[0]):
+        return _layer_normalization(operation, args[0])
+    if type(operation) is layers.Conv2D and operation.groups > 1:
+        return _grouped_convolution(operation, args[0])
+    return apply(call, *args, **kwargs)
+
+
+def scoped(call: Call, *args: Any, **kwargs: Any) -> Any:
+    """`traceable`, with the name of the layer in the names of the nodes (see `layer_of`)."""
+    with tf.name_scope(f"layer.{call.operation.name}."):
+        return traceable(call, *args, **kwargs)
+
+
+def layer_of(node_name: str) -> str | None:
+    """The layer whose operation was traced to the node, if `scoped` traced it."""
+    found = re.match(r"layer\.(.+?)\.(?:_\d+)?/", node_name)
+    return found[1] if found else None
+
+
+def _flatten(call: Call, values: Any) -> Any:
+    """With a constant shape, where Keras would compute it."""
+    return tf.reshape(values, (-1, call.outputs[0].shape[-1]))
+
+
+def _is_exact_gelu(operation: Any) -> bool:
+    if isinstance(operation, layers.Activation):
+        return operation.activation is keras.activations.gelu
+    return type(operation).__name__ == "Gelu" and not operation.approximate
+
+
+def _gelu(values: Any) -> Any:
+    """x / 2 * (1 + erf(x / sqrt 2)); tf.nn.gelu uses erfc, which ONNX does not have."""
+    return 0.5 * values * (1.0 + tf.math.erf(values * math.sqrt(0.5)))
+
+
+def _is_over_channels(layer: Any, values: Any) -> bool:
+    return layer.axis in (-1, [-1], len(values.shape) - 1) and not layer.rms_scaling
+
+
+def _layer_normalization(layer: Any, values: Any) -> Any:
+    """(x - mean) / sqrt(var + eps) * gamma + beta, in this order.
+
+    Keras computes x * a - mean * a, whose difference float16 cannot hold for a large mean.
+    """
+    centred = values - tf.reduce_mean(values, -1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
+    result = centred * tf.math.rsqrt(variance + layer.epsilon)
+    if layer.scale:
+        result = result * tf.convert_to_tensor(layer.gamma)
+    return result + tf.convert_to_tensor(layer.beta) if layer.center else result
+
+
+def _grouped_convolution(layer: Any, values: Any) -> Any:
+    """Without the tf.function(jit_compile=True) around it in which Keras runs it on CPUs."""
+    result = tf.nn.convolution(
+        values,
+        tf.convert_to_tensor(kernel_of(layer)),
+        layer.strides,
+        layer.padding.upper(),
+        dilations=layer.dilation_rate,
+    )
+    if layer.use_bias:
+        result = tf.nn.bias_add(result, tf.convert_to_tensor(layer.bias))
+    return layer.activation(result)

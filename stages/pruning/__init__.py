@@ -1,0 +1,1 @@
+"""The ways to prune that the stage `prune` offers."""

@@ -1,0 +1,81 @@
+"""Scores of the output channels of every layer that makes some, by `prune.criterion`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from stages.fit import returns_probabilities
+from stages.keras_graph.channel_rules import PRODUCERS
+from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.fold import output_axis
+from stages.keras_graph.walk import Call, calls
+from stages.numerics.channel_scores import Scores, norm_scores, scale_scores, taylor_scores
+
+TAYLOR_BATCHES = 16
+"""Batches of training images for the gradients; the order of channels hardly changes after."""
+
+
+def layer_scores(
+    flat: keras.Model, criterion: str, batches: Iterable[tuple[Any, Any]]
+) -> dict[str, Scores]:
+    """Scores of the output channels of every convolution and Dense layer, by name.
+
+    `batches` of images and one-hot labels are for `taylor` alone. `bn_scale` takes the L2 norm
+    where no batch normalisation follows.
+    """
+    graph = [call for call in calls(flat) if type(call.operation) in PRODUCERS]
+    if criterion == "taylor":
+        return _taylor(flat, graph, batches)
+    gammas = _gammas(flat)
+    return {
+        call.operation.name: _scores(call, criterion, gammas.get(id(call.outputs[0])))
+        for call in graph
+    }
+
+
+def _scores(call: Call, criterion: str, gamma: Any) -> Scores:
+    if criterion == "bn_scale" and gamma is not None:
+        return scale_scores(gamma)
+    kernel, axis = channel_kernel(call.operation)
+    return norm_scores(kernel.numpy(), axis, gamma, 1 if criterion == "l1" else 2)
+
+
+def channel_kernel(layer: Any) -> tuple[Any, int]:
+    """The kernel that makes the output channels of `layer`, and their axis in it."""
+    if isinstance(layer, layers.SeparableConv2D):
+        return layer.pointwise_kernel, len(layer.pointwise_kernel.shape) - 1
+    return kernel_of(layer), output_axis(layer)
+
+
+def _gammas(flat: keras.Model) -> dict[int, Any]:
+    """id of a tensor -> the scale of the batch normalisation that it goes through."""
+    return {
+        id(call.inputs[0]): call.operation.gamma.numpy()
+        for call in calls(flat)
+        if isinstance(call.operation, layers.BatchNormalization) and call.operation.scale
+    }
+
+
+def _taylor(
+    flat: keras.Model, graph: list[Call], batches: Iterable[tuple[Any, Any]]
+) -> dict[str, Scores]:
+    """At inference: in training, batch normalisation undoes any change of a kernel's scale."""
+    producers = {call.operation.name: channel_kernel(call.operation) for call in graph}
+    kernels = [kernel.value for kernel, _ in producers.values()]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=not returns_probabilities(flat))
+    gradients: list[list[Any]] = [[] for _ in kernels]
+    for images, labels in batches:
+        with tf.GradientTape() as tape:
+            error = loss(labels, flat(images, training=False))
+        for seen, gradient in zip(gradients, tape.gradient(error, kernels), strict=True):
+            seen.append(np.asarray(gradient))
+    return {
+        name: taylor_scores(kernel.numpy(), seen, axis)
+        for (name, (kernel, axis)), seen in zip(producers.items(), gradients, strict=True)
+    }

@@ -1,0 +1,146 @@
+"""The latency of candidate networks, measured on the engine that will run the result."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import keras
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from stages.engines import trial
+from stages.engines.trial import Trial
+from stages.errors import EngineError
+from stages.keras_graph.fold import fold
+from stages.keras_graph.placement import Point, points
+from stages.litert_graph import int8_flatbuffer
+from stages.onnx_graph.half import to_half
+from stages.onnx_graph.targets import float_graph, int8_graph
+from stages.ranges import Range, Target
+from stages.settings import Precision
+from stages.signature import Signature
+
+CALIBRATION_IMAGES = 64
+"""Latency does not depend on the ranges but for their order of magnitude."""
+
+Images = NDArray[np.float32]
+
+
+class Stopwatch:
+    """Compares candidates with `reference` on the engine `target`, as in "litert.int8".
+
+    A context manager: the reference stays open, in a process of its own. INT8 candidates are
+    calibrated on `images` and not trained. Raises EngineError where the engine is not to be had.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        reference: keras.Model,
+        signature: Signature,
+        images: Images,
+        batch_size: int = 1,
+    ) -> None:
+        self._backend, _, precision = target.partition(".")
+        self._precision = cast(Precision, precision)
+        self._file = trial.require(self._backend, self._precision)
+        self._model, self._signature, self._images = reference, signature, images
+        self._batch_size = batch_size
+        self.reference_ms = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self._opened = ExitStack()
+        self._folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory()))
+        self._signature.write(self._folder)
+        self._reference = self._start(self._model, "reference")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._opened.close()
+
+    def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
+        """Latency of every candidate as a share of the reference's."""
+        with ExitStack() as opened:
+            started = [
+                self._start(model, f"candidate{index}", opened)
+                for index, model in enumerate(candidates)
+            ]
+            self.reference_ms, found = trial.compare(self._reference, started)
+        return found
+
+    def _start(self, model: keras.Model, name: str, opened: ExitStack | None = None) -> Trial:
+        folder = self._folder / name
+        folder.mkdir(exist_ok=True)
+        write_graph(model, folder / self._file, self._signature, self._images)
+        started = Trial(
+            self._backend, self._precision, folder / self._file, self._folder, self._batch_size
+        )
+        (opened or self._opened).enter_context(started)
+        started.wait()
+        return started
+
+
+def write_graph(model: keras.Model, file: Path, signature: Signature, images: Images) -> None:
+    """Write `model` as the file of the convert stage that has this name, calibrated only.
+
+    Raises ConversionError, and EngineError for a name that is not known.
+    """
+    if file.name not in _WRITERS:
+        raise EngineError(
+            f"engines of {file.name} cannot be timed while pruning", "choose another prune.target"
+        )
+    _WRITERS[file.name](fold(model), file, signature, images)
+
+
+def _write_float(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
+    onnx.save(float_graph(folded, signature), file)
+
+
+def _write_half(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
+    onnx.save(to_half(float_graph(folded, signature)), file)
+
+
+def _int8_writer(target: Target, half: bool = False) -> Callable[..., None]:
+    def write(folded: keras.Model, file: Path, signature: Signature, images: Images) -> None:
+        placed = points(folded, signature)
+        graph = int8_graph(folded, placed, _ranges(folded, placed, images), signature, target)
+        onnx.save(to_half(graph) if half else graph, file)
+
+    return write
+
+
+def _write_litert(folded: keras.Model, file: Path, signature: Signature, images: Images) -> None:
+    placed = points(folded, signature)
+    found = _ranges(folded, placed, images)
+    file.write_bytes(int8_flatbuffer(folded, placed, found, signature))
+
+
+def _ranges(folded: keras.Model, placed: Mapping[str, Point], images: Images) -> dict[str, Range]:
+    """The largest magnitude of every quantized tensor on `images`."""
+    tensors = keras.Model(folded.inputs[0], [point.tensor for point in placed.values()])
+    values = keras.tree.flatten(tensors(images[:CALIBRATION_IMAGES], training=False))
+    return {
+        name: Range(max(float(np.abs(np.asarray(seen)).max()), 1e-3), point.signed)
+        for (name, point), seen in zip(placed.items(), values, strict=True)
+    }
+
+
+_WRITERS: dict[str, Callable[..., Any]] = {
+    "model.fp32.onnx": _write_float,
+    "model.fp16.onnx": _write_half,
+    "model.int8.cpu.onnx": _int8_writer("cpu"),
+    "model.int8.tensorrt8.onnx": _int8_writer("tensorrt"),
+    "model.int8.tensorrt.onnx": _int8_writer("tensorrt", half=True),
+    "model.int8.tflite": _write_litert,
+}

@@ -1,0 +1,130 @@
+"""Remove whole channels: how many of each group, and which."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from stages.errors import ModelError
+from stages.keras_graph.channels import Group, groups
+from stages.keras_graph.shrink import shrink
+from stages.numerics.channel_scores import Scores, group_scores, strongest, width
+
+Layers = tuple[str, ...]
+Widths = Mapping[Layers, int]
+"""How many channels groups are to have, by the names of their layers; others stay as they are."""
+
+AS_IT_IS = "leave it as it is: --set prune.ratio=0"
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """A group that may lose channels, but only `multiple` of them at a time."""
+
+    layers: Layers
+    channels: int
+    multiple: int
+
+    def narrowed(self, ratio: float) -> int:
+        """How many channels stay when the share `ratio` is to go."""
+        return width(self.channels, ratio, self.multiple)
+
+
+def prunable(flat: keras.Model, keep: Collection[str], round_to: int) -> list[Prunable]:
+    """The groups of a flat model that may lose channels, those of the layers in `keep` left out.
+
+    Raises ModelError for a name in `keep` that is none, and where no group is left.
+    """
+    check_names(flat, keep)
+    found = groups(flat)
+    free = [group for group in found if not set(group.layers) & set(keep)]
+    if not free:
+        why = (
+            "all of its groups of layers have one in prune.keep"
+            if found
+            else "its outputs must stay, and so must all channels that reach a layer which pruning "
+            "does not know"
+        )
+        raise ModelError(
+            f"the model {flat.name!r} has no channels that can be removed: {why}", AS_IT_IS
+        )
+    return [
+        Prunable(group.layers, len(group.channels), _multiple(group, round_to)) for group in free
+    ]
+
+
+def widths_for(found: Sequence[Prunable], ratio: float) -> dict[Layers, int]:
+    """Every group without the share `ratio` of its channels, where rounding lets it lose some.
+
+    Raises ModelError where none does.
+    """
+    widths = {group.layers: group.narrowed(ratio) for group in found}
+    if any(widths[group.layers] < group.channels for group in found):
+        return widths
+    best = max(found, key=lambda group: group.channels - min(group.channels, group.multiple))
+    most = best.channels - best.multiple
+    rounding = f" and keeps a multiple of {best.multiple}" if best.multiple > 1 else ""
+    needed = math.ceil(1000 * _first_loss(best) / best.channels) / 1000 if most > 0 else None
+    raise ModelError(
+        f"prune.ratio {ratio} removes no channel: the group of layers with most to lose "
+        f"({', '.join(best.layers)}) has {best.channels} channels{rounding}",
+        f"use at least --set prune.ratio={needed:g}, or a smaller prune.round_to"
+        if needed is not None
+        else f"use a smaller prune.round_to, or {AS_IT_IS}",
+    )
+
+
+def narrow(flat: keras.Model, widths: Widths, scores: Mapping[str, Scores]) -> keras.Model:
+    """A smaller copy of a flat model: of every group in `widths` its strongest channels."""
+    return shrink(
+        flat,
+        [
+            strongest(
+                group_scores(group.channels, scores), widths.get(group.layers, len(group.channels))
+            )
+            for group in groups(flat)
+        ],
+    )
+
+
+def table(before: keras.Model, after: keras.Model) -> list[dict[str, Any]]:
+    """For the record: the layers of every group, and its width before and after."""
+    now = {group.layers: len(group.channels) for group in groups(after)}
+    return [
+        {
+            "layers": list(group.layers),
+            "channels_before": len(group.channels),
+            "channels_after": now.get(group.layers, len(group.channels)),
+        }
+        for group in groups(before)
+    ]
+
+
+def _multiple(group: Group, round_to: int) -> int:
+    """In units of the group: a channel of it may be several of a layer (grouped convolution)."""
+    names = [name for name, _ in group.channels[0]]
+    each = max(map(names.count, names))
+    return round_to // math.gcd(round_to, each)
+
+
+def _first_loss(group: Prunable) -> int:
+    """The fewest channels that the group can lose."""
+    return group.channels - (group.channels - 1) // group.multiple * group.multiple
+
+
+def check_names(flat: keras.Model, keep: Collection[str]) -> None:
+    """Raises ModelError for a name in `prune.keep` that no layer has."""
+    known = [layer.name for layer in flat.layers]
+    for name in keep:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ModelError(
+                f"prune.keep names {name!r}, but {flat.name!r} has no such layer{meant}",
+                f"its layers: {', '.join(known)}",
+            )

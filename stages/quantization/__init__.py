@@ -1,0 +1,1 @@
+"""What the stage `quantize` is made of: calibration, fine-tune, fallback to float, and the grid."""

@@ -1,0 +1,130 @@
+"""Which tensors stay in float when INT8 costs too much accuracy: as few as will do.
+
+The unit is a point: without its range, every layer that reads the tensor computes in float,
+in every target alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from stages import progress
+from stages.engines.onnxruntime import node_milliseconds
+from stages.errors import GateFailed, ModelError
+from stages.keras_graph.placement import Point, fed_layers
+from stages.keras_graph.walk import calls
+from stages.onnx_graph.targets import float_graph
+from stages.signature import Signature
+
+Score = Callable[[frozenset[str]], tuple[float, float]]
+"""Points left in float -> (accuracy, minus loss) of the INT8 model on the validation images."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A point, the layers that would be float without it, and what that brings and costs."""
+
+    point: str
+    layers: tuple[str, ...]
+    accuracy_gain: float
+    loss_gain: float
+    latency_share: float
+
+    @property
+    def worth(self) -> float:
+        """Loss regained per share of the float model's latency that stays float."""
+        return self.loss_gain / max(self.latency_share, 1e-3)
+
+
+def named_points(
+    model: keras.Model, points: Mapping[str, Point], keep_float: Collection[str]
+) -> frozenset[str]:
+    """The points that feed the layers `keep_float`; "first" and "last" are understood.
+
+    Raises ModelError for a name that is no quantized layer of the model.
+    """
+    fed = fed_layers(model, points)
+    order = [str(call.operation.name) for call in calls(model)]
+    weighted = sorted({name for names in fed.values() for name in names}, key=order.index)
+    known = {"first": weighted[0], "last": weighted[-1]}
+    wanted = {known.get(name, name) for name in keep_float}
+    if unknown := sorted(wanted - set(weighted)):
+        raise ModelError(
+            f"quantize.keep_float names {unknown[0]!r}, which is no quantized layer of the model",
+            f"its layers: {', '.join(weighted)}",
+        )
+    return frozenset(point for point, names in fed.items() if wanted & set(names))
+
+
+def rank(
+    model: keras.Model,
+    points: Mapping[str, Point],
+    score: Score,
+    milliseconds: Mapping[str, float],
+) -> list[Candidate]:
+    """One candidate for every point that feeds layers, tried alone; the worthiest first."""
+    base_accuracy, base_minus_loss = score(frozenset())
+    total = max(sum(milliseconds.values()), 1e-9)
+    found = []
+    fed = fed_layers(model, points)
+    for done, (point, layers) in enumerate(fed.items(), start=1):
+        progress.report(f"float for {', '.join(layers)}", done, len(fed))
+        accuracy, minus_loss = score(frozenset({point}))
+        share = sum(milliseconds.get(name, 0.0) for name in layers) / total
+        gains = (accuracy - base_accuracy, minus_loss - base_minus_loss)
+        found.append(Candidate(point, layers, *gains, share))
+    return sorted(found, key=lambda candidate: -candidate.worth)
+
+
+def fewest(ranked: list[Candidate], score: Score, least_accuracy: float) -> frozenset[str]:
+    """Points to leave in float so that the accuracy is at least `least_accuracy`.
+
+    Takes candidates in their order until it is, then gives back those that it can do without.
+    Raises GateFailed if it takes more than half of them.
+    """
+    chosen, best = list[str](), score(frozenset())[0]
+    for candidate in ranked[: max(1, len(ranked) // 2)]:
+        chosen.append(candidate.point)
+        best = max(best, score(frozenset(chosen))[0])
+        if best >= least_accuracy:
+            break
+    else:
+        raise GateFailed(
+            f"INT8 reaches {best:.2%} on the validation images with half of its layers in "
+            f"float, {least_accuracy:.2%} is asked for",
+            "raise quantize.max_accuracy_drop or quantize.epochs",
+        )
+    for point in list(chosen[:-1]):
+        without = [name for name in chosen if name != point]
+        if score(frozenset(without))[0] >= least_accuracy:
+            chosen = without
+    return frozenset(chosen)
+
+
+def layers_of(
+    model: keras.Model, points: Mapping[str, Point], in_float: Collection[str]
+) -> list[str]:
+    """Names of the weighted layers that read one of the points `in_float`; in ONNX their nodes
+    have the same names.
+    """
+    fed = fed_layers(model, points)
+    return sorted({name for point in in_float for name in fed.get(point, ())})
+
+
+def layer_milliseconds(model: keras.Model, signature: Signature) -> dict[str, float]:
+    """Time of every weighted layer of the folded float `model` in ONNX Runtime at batch 1."""
+    image = np.zeros((1, *signature.input_shape), np.float32)
+    return node_milliseconds(float_graph(model, signature), signature, image)
+
+
+def describe(candidates: list[Candidate], chosen: frozenset[str]) -> list[dict[str, Any]]:
+    """The sensitivity table for the record, in the order of worth."""
+    return [
+        {**vars(candidate), "layers": list(candidate.layers), "float": candidate.point in chosen}
+        for candidate in candidates
+    ]

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import prune_exactness
+from stages.keras_graph.shrink import shrink
+from stages.models import resnet8
+from tests.stages.networks import NETWORKS, images, randomized
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_channels_of_zeros_outputs_are_the_same(name):
+    model = randomized(NETWORKS[name]())
+    before = model.get_weights()
+    assert prune_exactness.relative_difference(model, images(4)) < 1e-5
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_channel_that_is_not_zero_is_noticed(monkeypatch):
+    model = randomized(resnet8.build((16, 16, 3), 4))
+    pixels = images(4, shape=(16, 16, 3))
+    assert prune_exactness.relative_difference(model, pixels) < 1e-5
+
+    def wrong(flat, kept):
+        """Removes the other half."""
+        return shrink(flat, [keep + 1 for keep in kept])
+
+    monkeypatch.setattr(prune_exactness, "shrink", wrong)
+    assert prune_exactness.relative_difference(model, pixels) > 1e-2

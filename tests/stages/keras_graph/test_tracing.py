@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from stages.keras_graph.tracing import traceable
+from stages.keras_graph.walk import walk
+from tests.stages.networks import SHAPE, images, randomized
+
+
+def traced(*middle: Any) -> tuple[keras.Model, Any]:
+    """A model of `middle`, and the tf.function that the converters get."""
+    image = keras.Input(SHAPE)
+    tensor = image
+    for operation in middle:
+        tensor = operation(tensor)
+    model = randomized(keras.Model(image, tensor))
+    spec = tf.TensorSpec((None, *SHAPE), tf.float32)
+    return model, tf.function(
+        lambda x: walk(model, [x], traceable)[0], input_signature=[spec]
+    ).get_concrete_function()
+
+
+def operations(function: Any) -> set[str]:
+    return {node.op for node in function.graph.as_graph_def().node}
+
+
+CASES = {
+    "flatten": (layers.Flatten(),),
+    "gelu": (layers.Activation("gelu"),),
+    "gelu operation": (lambda x: keras.ops.gelu(x, approximate=False),),
+    "approximate gelu": (lambda x: keras.ops.gelu(x, approximate=True),),
+    "layer normalisation": (layers.LayerNormalization(),),
+    "layer normalisation without weights": (
+        layers.LayerNormalization(center=False, scale=False, epsilon=0.1),
+    ),
+    "layer normalisation over images": (layers.LayerNormalization(axis=(1, 2, 3)),),
+    "grouped": (
+        layers.Conv2D(4, 1),
+        layers.Conv2D(6, 3, groups=2, strides=2, padding="same", activation="relu"),
+    ),
+    "grouped without bias": (
+        layers.Conv2D(4, 1),
+        layers.Conv2D(4, 3, groups=2, dilation_rate=2, use_bias=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_traced_computes_what_the_layer_does(name):
+    model, function = traced(*CASES[name])
+    expected = model(images(3)).numpy()
+    got = function(tf.constant(images(3))).numpy()
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu operation"])
+def test_exact_gelu_is_traced_with_the_function_that_onnx_has(name):
+    found = operations(traced(*CASES[name])[1])
+    assert "Erf" in found
+    assert "Erfc" not in found
+
+
+@pytest.mark.parametrize("name", ["grouped", "grouped without bias"])
+def test_a_grouped_convolution_is_traced_as_one_operation_without_xla(name):
+    found = operations(traced(*CASES[name])[1])
+    assert "Conv2D" in found
+    assert not {op for op in found if "PartitionedCall" in op}
+
+
+def test_flatten_is_traced_without_computing_a_shape():
+    assert "Shape" not in operations(traced(layers.Flatten())[1])
+
+
+def test_layer_normalisation_is_exact_where_the_mean_is_much_larger_than_the_spread():
+    _, function = traced(layers.LayerNormalization(center=False, scale=False))
+    values = (1000 + images(2)).astype(np.float32)
+    exact = values.astype(np.float64)
+    exact -= exact.mean(-1, keepdims=True)
+    exact /= np.sqrt((exact**2).mean(-1, keepdims=True) + 1e-3)
+    assert np.abs(function(tf.constant(values)).numpy() - exact).max() < 2e-3

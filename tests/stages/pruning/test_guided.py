@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stages.errors import ModelError
+from stages.pruning import guided
+from stages.pruning.guided import Level, Point
+from stages.pruning.structured import Prunable
+from stages.settings import Prune
+
+A, B = ("a",), ("b",)
+LEVELS = [
+    Level(A, 32, 8, 0.50, 0.40),
+    Level(A, 32, 16, 0.10, 0.60),
+    Level(A, 32, 24, 0.00, 0.80),
+    Level(B, 16, 8, 0.02, 0.90),
+]
+
+
+class Clock:
+    """Times networks, given as their widths, by a rule: the product of what each group has left."""
+
+    reference_ms = 2.0
+
+    def __init__(self, floor: float = 0.0) -> None:
+        self.floor = floor
+        self.asked: list[dict[Any, int]] = []
+
+    def ratios(self, candidates: Sequence[Any]) -> list[float]:
+        self.asked += candidates
+        return [max(self.floor, guided.predict(LEVELS, widths)) for widths in candidates]
+
+
+def descend(goal: float, clock: Clock | None = None, smallest: float = 0.005) -> list[Point]:
+    return guided.descend(LEVELS, lambda widths: dict(widths), clock or Clock(), goal, smallest)
+
+
+def test_steps_go_where_least_accuracy_is_lost_per_time_saved():
+    # a to 24: 0.005 / 0.2; b to 8: 0.02 / 0.1; then a to 16: 0.1 / 0.25; at last a to 8.
+    path = descend(0.4)
+    widths = [{A: 24}, {A: 24, B: 8}, {A: 16, B: 8}, {A: 8, B: 8}]
+    assert [point.widths for point in path] == [{}, *widths]
+    assert [point.latency_ratio for point in path] == pytest.approx([1, 0.8, 0.72, 0.54, 0.36])
+
+
+def test_the_way_down_ends_where_the_goal_is_met():
+    assert [point.widths for point in descend(0.75)] == [{}, {A: 24}, {A: 24, B: 8}]
+    assert descend(0.8)[-1].widths == {A: 24}
+
+
+def test_a_step_that_does_not_hold_what_the_table_promised_is_taken_back():
+    path = descend(0.1, Clock(floor=0.715))
+    assert [point.widths for point in path] == [{}, {A: 24}, {A: 24, B: 8}]
+
+
+def test_where_no_single_step_helps_all_groups_go_down_together():
+    class Blocks(Clock):
+        """Like an engine that computes whole blocks: faster only when both groups are narrow."""
+
+        def ratios(self, candidates: Sequence[Any]) -> list[float]:
+            both = {A, B}
+            return [0.5 if both <= widths.keys() else 1.0 for widths in candidates]
+
+    path = descend(0.6, Blocks())
+    assert [point.widths for point in path] == [{}, {A: 24, B: 8}]
+
+
+def test_drops_that_are_smaller_than_half_an_image_count_the_same():
+    # What a loses at 24 and 16 channels is below the resolution, so the larger saving decides.
+    assert descend(0.9, smallest=0.2)[1].widths == {A: 16}
+
+
+def test_the_prediction_is_the_product_of_the_table():
+    assert guided.predict(LEVELS, {A: 16, B: 8}) == pytest.approx(0.54)
+    assert guided.predict(LEVELS, {}) == 1.0
+
+
+def test_the_table_has_every_group_at_an_eighth_a_quarter_a_half_and_three_quarters():
+    found = [Prunable(A, 32, 8), Prunable(B, 16, 8), Prunable(("c",), 8, 8)]
+    loss = {(A, 8): 0.5, (A, 16): 0.1, (A, 24): 0.0, (B, 8): 0.02}
+    tables = guided.sensitivity(
+        found,
+        lambda widths: dict(widths),
+        lambda widths: 0.9 - sum(loss[item] for item in widths.items()),
+        Clock(),
+    )
+    rows = [row for table in tables for row in table]
+    assert [(row.layers, row.width, row.latency_ratio) for row in rows] == [
+        (row.layers, row.width, row.latency_ratio) for row in LEVELS
+    ]
+    assert [row.accuracy_drop for row in rows] == pytest.approx([0.5, 0.1, 0.0, 0.02])
+
+
+def test_groups_that_were_measured_before_a_kill_are_not_measured_again():
+    clock = Clock()
+    found = [Prunable(A, 32, 8), Prunable(B, 16, 8)]
+    known = [level for level in LEVELS if level.layers == A]
+    (rows,) = guided.sensitivity(found, lambda w: dict(w), lambda w: 0.9, clock, known)
+    assert [(row.layers, row.width) for row in rows] == [(B, 8)]
+    assert clock.asked == [{B: 8}]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "goals"),
+    [
+        ({"target_latency_ratio": 0.36}, [0.36]),
+        ({"target_latency_ratio": 0.36, "rounds": 2}, [0.6, 0.36]),
+        ({"target_latency_ratio": 0.6, "max_accuracy_drop": 1.0}, [0.8, 0.64, 0.6]),
+        ({"max_accuracy_drop": 1.0}, [0.8, 0.64, 0.512, 0.4096, 0.36]),
+    ],
+)
+def test_rounds_stop_at_equal_shares_of_what_is_left(knobs, goals):
+    path = [Point({}, 1.0, 1.0), Point({A: 8}, 0.36, 0.36)]
+    assert guided.goals(path, Prune(**knobs)) == pytest.approx(goals)
+
+
+def test_milestones_are_points_of_the_path_each_of_them_once():
+    path = descend(0.4)
+    assert guided.milestones(path, [0.9, 0.8, 0.6, 0.1]) == [path[1], path[3], path[4]]
+
+
+def test_the_table_and_the_path_survive_being_written_as_json():
+    path = descend(0.4)
+    assert guided.path_from_json(guided.path_to_json(path)) == path
+    assert guided.levels_from_json(guided.levels_to_json(LEVELS)) == LEVELS
+    assert guided.levels_from_json(None) == []
+
+
+def test_the_record_has_milliseconds_beside_the_shares():
+    row = guided.to_rows(LEVELS, 2.0)[1]
+    assert (row["layers"], row["width"], row["latency_ms"]) == (["a"], 16, 1.2)
+
+
+def test_a_target_that_cannot_be_met_says_how_far_one_gets():
+    with pytest.raises(ModelError, match=r"ratio 0\.3 cannot be met on litert\.int8") as caught:
+        guided.check_reached(descend(0.3), 0.3, "litert.int8")
+    assert "still takes 0.36 of the trained one's time" in caught.value.message
+    assert "prune.target_latency_ratio=0.38 or more" in caught.value.hint
+    guided.check_reached(descend(0.4), 0.4, "litert.int8")
+
+
+def test_a_network_in_which_no_step_saves_anything_is_refused():
+    with pytest.raises(ModelError, match=r"saves no latency on litert\.int8"):
+        guided.check_reached([Point({}, 1.0, 1.0)], 0.5, "litert.int8")
+
+
+def test_a_network_that_rounding_leaves_whole_is_refused():
+    with pytest.raises(ModelError, match=r"prune\.round_to leaves every group") as caught:
+        guided.check_some([])
+    assert caught.value.hint == "use a smaller prune.round_to"

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from stages.engines import litert, onnxruntime
+from stages.errors import EngineError
+from stages.pruning.latency import Stopwatch, write_graph
+from stages.signature import Signature
+from tests.stages.networks import NETWORKS, SHAPE, images, randomized
+
+SIGNATURE = Signature(SHAPE, tuple("abcd"), 1 / 255, 0.0)
+
+
+def heavy(channels: int) -> keras.Model:
+    image = keras.Input((32, 32, 3), name="image")
+    x = image
+    for _ in range(3):
+        x = layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(4)(x))
+
+
+def test_a_network_of_a_sixteenth_of_the_work_takes_a_smaller_share_of_the_time():
+    signature = Signature((32, 32, 3), tuple("abcd"), 1 / 255, 0.0)
+    some = images(8, shape=(32, 32, 3))
+    with Stopwatch("onnxruntime.fp32", heavy(128), signature, some) as stopwatch:
+        small, same = stopwatch.ratios([heavy(32), heavy(128)])
+    assert 0 < small < same
+    assert stopwatch.reference_ms > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "runner"),
+    [
+        ("model.fp32.onnx", onnxruntime.Runner),
+        ("model.int8.cpu.onnx", onnxruntime.Runner),
+        ("model.int8.tflite", litert.Runner),
+    ],
+)
+def test_candidates_compute_what_the_model_computes(tmp_path, name, runner):
+    model, some = randomized(NETWORKS["residual"]()), images(64)
+    write_graph(model, tmp_path / name, SIGNATURE, some)
+    with runner(tmp_path / name, SIGNATURE, 1) as engine:
+        found = engine.infer(some)
+    expected = np.asarray(model(some))
+    assert np.abs(found - expected).max() < (0.3 if "int8" in name else 1e-4) * np.ptp(expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.fp16.onnx", "model.int8.tensorrt.onnx", "model.int8.tensorrt8.onnx"]
+)
+def test_graphs_for_tensorrt_are_written(tmp_path, name):
+    write_graph(NETWORKS["plain"](), tmp_path / name, SIGNATURE, images(4))
+    assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_a_graph_that_is_not_known_is_refused(tmp_path):
+    with pytest.raises(EngineError, match=r"engines of model\.int4\.onnx cannot be timed"):
+        write_graph(NETWORKS["plain"](), tmp_path / "model.int4.onnx", SIGNATURE, images(1))
+
+
+def test_an_engine_that_this_machine_lacks_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EngineError, match="the package ai-edge-litert is not installed"):
+        Stopwatch("litert.int8", NETWORKS["plain"](), SIGNATURE, images(1))

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from stages.errors import ModelError
+from stages.pruning.criteria import layer_scores
+from stages.pruning.structured import narrow, prunable, table, widths_for
+from tests.stages.networks import NETWORKS, randomized
+
+
+def chain(*widths: int) -> keras.Model:
+    image = keras.Input((8, 8, 3), name="image")
+    x = image
+    for number, channels in enumerate(widths, start=1):
+        x = layers.Conv2D(channels, 3, padding="same", activation="relu", name=f"conv{number}")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(4, name="logits")(x), name="chain")
+
+
+def narrowed(model: keras.Model, ratio: float, **options: Any) -> keras.Model:
+    found = prunable(model, options.get("keep", ()), options.get("round_to", 1))
+    return narrow(model, widths_for(found, ratio), layer_scores(model, "l2", ()))
+
+
+def test_every_group_loses_its_share_rounded_to_the_multiple_that_is_wanted() -> None:
+    small = narrowed(chain(8, 20, 32), 0.6, round_to=8)
+    assert [row["channels_after"] for row in table(chain(8, 20, 32), small)] == [8, 8, 16]
+    assert small.output_shape == (None, 4)
+    assert [tensor.name for tensor in small.inputs] == ["image"]
+
+
+def test_the_weakest_channels_go() -> None:
+    model = chain(8)
+    kernel = model.get_layer("conv1").kernel
+    weak = [1, 2, 5, 7]
+    factor = np.ones(8, np.float32)
+    factor[weak] = 1e-3
+    kernel.assign(kernel.numpy() * factor)
+    expected = np.delete(kernel.numpy(), weak, axis=-1)
+    found = narrowed(model, 0.5).get_layer("conv1").kernel.numpy()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_layers_in_keep_lose_nothing_nor_do_those_tied_to_them() -> None:
+    model = randomized(NETWORKS["residual"]())
+    first = model.layers[1].name
+    small = narrowed(model, 0.5, keep=(first,))
+    rows = table(model, small)
+    tied = [row for row in rows if first in row["layers"]]
+    others = [row for row in rows if first not in row["layers"]]
+    assert [row["channels_before"] - row["channels_after"] for row in tied] == [0]
+    assert all(2 * row["channels_after"] == row["channels_before"] for row in others)
+
+
+def test_a_name_in_keep_that_is_no_layer_gets_the_nearest_one() -> None:
+    with pytest.raises(ModelError, match=r"prune\.keep names 'conv9'.*did you mean 'conv1'") as it:
+        prunable(chain(8), ("conv9",), 1)
+    assert "conv1" in it.value.hint
+
+
+def test_a_model_of_which_all_is_kept_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"all of its groups of layers have one in prune\.keep"):
+        prunable(chain(8), ("conv1",), 1)
+
+
+def test_a_model_of_output_layers_only_is_refused() -> None:
+    image = keras.Input((4, 4, 1))
+    model = keras.Model(image, layers.Dense(3)(layers.Flatten()(image)), name="linear")
+    with pytest.raises(ModelError, match="'linear' has no channels that can be removed") as caught:
+        prunable(model, (), 1)
+    assert caught.value.hint == "leave it as it is: --set prune.ratio=0"
+
+
+def test_a_ratio_that_removes_no_channel_names_the_smallest_that_does() -> None:
+    found = prunable(chain(8, 32), (), 1)
+    with pytest.raises(ModelError, match=r"0\.01 removes no channel.*conv2\) has 32 ch") as caught:
+        widths_for(found, 0.01)
+    assert caught.value.hint.startswith("use at least --set prune.ratio=0.032")
+    assert widths_for(found, 0.032) == {("conv1",): 8, ("conv2",): 31}
+
+
+def test_a_ratio_that_rounding_makes_nothing_of_says_so() -> None:
+    found = prunable(chain(8, 16), (), 8)
+    with pytest.raises(ModelError, match="has 16 channels and keeps a multiple of 8") as caught:
+        widths_for(found, 0.4)
+    assert caught.value.hint.startswith("use at least --set prune.ratio=0.5")
+    assert widths_for(found, 0.5) == {("conv1",): 8, ("conv2",): 8}
+
+
+def test_groups_no_wider_than_the_multiple_cannot_be_narrowed() -> None:
+    with pytest.raises(ModelError, match="has 8 channels and keeps a multiple of 8") as caught:
+        widths_for(prunable(chain(8, 4), (), 8), 0.9)
+    assert caught.value.hint.startswith("use a smaller prune.round_to")
+
+
+def test_a_convolution_in_groups_counts_the_channels_of_all_its_groups() -> None:
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(32, 1, name="before")(image)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 3, groups=8, name="grouped")(x))
+    model = keras.Model(image, layers.Dense(4)(x))
+    small = narrowed(model, 0.5, round_to=16)
+    grouped = small.get_layer("grouped")
+    assert (small.get_layer("before").filters, grouped.filters, grouped.groups) == (16, 32, 8)
+
+
+def test_a_shared_layer_is_narrowed_once_and_stays_shared() -> None:
+    model = randomized(NETWORKS["shared"]())
+    small = narrowed(model, 0.5)
+    assert small.get_layer("twice").filters == 4
+    assert len(small.layers) == len(model.layers)
+
+
+def test_a_subclassed_model_is_refused() -> None:
+    class Own(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    with pytest.raises(ModelError, match="its layers cannot be read"):
+        prunable(Own(), (), 1)
