@@ -172,7 +172,10 @@ def shape_nodes(graph: Any) -> int:
 
 
 def build_rtx(source: Path, signature: Any) -> tuple[bool, int]:
-    """Whether TensorRT-RTX builds `source`, and how many of its layers read INT8 kernels."""
+    """True if TensorRT-RTX builds `source`, and how many of its layers have an INT8 kernel.
+
+    Raises EngineError if it does not.
+    """
     import logging
 
     from stages.engines import tensorrt_rtx
@@ -187,10 +190,9 @@ def build_rtx(source: Path, signature: Any) -> tuple[bool, int]:
     MESSAGES.propagate = False
     tensorrt_rtx.build(source, source.with_suffix(".rtx"), BuildRequest(signature, "int8"))
     MESSAGES.removeHandler(handler)
-    layers = [text for text in said if text.startswith("Layers:")][-1:]
-    lines = [line.partition("Constants:") for line in "".join(layers).splitlines()]
-    # A layer is listed once for every compute capability.
-    return True, len({start for start, _, constants in lines if "Datatype: Int8" in constants})
+    layers = [line for text in said if text.startswith("Layers:") for line in text.splitlines()]
+    constants = [line.partition("Constants:")[2].partition("Outputs:")[0] for line in layers]
+    return True, sum("Datatype: Int8" in text for text in constants)
 
 
 def prune_difference(model: Any, images: Any) -> float | None:
@@ -255,11 +257,16 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "float32 difference": lambda row: f"{row['difference']:.0e}" if "difference" in row else "",
     "Keras itself": lambda row: f"{row['rounding_noise']:.0e}" if "rounding_noise" in row else "",
     "nodes": lambda row: str(row.get("nodes", "")),
-    "INT8 kernels in ONNX Runtime": lambda row: (
+    "INT8 kernels in ORT": lambda row: (
         f"{row['int8_kernels']} of {row['kernels']}" if "int8_kernels" in row else ""
     ),
-    "RTX FP16": lambda row: "builds" if row.get("rtx_fp16") else "",
-    "RTX INT8": lambda row: "builds" if row.get("rtx_int8") else "",
+    "half of the channels removed": lambda row: (
+        f"{row['prune_difference']:.0e}" if row.get("prune_difference") is not None else ""
+    ),
+    "RTX FP16": lambda row: "yes" if row.get("rtx_fp16") else "",
+    "INT8 kernels in RTX": lambda row: (
+        f"{row['rtx_int8_kernels']} of {row['kernels']}" if row.get("rtx_int8") else ""
+    ),
     "s": lambda row: f"{row['seconds']:.0f}",
     "result": lambda row: "passes" if passes(row) else row["reason"] or "differs",
 }

@@ -58,7 +58,7 @@ def int8_graph(
             value, low, high, signed_input=low < 0, range_given=True, round_mode="HALF_TO_EVEN"
         )
 
-    graph = to_onnx(lambda image: execute(model, wanted, image, quantize, scoped), signature)
+    graph = to_onnx(lambda image: execute(model, wanted, image, quantize, scoped), signature, opset)
     scales = {name: ranges[name].scale(target) for name in wanted}
     qdq.name_pairs(graph, {name: (scale * marks[name], scale) for name, scale in scales.items()})
     qdq.adjoin(graph)

@@ -169,3 +169,14 @@ def test_litert_computes_the_simulation_to_two_quanta(net):
     interpreter.set_tensor(image["index"], BATCH)
     interpreter.invoke()
     assert quanta(net.simulated("litert"), interpreter.get_tensor(logits["index"])) <= QUANTA
+
+
+def test_the_opset_can_be_chosen(tmp_path):
+    net = Quantized("residual")
+    older = int8_graph(net.model, net.points, net.ranges, SIGNATURE, "tensorrt", opset=13)
+    assert older.opset_import[0].version == 13
+    assert quanta(net.simulated("tensorrt"), run(older, tmp_path)) <= QUANTA
+    halved = to_half(float_graph(net.model, SIGNATURE, opset=18))
+    assert halved.opset_import[0].version == 19
+    expected = evaluate.logits(net.float, BATCH)
+    assert compare(expected, run(halved, tmp_path))["max_relative_difference"] < 5e-3
