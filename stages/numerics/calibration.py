@@ -64,6 +64,7 @@ def entropy_amax(histogram: Histogram, steps: int) -> float:
     '8-bit inference with TensorRT', 2017). Candidates are whole bins from `steps` bins on.
     """
     counts = histogram.counts.astype(np.float64)
+    counts[0] = counts[1]  # Zeros are on every grid; behind a ReLU they would outweigh the rest.
     total = counts.sum()
     best, best_divergence = BINS, np.inf
     for inside in range(BINS, steps - 1, -max(1, BINS // 256)):

@@ -101,3 +101,11 @@ def test_no_method_gives_a_range_beyond_what_was_seen_or_of_nothing(seen, steps)
     histogram = empty(amax).add(seen)
     for found in (mse_amax(histogram, steps), entropy_amax(histogram, steps)):
         assert 0 < found <= histogram.amax * (1 + 1e-9)
+
+
+def test_the_entropy_range_does_not_care_how_many_zeros_there_are():
+    seen = np.abs(np.random.default_rng(0).normal(size=20000)).astype(np.float32)
+    amax = float(seen.max())
+    alone = entropy_amax(empty(amax).add(seen), 255)
+    among_zeros = np.concatenate([seen, np.zeros(200000, np.float32)])
+    assert entropy_amax(empty(amax).add(among_zeros), 255) == alone > 0.5 * amax
