@@ -48,7 +48,7 @@ def compare_layers(
 
     def quantize(point: Point, value: Any) -> Any:
         spec = ranges[point.name]
-        scale = np.float32(spec.scale("cpu"))
+        scale = spec.scale("cpu")
         expected = qparams.quantize(np.asarray(value), scale, spec.grid("cpu"))
         got = values[made[point.name]].astype(np.int32) - (128 if spec.signed else 0)
         got, counts[point.name] = _aligned(expected, got)

@@ -19,7 +19,7 @@ def compare(reference: Logits, candidate: Logits) -> dict[str, Any]:
     max_relative_difference   max_absolute_difference / max |reference|
     """
     difference = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))
-    largest = max(float(np.abs(reference).max()), np.finfo(np.float32).tiny)
+    largest = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
     return {
         "samples": len(reference),
         "top1_agreement": float(np.mean(reference.argmax(axis=1) == candidate.argmax(axis=1))),
