@@ -26,7 +26,8 @@ def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float3
         model(images[start : start + BATCH], training=False).numpy()
         for start in range(0, len(images), BATCH)
     ]
-    return np.concatenate(parts).astype(np.float32)
+    outputs: NDArray[np.float32] = np.concatenate(parts).astype(np.float32)
+    return outputs
 
 
 def accuracy(model: keras.Model, split: Split, signature: Signature) -> dict[str, Any]:

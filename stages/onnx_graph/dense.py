@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from stages.onnx_graph.graph import Index, attribute, drop_unused, set_constant
+from stages.onnx_graph.graph import Array, Index, attribute, drop_unused, set_constant
 
 TO_CHANNELS_LAST = [0, 2, 3, 1]
 
@@ -88,7 +88,7 @@ def _absorb_transpose(model: onnx.ModelProto, gemm: onnx.NodeProto) -> None:
     model.graph.node.insert(position, flatten)
 
 
-def _channels_first_rows(kernel: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def _channels_first_rows(kernel: Array, shape: tuple[int, int, int]) -> Array:
     """Rows of `kernel` (H * W * C, out) in the order (C * H * W, out)."""
     channels, height, width = shape
     rows = kernel.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from stages.onnx_graph.graph import set_constant, sort
+from stages.onnx_graph.graph import Array, set_constant, sort
 
 OPSET = 19
 
@@ -31,7 +31,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def _rounded(values: np.ndarray) -> np.ndarray:
+def _rounded(values: Array) -> Array:
     """float32 -> float16; what is too large becomes the largest float16, not infinity."""
     limit = np.finfo(np.float16).max
     return np.asarray(np.clip(values, -limit, limit).astype(np.float16))

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from stages.errors import ConversionError
 from stages.numerics import qparams
-from stages.onnx_graph.graph import Index, attribute, drop_unused, set_constant, sort
+from stages.onnx_graph.graph import Array, Index, attribute, drop_unused, set_constant, sort
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Flatten")
@@ -144,9 +144,7 @@ def quantize_kernels(model: onnx.ModelProto, bias: Literal["float", "int32"]) ->
     return count
 
 
-def _dequantized(
-    graph: onnx.GraphProto, name: str, steps: np.ndarray, scales: np.ndarray, axis: int
-) -> str:
+def _dequantized(graph: onnx.GraphProto, name: str, steps: Array, scales: Array, axis: int) -> str:
     """Initializers for `steps` and `scales`, and a DequantizeLinear whose output is returned."""
     inputs = [
         set_constant(graph, f"{name}_q", steps),
@@ -160,7 +158,7 @@ def _dequantized(
 
 
 def _quantize_bias(
-    graph: onnx.GraphProto, node: onnx.NodeProto, index: Index, scales: np.ndarray
+    graph: onnx.GraphProto, node: onnx.NodeProto, index: Index, scales: Array
 ) -> None:
     values = index.array(node.input[2]).astype(np.float64)
     limit = np.iinfo(np.int32)

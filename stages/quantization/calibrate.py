@@ -39,7 +39,7 @@ def observe(
     def values(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         return [found.numpy() for found in keras.tree.flatten(tensors(batch, training=False))]
 
-    largest = np.zeros(len(points))
+    largest: NDArray[np.float64] = np.zeros(len(points))
     for batch in batches:
         largest = np.maximum(largest, [np.abs(found).max() for found in values(batch)])
     histograms = [calibration.empty(float(amax)) for amax in largest]
