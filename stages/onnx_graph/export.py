@@ -1,60 +1,25 @@
 """From a traceable function to ONNX, by tf2onnx, with its known gaps closed.
 
-tf2onnx only logs what it cannot convert and returns a wrong graph: here that is an error.
 Constants that tf.function captured come out as graph inputs: they become initializers.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import logging
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import onnx
 import tensorflow as tf
-import tf2onnx
 from onnx import numpy_helper
 
-from stages.errors import ConversionError
+from stages.onnx_graph.tf2onnx_calls import convert
 from stages.onnx_graph.tidy import tidy
 from stages.signature import Signature
 
 PROJECT = "keras-trt-pipeline"
 OPSET = 17
 """The newest that TensorRT 8.6 parses; from 18 on ONNX Runtime loses its INT8 average pool."""
-
-
-class _Errors(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-@contextmanager
-def _errors_raised() -> Iterator[None]:
-    """Raise ConversionError with what tf2onnx raised or only logged as an error, if anything."""
-    logger, errors = logging.getLogger("tf2onnx"), _Errors()
-    logger.addHandler(errors)
-    # Set to anything, it makes an error of an optimiser an error of the conversion, and saves
-    # the copy of all weights that tf2onnx makes before each of dozens of passes.
-    os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
-    try:
-        yield
-    except Exception as error:
-        errors.messages.append(f"{type(error).__name__}: {error}")
-    finally:
-        logger.removeHandler(errors)
-    if errors.messages:
-        raise ConversionError(
-            f"tf2onnx cannot convert this model: {errors.messages[0]}",
-            "replace the layer that uses this operation",
-        )
 
 
 def to_onnx(
@@ -68,9 +33,7 @@ def to_onnx(
     name = signature.input_name
     spec = tf.TensorSpec((None, *signature.input_shape), tf.float32, name=name)
     function = tf.function(forward, input_signature=[spec])
-    with _errors_raised():
-        model: onnx.ModelProto
-        model, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
+    model = convert(function, spec, opset)
     captured = function.get_concrete_function().graph.captures
     _inline(model, {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource})
     _rename_output(model.graph, signature.output_name)
