@@ -1,0 +1,114 @@
+"""Every knob of the line: one frozen section per stage, each knob with its unit and its reason.
+
+A stage sees only what its own class at the end of this file holds, and exactly that
+is hashed into its key: a knob that a stage cannot see cannot make its artifact stale.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.settings.base import TARGET_PATTERN, Backend, Precision, Section
+from stages.settings.compression import Prune, Quantize
+from stages.settings.data import Data, Model
+from stages.settings.deployment import Benchmark, Build, Convert, Gates
+from stages.settings.training import FineTune, Train, Training
+
+__all__ = [
+    "TARGET_PATTERN",
+    "Backend",
+    "Benchmark",
+    "BenchmarkStage",
+    "Build",
+    "BuildStage",
+    "Convert",
+    "ConvertStage",
+    "Data",
+    "FineTune",
+    "Gates",
+    "Model",
+    "Precision",
+    "Prune",
+    "PruneStage",
+    "Quantize",
+    "QuantizeStage",
+    "Section",
+    "Settings",
+    "StageSettings",
+    "Train",
+    "TrainStage",
+    "Training",
+]
+
+
+class Settings(Section):
+    """All sections, as a configuration file holds them."""
+
+    data: Data = Data()
+    model: Model = Model()
+    train: Train = Train()
+    prune: Prune = Prune()
+    quantize: Quantize = Quantize()
+    convert: Convert = Convert()
+    build: Build = Build()
+    benchmark: Benchmark = Benchmark()
+    gates: Gates = Gates()
+
+
+class StageSettings(Section):
+    """Base of what one stage may see: some sections of `Settings`, by the same names."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> StageSettings:
+        """Take this stage's sections out of the whole."""
+        return cls(**{name: getattr(settings, name) for name in cls.model_fields})
+
+    def external_files(self) -> list[Path]:
+        """Those of all its sections."""
+        return [
+            file
+            for name in type(self).model_fields
+            for file in getattr(self, name).external_files()
+        ]
+
+
+class TrainStage(StageSettings):
+    """What `train` sees."""
+
+    data: Data = Data()
+    model: Model = Model()
+    train: Train = Train()
+
+
+class PruneStage(StageSettings):
+    """What `prune` sees."""
+
+    data: Data = Data()
+    prune: Prune = Prune()
+
+
+class QuantizeStage(StageSettings):
+    """What `quantize` sees."""
+
+    data: Data = Data()
+    quantize: Quantize = Quantize()
+
+
+class ConvertStage(StageSettings):
+    """What `convert` sees."""
+
+    data: Data = Data()
+    convert: Convert = Convert()
+
+
+class BuildStage(StageSettings):
+    """What `build` sees."""
+
+    build: Build = Build()
+
+
+class BenchmarkStage(StageSettings):
+    """What `benchmark` sees."""
+
+    data: Data = Data()
+    benchmark: Benchmark = Benchmark()

@@ -1,0 +1,85 @@
+"""What is taken out of the trained network: channels or weights, and bits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from stages.settings.base import TARGET_PATTERN, Count, LearningRate, Positive, Share
+from stages.settings.training import FineTune
+
+
+class Prune(FineTune):
+    """What is taken out of the trained network, and the fine-tune that repairs it."""
+
+    method: Literal["channels", "2:4", "magnitude"] = "channels"
+    """`channels` makes layers smaller, which every engine turns into speed; `2:4` zeroes two of
+    four weights for TensorRT's sparse kernels; `magnitude` zeroes single weights or blocks,
+    which makes the file smaller once it is compressed, and no engine faster."""
+    ratio: Share = 0.5
+    """Share to remove: of the channels of every group of layers that can lose some, or of the
+    weights with `magnitude`; 0 leaves the model as it is. `2:4` always removes half, and with
+    a target below the stage itself decides how much goes where."""
+    criterion: Literal["l1", "l2", "bn_scale", "taylor"] = "l2"
+    """What makes a channel matter: norms of its kernel, its scale in batch normalisation, or
+    what the loss would change without it (first-order Taylor, on training images)."""
+    round_to: Positive = 8
+    """Layers keep a multiple of so many channels: the kernels of engines compute 8 or 16 at
+    once, and one channel more costs as much as a whole block. Rounded up, never to 0."""
+    keep: tuple[str, ...] = ()
+    """Names of layers that lose nothing."""
+    target_latency_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Latency to reach on the engine `target`, as a share of the trained model's."""
+    max_accuracy_drop: Annotated[float, Field(ge=0.0)] | None = None
+    """Prune as far as the accuracy on the validation images falls by at most so many
+    percentage points after the fine-tune; together with `target_latency_ratio` both must hold."""
+    target: Annotated[str, Field(pattern=TARGET_PATTERN)] = "onnxruntime.fp32"
+    """The engine whose latency at batch 1 is measured for the two settings above:
+    `<backend>.<precision>`. What makes one engine faster may not help another."""
+    scope: Literal["layer", "global"] = "layer"
+    """With `magnitude`: the same share from every layer, or the smallest of all layers."""
+    block: tuple[Positive, Positive] = (1, 1)
+    """With `magnitude`: input by output channels that are zeroed together."""
+    rounds: Positive = 1
+    """Prune a little, fine-tune, and so on, in so many rounds."""
+    round_epochs: Count = 2
+    """Passes of the fine-tune after every round but the last."""
+    epochs: Count = 12
+    """Passes of the last fine-tune, which repairs what pruning broke."""
+    batch_size: Positive = 32
+    """Images per step."""
+    learning_rate: LearningRate = 2e-3
+    """Peak of Adam's cosine schedule."""
+
+    @field_validator("target_latency_ratio", "max_accuracy_drop")
+    @classmethod
+    def _needs_channels(cls, value: float | None, info: ValidationInfo) -> float | None:
+        method = info.data.get("method")
+        if value is not None and method in ("2:4", "magnitude"):
+            # Read after "expected": see pipeline/config.py.
+            raise PydanticCustomError("needs_channels", f"none, for prune.method is {method!r}")
+        return value
+
+
+class Quantize(FineTune):
+    """INT8 calibration and quantization-aware training."""
+
+    calibration: Literal["auto", "max", "percentile", "entropy", "mse"] = "auto"
+    """How ranges are found. `max` covers every value seen; the others clip: the rarest values
+    (`percentile`), what costs least information (`entropy`) or least squared error (`mse`).
+    `auto` tries all four and keeps the one that is most accurate on the validation images."""
+    percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
+    """Share of values, in percent, that the range covers with `percentile`."""
+    epochs: Count = 10
+    """Passes of the quantization-aware fine-tune; 0 keeps the calibrated model."""
+    learning_rate: LearningRate = 1e-4
+    """Peak of Adam's cosine schedule: weights only have to settle on the INT8 grid."""
+    keep_float: tuple[str, ...] = ()
+    """Layers that are not quantized, by name; `first` and `last` are the first and the last
+    convolution or Dense layer."""
+    max_accuracy_drop: Annotated[float, Field(ge=0.0)] | None = None
+    """Accuracy that INT8 may lose on the validation images, in percentage points against the
+    float model. If it loses more, the layers that cost most are left in float, as few as
+    will do; if that does not help either, the run ends with exit code 3."""

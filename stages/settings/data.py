@@ -1,0 +1,64 @@
+"""Which images, and which network learns them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.settings.base import Count, Positive, Section
+
+
+class Data(Section):
+    """The images and labels, and how they are divided."""
+
+    name: Literal["digits", "mnist", "folder", "npz"] = "digits"
+    """`digits` ships with scikit-learn and needs no network; the others read `path`."""
+    path: str | None = None
+    """An `.npz` in the layout of keras.datasets.mnist (`mnist`, `npz`), or a folder with
+    `train/<class>/*` and `test/<class>/*` (`folder`)."""
+    test_samples: Count = 0
+    """Test images to use, of each class in proportion to its size; 0 takes all of them."""
+    validation_share: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    """Share of the training images held back to choose the best weights."""
+    calibration_samples: Positive = 128
+    """Training images held back to calibrate INT8 ranges; they are never trained on, so
+    the ranges are those of unseen images."""
+    image_size: Count = 0
+    """Height and width in pixels that `folder` resizes to; 0 keeps the first image's size."""
+    scale: float = 1 / 255
+    """The model sees pixel * scale + offset."""
+    offset: float = 0.0
+    """See `scale`."""
+    shift_pixels: Count = 1
+    """In all trainings images are moved by up to so many pixels each way: small sets need it."""
+    seed: Count = 0
+    """Decides which images are held back."""
+
+    def external_files(self) -> list[Path]:
+        """The data set's own file or folder."""
+        return [Path(self.path)] if self.path else []
+
+
+class Model(Section):
+    """Which network is trained."""
+
+    name: str = "mnist_cnn"
+    """A name in the table of stages/models."""
+    source: str | None = None
+    """The user's own model instead: a `.keras` or `.h5` file, or `module:function` that
+    returns an untrained or trained Keras model."""
+
+    def external_files(self) -> list[Path]:
+        """The model's file, or the source file of its `module:function`."""
+        if self.source is None:
+            return []
+        if ":" not in self.source:
+            return [Path(self.source)]
+        try:
+            spec = importlib.util.find_spec(self.source.split(":")[0])
+        except (ImportError, ValueError):
+            return []
+        return [Path(spec.origin)] if spec and spec.origin else []

@@ -1,0 +1,54 @@
+"""From the model to engines, what is measured of them, and what they must reach."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.settings.base import Backend, Positive, Precision, Seconds, Section
+
+
+class Convert(Section):
+    """Keras to ONNX and LiteRT."""
+
+    parity_samples: Positive = 256
+    """Test images on which the converted graphs are compared with Keras."""
+    max_relative_difference: Annotated[float, Field(gt=0.0)] = 1e-4
+    """Largest difference of float32 outputs, relative to the largest output, that passes."""
+    opset: Annotated[int, Field(ge=13, le=18)] = 17
+    """ONNX opset of the graphs with a float32 rest. 17 is the newest that TensorRT 8.6 parses,
+    and at 18 ONNX Runtime loses its INT8 average pool; float16 graphs always have 19."""
+
+
+class Build(Section):
+    """Engines for this machine."""
+
+    backends: tuple[Backend, ...] = ("onnxruntime", "litert", "tensorrt", "tensorrt_rtx")
+    """Engines to try; one that this machine lacks is recorded with the reason."""
+    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    """Precisions to try, where the engine has them."""
+    max_batch_size: Positive = 64
+    """Largest batch of the TensorRT optimisation profile; its optimum is 1."""
+    workspace_mib: Positive = 1024
+    """Device memory that TensorRT may use while it tries tactics."""
+
+
+class Benchmark(Section):
+    """Latency and accuracy of the engines themselves."""
+
+    batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 32)
+    """Images per call."""
+    threads: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
+    """CPU threads per engine; at batch 1 a small net is fastest with one."""
+    warmup_seconds: Seconds = 0.2
+    """Each engine runs so long before anything is timed: caches fill, clocks rise."""
+    seconds: Seconds = 1.0
+    """Timed seconds per engine, batch size and thread count, in interleaved windows."""
+
+
+class Gates(Section):
+    """What the result must satisfy; a run that misses a gate ends with exit code 3."""
+
+    max_accuracy_drop: Annotated[float, Field(ge=0.0)] | None = None
+    """Largest loss of top-1 accuracy against the trained model, in percentage points."""
