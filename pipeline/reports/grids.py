@@ -69,7 +69,7 @@ def stage_grid(report: Report) -> Grid:
 
 
 def _stage_cells(report: Report, stage: Mapping[str, Any]) -> tuple[str, ...]:
-    found = yardstick.fastest_engine(report)
+    found = yardstick.chosen_engine(report)
     if stage["stage"] == "benchmark" and found is not None:
         return _winner_cells(report, stage, *found)
     row = yardstick.stage_row(stage, yardstick.compared_batch(report))

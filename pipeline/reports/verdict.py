@@ -14,7 +14,7 @@ def verdict(report: Report) -> list[str]:
     benchmark = yardstick.stage_named(report, "benchmark")
     if benchmark is not None and benchmark["outdated"]:
         return ["The benchmark is older than the model: no verdict. Run: pipeline run all"]
-    found = yardstick.fastest_engine(report)
+    found = yardstick.chosen_engine(report)
     if found is None:
         return [_unfinished(report)]
     return [_fastest(report, *found), *_throughput(report)]

@@ -61,12 +61,28 @@ def benchmarked(report: Report) -> list[Mapping[str, Any]]:
     return [engine for engine in ran(report) if engine["measured_in"] == "benchmark"]
 
 
-def fastest_engine(report: Report) -> tuple[Mapping[str, Any], Row] | None:
-    """The benchmarked engine with the lowest p50 at the compared batch size, and that row."""
+def chosen_engine(report: Report) -> tuple[Mapping[str, Any], Row] | None:
+    """The engine that the run stands for, and its row at the compared batch size.
+
+    The one that build chose by latency within the accuracy budget, if the benchmark timed it;
+    else the benchmarked engine with the lowest p50.
+    """
     batch = compared_batch(report)
     rows = [(engine, fastest(engine["latency"], batch)) for engine in benchmarked(report)]
     timed = [(engine, row) for engine, row in rows if row is not None]
-    return min(timed, key=lambda pair: pair[1]["p50_ms"], default=None)
+    wanted = _choice(report, batch)
+    chosen = [pair for pair in timed if f"{pair[0]['backend']}.{pair[0]['precision']}" == wanted]
+    return min(chosen or timed, key=lambda pair: pair[1]["p50_ms"], default=None)
+
+
+def _choice(report: Report, batch_size: int | None) -> str | None:
+    """The name of the engine that build chose for this batch size, as in "litert.int8"."""
+    build = stage_named(report, "build")
+    if build is None or build["outdated"]:
+        return None
+    chosen = (build["details"].get("auto") or {}).get("chosen") or {}
+    found: str | None = (chosen.get(str(batch_size)) or {}).get("engine")
+    return found
 
 
 def stage_speedup(report: Report, stage: Mapping[str, Any]) -> float | None:

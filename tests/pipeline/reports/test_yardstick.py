@@ -79,10 +79,29 @@ def test_change_in_points_needs_equally_many_images() -> None:
 
 
 def test_the_fastest_engine_is_the_one_with_the_lowest_p50_at_the_smallest_batch() -> None:
-    found = yardstick.fastest_engine(assemble(records(), {}))
+    found = yardstick.chosen_engine(assemble(records(), {}))
     assert found is not None
     engine, timed = found
     assert (engine["backend"], timed["batch_size"], timed["p50_ms"]) == ("litert", 1, 0.008)
+
+
+def test_the_engine_that_build_chose_stands_for_the_run_although_another_is_faster() -> None:
+    found = records()
+    chosen = {"1": {"engine": "onnxruntime.int8", "threads": 1}}
+    found["build"]["measurements"]["details"]["auto"] = {"chosen": chosen}
+    pair = yardstick.chosen_engine(assemble(found, {}))
+    assert pair is not None
+    assert pair[0]["backend"] == "onnxruntime"
+    assert pair[1]["precision"] == "int8"
+
+
+def test_a_choice_that_the_benchmark_could_not_time_gives_way_to_the_fastest() -> None:
+    found = records()
+    chosen = {"1": {"engine": "tensorrt.int8", "threads": 1}}
+    found["build"]["measurements"]["details"]["auto"] = {"chosen": chosen}
+    pair = yardstick.chosen_engine(assemble(found, {}))
+    assert pair is not None
+    assert pair[0]["backend"] == "litert"
 
 
 def test_without_batch_1_the_smallest_batch_of_the_benchmark_is_compared() -> None:
@@ -97,7 +116,7 @@ def test_without_batch_1_the_smallest_batch_of_the_benchmark_is_compared() -> No
     baseline["latency"] = [each for each in baseline["latency"] if each["batch_size"] == 32]
     report = assemble(found, {})
     assert yardstick.compared_batch(report) == 32
-    found_engine = yardstick.fastest_engine(report)
+    found_engine = yardstick.chosen_engine(report)
     assert found_engine is not None
     assert found_engine[0]["backend"] == "onnxruntime"
     assert speedups(report)["quantize"] == pytest.approx(1.0 / 0.2)
