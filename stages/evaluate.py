@@ -14,7 +14,7 @@ from stages import timing
 from stages.datasets import Split
 from stages.keras_graph.cost import multiply_adds
 from stages.numerics import latency
-from stages.numerics.classification import cross_entropy, metrics
+from stages.numerics.classification import cross_entropy, describe, metrics
 from stages.signature import Signature
 
 BATCH = 256
@@ -49,6 +49,8 @@ def measure(
 ) -> dict[str, Any]:
     """Accuracy on `split`, size, and latency of the compiled tf.function at batch 1.
 
+    `details.classification` is what numerics.classification.describe says of `split`.
+
     `model.predict` is not timed: its tens of milliseconds are its own overhead.
     """
     image = tf.constant(signature.preprocess(split.images[:1]))
@@ -64,12 +66,14 @@ def measure(
         precision=precision,
         threads=tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
     )
+    outputs = logits(model, signature.preprocess(split.images))
     return {
         "model": {
             "file": "model.keras",
             "parameters": int(model.count_params()),
             "multiply_adds": multiply_adds(model),
         },
-        "accuracy": accuracy(model, split, signature),
+        "accuracy": metrics(outputs, split.labels),
         "latency": [row],
+        "details": {"classification": describe(outputs, split.labels, signature.class_names)},
     }

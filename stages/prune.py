@@ -65,7 +65,9 @@ def run(
         "parameters_before": int(trained.count_params()),
         "parameters_after": int(model.count_params()),
     }
-    return {**evaluate.measure(model, dataset.test, signature), "details": details}
+    measured = evaluate.measure(model, dataset.test, signature)
+    measured["details"] |= details
+    return measured
 
 
 def _prune(job: Job) -> tuple[Path, Details]:

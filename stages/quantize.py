@@ -55,7 +55,8 @@ def run(settings: QuantizeStage, inputs: Mapping[str, Path], out: Path) -> dict[
     size = {"parameters": piece.model.count_params(), "multiply_adds": multiply_adds(piece.model)}
     measured["model"] |= size
     details["ranges"] = {name: vars(spec) for name, spec in piece.found.items()}
-    return {**measured, "details": details}
+    measured["details"] |= details
+    return measured
 
 
 @dataclass

@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, precision_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    precision_score,
+    recall_score,
+)
 
-from stages.numerics.classification import cross_entropy, metrics
+from stages.numerics.classification import (
+    MAX_CONFUSION_CLASSES,
+    cross_entropy,
+    describe,
+    metrics,
+)
 
 
 def logits_naming(classes: list[int], width: int) -> np.ndarray:
@@ -72,3 +83,29 @@ def test_cross_entropy_is_scikit_learns_log_loss():
 
 def test_cross_entropy_of_huge_logits_is_finite():
     assert cross_entropy(np.array([[1e4, 0.0]], np.float32), np.array([1])) == pytest.approx(1e4)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_every_class_is_described_as_scikit_learn_does(data: st.DataObject) -> None:
+    width = data.draw(st.integers(2, 6))
+    classes = st.integers(0, width - 1)
+    pairs = data.draw(st.lists(st.tuples(classes, classes), min_size=1, max_size=40))
+    labels = np.array([label for label, _ in pairs])
+    predicted = [named for _, named in pairs]
+    names = [f"class {number}" for number in range(width)]
+    found = describe(logits_naming(predicted, width), labels, names)
+    assert found["classes"] == names
+    assert found["confusion"] == confusion_matrix(labels, predicted, labels=range(width)).tolist()
+    expected = precision_recall_fscore_support(
+        labels, predicted, labels=range(width), zero_division=0
+    )
+    for key, column in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert [row[key] for row in found["per_class"]] == pytest.approx(list(column)), key
+
+
+def test_the_confusion_of_very_many_classes_is_left_out() -> None:
+    width = MAX_CONFUSION_CLASSES + 1
+    found = describe(np.eye(width), np.arange(width), [str(number) for number in range(width)])
+    assert (found["confusion"], len(found["per_class"])) == ([], width)
+    assert found["per_class"][-1] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
