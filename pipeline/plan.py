@@ -100,7 +100,7 @@ PLAN = checked(
         ),
         Stage(
             "benchmark",
-            1,
+            2,
             "stages.benchmark",
             BenchmarkStage,
             ("build",),

@@ -1,6 +1,7 @@
 """Stage `benchmark`: how accurate and how fast the engines themselves are.
 
 latency.npz     milliseconds of every call, float32, as `<engine>.b<batch>.t<threads>`
+changed.npz     some images that the engine names otherwise than the trained model: changes.py
 
 Accuracy is that of each engine's own outputs on the whole test split. Latency is that of
 `Engine.infer`: float32 images in host memory in, logits in host memory out, the engines and
@@ -21,14 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import conditions, datasets, environment, progress, timing
+from stages import changes, conditions, datasets, environment, progress, timing
 from stages.datasets import Split
 from stages.engines import ENGINES, inventory
 from stages.engines.base import Engine
-from stages.engines.evaluation import accuracy
+from stages.engines.evaluation import logits
 from stages.engines.inventory import BASELINE, Entry
 from stages.errors import EngineError
-from stages.numerics import latency
+from stages.numerics import classification, latency
 from stages.settings import Benchmark, BenchmarkStage
 from stages.signature import Signature
 
@@ -45,6 +46,8 @@ class Subject:
     load_ms: float | None = None
     first_call_ms: float | None = None
     latency: list[dict[str, Any]] = field(default_factory=list)
+    classes: dict[str, Any] | None = None
+    named: NDArray[np.int64] | None = None
 
     def takes(self, threads: int, settings: Benchmark) -> bool:
         """Whether it is to be run with so many threads; they mean nothing to a GPU."""
@@ -53,7 +56,8 @@ class Subject:
 
     def found(self) -> dict[str, Any]:
         """What was measured, without what was known before."""
-        return {key: value for key, value in vars(self).items() if key not in ("name", "entry")}
+        apart = ("name", "entry", "classes", "named")
+        return {key: value for key, value in vars(self).items() if key not in apart}
 
 
 def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
@@ -75,11 +79,18 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
     np.savez(out / LATENCY_FILE, **samples)  # type: ignore[arg-type]
     table = [{**dataclasses.asdict(each.entry), **each.found()} for each in subjects]
     best = inventory.fastest(table)
+    fastest = f"{best['backend']}.{best['precision']}" if best else None
+    named = {each.name: each.named for each in [baseline, *subjects]}
     return {
         **inventory.summary(best, file=None),
         "details": {
-            "fastest": f"{best['backend']}.{best['precision']}" if best else None,
+            "fastest": fastest,
             "baseline": baseline.found(),
+            "classification": {
+                "baseline": baseline.classes,
+                **{each.name: each.classes for each in subjects if each.classes},
+            },
+            **changes.describe(test, named, baseline.name, fastest, out),
             "conditions": describe(before, settings.benchmark),
         },
         "engines": table,
@@ -121,7 +132,11 @@ def start(subject: Subject, engine: Engine, test: Split, batch_size: int) -> Non
         return
     image = engine.signature.preprocess(test.images[:1])
     _, first_call_ms = timing.once(partial(engine.infer, image))
-    subject.accuracy = accuracy(engine, test.images, test.labels, batch_size)
+    outputs = logits(engine, test.images, batch_size)
+    subject.accuracy = classification.metrics(outputs, test.labels)
+    names = engine.signature.class_names
+    subject.classes = classification.describe(outputs, test.labels, names)
+    subject.named = outputs.argmax(axis=1)
     subject.load_ms, subject.first_call_ms = load_ms, first_call_ms
     subject.entry = subject.entry.ran()
 

@@ -178,3 +178,28 @@ def copy(built: Path, folder: Path) -> tuple[Path, Path]:
         (folder / "build" / file.name).write_bytes(file.read_bytes())
     (folder / "out").mkdir()
     return folder / "build", folder / "out"
+
+
+def test_the_classes_of_the_baseline_and_of_every_engine_that_ran_are_described(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    described = measured[1]["details"]["classification"]
+    assert set(described) == {"baseline", *ran(measured)}
+    for name, found in ran(measured).items():
+        confusion = np.array(described[name]["confusion"])
+        assert np.trace(confusion) / confusion.sum() == found["accuracy"]["top1"]
+
+
+def test_the_images_that_the_fastest_engine_names_otherwise_are_counted_and_kept(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    out, found = measured
+    changed = found["details"]["changed"]
+    assert changed["engine"] == found["details"]["fastest"]
+    total = changed["lost"] + changed["won"] + changed["other"]
+    assert (out / "changed.npz").exists() == (total > 0)
+    before, after = (
+        found["details"]["classification"][name] for name in ("baseline", changed["engine"])
+    )
+    right = [int(np.trace(np.array(each["confusion"]))) for each in (before, after)]
+    assert right[1] - right[0] == changed["won"] - changed["lost"]
