@@ -52,7 +52,7 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     signature.write(out)
     shutil.copyfile(source / SAMPLES_FILE, out / SAMPLES_FILE)
     build_baseline(source, out, signature)
-    entries = build_all(settings.build, source, out, signature)
+    entries = inventory.opening_order(build_all(settings.build, source, out, signature), out)
     built = [entry for entry in entries if entry.file]
     if not built:
         reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in entries)

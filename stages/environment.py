@@ -21,6 +21,7 @@ PACKAGES = (
     "tf2onnx",
     "onnxruntime",
     "ai-edge-litert",
+    "openvino",
     "tensorrt",
     "tensorrt-rtx",
     "pycuda",

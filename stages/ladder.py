@@ -30,6 +30,7 @@ LABELS_OF_QUANTIZATION, LABELS_OF_INTEGERS = 0.02, 0.001
 
 TARGETS: dict[str, Target] = {
     "onnxruntime": "cpu",
+    "openvino": "cpu",
     "litert": "litert",
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "tensorrt",

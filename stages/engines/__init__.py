@@ -22,6 +22,7 @@ class EngineRow:
 ENGINES: dict[str, EngineRow] = {
     "onnxruntime": EngineRow("stages.engines.onnxruntime", ("onnxruntime",), ".onnx", "cpu"),
     "litert": EngineRow("stages.engines.litert", ("ai-edge-litert",), ".tflite", "cpu"),
+    "openvino": EngineRow("stages.engines.openvino", ("openvino",), ".openvino", "cpu"),
     "tensorrt": EngineRow("stages.engines.tensorrt", ("tensorrt", "pycuda"), ".plan", "gpu"),
     "tensorrt_rtx": EngineRow(
         "stages.engines.tensorrt_rtx", ("tensorrt-rtx", "pycuda"), ".rtx", "gpu"

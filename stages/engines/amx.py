@@ -4,7 +4,8 @@ LiteRT's XNNPACK computes every INT8 layer with AMX where it finds it. Its tiles
 values stay mostly empty in a net with few channels, and the net is slower than without: 3 times
 at 16 channels, while at 128 it is 3 times faster (measured on a Sapphire Rapids). So LiteRT's
 build tries both. ONNX Runtime gains nothing from AMX on such nets, and is kept from taking it
-for the whole process.
+for the whole process. OpenVINO gains at every width and always takes it; since it is granted to
+a whole process, engines that do without are opened first (`inventory.opening_order`).
 
 A library has to ask Linux for the tiles' memory, and Linux refuses as long as a thread has an
 alternate signal stack that is too small to save them ("AMX TMM component enabling" and the
@@ -23,6 +24,9 @@ from pathlib import Path
 
 STACK_BYTES = 8192
 """Too small for the 8 KiB of tiles with the rest of a signal frame, enough without them."""
+
+WITHOUT_AMX = b"\0faster without AMX"
+"""The end of an engine file that is to be run so."""
 
 ARCH_GET_XCOMP_PERM = 0x1022
 ARCH_PRCTL = 158
@@ -55,6 +59,11 @@ def is_permitted() -> bool:
     granted = ctypes.c_uint64(0)
     ctypes.CDLL(None).syscall(ARCH_PRCTL, ARCH_GET_XCOMP_PERM, ctypes.byref(granted))
     return bool(granted.value >> TILE_DATA & 1)
+
+
+def is_unwanted(file: Path) -> bool:
+    """Whether the engine file says that it is to be run without AMX."""
+    return file.read_bytes().endswith(WITHOUT_AMX)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import engines
+from stages.engines import ENGINES, amx
 from stages.engines.base import Blocker, Engine
 from stages.errors import EngineError
 from stages.settings import Backend, Precision
@@ -64,6 +65,21 @@ def write(entries: Iterable[Entry], folder: Path) -> None:
 def read(folder: Path) -> list[Entry]:
     """Read `engines.json` from `folder`."""
     return [Entry(**row) for row in json.loads((folder / FILE).read_text())]
+
+
+def opening_order(entries: Iterable[Entry], folder: Path) -> list[Entry]:
+    """`entries` in the order in which one process must open them.
+
+    A library that is to go without AMX must be first used before another has been granted it
+    for the whole process: ONNX Runtime, LiteRT by the remark in the file, then OpenVINO.
+    """
+    backends = list(ENGINES)
+
+    def place(entry: Entry) -> tuple[int, bool]:
+        declines = entry.file is not None and amx.is_unwanted(folder / entry.file)
+        return backends.index(entry.backend), not declines
+
+    return sorted(entries, key=place)
 
 
 def require(blocker: Blocker | None) -> None:

@@ -27,9 +27,6 @@ from stages.engines.base import Batch, Blocker, BuildRequest, Engine
 from stages.errors import EngineError
 from stages.settings import Precision
 
-WITHOUT_AMX = b"\0faster without AMX"
-"""The end of an engine file that is to be run so."""
-
 PROBE_SECONDS = 0.2
 
 
@@ -58,7 +55,7 @@ def build(source: Path, out: Path, request: BuildRequest) -> None:
     latency_ms = probe(source, "with")
     content = source.read_bytes()
     if amx.is_available() and probe(source, "without") < latency_ms:
-        content += WITHOUT_AMX
+        content += amx.WITHOUT_AMX
     out.write_bytes(content)
 
 
@@ -128,7 +125,7 @@ def probe(file: Path, amx_use: str) -> float:
 
 
 def _interpreter(file: Path, threads: int) -> Any:
-    return _allocated(file, threads, without_amx=file.read_bytes().endswith(WITHOUT_AMX))
+    return _allocated(file, threads, without_amx=amx.is_unwanted(file))
 
 
 def _allocated(file: Path, threads: int, without_amx: bool) -> Any:

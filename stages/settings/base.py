@@ -13,7 +13,7 @@ Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
 Precision = Literal["fp32", "fp16", "int8"]
-Backend = Literal["onnxruntime", "litert", "tensorrt", "tensorrt_rtx"]
+Backend = Literal["onnxruntime", "litert", "openvino", "tensorrt", "tensorrt_rtx"]
 TARGET_PATTERN = rf"^({'|'.join(get_args(Backend))})\.({'|'.join(get_args(Precision))})$"
 """An engine in one word, as in "litert.int8"."""
 

@@ -24,7 +24,13 @@ class Convert(Section):
 class Build(Section):
     """Engines for this machine."""
 
-    backends: tuple[Backend, ...] = ("onnxruntime", "litert", "tensorrt", "tensorrt_rtx")
+    backends: tuple[Backend, ...] = (
+        "onnxruntime",
+        "litert",
+        "openvino",
+        "tensorrt",
+        "tensorrt_rtx",
+    )
     """Engines to try; one that this machine lacks is recorded with the reason."""
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     """Precisions to try, where the engine has them."""

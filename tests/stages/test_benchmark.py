@@ -14,7 +14,8 @@ from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
 from tests.stages.graphs import SIGNATURE, images, reference
 
 TEST_SAMPLES = 45
-BUILD = Build(backends=("onnxruntime", "litert", "tensorrt_rtx"), precisions=("fp32", "int8"))
+BACKENDS = ("onnxruntime", "litert", "openvino", "tensorrt_rtx")
+BUILD = Build(backends=BACKENDS, precisions=("fp32", "int8"))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_every_engine_of_the_build_is_listed(
 ) -> None:
     listed = [(row["backend"], row["precision"], row["file"]) for row in measured[1]["engines"]]
     assert listed == [(each.backend, each.precision, each.file) for each in inventory.read(built)]
-    assert {"onnxruntime.fp32", "onnxruntime.int8", "litert.int8"} <= set(ran(measured))
+    assert {"onnxruntime.fp32", "openvino.fp32", "litert.int8"} <= set(ran(measured))
 
 
 def test_an_engine_that_cannot_run_here_keeps_its_reason(

@@ -52,7 +52,8 @@ def test_every_backend_is_listed_in_every_precision_that_it_has(
 ) -> None:
     precisions = ("fp32", "fp16", "int8")
     gpu = {f"{name}.{each}" for name in ("tensorrt", "tensorrt_rtx") for each in precisions}
-    cpu = {"onnxruntime.fp32", "onnxruntime.int8", "litert.int8"}
+    cpu = {"litert.int8"}
+    cpu |= {f"{name}.{each}" for name in ("onnxruntime", "openvino") for each in ("fp32", "int8")}
     assert set(by_name(built[1])) == gpu | cpu
 
 
@@ -78,7 +79,7 @@ def test_every_engine_says_what_became_of_it(built: tuple[Path, dict[str, Any]])
 def test_engines_that_ran_have_their_own_accuracy_and_a_short_latency(
     built: tuple[Path, dict[str, Any]],
 ) -> None:
-    for name in ("onnxruntime.fp32", "onnxruntime.int8", "litert.int8"):
+    for name in ("onnxruntime.fp32", "onnxruntime.int8", "litert.int8", "openvino.int8"):
         row = by_name(built[1])[name]
         assert row["accuracy"]["samples"] == 64
         assert row["accuracy"]["top1"] >= (1.0 if name.endswith("fp32") else 0.9)

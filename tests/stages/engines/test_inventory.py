@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stages.engines import inventory
+from stages.engines import amx, inventory
 from stages.engines.base import Blocker
 from stages.engines.inventory import Entry
 from stages.errors import EngineError
@@ -64,3 +64,18 @@ def test_where_nothing_ran_nothing_is_fastest() -> None:
         "accuracy": None,
         "latency": [],
     }
+
+
+def test_engines_that_decline_amx_are_opened_before_those_that_may_take_it(tmp_path: Path) -> None:
+    (tmp_path / "plain.tflite").write_bytes(b"graph")
+    (tmp_path / "remarked.tflite").write_bytes(b"graph" + amx.WITHOUT_AMX)
+    entries = [
+        Entry("openvino", "int8").built(tmp_path / "plain.tflite"),
+        Entry("litert", "fp32").built(tmp_path / "plain.tflite"),
+        Entry("litert", "int8").built(tmp_path / "remarked.tflite"),
+        Entry("tensorrt", "int8"),
+        Entry("onnxruntime", "fp32").built(tmp_path / "plain.tflite"),
+    ]
+    order = [each.name for each in inventory.opening_order(entries, tmp_path)]
+    cpu = ["onnxruntime.fp32", "litert.int8", "litert.fp32", "openvino.int8"]
+    assert order == [*cpu, "tensorrt.int8"]

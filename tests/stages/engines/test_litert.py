@@ -49,13 +49,13 @@ def test_the_engine_file_is_the_graph_and_perhaps_a_remark(
 ) -> None:
     source = (converted / "model.int8.tflite").read_bytes()
     remark = engine_file.read_bytes().removeprefix(source)
-    assert remark in ((b"", litert.WITHOUT_AMX) if amx.is_available() else (b"",))
+    assert remark in ((b"", amx.WITHOUT_AMX) if amx.is_available() else (b"",))
 
 
 def test_the_remark_does_not_change_what_the_engine_says(converted: Path, tmp_path: Path) -> None:
     source = converted / "model.int8.tflite"
     remarked = tmp_path / "engine.tflite"
-    remarked.write_bytes(source.read_bytes() + litert.WITHOUT_AMX)
+    remarked.write_bytes(source.read_bytes() + amx.WITHOUT_AMX)
     with litert.Runner(source, SIGNATURE) as plain, litert.Runner(remarked, SIGNATURE) as other:
         np.testing.assert_array_equal(plain.infer(BATCH), other.infer(BATCH))
 
@@ -75,7 +75,7 @@ def test_the_probe_takes_a_latency_in_milliseconds(converted: Path, amx_use: str
 
 
 @pytest.mark.skipif(not amx.is_available(), reason="this processor has no AMX")
-@pytest.mark.parametrize(("remark", "permitted"), [(litert.WITHOUT_AMX, False), (b"", True)])
+@pytest.mark.parametrize(("remark", "permitted"), [(amx.WITHOUT_AMX, False), (b"", True)])
 def test_a_remark_in_the_file_keeps_litert_from_amx(
     converted: Path, tmp_path: Path, remark: bytes, permitted: bool
 ) -> None:
