@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
 MAX_CONFUSION_CLASSES = 100
 """A table of more classes than this is read by nobody and makes a record of megabytes."""
 
