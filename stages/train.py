@@ -22,10 +22,13 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     reset(settings.train.seed)
     dataset = datasets.load(settings.data)
     signature = describe(dataset, settings.data)
-    model = models.create(settings.model, signature.input_shape, len(dataset.class_names))
+    pixels = (signature.scale, signature.offset)
+    model = models.create(settings.model, signature.input_shape, len(dataset.class_names), pixels)
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
     shift_pixels = settings.data.shift_pixels
     fit(model, dataset, signature, settings.train, label="train", shift_pixels=shift_pixels)
+    if settings.model.freeze_base:
+        model.trainable = True  # what pruning and rounding break, the later fine-tunes repair
     keras_files.save(model, out / "model.keras")
     signature.write(out)
     return {**evaluate.measure(model, dataset.test, signature), "dataset": counts(dataset)}

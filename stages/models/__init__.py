@@ -13,40 +13,93 @@ import keras
 from stages import keras_files
 from stages.errors import ModelError, SettingsError
 from stages.keras_graph.walk import apply, functional, walk
-from stages.models import applications, mnist_cnn, resnet8
+from stages.models import (
+    applications,
+    ds_cnn,
+    lenet,
+    mnist_cnn,
+    resnet,
+    three_block_cnn,
+    vgg16_transfer,
+)
 from stages.settings import Model
 
 Shape = tuple[int, int, int]
 Builder = Callable[[Shape, int], keras.Model]
 
 MODELS: dict[str, Builder] = {
+    "ds_cnn": ds_cnn.build,
+    "lenet": lenet.build,
     "mnist_cnn": mnist_cnn.build,
-    "resnet8": resnet8.build,
+    "resnet8": partial(resnet.build, 8),
+    "resnet20": partial(resnet.build, 20),
+    "three_block_cnn": three_block_cnn.build,
+    "vgg16_transfer": vgg16_transfer.build,
     **{name: partial(applications.build, name) for name in applications.NAMES},
 }
 """Name -> builder(input shape (H, W, C), classes): an untrained model that returns logits."""
 
 
-def create(settings: Model, input_shape: Shape, classes: int) -> keras.Model:
+def create(
+    settings: Model,
+    input_shape: Shape,
+    classes: int,
+    pixels: tuple[float, float] = (1 / 255, 0.0),
+) -> keras.Model:
     """The model that `settings` ask for: from the table, a file, or `module:function`.
 
-    Raises SettingsError for an unknown name, ModelError if the user's model cannot be had
-    or does not take `input_shape` and return `classes` values.
+    `pixels` are the scale and offset of what it will see, for weights trained on other pixels.
+    Raises SettingsError for an unknown name and for settings that the model has no use for,
+    ModelError if weights or the user's model cannot be had, or if that model does not take
+    `input_shape` and return `classes` values.
     """
     if settings.source is None:
-        return _from_table(settings.name)(input_shape, classes)
-    model = _from_source(settings.source)
+        model = _from_table(settings, pixels)(input_shape, classes)
+    else:
+        model = _from_user(settings.source, input_shape, classes)
+    _set_dropout(model, settings.dropout)
+    return model
+
+
+def _from_user(source: str, input_shape: Shape, classes: int) -> keras.Model:
+    model = _from_source(source)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_shape))
-    _check(model, settings.source, input_shape, classes)
+    _check(model, source, input_shape, classes)
     return _with_free_batch(model, input_shape)
 
 
-def _from_table(name: str) -> Builder:
+def _from_table(settings: Model, pixels: tuple[float, float]) -> Builder:
+    name = settings.name
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, 1) or list(MODELS)
         raise SettingsError(f"model.name {name!r} is unknown", f"did you mean {near[0]!r}?")
+    if MODELS[name] is vgg16_transfer.build:
+        return partial(
+            vgg16_transfer.build,
+            weights=settings.weights,
+            is_base_frozen=settings.freeze_base,
+            pixels=pixels,
+        )
+    if settings.weights != vgg16_transfer.NONE or settings.freeze_base:
+        raise SettingsError(
+            f"model.weights and model.freeze_base are for vgg16_transfer, model.name is {name!r}",
+            "leave them out, or: --set model.name=vgg16_transfer",
+        )
     return MODELS[name]
+
+
+def _set_dropout(model: keras.Model, rate: float | None) -> None:
+    if rate is None:
+        return
+    found = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    if not found:
+        raise SettingsError(
+            f"model.dropout is {rate}, but {model.name!r} has no Dropout layer",
+            "leave it out, or choose a network that has one, as mnist_cnn",
+        )
+    for layer in found:
+        layer.rate = rate
 
 
 def _from_source(source: str) -> keras.Model:

@@ -9,9 +9,7 @@ from keras import layers
 
 from stages.errors import ModelError
 from stages.keras_graph.walk import Call, apply, rebuild
-
-BN_MOMENTUM = 0.9
-"""Keras' 0.99 needs thousands of steps; after a few hundred its statistics are still noise."""
+from stages.models.blocks import BN_MOMENTUM
 
 NAMES = tuple(name for name in dir(keras.applications) if name[0].isupper())
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-BN_MOMENTUM = 0.9
-"""Keras' 0.99 needs thousands of steps; after a few hundred its statistics are still noise."""
+from stages.models.blocks import normalised
 
 
 def build(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
@@ -15,12 +14,12 @@ def build(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
     x = image  # (N, 28, 28, 1)
     for index, channels in enumerate((32, 64), start=1):
         x = layers.Conv2D(channels, 3, use_bias=False, name=f"conv{index}")(x)
-        x = layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"bn{index}")(x)
+        x = normalised(x, f"bn{index}")
         x = layers.ReLU(name=f"relu{index}")(x)
         x = layers.MaxPooling2D(name=f"pool{index}")(x)  # (N, 13, 13, 32), (N, 5, 5, 64)
     x = layers.Flatten(name="flatten")(x)  # (N, 1600)
     x = layers.Dense(64, use_bias=False, name="dense1")(x)
-    x = layers.BatchNormalization(momentum=BN_MOMENTUM, name="bn3")(x)
+    x = normalised(x, "bn3")
     x = layers.ReLU(name="relu3")(x)
     x = layers.Dropout(0.5, name="dropout")(x)
     return keras.Model(image, layers.Dense(classes, name="logits")(x), name="mnist_cnn")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.settings.base import Count, Positive, Section
+from stages.settings.base import Count, Positive, Section, Share
 
 
 class Data(Section):
@@ -50,9 +50,21 @@ class Model(Section):
     source: str | None = None
     """The user's own model instead: a `.keras` or `.h5` file, or `module:function` that
     returns an untrained or trained Keras model."""
+    weights: str = "none"
+    """What `vgg16_transfer` starts from: `none` (random), `imagenet` (Keras fetches them), or a
+    file of VGG16's weights without its top."""
+    freeze_base: bool = False
+    """With `vgg16_transfer`: only the last layer learns in the first training. The fine-tunes
+    after pruning and quantization train all layers, which have lost something."""
+    dropout: Share | None = None
+    """Rate of all Dropout layers; 0 is without dropout, none keeps the network's own."""
 
     def external_files(self) -> list[Path]:
         """The model's file, or the source file of its `module:function`."""
+        weights = [] if self.weights in ("none", "imagenet") else [Path(self.weights)]
+        return [*weights, *self._source_files()]
+
+    def _source_files(self) -> list[Path]:
         if self.source is None:
             return []
         if ":" not in self.source:

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import prune_exactness
 from stages.keras_graph.shrink import shrink
-from stages.models import resnet8
+from stages.models import resnet
 from tests.stages.networks import NETWORKS, images, randomized
 
 
@@ -19,7 +19,7 @@ def test_without_channels_of_zeros_outputs_are_the_same(name):
 
 
 def test_a_channel_that_is_not_zero_is_noticed(monkeypatch):
-    model = randomized(resnet8.build((16, 16, 3), 4))
+    model = randomized(resnet.build(8, (16, 16, 3), 4))
     pixels = images(4, shape=(16, 16, 3))
     assert prune_exactness.relative_difference(model, pixels) < 1e-5
 

@@ -7,6 +7,7 @@ from keras import layers
 from stages import models
 from stages.errors import ModelError
 from stages.models import applications
+from stages.models.blocks import BN_MOMENTUM
 from stages.settings import Model
 
 
@@ -23,7 +24,7 @@ def test_an_architecture_maps_prepared_images_to_logits(name):
     assert model.output_shape == (None, 7)
     assert not any(isinstance(layer, applications.PREPROCESSING) for layer in model.layers)
     norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
-    assert {norm.momentum for norm in norms} == {applications.BN_MOMENTUM}
+    assert {norm.momentum for norm in norms} == {BN_MOMENTUM}
 
 
 def test_images_that_are_too_small_are_refused_with_the_smallest_that_fit():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 
 import keras
+import numpy as np
 import pytest
 
 from stages import keras_files, models
@@ -46,8 +47,8 @@ def own_module(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(models.MODELS.keys() - set(applications.NAMES)))
 def test_every_model_of_our_own_maps_images_to_logits(name):
-    model = models.create(Model(name=name), (28, 28, 1), 10)
-    assert model.input_shape == (None, 28, 28, 1)
+    model = models.create(Model(name=name), (32, 32, 1), 10)
+    assert model.input_shape == (None, 32, 32, 1)
     assert model.output_shape == (None, 10)
     assert getattr(model.layers[-1], "activation", None) is keras.activations.linear
 
@@ -58,6 +59,48 @@ def test_the_mnist_cnn_is_the_network_that_its_name_promises():
     assert weighted == ["Conv2D", "Conv2D", "Dense", "Dense"]
     assert kinds.count("BatchNormalization") == 3
     assert kinds.count("Dropout") == 1
+
+
+def weighted(name: str, shape: tuple[int, int, int]) -> list[int]:
+    """Output channels of the convolutions and Dense layers."""
+    kinds = (keras.layers.Conv2D, keras.layers.Dense)
+    built = models.create(Model(name=name), shape, 10).layers
+    return [layer.output.shape[-1] for layer in built if isinstance(layer, kinds)]
+
+
+def test_widths_are_those_that_the_literature_gives():
+    assert weighted("lenet", (28, 28, 1)) == [6, 16, 120, 84, 10]
+    assert weighted("three_block_cnn", (32, 32, 3)) == [64, 64, 128, 10]
+    # Table 1 of the ResNet paper counts the weighted layers of the main path.
+    assert len(weighted("resnet8", (32, 32, 3))) == 8 + 2
+    assert len(weighted("resnet20", (32, 32, 3))) == 20 + 2
+    assert models.create(Model(name="resnet20"), (32, 32, 3), 10).count_params() > 0.27e6
+
+
+def test_the_separable_network_has_little_but_depthwise_and_1x1_convolutions():
+    model = models.create(Model(name="ds_cnn"), (32, 32, 3), 10)
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.kernel_size for layer in convolutions] == [(3, 3), *[(1, 1)] * 5]
+    depthwise = [x for x in model.layers if isinstance(x, keras.layers.DepthwiseConv2D)]
+    assert len(depthwise) == 5
+    assert 50_000 < model.count_params() < 100_000
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25])
+def test_the_dropout_setting_replaces_the_networks_own_rate(rate):
+    model = models.create(Model(name="mnist_cnn", dropout=rate), (28, 28, 1), 10)
+    dropped = model.get_layer("dropout")(np.ones((100, 64), np.float32), training=True).numpy()
+    assert np.mean(dropped == 0) == pytest.approx(rate, abs=0.03)
+
+
+def test_dropout_for_a_network_without_it_is_refused():
+    with pytest.raises(SettingsError, match=r"dropout is 0.5, but 'lenet' has no Dropout layer"):
+        models.create(Model(name="lenet", dropout=0.5), (28, 28, 1), 10)
+
+
+def test_weights_for_a_network_that_has_none_are_refused():
+    with pytest.raises(SettingsError, match=r"are for vgg16_transfer, model.name is 'lenet'"):
+        models.create(Model(name="lenet", weights="imagenet"), (28, 28, 1), 10)
 
 
 def test_an_unknown_name_gets_the_nearest_known_one():
