@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check lock clean
+.PHONY: run test check pycuda lock clean
 
 run: $(READY)
 	$(BIN)/pipeline run all
@@ -25,10 +25,17 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
+# PyCUDA, compiled for the tests of GPU memory, which run without a GPU; takes about a minute.
+pycuda: $(READY)
+	bash tests/cuda/build_pycuda.sh $(BIN)/python
+
 # Writes requirements.lock anew, with the newest versions that fit (needs uv).
 lock:
 	uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
 		--custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.10 --generate-hashes \
+		--custom-compile-command "make lock" --constraint requirements.lock \
+		tests/cuda/requirements.in -o tests/cuda/requirements.lock
 
 clean:
 	rm -rf $(VENV) artifacts/* .pytest_cache .mypy_cache .ruff_cache

@@ -15,6 +15,7 @@ Nothing touches a device before `open`. What callers may get wrong is checked on
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +76,30 @@ class Engine(ABC):
             raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
         self._check(images)
         return self._infer(images)
+
+    def infer_many(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The logits of each of `batches`, in order, as `infer` gives them.
+
+        A GPU copies one batch while it computes another. The engine must stay open until the
+        last result is taken, and run nothing else meanwhile.
+        """
+        if not self._is_open:
+            raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
+        return self._infer_many(map(self._checked, batches))
+
+    def time_parts(self, images: Batch, calls: int) -> dict[str, float] | None:
+        """Median milliseconds of the parts of a call, where the device tells them; else None.
+
+        A GPU tells `h2d_ms`, `compute_ms`, `d2h_ms` and `enqueue_ms`: see cuda_lane.py.
+        """
+        return None
+
+    def _checked(self, images: Batch) -> Batch:
+        self._check(images)
+        return images
+
+    def _infer_many(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        return map(self._infer, batches)
 
     def _check(self, images: Batch) -> None:
         expected = self.signature.input_shape

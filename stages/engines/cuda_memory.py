@@ -1,7 +1,8 @@
 """Memory on the GPU, page-locked memory beside it, and the stream that copies between them.
 
 The one module that imports PyCUDA. It uses the GPU's primary context, the one that TensorRT
-takes by itself, so that both see the same memory.
+takes by itself, so that both see the same memory. PyCUDA 2026.1 has no CUDA graphs: the five
+calls that they take go to the driver directly.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ import atexit
 import ctypes
 import functools
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from stages.engines.base import Blocker
 from stages.errors import EngineError
 
 DRIVER_LIBRARY = "libcuda.so.1"
+THREAD_LOCAL_CAPTURE = 1
+"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do is neither recorded nor an error."""
+SUCCESS = 0
 
 
 def gpu_blocker() -> Blocker | None:
@@ -47,15 +51,34 @@ def pycuda_blocker(extra: str) -> Blocker | None:
 
 @dataclass(frozen=True, eq=False)
 class Buffer:
-    """The same float32 array twice: `host` in page-locked memory, and on the GPU at `address`."""
+    """The same array twice: `host` in page-locked memory, and on the GPU at `address`."""
 
-    host: NDArray[np.float32]
+    host: NDArray[Any]
     device: Any
 
     @property
     def address(self) -> int:
         """Where it is on the GPU."""
         return int(self.device)
+
+
+class Graph:
+    """What was captured of a stream, to be queued again with one call, until `close`."""
+
+    def __init__(self, stream: int, executable: ctypes.c_void_p) -> None:
+        self._stream = ctypes.c_void_p(stream)
+        self._executable = executable
+        self._launch_now = _driver().cuGraphLaunch
+
+    def launch(self) -> None:
+        """Queue all of it in the stream that it was captured from. Raises EngineError."""
+        code = self._launch_now(self._executable, self._stream)
+        if code != SUCCESS:
+            _check(code, "cuGraphLaunch")
+
+    def close(self) -> None:
+        """Free it. Raises EngineError."""
+        _call("cuGraphExecDestroy", self._executable)
 
 
 class CudaMemory:
@@ -79,10 +102,10 @@ class CudaMemory:
         """The stream as TensorRT wants it."""
         return int(self._stream.handle)
 
-    def allocate(self, shape: tuple[int, ...]) -> Buffer:
-        """Take host and GPU memory for a float32 array of `shape`."""
+    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Buffer:
+        """Take host and GPU memory for an array of `shape` and `dtype`."""
         with cuda_errors():
-            host = self._driver.pagelocked_empty(shape, np.float32)
+            host = self._driver.pagelocked_empty(shape, dtype)
             self._held.callback(host.base.free)
             device = self._driver.mem_alloc(host.nbytes)
             self._held.callback(device.free)
@@ -100,11 +123,46 @@ class CudaMemory:
         """Wait until all that was queued is done."""
         self._stream.synchronize()
 
+    def record_event(self) -> Any:
+        """A pycuda.driver.Event of the moment when all that was queued so far is done."""
+        return self._driver.Event().record(self._stream)
+
+    def capture(self, queue: Callable[[], None]) -> Graph:
+        """Record what `queue` puts into the stream, instead of doing it.
+
+        Raises EngineError where it holds something that cannot be recorded; the stream is then
+        as it was before.
+        """
+        stream, recorded = ctypes.c_void_p(self.stream_handle), ctypes.c_void_p()
+        _call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL_CAPTURE)
+        try:
+            with cuda_errors():
+                queue()
+        except BaseException:
+            _driver().cuStreamEndCapture(stream, ctypes.byref(recorded))
+            if recorded:
+                _driver().cuGraphDestroy(recorded)
+            raise
+        _call("cuStreamEndCapture", stream, ctypes.byref(recorded))
+        executable = ctypes.c_void_p()
+        try:
+            _call(
+                "cuGraphInstantiateWithFlags",
+                ctypes.byref(executable),
+                recorded,
+                ctypes.c_ulonglong(0),
+            )
+        finally:
+            _call("cuGraphDestroy", recorded)
+        return Graph(self.stream_handle, executable)
+
     def close(self) -> None:
         """Free every buffer, the newest first, and the stream; closing twice is harmless."""
-        with cuda_errors():
-            self._held.close()
-        self._stream = None
+        try:
+            with cuda_errors():
+                self._held.close()
+        finally:
+            self._stream = None
 
 
 @functools.cache
@@ -120,6 +178,27 @@ def make_context_current() -> None:
     context.push()
     atexit.register(context.detach)  # else PyCUDA complains at exit; runs after the pop
     atexit.register(context.pop)
+
+
+def free_memory() -> tuple[int, int]:
+    """Bytes free and bytes in all on the GPU. Raises EngineError."""
+    with cuda_errors():
+        make_context_current()
+        from pycuda import driver
+
+        free, total = driver.mem_get_info()
+    return int(free), int(total)
+
+
+def gpu_name() -> str:
+    """The first GPU as in "NVIDIA A10 (8.6)", with its compute capability. Raises EngineError."""
+    with cuda_errors():
+        make_context_current()
+        from pycuda import driver
+
+        device = driver.Device(0)
+        major, minor = device.compute_capability()
+        return f"{device.name()} ({major}.{minor})"
 
 
 @contextmanager
@@ -139,4 +218,30 @@ def cuda_errors() -> Iterator[None]:
             "end other programs on the GPU, or set a smaller build.max_batch_size",
         ) from error
     except driver.Error as error:
-        raise EngineError(f"CUDA reports: {error}", "see: nvidia-smi") from error
+        raise EngineError(f"CUDA reports: {error}", _hint(str(error))) from error
+
+
+def _hint(text: str) -> str:
+    if "busy" in text:
+        return "end the program that has the GPU to itself (see: nvidia-smi), or choose another GPU"
+    if "no CUDA-capable device" in text:
+        return "check nvidia-smi and CUDA_VISIBLE_DEVICES"
+    return "see: nvidia-smi"
+
+
+@functools.cache
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL(DRIVER_LIBRARY)
+
+
+def _call(name: str, *arguments: Any) -> None:
+    """Call the driver by the name that its library exports. Raises EngineError."""
+    _check(getattr(_driver(), name)(*arguments), name)
+
+
+def _check(code: int, name: str) -> None:
+    if code != SUCCESS:
+        text = ctypes.c_char_p()
+        _driver().cuGetErrorString(code, ctypes.byref(text))
+        said = (text.value or b"unknown error").decode()
+        raise EngineError(f"CUDA reports: {name} failed: {said}", _hint(said))

@@ -27,13 +27,11 @@ def logits(engine: Engine, images: NDArray[np.uint8], batch_size: int) -> Batch:
 
     Raises EngineError if one is not finite: the largest of such logits means nothing.
     """
-    starts = range(0, len(images), batch_size)
-    found = np.concatenate(
-        [
-            engine.infer(engine.signature.preprocess(images[start : start + batch_size]))
-            for start in starts
-        ]
+    batches = (
+        engine.signature.preprocess(images[start : start + batch_size])
+        for start in range(0, len(images), batch_size)
     )
+    found = np.concatenate(list(engine.infer_many(batches)))
     broken = int(np.count_nonzero(~np.isfinite(found).all(axis=1)))
     if broken:
         raise EngineError(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.engines import trt_network
-from stages.engines.base import Batch, Blocker, BuildRequest, Engine
+from stages.engines.base import Blocker, BuildRequest
 from stages.engines.cuda_memory import gpu_blocker, pycuda_blocker
-from stages.engines.trt_execution import Execution
+from stages.engines.trt_execution import GpuEngine
 from stages.settings import Precision
 
 STRONGLY_TYPED_SOURCES: dict[Precision, str] = {
@@ -61,23 +61,12 @@ def build(source: Path, out: Path, request: BuildRequest) -> None:
     trt_network.build(_tensorrt(), source, out, request, flags)
 
 
-class Runner(Engine):
-    """An engine on the first GPU; `threads` has no meaning there."""
+class Runner(GpuEngine):
+    """An engine of TensorRT on the first GPU."""
 
-    _execution: Any = None
-
-    def _open(self) -> None:
-        self._close()
-        self._execution = Execution(_tensorrt(), self.file, self.signature)
-
-    def _infer(self, images: Batch) -> Batch:
-        logits: Batch = self._execution.run(images)
-        return logits
-
-    def _close(self) -> None:
-        if self._execution is not None:
-            self._execution.close()
-        self._execution = None
+    @staticmethod
+    def trt() -> Any:
+        return _tensorrt()
 
 
 def _builds_strongly_typed() -> bool:

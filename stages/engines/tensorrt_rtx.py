@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.engines import trt_network
-from stages.engines.base import Batch, Blocker, BuildRequest, Engine
+from stages.engines.base import Blocker, BuildRequest
 from stages.engines.cuda_memory import gpu_blocker, pycuda_blocker
-from stages.engines.trt_execution import Execution
+from stages.engines.trt_execution import GpuEngine
 from stages.settings import Precision
 
 SOURCES: dict[Precision, str] = {
@@ -47,23 +47,12 @@ def build(source: Path, out: Path, request: BuildRequest) -> None:
     trt_network.build(_tensorrt_rtx(), source, out, request)
 
 
-class Runner(Engine):
-    """An engine on the first GPU; `threads` has no meaning there."""
+class Runner(GpuEngine):
+    """An engine of TensorRT-RTX on the first GPU."""
 
-    _execution: Any = None
-
-    def _open(self) -> None:
-        self._close()
-        self._execution = Execution(_tensorrt_rtx(), self.file, self.signature)
-
-    def _infer(self, images: Batch) -> Batch:
-        logits: Batch = self._execution.run(images)
-        return logits
-
-    def _close(self) -> None:
-        if self._execution is not None:
-            self._execution.close()
-        self._execution = None
+    @staticmethod
+    def trt() -> Any:
+        return _tensorrt_rtx()
 
 
 def _tensorrt_rtx() -> Any:

@@ -1,4 +1,4 @@
-"""Run an engine of TensorRT 8.6, 10, 11 or TensorRT-RTX on buffers that are allocated once.
+"""Run an engine of TensorRT 8.6, 10, 11 or TensorRT-RTX through the lanes of cuda_lane.py.
 
 As in trt_network.py the interface comes in as the argument `trt`. All of them have had named
 tensors and `execute_async_v3` since TensorRT 8.5.
@@ -6,11 +6,15 @@ tensors and `execute_async_v3` since TensorRT 8.5.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Batch
-from stages.engines.cuda_memory import Buffer, CudaMemory, cuda_errors
+from stages.engines import cuda_lane
+from stages.engines.base import Batch, Engine
+from stages.engines.cuda_lane import Lane
+from stages.engines.cuda_memory import CudaMemory
 from stages.engines.trt_network import deserialize
 from stages.errors import EngineError
 from stages.signature import Signature
@@ -21,68 +25,148 @@ class Execution:
 
     def __init__(self, trt: Any, file: Path, signature: Signature) -> None:
         """Raises EngineError; whatever was taken until then is given back."""
-        self._file = file
-        self._memory = CudaMemory()
+        self._trt, self._file, self._signature = trt, file, signature
+        self._lanes: list[Lane] = []
+        self.engine: Any = None
+        CudaMemory().close()  # CUDA starts before TensorRT does: both then use one context
         try:
-            self._engine = deserialize(trt, file)
-            self._check_tensors(trt, signature)
-            self._context = self._engine.create_execution_context()
-            if self._context is None:
-                raise EngineError(f"{trt.__name__} has no room on the GPU to run {file.name}")
-            self._allocate(signature)
+            self.engine = deserialize(trt, file)
+            self._check_tensors()
+            self._lane(0)
         except BaseException:
             self.close()
             raise
 
     def run(self, images: Batch) -> Batch:
         """Copy a batch (N, H, W, C) to the GPU, run it, and copy its logits (N, classes) back."""
-        rows = len(images)
-        if rows != self._rows:
-            self._set_rows(images)
-        self._input.host[:rows] = images
-        with cuda_errors():
-            self._memory.upload(self._input, rows)
-            if not self._context.execute_async_v3(self._memory.stream_handle):
-                raise EngineError(f"{self._file.name}: TensorRT could not run a batch of {rows}")
-            self._memory.download(self._output, rows)
-            self._memory.synchronize()
-        logits: Batch = self._output.host[:rows].copy()
-        return logits
+        lane = self._lane(0)
+        lane.submit(images)
+        return lane.collect()
+
+    def run_many(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same for each of `batches`, in order; two of them are under way at a time."""
+        return cuda_lane.run_many(self._lane, batches)
+
+    def time_parts(self, images: Batch, calls: int) -> dict[str, float]:
+        """Median milliseconds of the parts of a call: see Lane.time_parts."""
+        return self._lane(0).time_parts(images, calls)
 
     def close(self) -> None:
-        """Give everything back, the context before the memory that it uses."""
-        self._context = self._engine = None
-        self._memory.close()
+        """Give everything back, contexts and their memory before the engine."""
+        try:
+            while self._lanes:
+                self._lanes.pop().close()
+        finally:
+            self.engine = None
 
-    def _check_tensors(self, trt: Any, signature: Signature) -> None:
-        """One float32 input and one float32 output with the signature's names."""
-        found = {
-            name: self._engine.get_tensor_dtype(name)
-            for name in map(self._engine.get_tensor_name, range(self._engine.num_io_tensors))
-        }
-        wanted = {signature.input_name: trt.float32, signature.output_name: trt.float32}
-        if found != wanted:
-            raise EngineError(f"{self._file.name} has the tensors {found}, expected {wanted}")
-
-    def _allocate(self, signature: Signature) -> None:
-        """Buffers for the largest batch of the engine's profile."""
-        self._largest = int(self._engine.get_tensor_profile_shape(signature.input_name, 0)[2][0])
-        self._rows = 0
-        self._input_name = signature.input_name
-        self._input = self._bind(signature.input_name, signature.input_shape)
-        self._output = self._bind(signature.output_name, (len(signature.class_names),))
-
-    def _bind(self, name: str, shape: tuple[int, ...]) -> Buffer:
-        buffer = self._memory.allocate((self._largest, *shape))
-        self._context.set_tensor_address(name, buffer.address)
-        return buffer
-
-    def _set_rows(self, images: Batch) -> None:
-        if len(images) > self._largest:
-            raise EngineError(
-                f"{self._file.name}: a batch of {len(images)}, expected at most {self._largest}",
-                "build for larger ones: --set build.max_batch_size=N",
+    def _lane(self, index: int) -> Lane:
+        """The lane so numbered; it takes its memory when it is first asked for."""
+        if index == len(self._lanes):
+            name = self._signature.input_name
+            largest = int(self.engine.get_tensor_profile_shape(name, 0)[2][0])
+            self._lanes.append(
+                Lane(
+                    Context(self._trt, self.engine, self._file.name, self._signature),
+                    largest,
+                    self._signature.input_shape,
+                    (len(self._signature.class_names),),
+                    self._signature.dtype,
+                )
             )
-        if not self._context.set_input_shape(self._input_name, images.shape):
-            raise EngineError(f"{self._file.name}: TensorRT refuses the shape {images.shape}")
-        self._rows = len(images)
+        return self._lanes[index]
+
+    def _check_tensors(self) -> None:
+        """One input and one float32 output with the signature's names, or an EngineError."""
+        names = map(self.engine.get_tensor_name, range(self.engine.num_io_tensors))
+        found = {name: self.engine.get_tensor_dtype(name) for name in names}
+        wanted = {
+            self._signature.input_name: getattr(self._trt, self._signature.dtype),
+            self._signature.output_name: self._trt.float32,
+        }
+        if found != wanted:
+            raise EngineError(
+                f"{self._file.name} has the tensors {found}, expected {wanted}",
+                "run: pipeline run build --force",
+            )
+
+
+class GpuEngine(Engine):
+    """An engine on the first GPU; `threads` has no meaning there."""
+
+    _execution: Execution | None = None
+
+    @staticmethod
+    @abstractmethod
+    def trt() -> Any:
+        """The module `tensorrt` or `tensorrt_rtx`."""
+
+    def time_parts(self, images: Batch, calls: int) -> dict[str, float] | None:
+        """Median milliseconds on the GPU and of queueing: see Lane.time_parts."""
+        return self._opened().time_parts(self._checked(images), calls)
+
+    def _opened(self) -> Execution:
+        if self._execution is None:
+            raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
+        return self._execution
+
+    def _open(self) -> None:
+        self._close()
+        self._execution = Execution(self.trt(), self.file, self.signature)
+
+    def _infer(self, images: Batch) -> Batch:
+        return self._opened().run(images)
+
+    def _infer_many(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        return self._opened().run_many(batches)
+
+    def _close(self) -> None:
+        execution, self._execution = self._execution, None
+        if execution is not None:
+            execution.close()
+
+
+class Context:
+    """A trt.IExecutionContext as what a lane computes."""
+
+    def __init__(self, trt: Any, engine: Any, name: str, signature: Signature) -> None:
+        """Raises EngineError where the GPU has no room for it."""
+        self.name, self._signature = name, signature
+        self._context = _create_context(trt, engine)
+        if self._context is None:
+            raise EngineError(
+                f"{trt.__name__} has no room on the GPU to run {name}",
+                "end other programs on the GPU, or set a smaller build.max_batch_size",
+            )
+
+    def bind(self, source: int, target: int) -> None:
+        self._context.set_tensor_address(self._signature.input_name, source)
+        self._context.set_tensor_address(self._signature.output_name, target)
+
+    def set_rows(self, rows: int) -> None:
+        shape = (rows, *self._signature.input_shape)
+        if not self._context.set_input_shape(self._signature.input_name, shape):
+            raise EngineError(f"{self.name}: TensorRT refuses the shape {shape}")
+
+    def queue(self, stream: int) -> None:
+        if not self._context.execute_async_v3(stream):
+            raise EngineError(f"{self.name}: TensorRT could not queue a batch")
+
+    def capture_blocker(self, stream: int) -> str:
+        capturable = getattr(self._context, "is_stream_capturable", None)
+        if capturable is None or capturable(stream):
+            return ""
+        return "TensorRT says that its layers cannot be captured"
+
+
+def _create_context(trt: Any, engine: Any) -> Any:
+    """trt.IExecutionContext, or None.
+
+    TensorRT-RTX compiles kernels for a shape when it first meets it; it is told to do so at
+    once, because a CUDA graph that is captured earlier would keep the slower ones.
+    """
+    strategies = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
+    if strategies is None:
+        return engine.create_execution_context()
+    config = engine.create_runtime_config()
+    config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+    return engine.create_execution_context(config)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stages.engines import ENGINES
 from stages.engines.base import Batch
 from stages.errors import EngineError
 from tests.stages.graphs import SIGNATURE, images, reference
@@ -40,6 +41,36 @@ def test_a_row_does_not_depend_on_the_batch_it_is_in(built: Any) -> None:
             np.testing.assert_allclose(
                 engine.infer(batch(8)[:size]), alone[:size], rtol=1e-3, atol=1e-3
             )
+
+
+def test_many_batches_come_back_in_order(built: Any) -> None:
+    sent = [batch(size, seed=size) for size in (8, 8, 8, 8, 3)]
+    with built.runner() as engine:
+        one_by_one = [engine.infer(images) for images in sent]
+        together = list(engine.infer_many(iter(sent)))
+        assert list(engine.infer_many([])) == []
+    for got, expected in zip(together, one_by_one, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_wrong_batch_among_many_is_refused(built: Any) -> None:
+    with built.runner() as engine:
+        found = engine.infer_many([batch(2), batch(2).astype(np.float64)])
+        with pytest.raises(EngineError, match="dtype float64"):
+            list(found)
+        assert engine.infer(batch(2)).shape == (2, 4)
+    with pytest.raises(EngineError, match="not open"):
+        engine.infer_many([batch(2)])
+
+
+def test_parts_are_timed_where_the_device_tells_them(built: Any) -> None:
+    with built.runner() as engine:
+        parts = engine.time_parts(batch(2), calls=5)
+    if ENGINES[built.backend].device == "cpu":
+        assert parts is None
+    else:
+        assert set(parts) == {"h2d_ms", "compute_ms", "d2h_ms", "enqueue_ms"}
+        assert all(0 < ms < 1000 for ms in parts.values())
 
 
 def test_a_result_outlives_the_next_call_and_the_engine(built: Any) -> None:
