@@ -132,6 +132,13 @@ def pipeline() -> None:
     pipeline run all            train, prune, quantize, convert, build, benchmark
     pipeline status             what is fresh, what is stale and why
     pipeline report             the results once more
+    pipeline compare A B        two runs, and how certain each difference is
+    pipeline history            the runs so far
+
+    Completion of words with TAB, here for bash (zsh and fish alike):
+
+    \b
+    eval "$(_PIPELINE_COMPLETE=bash_source pipeline)"
     """
 
 
@@ -199,10 +206,63 @@ def status(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> No
 @artifacts_option
 @debug_option
 def report(format: str | None, output: Path | None, artifacts: Path) -> None:
-    """Show the results; nothing is computed again."""
+    """Show the results; nothing is computed again.
+
+    \b
+    pipeline report
+    pipeline report --format csv
+    pipeline report --output results.html
+    """
     from pipeline import commands
 
     commands.show_report(artifacts, format, output)
+
+
+@pipeline.command()
+@click.argument("run_a")
+@click.argument("run_b")
+@click.option(
+    "--format",
+    type=click.Choice(["table", "md", "json"]),
+    help="Default: what the ending of --output says, else table.",
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+@artifacts_option
+@debug_option
+def compare(
+    run_a: str, run_b: str, format: str | None, output: Path | None, artifacts: Path
+) -> None:
+    """Show how two runs differ, and how certainly.
+
+    A run is an artifact folder, a report.json, or an id of `pipeline history`
+    (looked up in the folder of --artifacts). RUN_B is described as against RUN_A.
+
+    \b
+    pipeline compare artifacts other/artifacts
+    pipeline compare before.json artifacts --format md
+    pipeline compare 3f9c2a51 b07d11e8
+    """
+    from pipeline import commands
+
+    commands.show_comparison((run_a, run_b), artifacts, format, output)
+
+
+@pipeline.command()
+@click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@artifacts_option
+@debug_option
+def history(format: str, artifacts: Path) -> None:
+    """Show the runs so far and what changed.
+
+    Every run that did something adds a line to history.jsonl in the artifact folder.
+
+    \b
+    pipeline history
+    pipeline history --format json --artifacts other/artifacts
+    """
+    from pipeline import commands
+
+    commands.show_history(artifacts, format)
 
 
 @pipeline.command(name="config")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ TABLE = "table"
 
 ENDINGS = {"": TABLE, ".txt": TABLE, ".md": "md", ".html": "html", ".json": "json", ".csv": "csv"}
 """Ending of an output file -> format of the report."""
+
+REPORT_FORMATS = frozenset(ENDINGS.values())
+COMPARISON_FORMATS = frozenset((TABLE, "md", "json"))
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
             outcomes = run(line, selected, request.force)
         report = _report(store, plan, outcomes)
         _publish(report, request.artifacts)
+        if "ran" in outcomes.values():
+            _remember(report, request.artifacts)
     if settings.gates.max_accuracy_drop is not None:
         _check_gate(report, settings.gates.max_accuracy_drop)
 
@@ -71,6 +76,16 @@ def _publish(report: Mapping[str, Any], artifacts: Path) -> None:
     files = reports.write(report, artifacts)
     console().print(reports.table(report))
     print("\nreport:", ", ".join(str(file) for file in files))
+
+
+def _remember(report: Mapping[str, Any], artifacts: Path) -> None:
+    """Add the run to the history; one that cannot be written does not spoil the run."""
+    from pipeline import history, summary
+
+    try:
+        print("history: run", history.append(artifacts, summary.summarize(report)))
+    except ArtifactError as error:
+        print(f"warning: {error.message}; {error.hint}", file=sys.stderr)
 
 
 def _check_gate(report: Mapping[str, Any], max_accuracy_drop: float) -> None:
@@ -117,11 +132,12 @@ def show_report(
         _deliver(reports.render(report, format), output)
 
 
-def _format_of(output: Path | None) -> str:
+def _format_of(output: Path | None, formats: Collection[str] = REPORT_FORMATS) -> str:
     ending = output.suffix if output else ""
-    if ending not in ENDINGS:
+    known = [each for each, format in ENDINGS.items() if format in formats]
+    if ending not in known:
         raise SettingsError(
-            f"got a report file ending in {ending!r}, expected one of: {' '.join(ENDINGS)[1:]}",
+            f"got a report file ending in {ending!r}, expected one of: {' '.join(known)[1:]}",
             "or say which format with --format",
         )
     return ENDINGS[ending]
@@ -148,6 +164,46 @@ def _deliver(text: str, output: Path | None) -> None:
         raise ArtifactError(
             f"cannot write the report to {str(output)!r}: {error.strerror}"
         ) from error
+
+
+def show_comparison(
+    runs: tuple[str, str],
+    artifacts: Path,
+    format: str | None,
+    output: Path | None,
+    plan: Plan = PLAN,
+) -> None:
+    """Print how the second of two runs differs from the first, or write it to `output`.
+
+    Raises ArtifactError for a run that is not there, SettingsError for an unknown ending.
+    """
+    from pipeline import comparison
+
+    format = format or _format_of(output, COMPARISON_FORMATS)
+    before, after = (comparison.find(run, artifacts, plan) for run in runs)
+    found = comparison.compare(before, after)
+    if format == TABLE:
+        _draw(comparison.table(found), output)
+    else:
+        _deliver(comparison.render(found, format), output)
+
+
+def show_history(artifacts: Path, format: str) -> None:
+    """Print the runs of an artifact folder, oldest first. Raises ArtifactError."""
+    from pipeline import history, trend
+    from pipeline.reports.terminal import Drawn
+
+    runs, faults = history.read(artifacts)
+    for fault in faults:
+        print(f"warning: left out of the history: {fault}", file=sys.stderr)
+    if format == "json":
+        print(json.dumps(runs, indent=1))
+    elif not runs:
+        print(f"no run in {artifacts / history.FILE} yet; pipeline run all writes the first one")
+    else:
+        grid = trend.trend(runs)
+        console().print(Drawn(grid))
+        print(*grid.notes, sep="\n", end="\n" if grid.notes else "")
 
 
 def show_settings(file: Path | None, overrides: Sequence[str]) -> None:

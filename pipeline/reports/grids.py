@@ -26,6 +26,13 @@ WORDS = frozenset(
         "agrees",
         "tensor",
         "signs",
+        "difference",
+        "in A",
+        "in B",
+        "id",
+        "time",
+        "gates",
+        "settings that changed",
     ]
 )
 FEWER = "*"

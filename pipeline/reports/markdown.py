@@ -19,21 +19,22 @@ def _lines(report: Report) -> Iterator[str]:
     yield "# Report"
     yield ""
     yield from (f"**{plain(line)}**\n" for line in report["verdict"])
-    yield from _section(grids.stage_grid(report))
+    yield from section(grids.stage_grid(report))
     if report["engines"]:
-        yield from _section(grids.engine_grid(report))
+        yield from section(grids.engine_grid(report))
         yield from (_reason(each) for each in grids.not_run(report))
         yield ""
-    yield from _section(grids.latency_grid(report))
+    yield from section(grids.latency_grid(report))
     for grid in (pruning.width_grid, pruning.sensitivity_grid, quantization.range_grid):
-        yield from _section(grid(report))
-    yield from _section(quantization.ladder_grid(report))
+        yield from section(grid(report))
+    yield from section(quantization.ladder_grid(report))
     for grid in (grids.dataset_grid, grids.conditions_grid):
-        yield from _section(grid(report))
-    yield from _section(grids.environment_grid(report))
+        yield from section(grid(report))
+    yield from section(grids.environment_grid(report))
 
 
-def _section(grid: Grid) -> Iterator[str]:
+def section(grid: Grid) -> Iterator[str]:
+    """A heading, a pipe table and its notes; nothing for a table without rows."""
     if not grid.rows:
         return
     yield f"## {grid.title}"

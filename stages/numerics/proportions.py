@@ -110,4 +110,5 @@ def mcnemar(only_before: int, only_after: int) -> float:
     """
     trials, fewer = only_before + only_after, min(only_before, only_after)
     cases = 2 * sum(math.comb(trials, k) for k in range(fewer + 1)) - math.comb(trials, fewer)
-    return cases / 2**trials
+    p: float = cases / 2**trials
+    return p

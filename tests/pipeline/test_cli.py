@@ -54,10 +54,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-COMMANDS = ["run", "status", "report", "config", "doctor"]
+COMMANDS = ["run", "status", "report", "compare", "history", "config", "doctor"]
 
 
-def test_the_commands_are_run_status_report_config_and_doctor() -> None:
+def test_the_commands_are_the_promised_ones() -> None:
     assert sorted(pipeline.commands) == sorted(COMMANDS)
 
 
@@ -106,6 +106,10 @@ def test_the_version_is_shown() -> None:
             ["report", "--output", "report.pdf"],
             "error: got a report file ending in '.pdf', expected one of: .txt .md",
         ),
+        (
+            ["compare", "artifacts", "artifacts", "--output", "report.html"],
+            "error: got a report file ending in '.html', expected one of: .txt .md .json\n",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_without_a_traceback_and_exit_code_2(
@@ -120,7 +124,15 @@ def test_wrong_use_is_one_line_without_a_traceback_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["runn"], ["run", "all", "--fore"], ["report", "--format=x"]]
+    "arguments",
+    [
+        ["runn"],
+        ["run", "all", "--fore"],
+        ["report", "--format=x"],
+        ["compare", "artifacts"],
+        ["compare", "a", "b", "--format=html"],
+        ["history", "--format=md"],
+    ],
 )
 def test_what_click_refuses_is_exit_code_2_as_well(arguments: list[str]) -> None:
     result = call(*arguments)
@@ -327,6 +339,96 @@ def test_a_gate_without_a_benchmark_warns(finished: Path) -> None:
     assert "warning: no benchmark of these artifacts" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A folder in which the measured line ran twice, with other settings, and the two ids."""
+    folder = tmp_path_factory.mktemp("twice")
+    ids = []
+    for ratio in ("0.5", "0.25"):
+        done = tiny("measures", "run", "all", "--set", f"prune.ratio={ratio}", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        ids += re.findall(r"^history: run (\w{8})$", done.stdout, re.MULTILINE)
+    return folder, ids
+
+
+def test_every_run_that_did_something_adds_a_line_to_the_history(
+    twice: tuple[Path, list[str]],
+) -> None:
+    folder, ids = twice
+    before = (folder / "artifacts/history.jsonl").read_bytes()
+    assert len(before.splitlines()) == len(ids) == 2
+    again = tiny("measures", "run", "all", "--set", "prune.ratio=0.25", cwd=folder)
+    assert again.returncode == 0
+    assert "history" not in again.stdout
+    assert (folder / "artifacts/history.jsonl").read_bytes() == before
+
+
+def test_the_history_shows_each_run_against_the_one_before(twice: tuple[Path, list[str]]) -> None:
+    folder, ids = twice
+    lines = tiny("measures", "history", cwd=folder).stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ids
+    assert "prune.ratio 0.5 -> 0.25" in lines[3]
+    assert lines[4] == "How certain a change is: pipeline compare ID ID"
+    runs = json.loads(tiny("measures", "history", "--format", "json", cwd=folder).stdout)
+    assert [run["id"] for run in runs] == ids
+
+
+def test_without_a_history_the_command_says_so(tmp_path: Path) -> None:
+    result = call("history", "--artifacts", str(tmp_path))
+    assert result.exit_code == 0
+    assert result.stdout.startswith("no run in ")
+    assert json.loads(call("history", "--artifacts", str(tmp_path), "--format=json").stdout) == []
+
+
+def test_a_corrupt_line_of_the_history_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text("{broken\n")
+    result = call("history", "--artifacts", str(tmp_path))
+    assert result.exit_code == 0
+    assert "warning: left out of the history: " in result.stderr
+    assert "line 1: not whole, or no JSON" in result.stderr
+
+
+def test_a_history_that_cannot_be_written_does_not_spoil_the_run(tmp_path: Path) -> None:
+    (tmp_path / "artifacts/history.jsonl").mkdir(parents=True)
+    done = tiny("copy", "run", "all", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "warning: cannot write to 'artifacts/history.jsonl': Is a directory; the art" in (
+        done.stderr
+    )
+
+
+def test_two_runs_are_compared_by_id_folder_and_report(twice: tuple[Path, list[str]]) -> None:
+    folder, ids = twice
+    by_id = tiny("measures", "compare", *ids, cwd=folder)
+    assert by_id.returncode == 0, by_id.stderr
+    assert re.search(r"prune.ratio +0.5 +0.25", by_id.stdout)
+    mixed = tiny("measures", "compare", "artifacts/report.json", "artifacts", cwd=folder)
+    assert mixed.returncode == 0, mixed.stderr
+    assert "prune.ratio" not in mixed.stdout
+
+
+@pytest.mark.parametrize("ending", ["md", "json", "txt"])
+def test_a_comparison_is_written_in_the_format_of_its_ending(
+    twice: tuple[Path, list[str]], tmp_path: Path, ending: str
+) -> None:
+    folder, ids = twice
+    file = tmp_path / f"out.{ending}"
+    done = tiny("measures", "compare", *ids, "--output", str(file), cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    format = "table" if ending == "txt" else ending
+    shown = tiny("measures", "compare", *ids, "--format", format, cwd=folder)
+    assert shown.stdout == file.read_text()
+    assert "litert.int8" in shown.stdout
+
+
+def test_a_run_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    result = call("compare", "nothing", "here", "--artifacts", str(tmp_path))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: no run 'nothing': neither a folder nor a file, nor")
+    assert result.stderr.endswith("\nhint: known ids: pipeline history\n")
+    assert "Traceback" not in result.stderr
+
+
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A run that hangs in `copy`, and the process number of that stage."""
@@ -412,7 +514,9 @@ def imported(*arguments: str, cwd: Path) -> set[str]:
 HEAVY = {"tensorflow", "keras", "numpy", "onnx", "onnxruntime", "ai_edge_litert", "sklearn"}
 
 
-@pytest.mark.parametrize("arguments", [["run", "all"], ["status"], ["report"], ["config"]])
+@pytest.mark.parametrize(
+    "arguments", [["run", "all"], ["status"], ["report"], ["history"], ["config"]]
+)
 def test_a_command_with_nothing_to_do_imports_nothing_heavy(
     finished: Path, arguments: list[str]
 ) -> None:

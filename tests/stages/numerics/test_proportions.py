@@ -90,7 +90,9 @@ def test_19_of_20_paired_intervals_hold_the_truth(shares: tuple[float, ...]) -> 
     assert 0.94 <= np.mean(holds) <= 0.985
 
 
-@pytest.mark.parametrize(("only_before", "only_after"), list(itertools.product((0, 1, 7, 40), repeat=2)))
+@pytest.mark.parametrize(
+    ("only_before", "only_after"), list(itertools.product((0, 1, 7, 40), repeat=2))
+)
 def test_mcnemar_is_the_binomial_test_less_half_of_the_point_seen(
     only_before: int, only_after: int
 ) -> None:
