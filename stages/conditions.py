@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,12 @@ STEAL_COLUMN = 7
 """Of the line `cpu` of /proc/stat: user nice system idle iowait irq softirq steal (proc(5))."""
 
 GOVERNOR = Path("devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+GPU_FIELDS = ("name", "pstate", "clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
+THROTTLE_FIELDS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
+"""The same under its newer and its older name."""
+SMI_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,29 @@ def between(before: Snapshot, after: Snapshot) -> dict[str, Any]:
 def governor(sys: Path = Path("/sys")) -> str | None:
     """How the kernel sets the clock of the first core ("performance", "powersave", ...)."""
     return _text(sys / GOVERNOR).strip() or None
+
+
+def gpus(smi: str = "nvidia-smi") -> list[dict[str, str]] | None:
+    """What each GPU is doing: state, clocks, power, temperature, and the bit mask of reasons
+    that hold its clocks back, as `nvidia-smi --query-gpu` words them.
+
+    None where there is no such program, or no answer.
+    """
+    program = shutil.which(smi)
+    if program is None:
+        return None
+    for throttle in THROTTLE_FIELDS:
+        fields = (*GPU_FIELDS, throttle)
+        query = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+        try:
+            done = subprocess.run(query, capture_output=True, text=True, timeout=SMI_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode == 0:
+            names = (*GPU_FIELDS, "throttle_reasons")
+            lines = done.stdout.strip().splitlines()
+            return [dict(zip(names, line.split(", "), strict=False)) for line in lines]
+    return None
 
 
 def _steal_percent(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:

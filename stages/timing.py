@@ -7,19 +7,24 @@ every single call. See docs/decisions/0004-latency-measurement.md.
 
 from __future__ import annotations
 
+import threading
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stages.numerics import latency
 
 Call = Callable[[], object]
 Samples = NDArray[np.float64]
 Result = TypeVar("Result")
 
 ROUNDS = 10
+MIN_WINDOWS, MAX_WINDOWS = 5, 20
+"""Of `until_stable`; fewer than five windows say nothing of how much they differ."""
 NS_PER_SECOND = 1_000_000_000
 NS_PER_MS = 1_000_000
 
@@ -32,8 +37,7 @@ def measure(calls: Mapping[str, Call], warmup_seconds: float, seconds: float) ->
     from one round to the next. A candidate is given `seconds` in all; the call that ends
     later still counts, and a candidate that used its time up early skips a round.
     """
-    for call in calls.values():
-        _window(call, array("q"), round(warmup_seconds * NS_PER_SECOND))
+    _warm_up(calls, warmup_seconds)
     nanoseconds = {name: array("q") for name in calls}
     spent = dict.fromkeys(calls, 0)
     for turn in range(1, ROUNDS + 1):
@@ -42,6 +46,67 @@ def measure(calls: Mapping[str, Call], warmup_seconds: float, seconds: float) ->
             if spent[name] < allowed:
                 spent[name] += _window(calls[name], nanoseconds[name], allowed - spent[name])
     return {name: np.array(ns, np.float64) / NS_PER_MS for name, ns in nanoseconds.items()}
+
+
+def until_stable(
+    calls: Mapping[str, Call], warmup_seconds: float, seconds: float
+) -> dict[str, list[Samples]]:
+    """Time in windows until the median of every candidate is certain, or time is up.
+
+    Returns the windows of each candidate, milliseconds of every call, float64 (calls,). They
+    take turns as in `measure`, each a twentieth of `seconds` long; the candidates go on
+    together until `latency.is_stable` holds for all, so that ratios stay ratios of the same
+    moments. After `seconds` per candidate it ends anyway: some are then not stable.
+    """
+    _warm_up(calls, warmup_seconds)
+    length = round(seconds * NS_PER_SECOND) // MAX_WINDOWS
+    windows: dict[str, list[Samples]] = {name: [] for name in calls}
+    medians: dict[str, list[float]] = {name: [] for name in calls}
+    spent = dict.fromkeys(calls, 0)
+    for turn in range(1, MAX_WINDOWS + 1):
+        for name in calls if turn % 2 else reversed(list(calls)):
+            if spent[name] < turn * length:
+                taken = array("q")
+                spent[name] += _window(calls[name], taken, length)
+                windows[name].append(np.array(taken, np.float64) / NS_PER_MS)
+                medians[name].append(float(np.median(windows[name][-1])))
+        if turn >= MIN_WINDOWS and all(map(latency.is_stable, medians.values())):
+            break
+    return windows
+
+
+def saturated(calls: Sequence[Call], seconds: float) -> float:
+    """Calls per second while every one of `calls` is repeated by a thread of its own.
+
+    All threads begin together and end after `seconds`; the calls that end later do not count.
+    Between two calls the threads wait for Python's lock, as they would in any Python server.
+    """
+    begin = threading.Barrier(len(calls))
+    counts = [0] * len(calls)
+    errors: list[BaseException] = []
+
+    def work(index: int) -> None:
+        clock, call, count = time.perf_counter_ns, calls[index], 0
+        try:
+            begin.wait()
+            end = clock() + round(seconds * NS_PER_SECOND)
+            while True:
+                call()
+                if clock() > end:
+                    break
+                count += 1
+        except BaseException as error:
+            errors.append(error)
+        counts[index] = count
+
+    workers = [threading.Thread(target=work, args=(index,)) for index in range(len(calls))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if errors:
+        raise errors[0]
+    return sum(counts) / seconds
 
 
 def once(call: Callable[[], Result]) -> tuple[Result, float]:
@@ -58,6 +123,11 @@ def overhead_ms(seconds: float = 0.02) -> float:
     """
     samples = measure({"nothing": lambda: None}, seconds, seconds)["nothing"]
     return float(np.median(samples))
+
+
+def _warm_up(calls: Mapping[str, Call], seconds: float) -> None:
+    for call in calls.values():
+        _window(call, array("q"), round(seconds * NS_PER_SECOND))
 
 
 def _window(call: Call, nanoseconds: array[int], duration: int) -> int:

@@ -57,3 +57,41 @@ def test_this_machine_tells_its_load_and_its_time() -> None:
     assert moment.load_average is not None
     assert moment.ticks is not None
     assert moment.ticks[0] > moment.ticks[1] >= 0
+
+
+def test_a_machine_without_nvidia_smi_has_no_gpu_to_tell_of() -> None:
+    assert conditions.gpus("no-such-program") is None
+
+
+def smi(folder: Path, script: str) -> str:
+    """A program that answers as nvidia-smi does."""
+    file = folder / "smi"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+def test_a_gpu_tells_its_clocks_and_why_they_are_held_back(tmp_path: Path) -> None:
+    line = "NVIDIA H100, P0, 1980 MHz, 2619 MHz, 118.40 W, 41, 0x0000000000000004"
+    assert conditions.gpus(smi(tmp_path, f"echo '{line}'; echo '{line}'")) == 2 * [
+        {
+            "name": "NVIDIA H100",
+            "pstate": "P0",
+            "clocks.sm": "1980 MHz",
+            "clocks.mem": "2619 MHz",
+            "power.draw": "118.40 W",
+            "temperature.gpu": "41",
+            "throttle_reasons": "0x0000000000000004",
+        }
+    ]
+
+
+def test_an_older_driver_is_asked_by_the_older_name(tmp_path: Path) -> None:
+    script = 'case "$1" in *event*) exit 2;; *) echo "GPU, P8, 1, 2, 3, 4, 0x1";; esac'
+    found = conditions.gpus(smi(tmp_path, script))
+    assert found is not None
+    assert found[0]["throttle_reasons"] == "0x1"
+
+
+def test_a_driver_that_gives_no_answer_is_no_error(tmp_path: Path) -> None:
+    assert conditions.gpus(smi(tmp_path, "exit 9")) is None

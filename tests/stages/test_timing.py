@@ -92,3 +92,69 @@ def test_one_call_gives_its_result_and_its_time() -> None:
 
 def test_the_overhead_of_the_clock_is_small_and_not_hidden() -> None:
     assert 0.0 < timing.overhead_ms(0.001) < 0.1
+
+
+def until_stable(
+    calls: dict[str, timing.Call], seconds: float = 2e-5
+) -> dict[str, list[timing.Samples]]:
+    return timing.until_stable(calls, 1e-9, seconds)
+
+
+def test_a_steady_candidate_is_certain_after_five_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    windows = until_stable({name: clock.call(name, 100) for name in "ab"})["a"]
+    assert [len(each) for each in windows] == [10] * 5
+    assert set(np.concatenate(windows)) == {1e-4}
+    assert "".join(clock.order) == "ab" + ("a" * 10 + "b" * 20 + "a" * 10) * 2 + "a" * 10 + "b" * 10
+
+
+def test_a_runtime_of_known_time_is_measured_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arithmetic; benchmarks/clock.py does it with a real clock and a real sleep."""
+    clock = Clock(monkeypatch)
+    windows = until_stable({"sleeps": clock.call("sleeps", 5_000_000)}, 2.0)["sleeps"]
+    assert np.median(np.concatenate(windows)) == pytest.approx(5.0, rel=0.02)
+
+
+def test_one_unsteady_candidate_keeps_all_going_until_time_is_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    jumps = iter(range(100, 100_000, 3))
+
+    def drifts() -> None:
+        clock.now += next(jumps)
+
+    windows = until_stable({"steady": clock.call("steady", 100), "drifts": drifts})
+    assert len(windows["steady"]) == timing.MAX_WINDOWS
+    spent = {name: sum(map(np.sum, found)) for name, found in windows.items()}
+    assert 0.02 <= spent["steady"] < 0.021
+    assert 0.02 <= spent["drifts"] < 0.021
+
+
+def test_a_call_longer_than_a_window_skips_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    windows = until_stable({"long": clock.call("long", 3500)})["long"]
+    assert [len(each) for each in windows] == [1] * 3  # and three that agree are enough
+
+
+def test_every_thread_of_a_saturating_run_counts_its_own_calls() -> None:
+    counts = [0, 0, 0]
+
+    def call(index: int) -> timing.Call:
+        def run() -> None:
+            counts[index] += 1
+            time.sleep(0.002)
+
+        return run
+
+    rate = timing.saturated([call(index) for index in range(3)], 0.05)
+    assert all(counts)
+    assert rate == pytest.approx((sum(counts) - 3) / 0.05)
+
+
+def test_an_error_in_a_saturating_run_is_not_swallowed() -> None:
+    def broken() -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        timing.saturated([broken, lambda: None], 0.01)

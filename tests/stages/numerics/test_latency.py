@@ -26,6 +26,7 @@ def test_a_row_by_hand() -> None:
         "p50_ms": 2.0,
         "p90_ms": pytest.approx(2.8),
         "p99_ms": pytest.approx(2.98),
+        "p99_is_indicative": True,
         "mean_ms": 2.0,
         "images_per_second": 2000.0,
     }
@@ -54,4 +55,63 @@ def test_percentiles_rise_and_throughput_is_images_over_time(
 
 
 def test_numbers_are_plain_python_for_json() -> None:
-    assert {type(value) for value in row([1.0, 2.0]).values()} == {int, float, str}
+    assert {type(value) for value in row([1.0, 2.0]).values()} == {int, float, str, bool}
+
+
+def test_p99_stands_on_a_thousand_calls() -> None:
+    assert row([1.0] * 999)["p99_is_indicative"] is True
+    assert row([1.0] * 1000)["p99_is_indicative"] is False
+
+
+def test_a_row_of_windows_says_how_certain_its_median_is() -> None:
+    calls = np.repeat([1.0, 1.001, 1.002, 1.001, 1.0], 10)
+    found = latency.row(
+        calls,
+        batch_size=1,
+        runtime="litert",
+        precision="int8",
+        threads=1,
+        window_p50_ms=[1.0, 1.001, 1.002, 1.001, 1.0],
+    )
+    assert found["window_p50_ms"] == [1.0, 1.001, 1.002, 1.001, 1.0]
+    assert 1.0 <= found["p50_low_ms"] <= found["p50_ms"] <= found["p50_high_ms"] <= 1.002
+    assert found["stable"] is True
+
+
+def test_the_interval_is_that_of_all_possible_draws() -> None:
+    """Three windows can be drawn in 27 ways; the median of each is counted by hand here."""
+    windows = [1.0, 2.0, 4.0]
+    medians = sorted(np.median(draw) for draw in itertools.product(windows, repeat=3))
+    exact = np.percentile(medians, (2.5, 97.5))
+    np.testing.assert_allclose(latency.median_interval(windows), exact)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=20))
+def test_the_interval_lies_within_the_windows_and_does_not_change(windows: list[float]) -> None:
+    low, high = latency.median_interval(windows)
+    assert min(windows) <= low <= high <= max(windows)
+    assert (low, high) == latency.median_interval(windows)
+
+
+def test_about_95_of_100_intervals_hold_the_true_median() -> None:
+    random = np.random.default_rng(1)
+    intervals = [latency.median_interval(random.normal(5.0, 0.1, 15)) for _ in range(300)]
+    held = sum(low <= 5.0 <= high for low, high in intervals)
+    assert 0.9 <= held / 300 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("windows", "stable"),
+    [
+        ([1.0, 1.0, 1.0], True),
+        ([1.0, 1.0], False),
+        ([], False),
+        ([1.0, 1.001, 1.0, 1.002, 1.0], True),
+        ([1.0] * 5 + [1.0, 1.0, 1.021], False),  # the last three differ by more than 2 %
+        ([1.03, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], True),  # one slow window long ago
+        ([1.03, 1.03, 1.02, 1.02, 1.0, 1.0, 1.0], False),  # it still drifts
+    ],
+)
+def test_stable_is_what_agrees_at_last_and_is_certain(windows: list[float], stable: bool) -> None:
+    assert latency.is_stable(windows) is stable
