@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from stages import changes, conditions, datasets, environment, progress, timing
 from stages.datasets import Split
-from stages.engines import ENGINES, inventory
+from stages.engines import ENGINES, capacity, inventory
 from stages.engines.base import Engine
 from stages.engines.evaluation import logits
 from stages.engines.inventory import BASELINE, Entry
@@ -34,6 +34,8 @@ from stages.settings import Benchmark, BenchmarkStage
 from stages.signature import Signature
 
 LATENCY_FILE = "latency.npz"
+SATURATED_SHARE = 0.2
+"""Of benchmark.seconds, for each batch size: enough for a rate of calls that already run warm."""
 
 
 @dataclass
@@ -71,11 +73,13 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
     test = datasets.load_test(settings.data)
     baseline = Subject("baseline.onnxruntime.fp32", Entry("onnxruntime", "fp32", BASELINE))
     subjects = [Subject(entry.name, entry) for entry in inventory.read(source)]
-    before = conditions.snapshot()
+    before, gpus = conditions.snapshot(), {"before": conditions.gpus()}
     samples: dict[str, NDArray[np.float32]] = {}
     for threads in settings.benchmark.threads:
         taking = [each for each in subjects if each.takes(threads, settings.benchmark)]
         samples |= compare([baseline, *taking], source, test, threads, settings.benchmark)
+        # Right after the engines' last calls: asked in between, it would be one more load.
+        gpus["during"] = conditions.gpus()
     np.savez(out / LATENCY_FILE, **samples)  # type: ignore[arg-type]
     table = [{**dataclasses.asdict(each.entry), **each.found()} for each in subjects]
     best = inventory.fastest(table)
@@ -91,7 +95,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
                 **{each.name: each.classes for each in subjects if each.classes},
             },
             **changes.describe(test, named, baseline.name, fastest, out),
-            "conditions": describe(before, settings.benchmark),
+            "conditions": describe(before, gpus | {"after": conditions.gpus()}, settings.benchmark),
         },
         "engines": table,
     }
@@ -119,7 +123,9 @@ def compare(
                 if subject is subjects[0]:
                     raise
                 subject.entry = subject.entry.stopped(error)
-        return time_all(running, test, threads, settings)
+        samples = time_all(running, test, threads, settings)
+        fill_up(running, test, threads, settings)
+        return samples
 
 
 def start(subject: Subject, engine: Engine, test: Split, batch_size: int) -> None:
@@ -153,11 +159,12 @@ def time_all(
             subject.name: partial(engine.infer, engine.signature.preprocess(some))
             for subject, engine in running
         }
-        times = timing.measure(calls, settings.warmup_seconds, settings.seconds)
+        windows = timing.until_stable(calls, settings.warmup_seconds, settings.seconds)
         for subject, _ in running:
-            taken = times[subject.name]
+            taken = np.concatenate(windows[subject.name])
             row = latency.row(
                 taken,
+                window_p50_ms=[float(np.median(each)) for each in windows[subject.name]],
                 batch_size=batch_size,
                 runtime=subject.entry.backend,
                 precision=subject.entry.precision,
@@ -168,14 +175,46 @@ def time_all(
     return samples
 
 
-def describe(before: conditions.Snapshot, settings: Benchmark) -> dict[str, Any]:
+def fill_up(
+    running: Sequence[tuple[Subject, Engine]], test: Split, threads: int, settings: Benchmark
+) -> None:
+    """Add to the rows of CPU engines what each gives with all cores busy.
+
+    With the first number of threads also the memory it takes: further ones change little.
+    """
+    for subject, engine in running:
+        rows = [row for row in subject.latency if row["threads"] == threads]
+        if ENGINES[subject.entry.backend].device != "cpu":
+            continue
+        progress.report(f"{subject.name}, all cores")
+        sizes = [row["batch_size"] for row in rows]
+        batches = [
+            engine.signature.preprocess(test.images[np.arange(size) % len(test)]) for size in sizes
+        ]
+        seconds = SATURATED_SHARE * settings.seconds
+        count, rates = capacity.saturated_images_per_second(subject.entry, engine, batches, seconds)
+        folder, peaks = engine.file.parent, dict[int, float]()
+        if threads == settings.threads[0]:
+            peaks = capacity.peak_memory_mib(subject.entry, folder, threads, sizes)
+        for row, rate in zip(rows, rates, strict=True):
+            row["saturated_images_per_second"], row["saturating_engines"] = rate, count
+            row["peak_memory_mib"] = peaks.get(row["batch_size"])
+
+
+def describe(
+    before: conditions.Snapshot, gpus: Mapping[str, Any], settings: Benchmark
+) -> dict[str, Any]:
     """What a reader must know beside the numbers."""
+    machine = environment.describe()
     return {
-        "cpu": environment.describe()["cpu"].get("model"),
+        "cpu": machine["cpu"].get("model"),
+        "cpu_flags": machine["cpu"].get("flags"),
+        "packages": machine["packages"],
         **conditions.between(before, conditions.snapshot()),
         "governor": conditions.governor(),
         "clock_overhead_ms": timing.overhead_ms(),
         "warmup_seconds": settings.warmup_seconds,
         "seconds": settings.seconds,
-        "windows": timing.ROUNDS,
+        "windows": [timing.MIN_WINDOWS, timing.MAX_WINDOWS],
+        **({"gpu": gpus} if gpus["before"] else {}),
     }

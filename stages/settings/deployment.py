@@ -49,8 +49,9 @@ class Benchmark(Section):
     """CPU threads per engine; at batch 1 a small net is fastest with one."""
     warmup_seconds: Seconds = 0.2
     """Each engine runs so long before anything is timed: caches fill, clocks rise."""
-    seconds: Seconds = 1.0
-    """Timed seconds per engine, batch size and thread count, in interleaved windows."""
+    seconds: Seconds = 2.0
+    """Most seconds of timing per engine, batch size and thread count. It ends earlier when the
+    medians of all engines are certain; those that are not by then are marked UNSTABLE."""
 
 
 class Gates(Section):

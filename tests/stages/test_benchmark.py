@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages import benchmark, build
-from stages.engines import inventory
+from stages.engines import capacity, inventory
 from stages.errors import EngineError
 from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
 from tests.stages.graphs import SIGNATURE, images, reference
@@ -108,6 +108,27 @@ def test_the_raw_samples_are_kept_and_the_rows_are_their_summary(
     assert found["engines"]
 
 
+def test_a_row_says_how_certain_it_is_and_what_the_engine_gives_and_takes(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    for engine in ran(measured).values():
+        for row in engine["latency"]:
+            assert row["p50_low_ms"] <= row["p50_high_ms"]
+            assert len(row["window_p50_ms"]) >= 1
+            assert row["stable"] in (True, False)
+            assert row["saturated_images_per_second"] >= 0
+            assert row["saturating_engines"] >= 1
+
+
+@pytest.mark.skipif(not capacity.STATUS.exists(), reason="this machine has no /proc")
+def test_memory_is_that_of_a_process_with_this_engine_alone(
+    measured: tuple[Path, dict[str, Any]],
+) -> None:
+    for engine in ran(measured).values():
+        one, many = (row["peak_memory_mib"] for row in engine["latency"][:2])
+        assert 0.1 < one <= many < 4000
+
+
 def test_the_model_of_the_stage_is_the_fastest_engine(
     measured: tuple[Path, dict[str, Any]],
 ) -> None:
@@ -123,8 +144,10 @@ def test_the_conditions_are_kept_beside_the_numbers(
     measured: tuple[Path, dict[str, Any]],
 ) -> None:
     conditions = measured[1]["details"]["conditions"]
-    assert set(conditions) == {
+    assert set(conditions) - {"gpu"} == {
         "cpu",
+        "cpu_flags",
+        "packages",
         "load_average_before",
         "load_average_after",
         "cpu_steal_percent",

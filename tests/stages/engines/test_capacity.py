@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.engines import capacity, litert
+from stages.engines.base import Batch, Engine
+from stages.engines.inventory import Entry
+from tests.stages.graphs import SIGNATURE, images
+
+
+def test_memory_is_read_from_the_status_of_the_process(tmp_path: Path) -> None:
+    (tmp_path / "status").write_text("Name:\tpython\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\n")
+    assert capacity.memory_mib("VmHWM", tmp_path / "status") == 2.0
+    assert capacity.memory_mib("VmRSS", tmp_path / "status") == 1.0
+
+
+def test_a_process_that_ends_early_tells_no_memory(tmp_path: Path) -> None:
+    SIGNATURE.write(tmp_path)
+    (tmp_path / "broken.tflite").write_bytes(b"broken")
+    entry = Entry("litert", "int8").built(tmp_path / "broken.tflite")
+    assert capacity.peak_memory_mib(entry, tmp_path, 1, [1]) == {}
+
+
+def test_engines_that_fill_the_cores_are_closed_but_for_the_one_that_was_open(
+    converted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads of an engine and those that it leaves free make up the machine."""
+    monkeypatch.setattr(capacity, "usable_cores", lambda: 3)
+    opened: list[Engine] = []
+    open_once = litert.Runner.open
+    monkeypatch.setattr(
+        litert.Runner, "open", lambda self: (opened.append(self), open_once(self))[1]
+    )
+    entry = Entry("litert", "int8", "model.int8.tflite")
+    batch: Batch = SIGNATURE.preprocess(images(4))
+    with litert.Runner(converted / "model.int8.tflite", SIGNATURE) as engine:
+        count, (rate,) = capacity.saturated_images_per_second(entry, engine, [batch], 0.02)
+        assert engine.infer(batch).shape == (4, 4)
+        assert [other._is_open for other in opened] == [True, False, False]
+    assert count == 3
+    assert rate > 0
+
+
+def test_an_engine_with_more_threads_than_cores_fills_them_alone(
+    converted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "usable_cores", lambda: 2)
+    entry = Entry("litert", "int8", "model.int8.tflite")
+    with litert.Runner(converted / "model.int8.tflite", SIGNATURE, 4) as engine:
+        batch: Batch = SIGNATURE.preprocess(images(1))
+        assert capacity.saturated_images_per_second(entry, engine, [batch], 0.01)[0] == 1
