@@ -4,7 +4,7 @@ latency.npz     milliseconds of every call, float32, as `<engine>.b<batch>.t<thr
 changed.npz     some images that the engine names otherwise than the trained model: changes.py
 
 Accuracy is that of each engine's own outputs on the whole test split. Latency is that of
-`Engine.infer`: float32 images in host memory in, logits in host memory out, the engines and
+`Engine.infer`: images in host memory in, logits in host memory out, the engines and
 the baseline (the trained, unpruned float32 model in ONNX Runtime) timed in turns. TensorFlow
 is not needed: this stage runs on the machine that the engines are for.
 """
@@ -26,7 +26,7 @@ from stages import changes, conditions, datasets, environment, progress, timing
 from stages.datasets import Split
 from stages.engines import ENGINES, capacity, inventory
 from stages.engines.base import Engine
-from stages.engines.evaluation import logits
+from stages.engines.evaluation import batch_of, logits
 from stages.engines.inventory import BASELINE, Entry
 from stages.errors import EngineError
 from stages.numerics import classification, latency
@@ -136,8 +136,8 @@ def start(subject: Subject, engine: Engine, test: Split, batch_size: int) -> Non
     _, load_ms = timing.once(engine.open)
     if subject.accuracy is not None:
         return
-    image = engine.signature.preprocess(test.images[:1])
-    _, first_call_ms = timing.once(partial(engine.infer, image))
+    batch = batch_of(test.images, engine.signature, 1)
+    _, first_call_ms = timing.once(partial(engine.infer, batch))
     outputs = logits(engine, test.images, batch_size)
     subject.accuracy = classification.metrics(outputs, test.labels)
     names = engine.signature.class_names
@@ -152,11 +152,10 @@ def time_all(
 ) -> dict[str, NDArray[np.float32]]:
     """Time the engines in turns at every batch size; adds the rows to the subjects."""
     samples = {}
-    for batch_size in settings.batch_sizes:
+    for batch_size in running[0][1].signature.batch_sizes(settings.batch_sizes):
         progress.report(f"batch {batch_size}, threads: {threads}")
-        some = test.images[np.arange(batch_size) % len(test)]
         calls = {
-            subject.name: partial(engine.infer, engine.signature.preprocess(some))
+            subject.name: partial(engine.infer, batch_of(test.images, engine.signature, batch_size))
             for subject, engine in running
         }
         windows = timing.until_stable(calls, settings.warmup_seconds, settings.seconds)

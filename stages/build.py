@@ -24,7 +24,7 @@ import numpy as np
 from stages import engines, ladder, progress, timing
 from stages.engines import inventory
 from stages.engines.base import Batch, BuildRequest, Engine
-from stages.engines.evaluation import logits
+from stages.engines.evaluation import batch_of, logits
 from stages.engines.inventory import BASELINE, Entry
 from stages.engines.onnxruntime import integer_kernels
 from stages.errors import EngineError
@@ -138,10 +138,10 @@ def try_out(
                 except EngineError as error:
                     entry = entry.stopped(error)
             tried.append(entry)
-        image = signature.preprocess(images[:1])
+        image = batch_of(images, signature, 1)
         calls = {name: partial(engine.infer, image) for name, engine in running.items()}
         times = timing.measure(calls, WARMUP_SECONDS, SECONDS)
-    rows = [_row(entry, times) for entry in tried]
+    rows = [_row(entry, times, len(image)) for entry in tried]
     for row, entry in zip(rows, tried, strict=True):
         if entry.name in outputs:
             row["accuracy"] = metrics(outputs[entry.name], labels)
@@ -159,13 +159,13 @@ def compare_with_keras(
     return ladder.rung(entry.name, against, samples[against], found)
 
 
-def _row(entry: Entry, times: Mapping[str, timing.Samples]) -> dict[str, Any]:
+def _row(entry: Entry, times: Mapping[str, timing.Samples], batch_size: int) -> dict[str, Any]:
     row = {**dataclasses.asdict(entry), "accuracy": None, "parity": None, "latency": []}
     if entry.name in times:
         row["latency"] = [
             latency.row(
                 times[entry.name],
-                batch_size=1,
+                batch_size=batch_size,
                 runtime=entry.backend,
                 precision=entry.precision,
                 threads=1,

@@ -10,6 +10,7 @@ samples.npz                 test images, labels and Keras' logits, to check engi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from stages import datasets, evaluate, keras_files, ladder, progress, ranges, timing
 from stages.datasets import Split
 from stages.engines import litert
 from stages.engines.base import Batch
+from stages.engines.evaluation import accuracy, batch_of
+from stages.engines.evaluation import logits as engine_logits
 from stages.engines.onnxruntime import Runner, interpret
 from stages.errors import ConversionError
 from stages.keras_graph.cost import multiply_adds
@@ -31,14 +35,15 @@ from stages.keras_graph.placement import Point, points
 from stages.layer_parity import compare_layers
 from stages.litert_graph import int8_flatbuffer
 from stages.numerics import latency
-from stages.numerics.classification import metrics
 from stages.onnx_graph.half import to_half
+from stages.onnx_graph.pixels import take_pixels
 from stages.onnx_graph.targets import float_graph, int8_graph
 from stages.ranges import Range, Target
 from stages.settings import Convert, ConvertStage
 from stages.signature import Signature
 
 Rung = dict[str, Any]
+Pixels = NDArray[np.uint8]
 
 BATCH = 256
 LAYER_PARITY_IMAGES = 16
@@ -61,22 +66,24 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
     more than `convert.max_relative_difference`. Returns accuracy and latency of the INT8 CPU
     graph in ONNX Runtime, and the comparison of every graph with Keras.
     """
-    signature = Signature.read(inputs["quantize"])
+    knobs = settings.convert
+    signature = dataclasses.replace(
+        Signature.read(inputs["quantize"]), dtype=knobs.input, batch_size=knobs.batch_size
+    )
     signature.write(out)
     test = datasets.load_test(settings.data)
-    samples = test.take(np.arange(min(settings.convert.parity_samples, len(test))))
-    images = signature.preprocess(samples.images)
-    logits, rungs = convert_float(inputs, images, signature, settings.convert, out)
+    samples = test.take(np.arange(min(knobs.parity_samples, len(test))))
+    logits, rungs = convert_float(inputs, samples.images, signature, knobs, out)
     folded = keras_files.load(inputs["quantize"] / "model.keras")
     placed = points(folded, signature)
     found = ranges.read(inputs["quantize"], placed)
     placed = {name: placed[name] for name in found}
-    logits |= convert_int8(folded, placed, found, images, signature, settings.convert, out)
-    rungs += compare_int8(logits, images, signature, out)
+    logits |= convert_int8(folded, placed, found, samples.images, signature, knobs, out)
+    rungs += compare_int8(logits, samples.images, signature, out)
     arrays = {"images": samples.images, "labels": samples.labels, **logits}
     np.savez(out / "samples.npz", **arrays)  # type: ignore[arg-type]
     cpu_graph = onnx.load(out / CPU_GRAPH)
-    few = images[:LAYER_PARITY_IMAGES]
+    few = samples.images[: signature.batch_size or LAYER_PARITY_IMAGES]
     return {
         "model": {
             "file": CPU_GRAPH,
@@ -93,7 +100,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
 
 
 def convert_float(
-    inputs: Mapping[str, Path], images: Batch, signature: Signature, settings: Convert, out: Path
+    inputs: Mapping[str, Path], images: Pixels, signature: Signature, settings: Convert, out: Path
 ) -> tuple[dict[str, Batch], list[Rung]]:
     """Write the float graphs and compare each with its Keras model on `images`.
 
@@ -104,13 +111,14 @@ def convert_float(
     for file, stage in FLOAT_GRAPHS.items():
         progress.report(file)
         model = keras_files.load(inputs[stage] / "model.keras")
-        logits = evaluate.logits(model, images)
-        onnx.save(float_graph(fold(model), signature, settings.opset), out / file)
+        logits = evaluate.logits(model, signature.preprocess(images))
+        graph = float_graph(fold(model), signature, settings.opset)
+        onnx.save(take_pixels(graph, signature), out / file)
         got, limit = interpret(out / file, signature, images), settings.max_relative_difference
         rungs.append(ladder.rung(file, ladder.KERAS_FLOAT, logits, got, limit))
         _check(rungs[-1], limit)
     progress.report(HALF_GRAPH)
-    onnx.save(to_half(onnx.load(out / "model.fp32.onnx")), out / HALF_GRAPH)
+    onnx.save(take_pixels(to_half(graph), signature), out / HALF_GRAPH)
     got = interpret(out / HALF_GRAPH, signature, images)
     rungs.append(ladder.rung(HALF_GRAPH, ladder.KERAS_FLOAT, logits, got))
     return {ladder.KERAS_FLOAT: logits}, rungs
@@ -120,7 +128,7 @@ def convert_int8(
     folded: keras.Model,
     placed: Mapping[str, Point],
     found: Mapping[str, Range],
-    images: Batch,
+    images: Pixels,
     signature: Signature,
     settings: Convert,
     out: Path,
@@ -131,20 +139,21 @@ def convert_int8(
         progress.report(file)
         target = INT8_GRAPHS[file]
         graph = int8_graph(folded, placed, found, signature, target, settings.opset)
-        onnx.save(graph, out / file)
-    onnx.save(to_half(graph), out / tensorrt)
+        onnx.save(take_pixels(graph, signature), out / file)
+    onnx.save(take_pixels(to_half(graph), signature), out / tensorrt)
     progress.report(tflite)
     (out / tflite).write_bytes(int8_flatbuffer(folded, placed, found, signature))
+    normal = signature.preprocess(images)
     return {
         ladder.fake_quantized(target): evaluate.logits(
-            simulate(folded, placed, found, target), images
+            simulate(folded, placed, found, target), normal
         )
         for target in dict.fromkeys(INT8_GRAPHS.values())
     }
 
 
 def compare_int8(
-    logits: Mapping[str, Batch], images: Batch, signature: Signature, out: Path
+    logits: Mapping[str, Batch], images: Pixels, signature: Signature, out: Path
 ) -> list[Rung]:
     """Keras' simulations against Keras float, and every INT8 graph against its simulation.
 
@@ -162,7 +171,7 @@ def compare_int8(
             got = interpret(out / file, signature, images)
         else:
             with litert.Runner(out / file, signature) as engine:
-                got = engine.infer(images)
+                got = engine_logits(engine, images, BATCH)
         rungs.append(ladder.rung(file, against, logits[against], got))
     return rungs
 
@@ -178,9 +187,11 @@ def _check(found: Rung, limit: float) -> None:
 
 def measure(file: str, test: Split, signature: Signature, out: Path) -> dict[str, Any]:
     """Accuracy of the graph `file` in ONNX Runtime on `test`, and its latency at batch 1."""
-    images = signature.preprocess(test.images)
+    batch = batch_of(test.images, signature, 1)
     with Runner(out / file, signature) as engine:
-        parts = [engine.infer(images[at : at + BATCH]) for at in range(0, len(images), BATCH)]
-        samples = timing.measure({file: lambda: engine.infer(images[:1])}, 0.2, 0.5)[file]
-    row = latency.row(samples, batch_size=1, runtime="onnxruntime", precision="int8", threads=1)
-    return {"accuracy": metrics(np.concatenate(parts), test.labels), "latency": [row]}
+        found = accuracy(engine, test.images, test.labels, BATCH)
+        samples = timing.measure({file: lambda: engine.infer(batch)}, 0.2, 0.5)[file]
+    row = latency.row(
+        samples, batch_size=len(batch), runtime="onnxruntime", precision="int8", threads=1
+    )
+    return {"accuracy": found, "latency": [row]}

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from stages.engines.base import Batch
 from stages.engines.onnxruntime import tensors
 from stages.keras_graph.fake_quant import execute, with_int8_kernels
 from stages.keras_graph.placement import Point, only
@@ -34,7 +33,7 @@ def compare_layers(
     ranges: Mapping[str, Range],
     graph: onnx.ModelProto,
     signature: Signature,
-    images: Batch,
+    images: NDArray[np.uint8],
 ) -> dict[str, Any]:
     """Compare the INT8 CPU `graph` in ONNX Runtime with the folded `model`, layer by layer.
 
@@ -43,7 +42,9 @@ def compare_layers(
     fewer than one in 10,000 off by one.
     """
     wanted, made = only(points, "cpu"), quantized_tensors(graph)
-    values = tensors(graph, signature, images, list(made.values()))
+    fed = signature.feed(images)
+    inner = [name for name in made.values() if name != signature.input_name]
+    values = {signature.input_name: fed, **tensors(graph, signature, fed, inner)}
     counts: dict[str, list[int]] = {}
 
     def quantize(point: Point, value: Any) -> Any:
@@ -54,7 +55,7 @@ def compare_layers(
         got, counts[point.name] = _aligned(expected, got)
         return keras.ops.convert_to_tensor(got.astype(np.float32) * scale)
 
-    execute(model, wanted, images, quantize, with_int8_kernels(model, wanted))
+    execute(model, wanted, signature.preprocess(images), quantize, with_int8_kernels(model, wanted))
     return _summary(counts)
 
 

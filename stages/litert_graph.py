@@ -28,7 +28,7 @@ def int8_flatbuffer(
 
     Fake-quantization nodes carry the ranges, so no representative data is needed. Variables
     are frozen first: the converter leaves those of a Keras 3 function unreadable.
-    Input and output are float32. Raises ConversionError.
+    The input is as `signature` says, the output float32. Raises ConversionError.
     """
 
     def quantize(point: Point, value: Any) -> Any:
@@ -36,9 +36,10 @@ def int8_flatbuffer(
         return tf.quantization.fake_quant_with_min_max_args(value, low, high)
 
     wanted = only(points, "litert")
-    spec = tf.TensorSpec((None, *signature.input_shape), tf.float32, name=signature.input_name)
+    shape = (signature.batch_size or None, *signature.input_shape)
+    spec = tf.TensorSpec(shape, signature.dtype, name=signature.input_name)
     function = tf.function(
-        lambda image: execute(model, wanted, image, quantize, traceable),
+        lambda image: execute(model, wanted, normalised(image, signature), quantize, traceable),
         input_signature=[spec],
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
@@ -52,3 +53,11 @@ def int8_flatbuffer(
     except Exception as error:  # its error class is private
         reason = str(error).strip().splitlines()[0]
         raise ConversionError(f"LiteRT cannot convert this model: {reason}") from error
+
+
+def normalised(image: Any, signature: Signature) -> Any:
+    """`image`, a tensor of pixels or of what was preprocessed, as the model sees it: float32."""
+    if signature.dtype == "float32":
+        return image
+    pixels = tf.cast(image, tf.float32) * signature.scale
+    return pixels + signature.offset if signature.offset else pixels

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from stages.keras_graph.placement import Point, inputs_of_weighted, points, tied
 from stages.keras_graph.walk import calls
 from stages.keras_graph.zeros import hold
 from stages.numerics import qparams
+from stages.numerics.calibration import Histogram, saturated_share
 from stages.quantization import fallback
 from stages.quantization.calibrate import METHODS, Ranges, find_ranges, observe, tie
 from stages.settings import QuantizeStage
@@ -47,6 +48,7 @@ def run(settings: QuantizeStage, inputs: Mapping[str, Path], out: Path) -> dict[
     source = keras_files.load(inputs["prune"] / "model.keras")
     piece = Workpiece(source, dataset, signature, settings)
     details = {"calibration": piece.calibrate(), **piece.fine_tune(), **piece.fall_back()}
+    details["saturation"] = piece.count_saturation()
     snap_biases(piece.model, piece.quantized(), piece.found)
     keras_files.save(piece.model, out / "model.keras")
     ranges.write({name: piece.found.get(name) for name in piece.points}, out)
@@ -88,15 +90,20 @@ class Workpiece:
         """(accuracy, minus loss) of the INT8 model on the validation images."""
         return evaluate.score(self.simulated(in_float), self.dataset.validation, self.signature)
 
+    def observe(self) -> dict[str, Histogram]:
+        """What the float model, as it is now, holds at the quantized points."""
+        images = self.dataset.calibration.images
+        batches = [
+            self.signature.preprocess(images[at : at + CALIBRATION_BATCH])
+            for at in range(0, len(images), CALIBRATION_BATCH)
+        ]
+        return observe(self.model, self.quantized(), batches)
+
     def calibrate(self) -> dict[str, Any]:
         """Find the ranges, by the method asked for or by the one that scores best."""
         images = self.dataset.calibration.images
-        pixels = self.signature.preprocess(images)
-        batches = [
-            pixels[at : at + CALIBRATION_BATCH] for at in range(0, len(pixels), CALIBRATION_BATCH)
-        ]
         placed, knobs = self.quantized(), self.settings.quantize
-        histograms = observe(self.model, placed, batches)
+        histograms = self.observe()
         methods = METHODS if knobs.calibration == "auto" else (knobs.calibration,)
         tried: dict[str, tuple[tuple[float, float], Ranges]] = {}
         for method in methods:
@@ -158,6 +165,22 @@ class Workpiece:
             "float_points": sorted(self.in_float),
             "float_layers": fallback.layers_of(self.model, self.points, self.in_float),
             "sensitivity": fallback.describe(candidates, self.in_float - asked_for),
+        }
+
+
+    def count_saturation(self) -> dict[str, Any]:
+        """What the final ranges clip of the calibration images, per point."""
+        histograms = self.observe()
+        self.found = {
+            name: replace(spec, saturated_share=saturated_share(histograms[name], spec.amax))
+            for name, spec in self.found.items()
+        }
+        return {
+            name: dict(
+                zip(("low", "high"), spec.limits("cpu"), strict=True),
+                samples_clipped_share=spec.saturated_share,
+            )
+            for name, spec in self.found.items()
         }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,10 @@ FILE = "signature.json"
 class Signature:
     """Input and output of a classifier.
 
-    `input_shape` is one image without the batch, as in (28, 28, 1) with layout "HWC";
-    the model sees `pixel * scale + offset` as `dtype`, and returns one logit per class.
+    `input_shape` is one image without the batch, as in (28, 28, 1) with layout "HWC". The
+    model sees `pixel * scale + offset` and returns one logit per class. `dtype` is what is
+    fed: "float32" after `preprocess`, or "uint8" pixels where the graph does that itself.
+    `batch_size` is the only one that the graph takes; 0 stands for any.
     """
 
     input_shape: tuple[int, int, int]
@@ -29,6 +33,7 @@ class Signature:
     output_name: str = "logits"
     layout: str = "NHWC"
     dtype: str = "float32"
+    batch_size: int = 0
 
     def preprocess(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pixels to model input: uint8 (N, H, W, C) -> float32 (N, H, W, C)."""
@@ -36,6 +41,22 @@ class Signature:
         pixels *= np.float32(self.scale)
         pixels += np.float32(self.offset)
         return pixels
+
+    def feed(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """Pixels uint8 (N, H, W, C) as the input that `dtype` asks for."""
+        return images if self.dtype == "uint8" else self.preprocess(images)
+
+    def batch_sizes(self, wanted: Iterable[int]) -> tuple[int, ...]:
+        """Those of `wanted` that can be fed: all, or the only one there is."""
+        return (self.batch_size,) if self.batch_size else tuple(wanted)
+
+    @property
+    def amax(self) -> float:
+        """The largest value that a grid for preprocessed pixels needs; below zero it has one step
+        more than above (INT8: -128 to 127).
+        """
+        ends = (self.offset, 255 * self.scale + self.offset)
+        return max(*ends, *(-end * 127 / 128 for end in ends))
 
     @property
     def is_signed(self) -> bool:

@@ -29,6 +29,8 @@ from stages.settings import Precision
 from stages.signature import Signature
 
 Batch = NDArray[np.float32]
+Images = NDArray[np.float32] | NDArray[np.uint8]
+"""As Signature.dtype says."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,16 @@ class Engine(ABC):
         self._is_open = False
         self._close()
 
-    def infer(self, images: Batch) -> Batch:
-        """Run one batch: float32 (N, H, W, C), C-contiguous -> logits float32 (N, classes)."""
+    def infer(self, images: Images) -> Batch:
+        """Run one batch: images (N, H, W, C) of the signature's dtype, C-contiguous -> logits
+        float32 (N, classes).
+        """
         if not self._is_open:
             raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
         self._check(images)
         return self._infer(images)
 
-    def infer_many(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def infer_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
         """The logits of each of `batches`, in order, as `infer` gives them.
 
         A GPU copies one batch while it computes another. The engine must stay open until the
@@ -87,31 +91,36 @@ class Engine(ABC):
             raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
         return self._infer_many(map(self._checked, batches))
 
-    def time_parts(self, images: Batch, calls: int) -> dict[str, float] | None:
+    def time_parts(self, images: Images, calls: int) -> dict[str, float] | None:
         """Median milliseconds of the parts of a call, where the device tells them; else None.
 
         A GPU tells `h2d_ms`, `compute_ms`, `d2h_ms` and `enqueue_ms`: see cuda_lane.py.
         """
         return None
 
-    def _checked(self, images: Batch) -> Batch:
+    def _checked(self, images: Images) -> Images:
         self._check(images)
         return images
 
-    def _infer_many(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def _infer_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
         return map(self._infer, batches)
 
-    def _check(self, images: Batch) -> None:
-        expected = self.signature.input_shape
-        if images.dtype != np.float32:
+    def _check(self, images: Images) -> None:
+        expected, batch_size = self.signature.input_shape, self.signature.batch_size
+        if images.dtype.name != self.signature.dtype:
             raise EngineError(
-                f"{self.file.name}: input dtype {images.dtype}, expected float32",
-                "use Signature.preprocess on uint8 pixels",
+                f"{self.file.name}: input dtype {images.dtype}, expected {self.signature.dtype}",
+                "use Signature.feed on uint8 pixels",
             )
         if images.shape[1:] != expected or len(images) == 0:
             wanted = ", ".join(map(str, expected))
             raise EngineError(
                 f"{self.file.name}: input shape {images.shape}, expected (N, {wanted}) with N >= 1"
+            )
+        if batch_size and len(images) != batch_size:
+            raise EngineError(
+                f"{self.file.name}: a batch of {len(images)}, it takes {batch_size} and no other",
+                "for any number of images: pipeline run all --set convert.batch_size=0",
             )
         if not images.flags.c_contiguous:
             raise EngineError(
@@ -134,7 +143,7 @@ class Engine(ABC):
     def _open(self) -> None: ...
 
     @abstractmethod
-    def _infer(self, images: Batch) -> Batch: ...
+    def _infer(self, images: Images) -> Batch: ...
 
     @abstractmethod
     def _close(self) -> None: ...

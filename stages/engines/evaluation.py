@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.engines.base import Batch, Engine
+from stages.engines.base import Batch, Engine, Images
 from stages.errors import EngineError
 from stages.numerics import classification
+from stages.signature import Signature
 
 
 def accuracy(
@@ -22,16 +24,35 @@ def accuracy(
     return classification.metrics(logits(engine, images, batch_size), labels)
 
 
+def in_batches(
+    infer_many: Callable[[Iterator[Images]], Iterable[Batch]],
+    images: NDArray[np.uint8],
+    signature: Signature,
+    batch_size: int,
+) -> Batch:
+    """What `infer_many` makes of images uint8 (N, H, W, C), fed as `signature` says.
+
+    Where only one batch size can be fed, the last batch is filled up with the first images.
+    """
+    size = signature.batch_size or batch_size
+    whole = -(-len(images) // size) * size if signature.batch_size else len(images)
+    order = np.split(np.arange(whole) % len(images), range(size, whole, size))
+    batches = (signature.feed(images[indices]) for indices in order)
+    return np.concatenate(list(infer_many(batches)))[: len(images)]
+
+
+def batch_of(images: NDArray[np.uint8], signature: Signature, batch_size: int) -> Images:
+    """So many of `images` as can be fed, repeated where they are too few, to time with."""
+    (size,) = signature.batch_sizes((batch_size,))
+    return signature.feed(np.resize(images[:size], (size, *signature.input_shape)))
+
+
 def logits(engine: Engine, images: NDArray[np.uint8], batch_size: int) -> Batch:
     """Outputs for images uint8 (N, H, W, C), in batches: float32 (N, classes).
 
     Raises EngineError if one is not finite: the largest of such logits means nothing.
     """
-    batches = (
-        engine.signature.preprocess(images[start : start + batch_size])
-        for start in range(0, len(images), batch_size)
-    )
-    found = np.concatenate(list(engine.infer_many(batches)))
+    found = in_batches(engine.infer_many, images, engine.signature, batch_size)
     broken = int(np.count_nonzero(~np.isfinite(found).all(axis=1)))
     if broken:
         raise EngineError(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from stages import timing
 from stages.engines import amx
-from stages.engines.base import Batch, Blocker, BuildRequest, Engine
+from stages.engines.base import Batch, Blocker, BuildRequest, Engine, Images
 from stages.errors import EngineError
 from stages.settings import Precision
 
@@ -70,7 +70,7 @@ class Runner(Engine):
         self._output = self._interpreter.get_output_details()[0]
         self._batch_size = 0
 
-    def _infer(self, images: Batch) -> Batch:
+    def _infer(self, images: Images) -> Batch:
         if len(images) != self._batch_size:
             self._resize(images.shape)
         self._interpreter.set_tensor(self._input["index"], quantize(images, self._input))
@@ -87,9 +87,12 @@ class Runner(Engine):
         self._interpreter = None
 
 
-def quantize(images: Batch, tensor: dict[str, Any]) -> NDArray[Any]:
-    """Float32 to what `tensor` (its details) holds: round(x / scale) + zero point, saturated."""
-    if tensor["dtype"] == np.float32:
+def quantize(images: Images, tensor: dict[str, Any]) -> NDArray[Any]:
+    """`images` as what `tensor` (its details) holds.
+
+    Where that is not their type already: round(x / scale) + zero point, saturated.
+    """
+    if tensor["dtype"] == images.dtype:
         return images
     scale, zero_point = tensor["quantization"]
     limits = np.iinfo(tensor["dtype"])

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import onnx
 from numpy.typing import NDArray
 
 from stages.engines import amx
-from stages.engines.base import Batch, Blocker, BuildRequest, Engine
+from stages.engines.base import Batch, Blocker, BuildRequest, Engine, Images
+from stages.engines.evaluation import in_batches
 from stages.errors import EngineError
 from stages.settings import Precision
 from stages.signature import Signature
@@ -73,7 +75,7 @@ class Runner(Engine):
         self._session = _session(self.file, self.threads)
         self._outputs = [self.signature.output_name]
 
-    def _infer(self, images: Batch) -> Batch:
+    def _infer(self, images: Images) -> Batch:
         logits: Batch = self._session.run(self._outputs, {self.signature.input_name: images})[0]
         return logits
 
@@ -115,19 +117,23 @@ def _session(
         ) from error
 
 
-def interpret(file: Path, signature: Signature, images: Batch) -> Batch:
-    """Logits of the graph as it is written, node by node, nothing fused.
+def interpret(file: Path, signature: Signature, images: NDArray[np.uint8]) -> Batch:
+    """Logits of the graph as it is written, node by node, nothing fused, for raw images.
 
     This is how graphs for other engines are checked: optimised, ONNX Runtime 1.31 computes
     an FP16 graph with Q/DQ pairs wrongly, by half of the largest logit.
     """
     session = _session(file, 0, "ORT_DISABLE_ALL")
-    logits: Batch = session.run([signature.output_name], {signature.input_name: images})[0]
-    return logits
+
+    def infer(batch: Images) -> Batch:
+        logits: Batch = session.run([signature.output_name], {signature.input_name: batch})[0]
+        return logits
+
+    return in_batches(partial(map, infer), images, signature, len(images))
 
 
 def tensors(
-    graph: onnx.ModelProto, signature: Signature, images: Batch, names: Sequence[str]
+    graph: onnx.ModelProto, signature: Signature, images: Images, names: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
     """What the tensors `names` inside `graph` hold for `images`, with integer kernels in use."""
     opened = onnx.ModelProto()
@@ -142,7 +148,7 @@ def tensors(
 
 
 def node_milliseconds(
-    graph: onnx.ModelProto, signature: Signature, images: Batch, runs: int = 30
+    graph: onnx.ModelProto, signature: Signature, images: Images, runs: int = 30
 ) -> dict[str, float]:
     """Median time of every node of `graph` by name, executed as it is written, one thread."""
     with tempfile.TemporaryDirectory() as folder:

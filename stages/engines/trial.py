@@ -143,7 +143,8 @@ def _serve(
         answers.write(json.dumps(fields) + "\n")
         answers.flush()
 
-    images = np.random.default_rng(0).random((batch_size, *signature.input_shape), np.float32)
+    shape = (batch_size, *signature.input_shape)
+    images = signature.feed(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     module = engines.load(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"engine{engines.ENGINES[backend].suffix}"

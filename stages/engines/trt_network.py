@@ -135,9 +135,9 @@ def _config(
     # Sparse kernels are tried as well where weights are 2:4, and taken where they are faster.
     config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     profile = builder.create_optimization_profile()
-    image = request.signature.input_shape
-    one, most = (1, *image), (request.max_batch_size, *image)
-    profile.set_shape(network.get_input(0).name, one, one, most)
+    sizes = request.signature.batch_sizes((1, request.max_batch_size))
+    least, most = ((size, *request.signature.input_shape) for size in (sizes[0], sizes[-1]))
+    profile.set_shape(network.get_input(0).name, least, least, most)
     config.add_optimization_profile(profile)
     return config
 

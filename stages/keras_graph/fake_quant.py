@@ -128,7 +128,9 @@ def simulate(
     wanted = only(points, target)
 
     def quantize(point: Point, value: Any) -> Any:
-        return FakeQuantize(ranges[point.name], target, name=layer_name(point.name))(value)
+        layer = FakeQuantize(ranges[point.name], target, name=layer_name(point.name))
+        layer.trainable = point.amax is None
+        return layer(value)
 
     image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)
     visit = with_int8_kernels(model, wanted)

@@ -19,6 +19,8 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
    all 256 steps for its positive side where the engine's type is unsigned.
 7. Average pools and concatenations have one scale for all their inputs and outputs: only so
    can they copy and add integers without rescaling.
+8. The image's range is that of all pixels, as the normalisation makes them. Where its steps are
+   the pixels themselves (offset 0, or -128 times the scale), engines read pixels as they are.
 """
 
 from __future__ import annotations
@@ -62,12 +64,17 @@ NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus
 
 @dataclass(frozen=True)
 class Point:
-    """A tensor that is quantized: its producer's name, its sign, and the engines it is for."""
+    """A tensor that is quantized: its producer's name, its sign, and the engines it is for.
+
+    `amax` is known beforehand of the image alone: pixels have 256 values, so its range is
+    neither calibrated nor trained (rule 8).
+    """
 
     name: str
     tensor: Any
     signed: bool
     targets: frozenset[Target]
+    amax: float | None = None
 
 
 def activation_name(operation: Any) -> str:
@@ -148,7 +155,8 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
         if identity in wanted:
             tensor, targets = wanted[identity]
             signed = signature.is_signed if identity in is_input else graph.is_signed(tensor)
-            found[name] = Point(name, tensor, signed, frozenset(targets))
+            known = signature.amax if identity in is_input else None
+            found[name] = Point(name, tensor, signed, frozenset(targets), known)
     return found
 
 

@@ -27,11 +27,13 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """Convert `forward`, a function of one image batch (N, H, W, C) float32, to ONNX.
 
-    The graph has a dynamic batch, one input and one output, named as in `signature`, and is tidy.
-    Raises ConversionError if tf2onnx reports an error or the checker finds one.
+    N is the signature's batch size, or left open. The graph has one input and one output, named
+    as in `signature`, and is tidy. Raises ConversionError if tf2onnx reports an error or the
+    checker finds one.
     """
     name = signature.input_name
-    spec = tf.TensorSpec((None, *signature.input_shape), tf.float32, name=name)
+    shape = (signature.batch_size or None, *signature.input_shape)
+    spec = tf.TensorSpec(shape, tf.float32, name=name)
     function = tf.function(forward, input_signature=[spec])
     model = convert(function, spec, opset)
     captured = function.get_concrete_function().graph.captures
@@ -61,9 +63,12 @@ def _rename_output(graph: onnx.GraphProto, name: str) -> None:
 
 def _describe(model: onnx.ModelProto, signature: Signature) -> None:
     model.producer_name, model.producer_version = PROJECT, project_version()
-    batch = "N"
     for value in (model.graph.input[0], model.graph.output[0]):
-        value.type.tensor_type.shape.dim[0].dim_param = batch
+        batch = value.type.tensor_type.shape.dim[0]
+        if signature.batch_size:
+            batch.dim_value = signature.batch_size
+        else:
+            batch.dim_param = "N"
     metadata = {
         "project": f"{PROJECT} {project_version()}",
         "class_names": "\n".join(signature.class_names),

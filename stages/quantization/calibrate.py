@@ -55,12 +55,15 @@ def find_ranges(
     method: str,
     percentile: float,
 ) -> Ranges:
-    """The range of every point by one of METHODS, tied points with equal ones."""
+    """The range of every point by one of METHODS, tied points with equal ones.
+
+    A range that is known beforehand stays as it is.
+    """
     found = {}
     for name, point in points.items():
         histogram = histograms[name]
         steps = Range(1.0, point.signed).grid("cpu").high
-        amax = METHODS[method](histogram, steps, percentile)
+        amax = point.amax or METHODS[method](histogram, steps, percentile)
         found[name] = Range(amax, point.signed, calibration.saturated_share(histogram, amax))
     return tie(found, tied(model, points))
 

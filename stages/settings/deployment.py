@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.settings.base import Backend, Positive, Precision, Seconds, Section
+from stages.settings.base import Backend, Count, Positive, Precision, Seconds, Section
 
 
 class Convert(Section):
     """Keras to ONNX and LiteRT."""
+
+    input: Literal["uint8", "float32"] = "uint8"
+    """What engines take: the pixels as they are, or images that were normalised before
+    (pixel * data.scale + data.offset). With pixels the engine normalises, mostly at no cost."""
+    batch_size: Count = 0
+    """The only number of images that engines take at once; 0 leaves it open."""
 
     parity_samples: Positive = 256
     """Test images on which the converted graphs are compared with Keras."""

@@ -150,6 +150,10 @@ def _random(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 
 def images(count: int, seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
-    """Preprocessed random pixels: float32 (count, H, W, C) in 0..1."""
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (count, *shape)).astype(np.float32) / np.float32(255)
+    """`pixels` after preprocessing: float32 (count, H, W, C) in 0..1."""
+    return pixels(count, seed, shape).astype(np.float32) * np.float32(1 / 255)
+
+
+def pixels(count: int, seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    """Random pixels: uint8 (count, H, W, C)."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape)).astype(np.uint8)

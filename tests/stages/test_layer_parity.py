@@ -6,7 +6,7 @@ from onnx import numpy_helper
 
 from stages.layer_parity import compare_layers
 from stages.quantize import snap_biases
-from tests.stages.networks import NETWORKS, images
+from tests.stages.networks import NETWORKS, pixels
 from tests.stages.onnx_graph.builders import SIGNATURE
 from tests.stages.onnx_graph.test_targets import Quantized
 
@@ -16,7 +16,7 @@ def test_every_layer_of_every_network_is_right_to_one_step(name):
     net = Quantized(name)
     snap_biases(net.model, net.points, net.ranges)
     found = compare_layers(
-        net.model, net.points, net.ranges, net.graph("cpu"), SIGNATURE, images(64)
+        net.model, net.points, net.ranges, net.graph("cpu"), SIGNATURE, pixels(64)
     )
     assert found["off_by_more"] == 0
     assert found["passes"], found
@@ -31,7 +31,7 @@ def test_a_kernel_that_was_changed_in_the_graph_is_found_and_its_layer_named():
     values = numpy_helper.to_array(kernel).copy()
     values[0] = -values[0]
     kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
-    found = compare_layers(net.model, net.points, net.ranges, graph, SIGNATURE, images(8))
+    found = compare_layers(net.model, net.points, net.ranges, graph, SIGNATURE, pixels(8))
     assert not found["passes"]
     assert found["worst_point"] == list(net.points)[2]
     assert np.isfinite(found["elements"])

@@ -75,7 +75,7 @@ def test_interpreting_a_graph_gives_what_its_nodes_mean(
     converted: Path, kind: str, tolerance: float
 ) -> None:
     file = converted / f"model.{kind}.onnx"
-    logits = onnxruntime.interpret(file, SIGNATURE, BATCH)
+    logits = onnxruntime.interpret(file, SIGNATURE, images(16))
     np.testing.assert_allclose(logits, reference(kind, BATCH), atol=tolerance)
 
 

@@ -21,7 +21,7 @@ from stages.onnx_graph.half import to_half
 from stages.onnx_graph.qdq import quantized_tensors
 from stages.onnx_graph.targets import float_graph, int8_graph
 from stages.ranges import Range
-from tests.stages.networks import APPLICATIONS, NETWORKS, images, randomized
+from tests.stages.networks import APPLICATIONS, NETWORKS, images, pixels, randomized
 from tests.stages.onnx_graph.builders import SIGNATURE, kinds
 
 ALL = {**NETWORKS, **APPLICATIONS}
@@ -60,7 +60,7 @@ def net(request):
 
 def run(model: onnx.ModelProto, folder) -> np.ndarray:
     onnx.save(model, folder / "model.onnx")
-    return interpret(folder / "model.onnx", SIGNATURE, BATCH)
+    return interpret(folder / "model.onnx", SIGNATURE, pixels(64))
 
 
 def quanta(reference: np.ndarray, got: np.ndarray) -> float:
