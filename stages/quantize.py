@@ -167,7 +167,6 @@ class Workpiece:
             "sensitivity": fallback.describe(candidates, self.in_float - asked_for),
         }
 
-
     def count_saturation(self) -> dict[str, Any]:
         """What the final ranges clip of the calibration images, per point."""
         histograms = self.observe()

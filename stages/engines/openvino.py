@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.engines.base import Batch, Blocker, BuildRequest, Engine
+from stages.engines.base import Batch, Blocker, BuildRequest, Engine, Images
 from stages.errors import EngineError
 from stages.settings import Precision
 
@@ -95,7 +95,7 @@ class Runner(Engine):
                 f"OpenVINO cannot compile {self.file.name}: {_reason(error)}", TRY_AGAIN
             ) from error
 
-    def _infer(self, images: Batch) -> Batch:
+    def _infer(self, images: Images) -> Batch:
         if len(images) != self._batch_size:
             self._resize(len(images))
         self._input[...] = images
