@@ -88,7 +88,7 @@ class Runner(Engine):
         try:
             self._source = self._model.input(self.signature.input_name)
             self._model.output(self.signature.output_name)
-            self._resize(1)
+            self._resize(self.signature.batch_size or 1)
         except RuntimeError as error:
             self._close()
             raise EngineError(

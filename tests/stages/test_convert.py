@@ -6,12 +6,24 @@ import numpy as np
 import onnx
 import pytest
 
-from stages import convert, keras_files, quantize, ranges
-from stages.errors import ConversionError
+from stages import benchmark, build, convert, engines, keras_files, quantize, ranges
+from stages.engines import inventory
+from stages.engines.onnxruntime import interpret
+from stages.errors import ConversionError, EngineError
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.placement import points
 from stages.ladder import KERAS_FLOAT, fake_quantized
-from stages.settings import Convert, ConvertStage, Quantize, QuantizeStage
+from stages.settings import (
+    Benchmark,
+    BenchmarkStage,
+    Build,
+    BuildStage,
+    Convert,
+    ConvertStage,
+    Quantize,
+    QuantizeStage,
+)
+from stages.signature import Signature
 from tests.stages.conftest import DIGITS
 
 FILES = {
@@ -116,3 +128,45 @@ def test_a_range_that_is_missing_is_named(inputs, tmp_path):
     out.mkdir()
     with pytest.raises(ConversionError, match="no range for 'image'"):
         convert.run(ConvertStage(), {**inputs, "quantize": broken}, out)
+
+
+@pytest.mark.parametrize("knobs", [{"input": "float32"}, {"batch_size": 48}])
+def test_the_other_kinds_of_input_give_the_same_logits(knobs, done, inputs, tmp_path):
+    found = convert.run(ConvertStage(convert=Convert(parity_samples=64, **knobs)), inputs, tmp_path)
+    assert found["details"]["first_break"] is None
+    assert found["details"]["layer_parity"]["passes"]
+    signature = Signature.read(tmp_path)
+    images = np.load(tmp_path / "samples.npz")["images"]
+    for file in ("model.fp32.onnx", "model.int8.cpu.onnx"):
+        usual = interpret(done[0] / file, Signature.read(done[0]), images)
+        other = interpret(tmp_path / file, signature, images)
+        assert other.shape == (64, 10)
+        np.testing.assert_allclose(other, usual, atol=1e-4)
+
+
+def test_engines_of_one_batch_size_are_built_measured_and_refuse_others(inputs, tmp_path):
+    folders = [tmp_path / name for name in ("convert", "build", "benchmark")]
+    for folder in folders:
+        folder.mkdir()
+    converted, built, measured = folders
+    convert.run(ConvertStage(convert=Convert(batch_size=6)), inputs, converted)
+    backends = ("onnxruntime", "openvino", "litert", "tensorrt_rtx")
+    build.run(BuildStage(build=Build(backends=backends)), {"convert": converted}, built)
+    knobs = Benchmark(seconds=0.02, warmup_seconds=0.01)
+    stage = BenchmarkStage(benchmark=knobs)
+    table = benchmark.run(stage, {"build": built}, measured)["engines"]
+    on_cpu = [engine for engine in table if engine["backend"] != "tensorrt_rtx"]
+    assert all(engine["state"] == "ran" for engine in on_cpu)
+    assert {row["batch_size"] for engine in on_cpu for row in engine["latency"]} == {6}
+    assert all(engine["accuracy"]["samples"] == 360 for engine in on_cpu)
+    assert all(e["state"] != "unavailable" for e in table if rtx_is_here() or e in on_cpu)
+    entry = next(entry for entry in inventory.read(built) if entry.name == "openvino.int8")
+    with (
+        inventory.runner(entry, built, Signature.read(built), 1) as engine,
+        pytest.raises(EngineError, match="a batch of 7, it takes 6 and no other"),
+    ):
+        engine.infer(np.zeros((7, 28, 28, 1), np.uint8))
+
+
+def rtx_is_here() -> bool:
+    return engines.load("tensorrt_rtx").build_blocker() is None
