@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.engines import cuda_lane
-from stages.engines.base import Batch, Engine
+from stages.engines.base import Batch, Engine, Images
 from stages.engines.cuda_lane import Lane
 from stages.engines.cuda_memory import CudaMemory
 from stages.engines.trt_network import deserialize
@@ -37,17 +37,17 @@ class Execution:
             self.close()
             raise
 
-    def run(self, images: Batch) -> Batch:
+    def run(self, images: Images) -> Batch:
         """Copy a batch (N, H, W, C) to the GPU, run it, and copy its logits (N, classes) back."""
         lane = self._lane(0)
         lane.submit(images)
         return lane.collect()
 
-    def run_many(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def run_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
         """The same for each of `batches`, in order; two of them are under way at a time."""
         return cuda_lane.run_many(self._lane, batches)
 
-    def time_parts(self, images: Batch, calls: int) -> dict[str, float]:
+    def time_parts(self, images: Images, calls: int) -> dict[str, float]:
         """Median milliseconds of the parts of a call: see Lane.time_parts."""
         return self._lane(0).time_parts(images, calls)
 
@@ -100,7 +100,7 @@ class GpuEngine(Engine):
     def trt() -> Any:
         """The module `tensorrt` or `tensorrt_rtx`."""
 
-    def time_parts(self, images: Batch, calls: int) -> dict[str, float] | None:
+    def time_parts(self, images: Images, calls: int) -> dict[str, float] | None:
         """Median milliseconds on the GPU and of queueing: see Lane.time_parts."""
         return self._opened().time_parts(self._checked(images), calls)
 
@@ -113,10 +113,10 @@ class GpuEngine(Engine):
         self._close()
         self._execution = Execution(self.trt(), self.file, self.signature)
 
-    def _infer(self, images: Batch) -> Batch:
+    def _infer(self, images: Images) -> Batch:
         return self._opened().run(images)
 
-    def _infer_many(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def _infer_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
         return self._opened().run_many(batches)
 
     def _close(self) -> None:
