@@ -46,28 +46,38 @@ class Request:
 
 
 def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
-    """Run, write the reports, show the table, check the gate. Raises UserError."""
+    """Run, write the reports, show the table, check the gates. Raises UserError."""
+    from pipeline import gate
+
     selected = select(plan, request.stages, request.first, request.last)
     store = Store(request.artifacts)
     with locked(request.artifacts, request.command):
         with display() as shown:
             line = Line(plan, settings, store, environment.describe(), shown)
             outcomes = run(line, selected, request.force)
-        report = _report(store, plan, outcomes)
+        report = _report(store, plan, outcomes, gate.limits_of(settings.gates))
         _publish(report, request.artifacts)
         if "ran" in outcomes.values():
             _remember(report, request.artifacts)
-    if settings.gates.max_accuracy_drop is not None:
-        _check_gate(report, settings.gates.max_accuracy_drop)
+    for result in report["gates"]:
+        if result["state"] == gate.NOT_JUDGED:
+            print(f"warning: {gate.in_words(result)}", file=sys.stderr)
+    gate.enforce(report["gates"])
 
 
-def _report(store: Store, plan: Plan, outcomes: Mapping[str, str]) -> dict[str, Any]:
-    from pipeline import reports
+def _report(
+    store: Store, plan: Plan, outcomes: Mapping[str, str], limits: Mapping[str, float]
+) -> dict[str, Any]:
+    """The report, with the gates judged by `limits`; what those say joins its verdict."""
+    from pipeline import gate, reports
 
     records, faults = store.read_all(stage.name for stage in plan)
     for fault in faults:
         print(f"warning: left out of the report: {fault}", file=sys.stderr)
-    return reports.assemble(records, outcomes)
+    report = reports.assemble(records, outcomes)
+    gates = gate.judge(report, limits)
+    judged = [f"{gate.in_words(result)}." for result in gates]
+    return {**report, "gates": gates, "verdict": [*report["verdict"], *judged]}
 
 
 def _publish(report: Mapping[str, Any], artifacts: Path) -> None:
@@ -86,15 +96,6 @@ def _remember(report: Mapping[str, Any], artifacts: Path) -> None:
         print("history: run", history.append(artifacts, summary.summarize(report)))
     except ArtifactError as error:
         print(f"warning: {error.message}; {error.hint}", file=sys.stderr)
-
-
-def _check_gate(report: Mapping[str, Any], max_accuracy_drop: float) -> None:
-    from pipeline import gate
-
-    if gate.is_due(report):
-        gate.check(report, max_accuracy_drop)
-    else:
-        print("warning: no benchmark of these artifacts, so no accuracy gate", file=sys.stderr)
 
 
 def show_plan(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
@@ -122,10 +123,11 @@ def show_report(
 
     Raises ArtifactError without a single record, SettingsError for an unknown ending.
     """
-    from pipeline import reports
+    from pipeline import gate, reports
 
     format = format or _format_of(output)
-    report = _report(Store(artifacts), plan, {})
+    limits = gate.limits_before(artifacts)
+    report = _report(Store(artifacts), plan, {}, limits)
     if format == TABLE:
         _draw(reports.table(report), output)
     else:

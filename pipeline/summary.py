@@ -27,7 +27,7 @@ ACCURACY = ("top1", "samples")
 ENGINE = ("sha256", "size_bytes", "measured_in")
 ROW: tuple[str, ...] = ("batch_size", "threads", "samples", "p50_ms", "p50_low_ms", "p50_high_ms")
 ROW += ("window_p50_ms", "stable", "images_per_second")
-GATE = ("gate", "passed")
+GATE = ("gate", "state")
 
 
 def summarize(report: Report) -> Summary:

@@ -69,8 +69,10 @@ def _percent(now: Mapping[str, Any] | None, before: Mapping[str, Any] | None) ->
 
 
 def _gates(run: Summary) -> str:
-    failed = [gate["gate"] for gate in run["gates"] if not gate.get("passed")]
-    return f"missed: {', '.join(failed)}" if failed else ("passed" if run["gates"] else "")
+    missed = [gate["gate"] for gate in run["gates"] if gate.get("state") == "missed"]
+    if missed:
+        return f"missed: {', '.join(missed)}"
+    return ", ".join(dict.fromkeys(gate.get("state", "") for gate in run["gates"]))
 
 
 def _changes(run: Summary, old: Summary) -> str:

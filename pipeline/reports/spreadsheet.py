@@ -26,13 +26,15 @@ COLUMNS += ("mean_ms", "images_per_second", "reason")
 
 
 def render(report: Report) -> str:
-    """Stages first, then engines; an unknown value is an empty cell."""
+    """Stages first, then quality gates, then engines; an unknown value is an empty cell."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for stage in report["stages"]:
         name = {"kind": "stage", "name": stage["stage"], **stage["model"]}
         writer.writerows(_lines(stage, name))
+    for gate in report.get("gates", []):
+        writer.writerow({**gate, "kind": "gate", "name": gate["gate"]})
     for engine in report["engines"]:
         writer.writerows(_lines(engine, {"kind": "engine", "name": engine["backend"]}))
     return out.getvalue()

@@ -61,7 +61,12 @@ class Benchmark(Section):
 
 
 class Gates(Section):
-    """What the result must satisfy; a run that misses a gate ends with exit code 3."""
+    """What the engine that the run stands for must satisfy: the one that build chose, else the
+    fastest. A run that misses a gate ends with exit code 3, after its reports are written."""
 
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] | None = None
     """Largest loss of top-1 accuracy against the trained model, in percentage points."""
+    max_p50_ms: Annotated[float, Field(gt=0.0)] | None = None
+    """Longest median latency at the smallest batch of the benchmark, in milliseconds."""
+    max_size_mb: Annotated[float, Field(gt=0.0)] | None = None
+    """Largest engine file, in megabytes (1 MB is 1,000,000 bytes)."""

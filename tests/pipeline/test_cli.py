@@ -100,6 +100,8 @@ def test_the_version_is_shown() -> None:
         (["run", "all", "--set", "train.epoch=3"], "error: unknown setting 'train.epoch'; did"),
         (["run", "all", "--config", "no.toml"], "error: cannot read the configuration 'no.toml'"),
         (["run", "all", "--max-accuracy-drop", "x"], "error: gates.max_accuracy_drop: got 'x', e"),
+        (["run", "all", "--set", "gates.max_p50_ms=0"], "error: gates.max_p50_ms: got 0, expected"),
+        (["run", "all", "--set", "gates.max_size_mb=-1"], "error: gates.max_size_mb: got -1, exp"),
         (["status", "--set", "prune.ratio=2"], "error: prune.ratio: got 2, expected less than 1"),
         (["config", "--set", "x"], "error: --set got 'x', expected section.key=value"),
         (
@@ -322,21 +324,36 @@ def test_a_damaged_record_is_left_out_of_the_report_by_name(tmp_path: Path) -> N
     assert "left out of the report: artifacts/copy/record.json is damaged" in done.stderr
 
 
-def test_a_run_that_misses_the_gate_is_exit_code_3_after_its_reports_are_written(
+def test_a_run_that_misses_its_gates_is_exit_code_3_after_its_reports_are_written(
     tmp_path: Path,
 ) -> None:
-    done = tiny("measures", "run", "all", "--max-accuracy-drop", "1.5", cwd=tmp_path)
+    limits = ["--max-accuracy-drop", "1.5", "--set", "gates.max_p50_ms=0.05"]
+    done = tiny("measures", "run", "all", *limits, cwd=tmp_path)
     assert done.returncode == 3
-    assert done.stderr.startswith("error: litert int8 has 95.00 % top-1 accuracy, 2.00 points be")
-    assert (tmp_path / "artifacts/report.json").is_file()
-    passing = ["--set", "gates.max_accuracy_drop=2.5"]
-    assert tiny("measures", "run", "all", *passing, cwd=tmp_path).returncode == 0
+    assert [line.split(":")[:2] for line in done.stderr.splitlines()[:2]] == [
+        ["error", " gates.max_accuracy_drop missed"],
+        ["error", " gates.max_p50_ms missed"],
+    ]
+    assert "litert int8 has 95.00 % top-1 accuracy, 2.00 points below" in done.stderr
+    report = json.loads((tmp_path / "artifacts/report.json").read_text())
+    assert [result["state"] for result in report["gates"]] == ["missed", "missed"]
+    for text in (done.stdout, tiny("measures", "report", cwd=tmp_path).stdout):
+        assert "gates.max_p50_ms missed: litert int8 takes 0.100 ms" in text
+    history = tiny("measures", "history", cwd=tmp_path).stdout
+    assert "missed: max_accuracy_drop, max_p50_ms" in history
+
+
+def test_a_run_that_keeps_its_gates_is_exit_code_0(tmp_path: Path) -> None:
+    limits = ["--set", "gates.max_accuracy_drop=2.5", "--set", "gates.max_p50_ms=0.2"]
+    done = tiny("measures", "run", "all", *limits, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "gates.max_p50_ms passed: litert int8 takes 0.100 ms" in done.stdout
 
 
 def test_a_gate_without_a_benchmark_warns(finished: Path) -> None:
     done = tiny("copy", "run", "all", "--max-accuracy-drop", "1", cwd=finished)
     assert done.returncode == 0
-    assert "warning: no benchmark of these artifacts" in done.stderr
+    assert "warning: gates.max_accuracy_drop not judged: there is no benchmark" in done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,9 @@ def test_a_run_without_an_engine_is_a_line_of_unknowns() -> None:
 
 
 def test_gates_are_told() -> None:
-    gates = [{"gate": "max_p50_ms", "passed": False}, {"gate": "max_size_mb", "passed": True}]
+    gates = [
+        {"gate": "max_p50_ms", "state": "missed"},
+        {"gate": "max_size_mb", "state": "passed"},
+    ]
     assert cells(run(gates=gates))["gates"] == "missed: max_p50_ms"
     assert cells(run(gates=gates[1:]))["gates"] == "passed"
