@@ -131,7 +131,7 @@ def show_report(
     if format == TABLE:
         _draw(reports.table(report), output)
     else:
-        _deliver(reports.render(report, format), output)
+        _deliver(reports.render(report, format, artifacts), output)
 
 
 def _format_of(output: Path | None, formats: Collection[str] = REPORT_FORMATS) -> str:

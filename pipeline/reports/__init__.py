@@ -1,8 +1,10 @@
 """The report: what the records say, joined once and shown in several formats.
 
     records -> assemble -> report.json -> yardstick  what may be compared with what
+                                          chain      the steps from the trained model to the engine
                                           grids      tables of plain text
                                           terminal | markdown | web_page | spreadsheet
+    latency.npz, changed.npz -> evidence -> charts   figures, only of web_page
 
 Nothing is measured here; a number that a record does not hold is shown as "-".
 """
@@ -16,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipeline.reports import markdown, spreadsheet, web_page
+from pipeline.reports import fingerprint, markdown, spreadsheet
 from pipeline.reports.assemble import assemble
 from pipeline.reports.terminal import table
 from pipeline.reports.yardstick import Report
@@ -27,25 +29,44 @@ __all__ = ["Format", "assemble", "render", "table", "write"]
 Format = Literal["md", "html", "json", "csv"]
 
 
-def render(report: Report, format: str) -> str:
-    """The report as text: `md`, `html`, `json` or `csv`. Raises SettingsError for others."""
-    if format not in RENDERERS:
+def render(report: Report, format: str, artifacts: Path | None = None) -> str:
+    """The report as text: `md`, `html`, `json` or `csv`. Raises SettingsError for others.
+
+    The HTML also shows what the benchmark left in the folder `artifacts`, where that is given.
+    """
+    if format not in get_args(Format):
         raise SettingsError(
             f"unknown report format {format!r}, expected one of: {', '.join(get_args(Format))}"
         )
+    if format == "html":
+        return _page(report, artifacts)
     return RENDERERS[format](report)
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write report.json, report.md and report.html into `folder`, each whole or not at all."""
-    return [_replace(folder / f"report.{each}", render(report, each)) for each in FILES]
+    """Write report.json, report.md and report.html into `folder`, each whole or not at all.
+
+    A page that already shows just this report is left as it is: its figures take a second.
+    """
+    files = [folder / f"report.{format}" for format in FILES]
+    for format, file in zip(FILES, files, strict=True):
+        if format != "html" or not fingerprint.is_current(file, report):
+            _replace(file, render(report, format, folder))
+    return files
+
+
+def _page(report: Report, artifacts: Path | None) -> str:
+    # Matplotlib takes half a second to import: only who wants a page pays for it.
+    from pipeline.reports import evidence, web_page
+
+    return web_page.render(report, evidence.read(report, artifacts))
 
 
 def _json(report: Report) -> str:
     return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
 
-def _replace(file: Path, text: str) -> Path:
+def _replace(file: Path, text: str) -> None:
     """Readers see the old file or the new one, also if this process is killed half-way."""
     handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
@@ -56,14 +77,12 @@ def _replace(file: Path, text: str) -> Path:
     except BaseException:
         os.unlink(temporary)
         raise
-    return file
 
 
 FILES = ("json", "md", "html")
 
 RENDERERS: dict[str, Callable[[Report], str]] = {
     "md": markdown.render,
-    "html": web_page.render,
     "json": _json,
     "csv": spreadsheet.render,
 }

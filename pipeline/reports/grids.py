@@ -33,9 +33,21 @@ WORDS = frozenset(
         "time",
         "gates",
         "settings that changed",
+        "class",
+        "truth",
+        "named",
+        "layer",
+        "kind",
+        "requested",
+        "executed",
+        "tactic",
+        "timing",
+        "budget",
+        "choice",
     ]
 )
 FEWER = "*"
+SHAKY = "!"
 ENGINE_STAGES = ("build", "benchmark")
 """Stages whose own rows are those of one of their engines."""
 
@@ -152,9 +164,11 @@ def engine_grid(report: Report) -> Grid:
     columns = ("engine", "state", "accuracy", *(f"p50 ms, batch {size}" for size in sizes))
     rows = tuple(cells for engine in engines for cells in _engine_cells(report, engine, sizes))
     alone = any(row["measured_in"] == "build" for each in engines for row in each["latency"])
-    notes = ("Timed briefly by build: the benchmark measures at length.",) if alone else ()
+    notes = ["Timed briefly by build: the benchmark measures at length."] if alone else []
+    if any(SHAKY in cell for cells in rows for cell in cells[3:]):
+        notes.append(f"{SHAKY} UNSTABLE: the median moved while it was timed.")
     caption = "Accuracy and latency of the engine files themselves"
-    return Grid("Engines", caption, (*columns, rate, "size"), rows, notes)
+    return Grid("Engines", caption, (*columns, rate, "size"), rows, tuple(notes))
 
 
 def _engine_cells(
@@ -170,10 +184,16 @@ def _engine_cells(
             engine_name(engine) + (f", {_threads(each)}" if len(threads) > 1 else ""),
             STATES[engine["state"]],
             _accuracy(report, engine["accuracy"]),
-            *(units.milliseconds(row["p50_ms"] if row else None) for row in found),
+            *map(_median, found),
             units.count(rate),
             units.size(engine["size_bytes"]),
         )
+
+
+def _median(row: Row | None) -> str:
+    if row is None:
+        return units.UNKNOWN
+    return units.milliseconds(row["p50_ms"]) + (SHAKY if row.get("stable") is False else "")
 
 
 def _threads(count: int) -> str:
@@ -192,43 +212,6 @@ def not_run(report: Report) -> list[NotRun]:
         NotRun(f"{backend} {', '.join(precisions)}", state, reason, fix)
         for (backend, state, reason, fix), precisions in groups.items()
     ]
-
-
-def latency_grid(report: Report) -> Grid:
-    """Every latency that was measured."""
-    columns = ("model", "batch", "threads", "p50 ms", "p90 ms", "p99 ms", "mean ms")
-    rows = tuple(_latency_cells(name, row) for name, row in _all_rows(report))
-    few = any("indicative" in cell for cells in rows for cell in cells)
-    note = f"p99 from fewer than {yardstick.P99_SAMPLES:,} samples is indicative only."
-    notes = (note,) if few else ()
-    return Grid(
-        "Latency", "Everything that was timed", (*columns, "images/s", "samples"), rows, notes
-    )
-
-
-def _all_rows(report: Report) -> Iterator[tuple[str, Row]]:
-    for stage in report["stages"]:
-        if stage["stage"] not in ENGINE_STAGES:
-            own = (row for row in stage["latency"] if row["measured_in"] == stage["stage"])
-            yield from ((stage["stage"], row) for row in own)
-    yield from (("baseline", row) for row in report["baseline"]["latency"])
-    for engine in report["engines"]:
-        yield from (("engine", row) for row in engine["latency"])
-
-
-def _latency_cells(name: str, row: Row) -> tuple[str, ...]:
-    few = (row["samples"] or 0) < yardstick.P99_SAMPLES and row["p99_ms"] is not None
-    return (
-        f"{name}: {_runtime(row)}",
-        units.count(row["batch_size"]),
-        units.count(row["threads"]),
-        units.milliseconds(row["p50_ms"]),
-        units.milliseconds(row["p90_ms"]),
-        units.milliseconds(row["p99_ms"]) + (" (indicative)" if few else ""),
-        units.milliseconds(row["mean_ms"]),
-        units.count(row["images_per_second"]),
-        units.count(row["samples"]),
-    )
 
 
 def environment_grid(report: Report) -> Grid:

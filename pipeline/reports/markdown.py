@@ -5,9 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipeline.reports import grids, pruning, quantization
+from pipeline.reports import classes, grids, layers, pruning, quantization, timings
 from pipeline.reports.grids import Grid, NotRun
 from pipeline.reports.yardstick import Report
+
+GRIDS = (
+    timings.choice_grid,
+    timings.latency_grid,
+    classes.class_grid,
+    classes.mistake_grid,
+    pruning.width_grid,
+    pruning.sensitivity_grid,
+    quantization.range_grid,
+    quantization.ladder_grid,
+    layers.layer_grid,
+    grids.dataset_grid,
+    grids.conditions_grid,
+    grids.environment_grid,
+)
 
 
 def render(report: Report) -> str:
@@ -24,13 +39,8 @@ def _lines(report: Report) -> Iterator[str]:
         yield from section(grids.engine_grid(report))
         yield from (_reason(each) for each in grids.not_run(report))
         yield ""
-    yield from section(grids.latency_grid(report))
-    for grid in (pruning.width_grid, pruning.sensitivity_grid, quantization.range_grid):
+    for grid in GRIDS:
         yield from section(grid(report))
-    yield from section(quantization.ladder_grid(report))
-    for grid in (grids.dataset_grid, grids.conditions_grid):
-        yield from section(grid(report))
-    yield from section(grids.environment_grid(report))
 
 
 def section(grid: Grid) -> Iterator[str]:

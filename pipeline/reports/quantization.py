@@ -10,9 +10,14 @@ from pipeline.reports.grids import Grid
 from pipeline.reports.yardstick import Report, stage_named
 
 
+def rungs(report: Report) -> list[Mapping[str, Any]]:
+    """The parity ladder from Keras through the graphs to the engines."""
+    return [rung for stage in ("convert", "build") for rung in details(report, stage, "ladder")]
+
+
 def ladder_grid(report: Report) -> Grid:
     """The parity ladder: Keras, graphs and engines, each against the rung it stands on."""
-    rungs = [rung for stage in ("convert", "build") for rung in _details(report, stage, "ladder")]
+    found = rungs(report)
     columns = ("rung", "against", "same labels", "max difference", "mean difference", "agrees")
     rows = tuple(
         (
@@ -23,24 +28,24 @@ def ladder_grid(report: Report) -> Grid:
             f"{rung['mean_absolute_difference']:.2g}",
             "yes" if rung["holds"] else "no",
         )
-        for rung in rungs
+        for rung in found
     )
     caption = "The same test images all the way; differences of logits"
-    return Grid("Parity", caption, columns, rows, tuple(_ladder_notes(report, rungs)))
+    return Grid("Parity", caption, columns, rows, tuple(_ladder_notes(report, found)))
 
 
-def _ladder_notes(report: Report, rungs: list[Mapping[str, Any]]) -> Iterator[str]:
-    broken = [rung["rung"] for rung in rungs if not rung["holds"]]
+def _ladder_notes(report: Report, found: list[Mapping[str, Any]]) -> Iterator[str]:
+    broken = [rung["rung"] for rung in found if not rung["holds"]]
     if broken:
         yield f"The first rung that does not agree: {broken[0]}."
-    layers = _details(report, "convert", "layer_parity")
+    layers = details(report, "convert", "layer_parity")
     if layers:
         yield (
             f"Layer by layer, each fed with the engine's own values: of {layers['elements']:,} "
             f"quantized values {layers['off_by_one']:,} are off by one step and "
             f"{layers['off_by_more']:,} by more."
         )
-    kernels = _details(report, "build", "onnxruntime_int8_kernels")
+    kernels = details(report, "build", "onnxruntime_int8_kernels")
     if kernels:
         yield (
             f"ONNX Runtime runs {kernels['integer']} of its "
@@ -57,7 +62,7 @@ def range_grid(report: Report) -> Grid:
             "both" if found["signed"] else "positive",
             f"{100 * found['saturated_share']:.3f} %",
         )
-        for name, found in (_details(report, "quantize", "ranges") or {}).items()
+        for name, found in (details(report, "quantize", "ranges") or {}).items()
     )
     columns = ("tensor", "range", "signs", "outside")
     notes = tuple(_calibration_notes(report))
@@ -65,7 +70,7 @@ def range_grid(report: Report) -> Grid:
 
 
 def _calibration_notes(report: Report) -> Iterator[str]:
-    calibration = _details(report, "quantize", "calibration")
+    calibration = details(report, "quantize", "calibration")
     if calibration:
         tried = ", ".join(
             f"{method} {units.percent(top1)}"
@@ -75,14 +80,15 @@ def _calibration_notes(report: Report) -> Iterator[str]:
             f"Calibrated by {calibration['method']} on {calibration['samples']} images; "
             f"accuracy on the validation images: {tried}."
         )
-    kept = _details(report, "quantize", "kept")
+    kept = details(report, "quantize", "kept")
     if kept:
         yield f"Kept: the {kept} model."
-    in_float = _details(report, "quantize", "float_layers")
+    in_float = details(report, "quantize", "float_layers")
     if in_float:
         yield f"Left in float: {', '.join(in_float)}."
 
 
-def _details(report: Report, stage: str, key: str) -> Any:
+def details(report: Report, stage: str, key: str) -> Any:
+    """One entry of a stage's details; [] without it."""
     found = stage_named(report, stage)
     return (found["details"].get(key) if found else None) or []

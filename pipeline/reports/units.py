@@ -4,6 +4,15 @@ from __future__ import annotations
 
 UNKNOWN = "-"
 
+RUNTIMES = {
+    "onnxruntime": "ONNX Runtime",
+    "litert": "LiteRT",
+    "openvino": "OpenVINO",
+    "tensorrt": "TensorRT",
+    "tensorrt_rtx": "TensorRT-RTX",
+}
+PRECISIONS = {"fp32": "float32", "fp16": "FP16", "int8": "INT8"}
+
 
 def percent(share: float | None) -> str:
     """0.9917 -> "99.17 %"."""
@@ -49,3 +58,45 @@ def size(size_bytes: float | None) -> str:
 def count(value: float | None) -> str:
     """421642 -> "421,642"."""
     return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def duration(milliseconds: float) -> str:
+    """With the unit that suits it: 0.0352 -> "35.2 µs", 1.5 -> "1.50 ms", 2500.0 -> "2.50 s"."""
+    for limit, scale, unit in ((0.9995, 1e3, "µs"), (999.5, 1.0, "ms")):
+        if milliseconds < limit:
+            return f"{_three_digits(milliseconds * scale)} {unit}"
+    return f"{_three_digits(milliseconds / 1e3)} s"
+
+
+def tick(milliseconds: float) -> str:
+    """A round duration on an axis: 0.02 -> "20 µs", 5.0 -> "5 ms", 2000.0 -> "2 s"."""
+    for limit, scale, unit in ((0.9995, 1e3, "µs"), (999.5, 1.0, "ms")):
+        if milliseconds < limit:
+            return f"{milliseconds * scale:g} {unit}"
+    return f"{milliseconds / 1e3:g} s"
+
+
+def _three_digits(value: float) -> str:
+    decimals = 2 - sum(value >= limit for limit in (9.995, 99.95))
+    return f"{value:,.{max(decimals, 0)}f}"
+
+
+def runtime(backend: str) -> str:
+    """The runtime's own spelling: "litert" -> "LiteRT"."""
+    return RUNTIMES.get(backend, backend)
+
+
+def precision(name: str) -> str:
+    """As in prose: "int8" -> "INT8"."""
+    return PRECISIONS.get(name, name)
+
+
+def images(number: int) -> str:
+    """1 -> "one image", 32 -> "32 images"."""
+    return "one image" if number == 1 else f"{number:,} images"
+
+
+def shortened(names: list[str], limit: int = 60) -> str:
+    """Names with commas between; a list longer than `limit` characters is cut to its first."""
+    text = ", ".join(names)
+    return text if len(text) <= limit else f"{names[0]} and {len(names) - 1} more"

@@ -1,23 +1,28 @@
-"""What came out, in one or two plain sentences that claim nothing that was not measured."""
+"""What came out, in a few plain sentences that claim nothing that was not measured."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.reports import units, yardstick
+from pipeline.reports import chain, units, yardstick
 from pipeline.reports.yardstick import Report, Row
 
 
 def verdict(report: Report) -> list[str]:
-    """One or two sentences on an assembled report."""
+    """One to four sentences on an assembled report."""
     benchmark = yardstick.stage_named(report, "benchmark")
     if benchmark is not None and benchmark["outdated"]:
         return ["The benchmark is older than the model: no verdict. Run: pipeline run all"]
     found = yardstick.chosen_engine(report)
     if found is None:
         return [_unfinished(report)]
-    return [_fastest(report, *found), *_throughput(report)]
+    return [
+        _fastest(report, *found),
+        *_shares(report),
+        *_throughput(report),
+        *_doubts(report),
+    ]
 
 
 def engine_name(engine: Mapping[str, Any]) -> str:
@@ -76,6 +81,32 @@ def _accurate(change: float | None, accuracy: Mapping[str, Any]) -> list[str]:
     word = "more" if change > 0 else "less"
     of = f"{images:,} of {accuracy['samples']:,} images"
     return [f"{units.points(abs(change)).lstrip('+')} points {word} accurate ({of})"]
+
+
+def _shares(report: Report) -> list[str]:
+    """What every step brought of the speed-up, as far as they were timed apart."""
+    steps = chain.brought(chain.steps(report))
+    together = next((cause for cause, _ in steps if " and " in cause), None)
+    if len(steps) < 2:
+        return [f"How much {together} brought each was not timed."] if together else []
+    parts = [
+        f"{cause}{' together' if cause == together else ''} brought {units.times(factor)}"
+        for cause, factor in steps
+    ]
+    parts[1:] = [part.replace(" brought", "") for part in parts[1:]]
+    parts[0] += " of that"
+    why = " (not timed apart)" if together else ""
+    text = f"{', '.join(parts)}{why}."
+    return [text[:1].upper() + text[1:]]
+
+
+def _doubts(report: Report) -> list[str]:
+    """A warning where one of the two timings that are compared was not steady."""
+    way = chain.steps(report)
+    shaky = [step.name for step in (way[:1] + way[-1:]) if step.row.get("stable") is False]
+    if not shaky:
+        return []
+    return [f"UNSTABLE: the timing of {' and '.join(shaky)} moved while it was measured."]
 
 
 def _throughput(report: Report) -> list[str]:

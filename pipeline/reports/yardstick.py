@@ -109,6 +109,14 @@ def engine_speedup(report: Report, engine: Mapping[str, Any], batch_size: int) -
     return ratio(against["p50_ms"], row["p50_ms"])
 
 
+def stability(row: Row) -> str:
+    """ "stable", "UNSTABLE", or "" of a row that does not say."""
+    is_stable = row.get("stable")
+    if is_stable is None:
+        return ""
+    return "stable" if is_stable else "UNSTABLE"
+
+
 def ratio(over: float | None, under: float | None) -> float | None:
     """`over` / `under`, None where either is unknown or nothing."""
     return over / under if over and under else None

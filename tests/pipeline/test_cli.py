@@ -528,7 +528,16 @@ def imported(*arguments: str, cwd: Path) -> set[str]:
     return set(output_of(IMPORTED, "copy", *arguments, cwd=cwd).splitlines()[-1].split())
 
 
-HEAVY = {"tensorflow", "keras", "numpy", "onnx", "onnxruntime", "ai_edge_litert", "sklearn"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "ai_edge_litert",
+    "sklearn",
+    "matplotlib",
+}
 
 
 @pytest.mark.parametrize(

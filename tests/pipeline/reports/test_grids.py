@@ -103,24 +103,15 @@ def test_latencies_that_build_took_are_said_to_be_brief() -> None:
     assert notes == ("Timed briefly by build: the benchmark measures at length.",)
 
 
-def test_p99_of_fewer_than_1000_samples_is_marked_indicative() -> None:
-    grid = grids.latency_grid(assemble(records(), {}))
-    p99 = {each[0]: each[grid.columns.index("p99 ms")] for each in grid.rows}
-    assert p99["train: tf.function fp32"] == "0.800 (indicative)"
-    assert p99["engine: litert int8"] == "0.500"  # the last one's, at batch 32
-    assert grid.notes == ("p99 from fewer than 1,000 samples is indicative only.",)
-
-
-def test_exactly_1000_samples_are_enough_for_p99() -> None:
-    found = records("train")
-    found["train"]["measurements"]["latency"] = [row("tf.function", "fp32", 1, 0.4, samples=1000)]
-    assert grids.latency_grid(assemble(found, {})).notes == ()
-
-
-def test_every_latency_is_listed_once_although_the_stages_share_rows() -> None:
-    rows = grids.latency_grid(assemble(records(), {})).rows
-    assert len(rows) == 3 + 2 + 3 * 2  # tf.function, baseline, engines
-    assert len(set(rows)) == len(rows)
+def test_an_unstable_timing_is_marked_and_the_mark_explained() -> None:
+    found = records()
+    for engine in found["benchmark"]["measurements"]["engines"]:
+        for timed in engine["latency"]:
+            timed["stable"] = engine["backend"] != "litert"
+    grid = grids.engine_grid(assemble(found, {}))
+    assert cells(grid)["litert int8"]["p50 ms, batch 1"] == "0.0080!"
+    assert cells(grid)["onnxruntime int8"]["p50 ms, batch 1"] == "0.0200"
+    assert grid.notes == ("! UNSTABLE: the median moved while it was timed.",)
 
 
 def test_settings_that_stages_share_are_listed_once() -> None:

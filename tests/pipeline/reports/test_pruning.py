@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from typing import Any
 
 from pipeline.reports import markdown, pruning, web_page
@@ -53,15 +52,6 @@ def test_the_sensitivity_is_a_table_of_what_is_lost_and_saved() -> None:
     )
 
 
-def test_the_drawing_has_a_line_per_group_and_a_ring_at_the_chosen_width() -> None:
-    root = ET.fromstring(pruning.drawing(guided()))
-    assert len(root.findall(".//polyline")) == 2
-    rings = [ring for ring in root.iter("circle") if ring.get("class") == "chosen"]
-    assert [ring.findtext("title") for ring in rings] == ["conv1: 16 of 32"]
-    assert all(0 <= float(dot.get("cx", -1)) <= pruning.WIDTH for dot in root.iter("circle"))
-    assert all(0 <= float(dot.get("cy", -1)) <= pruning.HEIGHT for dot in root.iter("circle"))
-
-
 def test_both_reports_show_it() -> None:
     page, text = web_page.render(guided()), markdown.render(guided())
     assert "<svg" in page
@@ -69,8 +59,7 @@ def test_both_reports_show_it() -> None:
     assert "## Sensitivity" in text
 
 
-def test_without_a_target_there_is_nothing_to_draw() -> None:
-    assert pruning.drawing(report(groups=GROUPS)) == ""
+def test_without_a_target_there_is_no_sensitivity() -> None:
     assert pruning.sensitivity_grid(report(groups=GROUPS)).rows == ()
     assert pruning.width_grid(report()).rows == ()
 

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from pipeline.reports import web_page
+from pipeline.reports import evidence, web_page
 from pipeline.reports.assemble import assemble
+from tests.pipeline.reports.full_run import full_report, write_arrays
 from tests.pipeline.reports.records import records
 
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "img"}
 
 
 class Page(HTMLParser):
@@ -27,6 +29,9 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -51,14 +56,16 @@ def test_every_tag_is_closed_in_order(page: Page) -> None:
 
 
 def test_it_needs_no_network_and_no_script(page: Page) -> None:
-    source = web_page.render(assemble(records(), {}))
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe"}
-    assert not re.search(r"https?:|url\(|@import", source)
+    source = web_page.render(full_report())
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe"}
+    assert not re.search(r"https?:|url\((?!#)|@import", source)
+    assert all(str(image["src"]).startswith("data:image/png") for image in page.named("img"))
 
 
 def test_every_table_has_a_caption_and_headed_columns_and_lines(page: Page) -> None:
     tables = len(page.named("table"))
     assert tables == len(page.named("caption")) == 7
+    assert all(each.get("role") == "region" for each in page.named("div") if "tabindex" in each)
     assert {each.get("scope") for each in page.named("th")} == {"col", "row"}
 
 
@@ -67,14 +74,60 @@ def test_there_is_one_main_heading_and_one_for_every_section(page: Page) -> None
     assert page.text_of("h2") == [
         "The line",
         "Engines",
-        "Engines that were not run",
         "Latency",
         "How to read it",
+        "How it was made",
+    ]
+    assert page.text_of("h3") == [
+        "Engines that were not run",
         "Data set",
         "Conditions",
         "Environment",
         "Settings",
     ]
+
+
+def test_a_run_that_recorded_everything_has_all_sections_and_figures(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    report = full_report()
+    page = Page(web_page.render(report, evidence.read(report, tmp_path)))
+    assert page.text_of("h2") == [
+        "The line",
+        "Engines",
+        "Latency",
+        "Accuracy by class",
+        "Training",
+        "Pruning",
+        "Quantization",
+        "Parity",
+        "Precision by layer",
+        "How to read it",
+        "How it was made",
+    ]
+    assert len(page.named("svg")) == len(page.named("figure")) == 20
+    assert len(page.named("img")) == 4
+
+
+def test_every_link_leads_to_a_heading_and_no_id_is_there_twice() -> None:
+    page = Page(web_page.render(full_report()))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {str(link["href"])[1:] for link in page.named("a")} <= set(ids)
+    described = {each for svg in page.named("svg") for each in str(svg["aria-labelledby"]).split()}
+    assert described <= set(ids)
+
+
+def test_the_numbers_that_people_ask_for_first_are_large(page: Page) -> None:
+    assert page.text_of("dd")[:4] == ["7.0x", "8.00 µs", "14x", "98.61 %"]
+    assert page.text_of("dt")[:4] == ["faster", "p50, batch 1", "smaller", "accuracy"]
+
+
+def test_a_file_that_could_not_be_read_is_named(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    (tmp_path / "benchmark" / "latency.npz").write_bytes(b"broken")
+    report = full_report()
+    page = Page(web_page.render(report, evidence.read(report, tmp_path)))
+    assert any("latency.npz of the benchmark cannot be read" in text for text in page.text_of("p"))
 
 
 def test_the_verdict_is_on_top(page: Page) -> None:

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.reports import fingerprint
+from pipeline.reports.assemble import assemble
+from tests.pipeline.reports.records import records
+
+
+def test_it_does_not_tell_a_run_from_its_repetition_that_had_nothing_to_do() -> None:
+    ran = assemble(records(), dict.fromkeys(("train", "benchmark"), "ran"))
+    assert fingerprint.of(ran) == fingerprint.of(assemble(records(), {}))
+
+
+def test_it_changes_with_any_number() -> None:
+    found = records()
+    before = fingerprint.of(assemble(found, {}))
+    found["benchmark"]["measurements"]["engines"][0]["latency"][0]["p99_ms"] += 1e-6
+    assert fingerprint.of(assemble(found, {})) != before
+
+
+def test_a_file_that_is_missing_or_no_page_is_not_current(tmp_path: Path) -> None:
+    report, file = assemble(records(), {}), tmp_path / "report.html"
+    assert not fingerprint.is_current(file, report)
+    for content in (b"", b"<!doctype html>", b"\xff\xfe\x00"):
+        file.write_bytes(content)
+        assert not fingerprint.is_current(file, report)
