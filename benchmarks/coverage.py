@@ -176,23 +176,14 @@ def build_rtx(source: Path, signature: Any) -> tuple[bool, int]:
 
     Raises EngineError if it does not.
     """
-    import logging
-
     from stages.engines import tensorrt_rtx
     from stages.engines.base import BuildRequest
-    from stages.engines.trt_network import MESSAGES
 
-    said: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    MESSAGES.addHandler(handler)
-    MESSAGES.setLevel(logging.DEBUG)
-    MESSAGES.propagate = False
-    tensorrt_rtx.build(source, source.with_suffix(".rtx"), BuildRequest(signature, "int8"))
-    MESSAGES.removeHandler(handler)
-    layers = [line for text in said if text.startswith("Layers:") for line in text.splitlines()]
-    constants = [line.partition("Constants:")[2].partition("Outputs:")[0] for line in layers]
-    return True, sum("Datatype: Int8" in text for text in constants)
+    account = tensorrt_rtx.build(
+        source, source.with_suffix(".rtx"), BuildRequest(signature, "int8")
+    )
+    asked = [layer for layer in account.layers if layer.requested]
+    return True, sum(layer.executed == "int8" for layer in asked)
 
 
 def prune_difference(model: Any, images: Any) -> float | None:

@@ -3,6 +3,7 @@
 baseline.onnxruntime.fp32.onnx      the trained, unpruned model: the yardstick of the benchmark
 <backend>.<precision><suffix>       the engines that can be built here
 engines.json                        every engine that was wanted, and why some have no file
+layers.json                         the layers of engines whose builders tell them
 samples.npz, signature.json         copied on
 
 Each engine that can run here is run at once, on the samples of the convert stage. TensorFlow
@@ -12,6 +13,7 @@ is not needed: this stage runs on the machine that the engines are for.
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,18 +24,19 @@ from typing import Any
 import numpy as np
 
 from stages import engines, ladder, progress, timing
-from stages.engines import inventory
-from stages.engines.base import Batch, BuildRequest, Engine
+from stages.engines import inventory, layers
+from stages.engines.base import Account, Batch, BuildRequest, Engine
 from stages.engines.evaluation import batch_of, logits
 from stages.engines.inventory import BASELINE, Entry
 from stages.engines.onnxruntime import integer_kernels
 from stages.errors import EngineError
 from stages.numerics import latency
 from stages.numerics.classification import metrics
-from stages.settings import Build, BuildStage
+from stages.settings import BuildStage
 from stages.signature import Signature
 
 SAMPLES_FILE = "samples.npz"
+LAYERS_FILE = "layers.json"
 EVALUATION_BATCH = 32
 
 WARMUP_SECONDS = 0.05
@@ -52,7 +55,9 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     signature.write(out)
     shutil.copyfile(source / SAMPLES_FILE, out / SAMPLES_FILE)
     build_baseline(source, out, signature)
-    entries = inventory.opening_order(build_all(settings.build, source, out, signature), out)
+    accounts: dict[str, Account] = {}
+    wanted = build_all(settings, source, out, signature, accounts)
+    entries = inventory.opening_order(wanted, out)
     built = [entry for entry in entries if entry.file]
     if not built:
         reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in entries)
@@ -64,7 +69,12 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     best = inventory.fastest(int8) or inventory.fastest(table)
     return {
         **inventory.summary(best, built[0].file),
-        "details": {"ladder": rungs, "first_break": ladder.first_break(rungs), **kernels(out)},
+        "details": {
+            "ladder": rungs,
+            "first_break": ladder.first_break(rungs),
+            **kernels(out),
+            **describe_layers(accounts, out),
+        },
         "engines": table,
     }
 
@@ -75,6 +85,21 @@ def kernels(folder: Path) -> dict[str, Any]:
     return {"onnxruntime_int8_kernels": integer_kernels(file)} if file.is_file() else {}
 
 
+def describe_layers(accounts: Mapping[str, Account], out: Path) -> dict[str, Any]:
+    """Write `layers.json`: what the layers of every engine compute in, where its builder tells it.
+
+    Returns that, the nodes that run in more bits than they were asked to, and remarks.
+    """
+    told = {name: account.layers for name, account in accounts.items() if account.layers}
+    found = layers.summary(told)
+    (out / LAYERS_FILE).write_text(json.dumps(found["layers"], indent=2) + "\n")
+    for name, wider in found["precision_mismatches"].items():
+        nodes = ", ".join(each["node"] for each in wider)
+        progress.report(f"{name}: not in the precision that was asked for: {nodes}")
+    remarks = {name: list(account.remarks) for name, account in accounts.items() if account.remarks}
+    return {**found, "remarks": remarks}
+
+
 def build_baseline(source: Path, out: Path, signature: Signature) -> None:
     """Build the unpruned float32 model for ONNX Runtime. Raises EngineError."""
     progress.report("build the baseline")
@@ -82,25 +107,38 @@ def build_baseline(source: Path, out: Path, signature: Signature) -> None:
     engines.load("onnxruntime").build(source / "baseline.fp32.onnx", out / BASELINE, request)
 
 
-def build_all(settings: Build, source: Path, out: Path, signature: Signature) -> list[Entry]:
-    """Build every backend in every precision that it has."""
+def build_all(
+    settings: BuildStage,
+    source: Path,
+    out: Path,
+    signature: Signature,
+    accounts: dict[str, Account],
+) -> list[Entry]:
+    """Build every backend in every precision that it has; fills in what the builders tell."""
     wanted = [
         Entry(backend, precision)
-        for backend in settings.backends
-        for precision in settings.precisions
+        for backend in settings.build.backends
+        for precision in settings.build.precisions
         if engines.load(backend).source_file(precision)
     ]
     entries = []
     for done, entry in enumerate(wanted):
         progress.report(f"build {entry.name}", done, len(wanted))
         request = BuildRequest(
-            signature, entry.precision, settings.max_batch_size, settings.workspace_mib
+            signature,
+            entry.precision,
+            settings.build.max_batch_size,
+            settings.build.opt_batch_size,
+            settings.build.workspace_mib,
+            settings.tensorrt,
         )
-        entries.append(build_one(entry, source, out, request))
+        entries.append(build_one(entry, source, out, request, accounts))
     return entries
 
 
-def build_one(entry: Entry, source: Path, out: Path, request: BuildRequest) -> Entry:
+def build_one(
+    entry: Entry, source: Path, out: Path, request: BuildRequest, accounts: dict[str, Account]
+) -> Entry:
     """Write the engine's file into `out`, or note why there is none."""
     module = engines.load(entry.backend)
     graph = source / str(module.source_file(entry.precision))
@@ -109,7 +147,7 @@ def build_one(entry: Entry, source: Path, out: Path, request: BuildRequest) -> E
         inventory.require(module.build_blocker())
         if not graph.is_file():
             raise EngineError(f"there is no {graph.name}", "run: pipeline run convert --force")
-        module.build(graph, file, request)
+        accounts[entry.name] = module.build(graph, file, request) or Account()
     except EngineError as error:
         file.unlink(missing_ok=True)
         return entry.stopped(error)

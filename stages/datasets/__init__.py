@@ -16,9 +16,7 @@ __all__ = ["DATASETS", "DataSet", "Split", "load", "load_test"]
 
 DATASETS: dict[str, str] = {
     "digits": "stages.datasets.digits",
-    **dict.fromkeys(
-        ("mnist", "fashion_mnist", "cifar10", "cifar100"), "stages.datasets.keras_sets"
-    ),
+    "mnist": "stages.datasets.mnist",
     "npz": "stages.datasets.npz",
     "folder": "stages.datasets.folder",
 }

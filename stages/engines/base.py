@@ -6,7 +6,7 @@ A module of this package is an engine if it has these five names; the table in
     build_blocker() -> Blocker | None           why it cannot be built here, if so
     run_blocker() -> Blocker | None             why it cannot be run here, if so
     source_file(precision) -> str | None        the convert stage's file it is built from
-    build(source, out, request) -> None         write the engine file `out`
+    build(source, out, request) -> Account | None   write the engine file `out`
     Runner(file, signature, threads)            the Engine below
 
 Nothing touches a device before `open`. What callers may get wrong is checked once, here.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -24,8 +24,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.engines.layers import Layer
 from stages.errors import EngineError
-from stages.settings import Precision
+from stages.settings import Precision, TensorRT
 from stages.signature import Signature
 
 Batch = NDArray[np.float32]
@@ -48,7 +49,26 @@ class BuildRequest:
     signature: Signature
     precision: Precision
     max_batch_size: int = 64
+    opt_batch_size: int = 1
     workspace_mib: int = 1024
+    tensorrt: TensorRT = field(default_factory=TensorRT)
+
+    @property
+    def profile(self) -> tuple[int, int, int]:
+        """Smallest, best and largest batch."""
+        only = self.signature.batch_size
+        if only:
+            return only, only, only
+        return 1, min(self.opt_batch_size, self.max_batch_size), self.max_batch_size
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a builder tells about an engine that it built."""
+
+    layers: tuple[Layer, ...] = ()
+    remarks: tuple[str, ...] = ()
+    """Sentences for the reader of the build's record."""
 
 
 class Engine(ABC):
@@ -157,4 +177,4 @@ class EngineModule(Protocol):
     def build_blocker(self) -> Blocker | None: ...
     def run_blocker(self) -> Blocker | None: ...
     def source_file(self, precision: Precision) -> str | None: ...
-    def build(self, source: Path, out: Path, request: BuildRequest) -> None: ...
+    def build(self, source: Path, out: Path, request: BuildRequest) -> Account | None: ...

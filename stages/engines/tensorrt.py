@@ -11,10 +11,11 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from stages.engines import trt_network
-from stages.engines.base import Blocker, BuildRequest
+from stages.engines import trt_network, trt_origin
+from stages.engines.base import Account, Blocker, BuildRequest
 from stages.engines.cuda_memory import gpu_blocker, pycuda_blocker
 from stages.engines.trt_execution import GpuEngine
+from stages.engines.trt_origin import Bound
 from stages.settings import Precision
 
 STRONGLY_TYPED_SOURCES: dict[Precision, str] = {
@@ -33,6 +34,8 @@ FLAGS: dict[Precision, tuple[str, ...]] = {
     "int8": ("INT8", "FP16"),  # layers outside the Q/DQ pairs may run in FP16
 }
 """Names of trt.BuilderFlag, for TensorRT without strong typing."""
+
+TIMING_CACHE = "tensorrt.timing"
 
 
 def build_blocker() -> Blocker | None:
@@ -55,10 +58,17 @@ def source_file(precision: Precision) -> str | None:
     return sources[precision]
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> None:
-    """Build `source` for the GPU of this machine. Raises EngineError."""
+def build(source: Path, out: Path, request: BuildRequest) -> Account:
+    """Build `source` for the GPU of this machine. Raises EngineError.
+
+    What was timed is kept in `tensorrt.timing` beside the engines.
+    """
+    trt, wanted = _tensorrt(), request.tensorrt
     flags = () if _builds_strongly_typed() else FLAGS[request.precision]
-    trt_network.build(_tensorrt(), source, out, request, flags)
+    account = trt_network.build(trt, source, out, request, flags, out.parent / TIMING_CACHE)
+    bound = Bound(not wanted.version_compatible, not wanted.hardware_compatible)
+    trt_origin.write(out, trt_origin.here(trt), bound)
+    return account
 
 
 class Runner(GpuEngine):

@@ -1,7 +1,7 @@
 """TensorRT-RTX: engines built ahead of time on any machine, for GPUs from Turing on.
 
-Its builder needs no GPU. The engine holds kernels for the compute capabilities 8.0, 8.6, 8.9
-and 12.0, and the GPU finishes the work when the engine is opened there.
+Its builder needs no GPU. Unless the settings say otherwise the engine holds kernels for the
+compute capabilities 8.0, 8.6, 8.9 and 12.0, and the GPU finishes the work when it is opened.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from stages.engines import trt_network
-from stages.engines.base import Blocker, BuildRequest
+from stages.engines import trt_network, trt_origin
+from stages.engines.base import Account, Blocker, BuildRequest
 from stages.engines.cuda_memory import gpu_blocker, pycuda_blocker
 from stages.engines.trt_execution import GpuEngine
+from stages.engines.trt_origin import Bound
 from stages.settings import Precision
 
 SOURCES: dict[Precision, str] = {
@@ -42,9 +43,16 @@ def source_file(precision: Precision) -> str | None:
     return SOURCES[precision]
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> None:
-    """Build `source` for the default compute capabilities. Raises EngineError."""
-    trt_network.build(_tensorrt_rtx(), source, out, request)
+def build(source: Path, out: Path, request: BuildRequest) -> Account:
+    """Build `source` for `tensorrt.compute_capabilities`. Raises EngineError.
+
+    Nothing is timed, and the engine is bound to the version alone: TensorRT-RTX has no other
+    switch for that.
+    """
+    trt = _tensorrt_rtx()
+    account = trt_network.build(trt, source, out, request)
+    trt_origin.write(out, trt_origin.here(trt), Bound(to_gpu=False))
+    return account
 
 
 class Runner(GpuEngine):

@@ -62,8 +62,7 @@ class Execution:
     def _lane(self, index: int) -> Lane:
         """The lane so numbered; it takes its memory when it is first asked for."""
         if index == len(self._lanes):
-            name = self._signature.input_name
-            largest = int(self.engine.get_tensor_profile_shape(name, 0)[2][0])
+            largest = self._signature.batch_size or self._largest_of_profile()
             self._lanes.append(
                 Lane(
                     Context(self._trt, self.engine, self._file.name, self._signature),
@@ -74,6 +73,10 @@ class Execution:
                 )
             )
         return self._lanes[index]
+
+    def _largest_of_profile(self) -> int:
+        _, _, most = self.engine.get_tensor_profile_shape(self._signature.input_name, 0)
+        return int(most[0])
 
     def _check_tensors(self) -> None:
         """One input and one float32 output with the signature's names, or an EngineError."""

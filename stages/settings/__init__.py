@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.settings.base import TARGET_PATTERN, Backend, Precision, Section
 from stages.settings.compression import Prune, Quantize
 from stages.settings.data import Data, Model
-from stages.settings.deployment import Benchmark, Build, Convert, Gates
+from stages.settings.deployment import Benchmark, Build, Convert, Gates, TensorRT
 from stages.settings.training import FineTune, Train, Training
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Section",
     "Settings",
     "StageSettings",
+    "TensorRT",
     "Train",
     "TrainStage",
     "Training",
@@ -51,6 +52,7 @@ class Settings(Section):
     quantize: Quantize = Quantize()
     convert: Convert = Convert()
     build: Build = Build()
+    tensorrt: TensorRT = TensorRT()
     benchmark: Benchmark = Benchmark()
     gates: Gates = Gates()
 
@@ -105,6 +107,7 @@ class BuildStage(StageSettings):
     """What `build` sees."""
 
     build: Build = Build()
+    tensorrt: TensorRT = TensorRT()
 
 
 class BenchmarkStage(StageSettings):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.settings.base import Backend, Count, Positive, Precision, Seconds, Section
+
+ComputeCapability = Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 
 
 class Convert(Section):
@@ -41,9 +44,43 @@ class Build(Section):
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     """Precisions to try, where the engine has them."""
     max_batch_size: Positive = 64
-    """Largest batch of the TensorRT optimisation profile; its optimum is 1."""
+    """Largest batch of the TensorRT optimisation profile."""
+    opt_batch_size: Positive = 1
+    """Batch for which TensorRT chooses its kernels; every batch up to the largest runs."""
     workspace_mib: Positive = 1024
     """Device memory that TensorRT may use while it tries tactics."""
+
+    @model_validator(mode="after")
+    def _optimum_is_in_range(self) -> Build:
+        if self.opt_batch_size > self.max_batch_size:
+            raise ValueError(
+                f"opt_batch_size is {self.opt_batch_size}, "
+                f"expected at most max_batch_size, {self.max_batch_size}"
+            )
+        return self
+
+
+class TensorRT(Section):
+    """How TensorRT and TensorRT-RTX build engines."""
+
+    optimization_level: Annotated[int, Field(ge=0, le=5)] = 3
+    """How long the builder looks for faster kernels: 5 takes many times as long as 3, TensorRT's
+    own default, and finds little more."""
+    timing_cache: Path | None = None
+    """A copy of `tensorrt.timing` of an earlier build on this GPU: what was timed then is not
+    timed again, and the same kernels are chosen."""
+    version_compatible: bool = False
+    """Let later versions of TensorRT open the engine; it grows, and may become slower."""
+    hardware_compatible: bool = False
+    """Let every GPU since Ampere open the engine; it may become slower."""
+    refittable: bool = False
+    """Let weights be exchanged later; TensorRT then folds nothing that depends on them."""
+    compute_capabilities: tuple[ComputeCapability, ...] = ()
+    """GPUs that TensorRT-RTX builds for, as in "8.9"; none means all from 8.0 on that it knows."""
+
+    def external_files(self) -> list[Path]:
+        """The timing cache."""
+        return [] if self.timing_cache is None else [self.timing_cache]
 
 
 class Benchmark(Section):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from stages import build, engines
 from stages.engines import inventory
 from stages.errors import EngineError
-from stages.settings import Build, BuildStage
+from stages.settings import Build, BuildStage, TensorRT
 from stages.signature import Signature
 from tests.stages.graphs import SIGNATURE
 
@@ -95,6 +96,7 @@ def test_the_folder_has_all_that_the_benchmark_needs(
     out, measured = built
     files = {row["file"] for row in measured["engines"] if row["file"]}
     others = {"baseline.onnxruntime.fp32.onnx", "engines.json", "samples.npz", "signature.json"}
+    others |= {"layers.json", *(f"{file}.json" for file in files if file.endswith(".rtx"))}
     assert {file.name for file in out.iterdir()} == files | others
     assert Signature.read(out) == SIGNATURE
     assert (out / "samples.npz").read_bytes() == (converted / "samples.npz").read_bytes()
@@ -116,6 +118,34 @@ def test_without_an_int8_engine_it_is_the_fastest_of_all(converted: Path, tmp_pa
     only_float = settings(backends=CPU, precisions=("fp32",))
     measured = build.run(only_float, {"convert": converted}, tmp_path)
     assert measured["model"]["file"] == "onnxruntime.fp32.onnx"
+
+
+def test_requested_and_executed_precision_are_recorded_layer_by_layer(
+    built: tuple[Path, dict[str, Any]],
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
+    out, measured = built
+    found = json.loads((out / "layers.json").read_text())
+    assert found == json.loads(json.dumps(measured["details"]["layers"]))
+    asked = [layer for layer in found["tensorrt_rtx.int8"] if layer["requested"]]
+    assert {layer["requested"] for layer in asked} == {"int8"}
+    assert {layer["executed"] for layer in asked} == {"int8"}
+    assert measured["details"]["precision_mismatches"] == {}
+
+
+def test_a_layer_wider_than_asked_is_said_in_the_record_and_in_the_progress(
+    converted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
+    caplog.set_level(logging.INFO, logger="stages")
+    wanted = Build(backends=("tensorrt_rtx",), precisions=("int8",))
+    turing = TensorRT(compute_capabilities=("7.5",))
+    stage = BuildStage(build=wanted, tensorrt=turing)
+    measured = build.run(stage, {"convert": converted}, tmp_path)
+    (found,) = measured["details"]["precision_mismatches"]["tensorrt_rtx.int8"]
+    assert (found["node"], found["executed"]) == ("conv_5", "fp16")
+    said = "tensorrt_rtx.int8: not in the precision that was asked for: conv_5"
+    assert said in caplog.messages
 
 
 def test_measurements_are_json(built: tuple[Path, dict[str, Any]]) -> None:

@@ -66,11 +66,11 @@ def test_settings_cannot_be_changed_once_made():
         (settings.Benchmark, "batch_sizes", ()),
         (settings.Benchmark, "threads", (0,)),
         (settings.Build, "backends", ("openvinno",)),
+        (settings.Build, "opt_batch_size", 65),
+        (settings.TensorRT, "optimization_level", 6),
+        (settings.TensorRT, "compute_capabilities", ("8.7",)),
         (settings.Quantize, "calibration", "random"),
         (settings.Train, "epoch", 3),
-        (settings.Data, "sha256", "abc"),
-        (settings.Data, "max_download_mib", 0),
-        (settings.Model, "dropout", 1.0),
     ],
 )
 def test_a_value_out_of_range_or_an_unknown_key_is_refused(section, key, value):

@@ -1,0 +1,149 @@
+"""What TensorRT tells about the layers of an engine.
+
+On a GPU the engine inspector tells it, as JSON. Without one there is what the builder of
+TensorRT-RTX logs as the message "Layers:"; of several compute capabilities it describes one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from stages.engines.layers import WIDTH, Layer
+from stages.settings import Precision
+
+HEAD = "Layers:"
+PRECISIONS = {
+    "int8": "int8",
+    **{"half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32"},
+    **{"bfloat16": "bf16", "bf16": "bf16", "fp8": "fp8"},
+}
+ELEMENT_WISE = ("kgen", "shape_call", "reformat", "noop", "pointwise", "pointwisev2")
+"""Kinds that do nothing but what could be fused into a matrix kernel."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A layer as TensorRT tells it: the precisions of its inputs and of its weights."""
+
+    name: str
+    nodes: tuple[str, ...]
+    kind: str
+    inputs: tuple[str, ...]
+    weights: tuple[str, ...]
+    tactic: str | None
+
+    @property
+    def is_element_wise(self) -> bool:
+        return self.kind.lower() in ELEMENT_WISE
+
+    @property
+    def executed(self) -> str:
+        """What it computes in: in INT8 both the weights and an input are INT8.
+
+        A residual that is added in the same kernel may be wider. Element-wise kernels compute in
+        their widest input.
+        """
+        if not self.inputs:
+            return _widest(self.weights)
+        if self.is_element_wise:
+            return _widest(self.inputs)
+        narrowest = min(self.inputs, key=_width)
+        return _widest((narrowest, *self.weights)) if self.weights else self.inputs[0]
+
+
+def layers(kernels: Iterable[Kernel], requested: Mapping[str, Precision]) -> list[Layer]:
+    """The layers with what was asked of their nodes: see layers.requested.
+
+    A node is asked of in the kernels that do its work: those that mention it and are not
+    element-wise, unless there are none but those.
+    """
+    found = [kernel for kernel in kernels if kernel.kind != "shape_call"]
+    heavy = {node for kernel in found if not kernel.is_element_wise for node in kernel.nodes}
+    made = []
+    for kernel in found:
+        asked: set[Precision] = {
+            requested[node]
+            for node in kernel.nodes
+            if node in requested and not (kernel.is_element_wise and node in heavy)
+        }
+        narrowest = sorted(asked, key=_width)[0] if asked else None
+        nodes = tuple(node for node in kernel.nodes if not asked or node in requested)
+        executed = kernel.executed
+        made.append(Layer(kernel.name, nodes, kernel.kind, narrowest, executed, kernel.tactic))
+    return made
+
+
+def from_message(text: str) -> list[Kernel]:
+    """The kernels in the builder's message "Layers:"."""
+    return [kernel for line in text.splitlines() if (kernel := _from_line(line))]
+
+
+def from_inspector(text: str) -> list[Kernel]:
+    """The kernels in what trt.EngineInspector.get_engine_information gives as JSON.
+
+    Engines built without detailed profiling verbosity have names only: those are left out.
+    """
+    entries = json.loads(text)["Layers"]
+    return [_from_entry(entry) for entry in entries if isinstance(entry, dict)]
+
+
+def _from_line(line: str) -> Kernel | None:
+    head = re.match(r"Name: (.*?), LayerType: (\w+), Inputs: ", line)
+    if head is None:
+        return None
+    body, _, nodes = line.partition("Metadata: ")
+    inputs, constants = re.split(r"(?:Inputs|Constants|Outputs): ", body)[1:3]
+    tactic = re.search(r"TacticName: (\S*),", body)
+    return Kernel(
+        head[1],
+        _nodes(nodes),
+        head[2],
+        _precisions(re.findall(r"Datatype: (\w+)", inputs)),
+        _weights(constants),
+        (tactic[1] if tactic else None) or None,
+    )
+
+
+def _weights(constants: str) -> tuple[str, ...]:
+    """The type of the largest constant that has two dimensions; others are scales and biases."""
+    tensors = re.findall(r"Dimensions: \[([\d,]*)\].*?Datatype: (\w+)", constants)
+    shapes = [([int(side) for side in shape.split(",") if side], kind) for shape, kind in tensors]
+    matrices = [each for each in shapes if sum(side > 1 for side in each[0]) > 1]
+    return _precisions([max(matrices, key=lambda each: prod(each[0]))[1]]) if matrices else ()
+
+
+def _from_entry(entry: Mapping[str, Any]) -> Kernel:
+    formats = [tensor.get("Datatype") or tensor["Format/Datatype"] for tensor in entry["Inputs"]]
+    words = [re.findall(r"[A-Za-z]+\d*", each) for each in formats]
+    weights = entry.get("Weights")
+    return Kernel(
+        entry["Name"],
+        _nodes(entry.get("Metadata", "")) or tuple(entry["Name"].split(" + ")),
+        entry["LayerType"],
+        _precisions([word for each in words for word in each]),
+        _precisions([weights["Type"]] if weights else []),
+        entry.get("TacticName"),
+    )
+
+
+def _nodes(metadata: str) -> tuple[str, ...]:
+    """In its order, each once."""
+    names = re.findall(r"\[ONNX Layer: (.*?)\](?=\x1f|\[ONNX Layer: |\s*$)", metadata)
+    return tuple(dict.fromkeys(names))
+
+
+def _precisions(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(PRECISIONS[word.lower()] for word in words if word.lower() in PRECISIONS)
+
+
+def _width(precision: str) -> int:
+    return WIDTH[precision]
+
+
+def _widest(precisions: tuple[str, ...]) -> str:
+    return max(precisions, key=_width) if precisions else "unknown"
