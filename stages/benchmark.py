@@ -187,9 +187,7 @@ def fill_up(
             continue
         progress.report(f"{subject.name}, all cores")
         sizes = [row["batch_size"] for row in rows]
-        batches = [
-            engine.signature.preprocess(test.images[np.arange(size) % len(test)]) for size in sizes
-        ]
+        batches = [batch_of(test.images, engine.signature, size) for size in sizes]
         seconds = SATURATED_SHARE * settings.seconds
         count, rates = capacity.saturated_images_per_second(subject.entry, engine, batches, seconds)
         folder, peaks = engine.file.parent, dict[int, float]()

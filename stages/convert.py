@@ -73,17 +73,18 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
     signature.write(out)
     test = datasets.load_test(settings.data)
     samples = test.take(np.arange(min(knobs.parity_samples, len(test))))
-    logits, rungs = convert_float(inputs, samples.images, signature, knobs, out)
+    images = samples.images[:]
+    logits, rungs = convert_float(inputs, images, signature, knobs, out)
     folded = keras_files.load(inputs["quantize"] / "model.keras")
     placed = points(folded, signature)
     found = ranges.read(inputs["quantize"], placed)
     placed = {name: placed[name] for name in found}
-    logits |= convert_int8(folded, placed, found, samples.images, signature, knobs, out)
-    rungs += compare_int8(logits, samples.images, signature, out)
-    arrays = {"images": samples.images, "labels": samples.labels, **logits}
+    logits |= convert_int8(folded, placed, found, images, signature, knobs, out)
+    rungs += compare_int8(logits, images, signature, out)
+    arrays = {"images": images, "labels": samples.labels, **logits}
     np.savez(out / "samples.npz", **arrays)  # type: ignore[arg-type]
     cpu_graph = onnx.load(out / CPU_GRAPH)
-    few = samples.images[: signature.batch_size or LAYER_PARITY_IMAGES]
+    few = images[: signature.batch_size or LAYER_PARITY_IMAGES]
     return {
         "model": {
             "file": CPU_GRAPH,

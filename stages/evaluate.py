@@ -30,9 +30,17 @@ def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float3
     return outputs
 
 
+def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[np.float32]:
+    """Outputs of `model` for a split, which may be larger than memory: float32 (N, classes)."""
+    starts = range(0, len(split), BATCH)
+    return np.concatenate(
+        [logits(model, signature.preprocess(split.images[at : at + BATCH])) for at in starts]
+    )
+
+
 def accuracy(model: keras.Model, split: Split, signature: Signature) -> dict[str, Any]:
     """Top-1 accuracy, macro recall and macro precision of `model` on `split`."""
-    return metrics(logits(model, signature.preprocess(split.images)), split.labels)
+    return metrics(answers(model, split, signature), split.labels)
 
 
 def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float, float]:
@@ -40,7 +48,7 @@ def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float
 
     The loss decides among equals, which are common on a few hundred images.
     """
-    outputs = logits(model, signature.preprocess(split.images))
+    outputs = answers(model, split, signature)
     return metrics(outputs, split.labels)["top1"], -cross_entropy(outputs, split.labels)
 
 
@@ -66,7 +74,7 @@ def measure(
         precision=precision,
         threads=tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
     )
-    outputs = logits(model, signature.preprocess(split.images))
+    outputs = answers(model, split, signature)
     return {
         "model": {
             "file": "model.keras",

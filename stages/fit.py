@@ -117,7 +117,7 @@ def batches(
         targets = smooth(tf.one_hot(labels, len(signature.class_names)))
         return pixels, targets if teacher is None else teacher.mix(pixels, targets)
 
-    data = tf.data.Dataset.from_tensor_slices((dataset.train.images, dataset.train.labels))
+    data = tf.data.Dataset.from_tensor_slices((dataset.train.images[:], dataset.train.labels))
     data = data.shuffle(len(dataset.train.labels), training.seed, reshuffle_each_iteration=True)
     if shift_pixels:
         shift = partial(shifted, pixels=shift_pixels, seed=training.seed)
@@ -167,7 +167,7 @@ def fit(
     truth = smooth(tf.one_hot(dataset.validation.labels, len(signature.class_names)))
     model.fit(
         batches(dataset, signature, training, shift_pixels, teacher),
-        validation_data=(signature.preprocess(dataset.validation.images), truth),
+        validation_data=(signature.preprocess(dataset.validation.images[:]), truth),
         validation_batch_size=256,
         epochs=training.epochs,
         shuffle=False,

@@ -92,7 +92,7 @@ class Workpiece:
 
     def observe(self) -> dict[str, Histogram]:
         """What the float model, as it is now, holds at the quantized points."""
-        images = self.dataset.calibration.images
+        images = self.dataset.calibration.images[:]
         batches = [
             self.signature.preprocess(images[at : at + CALIBRATION_BATCH])
             for at in range(0, len(images), CALIBRATION_BATCH)
@@ -101,7 +101,7 @@ class Workpiece:
 
     def calibrate(self) -> dict[str, Any]:
         """Find the ranges, by the method asked for or by the one that scores best."""
-        images = self.dataset.calibration.images
+        images = self.dataset.calibration.images[:]
         placed, knobs = self.quantized(), self.settings.quantize
         histograms = self.observe()
         methods = METHODS if knobs.calibration == "auto" else (knobs.calibration,)

@@ -53,4 +53,5 @@ def counts(dataset: DataSet) -> dict[str, Any]:
         "validation_samples": len(dataset.validation.labels),
         "calibration_samples": len(dataset.calibration.labels),
         "test_samples": len(dataset.test.labels),
+        "skipped_images": len(dataset.skipped),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -34,6 +35,15 @@ def pipeline(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedPr
 def quick(*settings: str) -> list[str]:
     """The options of a short run."""
     return [word for pair in (*QUICK, *settings) for word in ("--set", pair)]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What data sets keep is kept for the tests alone, and for the processes they start."""
+    home: Path = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        yield home
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,9 @@ __all__ = ["DATASETS", "DataSet", "Split", "load", "load_test"]
 
 DATASETS: dict[str, str] = {
     "digits": "stages.datasets.digits",
-    "mnist": "stages.datasets.mnist",
+    **dict.fromkeys(
+        ("mnist", "fashion_mnist", "cifar10", "cifar100"), "stages.datasets.keras_sets"
+    ),
     "npz": "stages.datasets.npz",
     "folder": "stages.datasets.folder",
 }

@@ -16,25 +16,34 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.datasets import download
+from stages.datasets.rows import Images, Indices, take
 from stages.errors import DataError
 from stages.settings import Data
 
 Part = Literal["train", "test"]
+MOST_CHANNELS = 4
+"""More are a mistaken order of the axes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 (N, H, W, C) and their labels int64 (N,)."""
+    """Images uint8 (N, H, W, C) and their labels int64 (N,).
 
-    images: NDArray[np.uint8]
+    Images may lie on disk and be more than memory holds: index them, a batch at a time.
+    `skipped` says of every file that was left out why.
+    """
+
+    images: Images
     labels: NDArray[np.int64]
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: NDArray[np.int64]) -> Split:
+    def take(self, indices: Indices) -> Split:
         """The images at `indices`, in that order."""
-        return Split(self.images[indices], self.labels[indices])
+        return Split(take(self.images, indices), self.labels[indices], self.skipped)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +57,11 @@ class DataSet:
     test: Split
     class_names: tuple[str, ...]
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Why files were left out, those of the training part first."""
+        return self.train.skipped + self.test.skipped
+
 
 class DataSetModule(Protocol):
     """The contract above, as a type."""
@@ -60,12 +74,17 @@ class DataSetModule(Protocol):
 
 
 def required_path(settings: Data) -> Path:
-    """`data.path`. Raises DataError where it is not set or names nothing."""
+    """`data.path`, fetched where it is an address.
+
+    Raises DataError where it is not set, names nothing or cannot be fetched.
+    """
     if settings.path is None:
         raise DataError(
             f"the data set {settings.name!r} is read from data.path, which is not set",
             "give it: --set data.path=PATH",
         )
+    if download.is_address(settings.path):
+        return download.fetch(settings.path, settings.sha256, settings.max_download_mib)
     path = Path(settings.path).expanduser()
     if not path.exists():
         raise DataError(
@@ -91,6 +110,12 @@ def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Sp
             f"{origin}: the images have the shape {images.shape}, "
             "expected (N, height, width) or (N, height, width, channels), none of them 0",
             "reshape the array before it is saved",
+        )
+    if images.ndim == 4 and images.shape[3] > MOST_CHANNELS:
+        raise DataError(
+            f"{origin}: the images have the shape {images.shape} and so {images.shape[3]} "
+            f"channels, expected 1 to {MOST_CHANNELS} as the last axis",
+            "if they are (N, channels, height, width): images.transpose(0, 2, 3, 1)",
         )
     labels = _checked_labels(labels, origin)
     if len(images) != len(labels):

@@ -1,14 +1,21 @@
-"""An image folder: train/<class>/* and test/<class>/*, in any format that Pillow reads."""
+"""An image folder: train/<class>/* and test/<class>/*, in any format that Pillow reads.
+
+The set may be larger than memory: see decoded.py.
+"""
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages import progress
 from stages.datasets.base import Part, Split, required_path
+from stages.datasets.decoded import decoded
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -19,24 +26,57 @@ WIDE_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 def class_names(settings: Data) -> tuple[str, ...]:
     """The names of the folders in train/, sorted. Raises DataError where there is none."""
-    return _class_names(required_path(settings))
+    return _class_names(_root(settings))
 
 
 def read(settings: Data, part: Part) -> Split:
-    """All images of one part, class by class, by file name: uint8 (N, H, W, C).
+    """All images of one part, class by class, by file name: uint8 (N, H, W, C) on disk.
 
     Size and channels are those of the first training image (data.image_size replaces the size):
-    1 channel where it is gray, else RGB. Raises DataError for a folder or file that is not fit.
+    1 channel where it is gray, else RGB. Raises DataError for a folder that is not fit, and for
+    a file that is not unless data.skip_bad_images leaves it out.
     """
-    root = required_path(settings)
+    root = _root(settings)
     names = _class_names(root)
     _check_classes(root, names)
-    mode, size = _form(root, names)
+    mode, size = _form(root, names, settings.skip_bad_images)
     if settings.image_size:
         size = (settings.image_size, settings.image_size)
     files = [(file, label) for label, name in enumerate(names) for file in _files(root, part, name)]
-    images = np.stack([_pixels(file, mode, size) for file, _ in files])
-    return Split(images, np.array([label for _, label in files], np.int64))
+    labels = np.array([label for _, label in files], np.int64)
+    images, bad = decoded(
+        [file for file, _ in files],
+        (size[1], size[0], 1 if mode == "L" else 3),
+        f"{root / part} {mode} {size}",
+        partial(_pixels, mode=mode, size=size),
+        settings.skip_bad_images,
+    )
+    split = Split(images, labels, tuple(reason for reason in bad if reason))
+    return _without_bad(split, bad, names, root / part) if split.skipped else split
+
+
+def _root(settings: Data) -> Path:
+    root = Path(os.path.abspath(required_path(settings)))
+    if not root.is_dir():
+        raise DataError(
+            f"data.path is {settings.path!r}, which is a file, expected a folder",
+            f"{_LAYOUT}; for an .npz file: --set data.name=npz",
+        )
+    return root
+
+
+def _without_bad(split: Split, bad: list[str], names: tuple[str, ...], folder: Path) -> Split:
+    """The images that could be read. Raises DataError for a class that has none."""
+    progress.report(f"{len(split.skipped)} bad images are left out; the first: {split.skipped[0]}")
+    good = split.take(np.flatnonzero([not reason for reason in bad]))
+    emptied = np.setdiff1d(split.labels, good.labels)
+    if emptied.size:
+        raise DataError(
+            f"the class folder {folder / names[emptied[0]]} holds no image that can be read; "
+            f"{split.skipped[0]}",
+            "replace the files, or remove the class from both train/ and test/",
+        )
+    return good
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
@@ -76,15 +116,24 @@ def _files(root: Path, part: Part, name: str) -> list[Path]:
     return files
 
 
-def _form(root: Path, names: tuple[str, ...]) -> tuple[str, tuple[int, int]]:
-    """Mode ("L" or "RGB") and size (width, height) of the first training image."""
-    image = _opened(_files(root, "train", names[0])[0])
+def _form(root: Path, names: tuple[str, ...], skip_bad: bool) -> tuple[str, tuple[int, int]]:
+    """Mode ("L" or "RGB") and size (width, height) of the first training image that is fit."""
+    *others, last = (file for name in names for file in _files(root, "train", name))
+    for file in others if skip_bad else ():
+        try:
+            return _form_of(_opened(file))
+        except DataError:
+            continue
+    return _form_of(_opened(last if skip_bad or not others else others[0]))
+
+
+def _form_of(image: Image.Image) -> tuple[str, tuple[int, int]]:
     return ("L" if image.mode in GRAY_MODES else "RGB"), image.size
 
 
 def _pixels(file: Path, mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     """One image, resized: uint8 (H, W, 1 or 3)."""
-    image = _opened(file)
+    image = _opened(file, size)
     if mode == "L" and image.mode not in GRAY_MODES:
         raise DataError(
             f"{file} is in colour ({image.mode}), but the first training image is gray",
@@ -96,15 +145,21 @@ def _pixels(file: Path, mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8).reshape(size[1], size[0], -1)
 
 
-def _opened(file: Path) -> Image.Image:
-    """The image, its pixels read and its file closed. Raises DataError with the file's name."""
+def _opened(file: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """The image, its pixels read and its file closed. Raises DataError with the file's name.
+
+    Of a JPEG that is to become much smaller, to `size`, only as much is decoded as that needs.
+    """
     try:
         image: Image.Image = Image.open(file)
         with image:
+            if size is not None:
+                image.draft(None, size)
             image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"{file} cannot be read as an image ({error})", "replace the file or remove it"
+            f"{file} cannot be read as an image ({error})",
+            "replace or remove the file, or leave bad images out: --set data.skip_bad_images=true",
         ) from error
     if image.mode in WIDE_MODES:
         raise DataError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.datasets import rows
 from stages.engines.base import Batch, Engine, Images
 from stages.errors import EngineError
 from stages.numerics import classification
@@ -15,7 +16,7 @@ from stages.signature import Signature
 
 
 def accuracy(
-    engine: Engine, images: NDArray[np.uint8], labels: NDArray[np.int64], batch_size: int
+    engine: Engine, images: rows.Images, labels: NDArray[np.int64], batch_size: int
 ) -> dict[str, Any]:
     """Accuracy on images uint8 (N, H, W, C) with labels int64 (N,): see classification.metrics.
 
@@ -26,7 +27,7 @@ def accuracy(
 
 def in_batches(
     infer_many: Callable[[Iterator[Images]], Iterable[Batch]],
-    images: NDArray[np.uint8],
+    images: rows.Images,
     signature: Signature,
     batch_size: int,
 ) -> Batch:
@@ -41,13 +42,13 @@ def in_batches(
     return np.concatenate(list(infer_many(batches)))[: len(images)]
 
 
-def batch_of(images: NDArray[np.uint8], signature: Signature, batch_size: int) -> Images:
+def batch_of(images: rows.Images, signature: Signature, batch_size: int) -> Images:
     """So many of `images` as can be fed, repeated where they are too few, to time with."""
     (size,) = signature.batch_sizes((batch_size,))
     return signature.feed(np.resize(images[:size], (size, *signature.input_shape)))
 
 
-def logits(engine: Engine, images: NDArray[np.uint8], batch_size: int) -> Batch:
+def logits(engine: Engine, images: rows.Images, batch_size: int) -> Batch:
     """Outputs for images uint8 (N, H, W, C), in batches: float32 (N, classes).
 
     Raises EngineError if one is not finite: the largest of such logits means nothing.

@@ -50,7 +50,7 @@ class Job:
 
     def stopwatch(self, reference: keras.Model) -> Stopwatch:
         """Latency against `reference` on the engine `prune.target`."""
-        images = self.signature.preprocess(self.dataset.calibration.images)
+        images = self.signature.preprocess(self.dataset.calibration.images[:])
         return Stopwatch(self.knobs.target, reference, self.signature, images)
 
     def run_rounds(

@@ -14,11 +14,21 @@ from stages.settings.base import Count, Positive, Section, Share
 class Data(Section):
     """The images and labels, and how they are divided."""
 
-    name: Literal["digits", "mnist", "folder", "npz"] = "digits"
-    """`digits` ships with scikit-learn and needs no network; the others read `path`."""
+    name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "folder", "npz"] = (
+        "digits"
+    )
+    """`digits` ships with scikit-learn and needs no network; the others read `path`, and those
+    of keras.datasets are fetched by Keras where it is not set."""
     path: str | None = None
-    """An `.npz` in the layout of keras.datasets.mnist (`mnist`, `npz`), or a folder with
-    `train/<class>/*` and `test/<class>/*` (`folder`)."""
+    """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; else an `.npz` in the
+    layout of keras.datasets.mnist, or its http or https address."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    """Checksum that a file fetched from the address in `path` must have."""
+    max_download_mib: Positive = 2048
+    """A file fetched from an address may be no larger."""
+    skip_bad_images: bool = False
+    """With `folder`: leave out files that cannot be read, and count them in the record, where
+    otherwise the first of them ends the run."""
     test_samples: Count = 0
     """Test images to use, of each class in proportion to its size; 0 takes all of them."""
     validation_share: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
@@ -38,8 +48,8 @@ class Data(Section):
     """Decides which images are held back."""
 
     def external_files(self) -> list[Path]:
-        """The data set's own file or folder."""
-        return [Path(self.path)] if self.path else []
+        """The data set's own file or folder; what has an address is fetched and kept."""
+        return [Path(self.path)] if self.path and "://" not in self.path else []
 
 
 class Model(Section):

@@ -141,7 +141,7 @@ def test_a_name_like_no_other_gets_no_suggestion() -> None:
         ("train.epochs=2.5", "train.epochs: got 2.5, expected a whole number"),
         ("prune.ratio=1.0", "prune.ratio: got 1.0, expected less than 1"),
         ("prune.ratio=much", "prune.ratio: got 'much', expected a valid number"),
-        ("data.name=cifar", "data.name: got 'cifar', expected 'digits', 'mnist', 'folder' or"),
+        ("data.name=cifar", "data.name: got 'cifar', expected 'digits', 'mnist', 'fashion_mnist'"),
         ("data.path=7", "data.path: got 7, expected a valid string"),
         ("benchmark.threads=2", "benchmark.threads: got 2, expected a list, as in [1, 32]"),
         ("benchmark.threads=[]", "benchmark.threads: got [], expected"),

@@ -71,6 +71,9 @@ def test_settings_cannot_be_changed_once_made():
         (settings.TensorRT, "compute_capabilities", ("8.7",)),
         (settings.Quantize, "calibration", "random"),
         (settings.Train, "epoch", 3),
+        (settings.Data, "sha256", "abc"),
+        (settings.Data, "max_download_mib", 0),
+        (settings.Model, "dropout", 1.0),
     ],
 )
 def test_a_value_out_of_range_or_an_unknown_key_is_refused(section, key, value):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from stages.datasets import folder, load
+from stages.datasets.rows import Rows
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -31,8 +32,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def data(root: Path, image_size: int = 0) -> Data:
-    return Data(name="folder", path=str(root), image_size=image_size)
+def data(root: Path, image_size: int = 0, **more: bool) -> Data:
+    return Data(name="folder", path=str(root), image_size=image_size, **more)
 
 
 def test_images_come_class_by_class_and_by_name_in_the_first_images_size(root: Path) -> None:
@@ -92,6 +93,55 @@ def test_a_truncated_image_is_refused_by_name(root: Path, suffix: str) -> None:
     file.write_bytes(file.read_bytes()[:-600])
     with pytest.raises(DataError, match=rf"cut\.{suffix} cannot be read as an image"):
         folder.read(data(root), "test")
+
+
+def test_images_stay_on_disk_until_a_batch_is_asked_for(root: Path) -> None:
+    for name in ("cat", "dog"):
+        for number in range(8):
+            save(root / f"train/{name}/{number}.png", "RGB", (number, 0, 0), (6, 5))
+    divided = load(data(root).model_copy(update={"calibration_samples": 4}))
+    assert isinstance(folder.read(data(root), "train").images, np.memmap)
+    for split in (divided.train, divided.validation, divided.calibration):
+        assert isinstance(split.images, Rows)
+        assert split.images[:2].shape == (min(2, len(split)), 5, 6, 3)
+
+
+def test_a_large_jpeg_becomes_small_without_being_decoded_in_full(root: Path) -> None:
+    ramp = np.linspace(0, 255, 800).astype(np.uint8)
+    image = Image.fromarray(np.broadcast_to(ramp[None, :, None], (640, 800, 3)).copy())
+    image.save(root / "train/dog/large.jpg", quality=95)
+    found = folder.read(data(root, image_size=8), "train").images[-1]
+    expected = np.asarray(image.resize((8, 8), Image.Resampling.BILINEAR), np.int64)
+    assert np.abs(found - expected).max() <= 3
+
+
+def test_bad_images_are_left_out_on_request_and_counted(root: Path) -> None:
+    (root / "train/cat/0.png").write_bytes(b"not an image")
+    save(root / "train/dog/deep.png", "I;16", 4000, (6, 5))
+    (root / "test/cat/cut.png").write_bytes(b"not an image")
+    train = folder.read(data(root, skip_bad_images=True), "train")
+    assert train.labels.tolist() == [0, 0, 1]
+    assert train.images[:][:, 0, 0].tolist() == [[1, 2, 3], list(RED), [9, 9, 9]]
+    assert [Path(reason.split()[0]).name for reason in train.skipped] == ["0.png", "deep.png"]
+    assert len(folder.read(data(root, skip_bad_images=True), "test").skipped) == 1
+
+
+def test_a_class_of_bad_images_only_is_refused(root: Path) -> None:
+    (root / "train/dog/c.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"train/dog holds no image that can be read; .*c\.png"):
+        folder.read(data(root, skip_bad_images=True), "train")
+
+
+def test_a_set_of_bad_images_only_names_one_of_them(root: Path) -> None:
+    for file in (root / "train").glob("*/*"):
+        file.write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"c\.png cannot be read as an image"):
+        folder.read(data(root, skip_bad_images=True), "train")
+
+
+def test_a_file_in_place_of_the_folder_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match="which is a file, expected a folder"):
+        folder.class_names(data(root / "train/cat/a.png"))
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

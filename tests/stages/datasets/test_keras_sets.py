@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.datasets import load_test, mnist
+from stages.datasets import cache, keras_sets, load_test
 from stages.settings import Data
 
 MNIST = Path(__file__).parents[3] / "../shared/data/mnist.npz"
@@ -24,7 +24,7 @@ def test_the_copy_that_keras_keeps_is_read_where_no_path_is_given(
         **{"x_train": images, "y_train": labels, "x_test": images, "y_test": labels},
     )
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    split = mnist.read(Data(name="mnist"), "test")
+    split = keras_sets.read(Data(name="mnist"), "test")
     assert split.images.shape == (2, 28, 28, 1)
     assert split.labels.tolist() == [3, 4]
 
@@ -34,33 +34,61 @@ def test_the_home_folder_is_where_keras_keeps_it_without_keras_home(
 ) -> None:
     monkeypatch.delenv("KERAS_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert mnist._keras_home() == tmp_path / ".keras"
+    assert keras_sets._keras_home() == tmp_path / ".keras"
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10", "cifar100"])
+def test_the_other_sets_are_read_from_a_path_or_from_the_copy_in_the_cache(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = cache.folder() / f"{name}.npz"
+    images, labels = np.full((2, 32, 32, 3), 7, np.uint8), np.array([[3], [4]])
+    np.savez(file, **{"x_train": images, "y_train": labels, "x_test": images, "y_test": labels})
+    for path in (None, str(file)):
+        split = keras_sets.read(Data(name=name, path=path), "train")
+        assert split.images.shape == (2, 32, 32, 3)
+        assert split.labels.tolist() == [3, 4]
+
+
+def test_every_class_has_a_name_of_its_own() -> None:
+    for name, count in {"mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100}.items():
+        names = keras_sets.class_names(Data(name=name))
+        assert len(names) == len(set(names)) == count
+    fine = list(keras_sets.class_names(Data(name="cifar100")))
+    assert fine == sorted(fine)
+    assert (fine[0], fine[99]) == ("apple", "worm")
 
 
 def test_a_download_that_fails_says_what_to_fetch(tmp_path: Path) -> None:
     program = (
-        "from stages.datasets import mnist\n"
+        "from stages.datasets import keras_sets\n"
         "from stages.errors import DataError\n"
         "from stages.settings import Data\n"
-        "try:\n"
-        "    mnist.read(Data(name='mnist'), 'test')\n"
-        "except DataError as error:\n"
-        "    print(error)\n"
+        "for name in ('mnist', 'fashion_mnist', 'cifar10'):\n"
+        "    try:\n"
+        "        keras_sets.read(Data(name=name), 'test')\n"
+        "    except DataError as error:\n"
+        "        print(error)\n"
     )
     nowhere = "http://127.0.0.1:9"  # the discard port: refused at once, with or without a network
-    environment = {"KERAS_HOME": str(tmp_path), "https_proxy": nowhere, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {
+        **{"KERAS_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
+        **{"https_proxy": nowhere, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    }
     result = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    assert "Keras cannot download it" in result.stdout
-    assert "--set data.path=mnist.npz" in result.stdout
+    assert result.stdout.count("Keras cannot download it") == 3
+    for name in ("mnist", "fashion_mnist", "cifar10"):
+        assert f"--set data.path={name}.npz" in result.stdout
 
 
 @pytest.mark.mnist
 @pytest.mark.skipif(not MNIST.exists(), reason="../shared/data/mnist.npz is not here")
 def test_the_real_mnist_is_read_from_its_path() -> None:
     settings = Data(name="mnist", path=str(MNIST), test_samples=500)
-    everything = mnist.read(settings, "test")
+    everything = keras_sets.read(settings, "test")
     assert everything.images.shape == (10000, 28, 28, 1)
     assert np.bincount(everything.labels).tolist() == REAL_TEST_COUNTS
     share = np.bincount(load_test(settings).labels) / 500

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.datasets import cache, download, load_test
+from stages.errors import DataError
+from stages.settings import Data
+
+
+def npz_bytes() -> bytes:
+    buffer = io.BytesIO()
+    images, labels = np.arange(8 * 4 * 4, dtype=np.uint8).reshape(8, 4, 4), np.arange(8) % 2
+    np.savez(buffer, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    return buffer.getvalue()
+
+
+SET = npz_bytes()
+SHA256 = hashlib.sha256(SET).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves SET; says nothing of its length at /chunked.npz and breaks off at /short.npz."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        if self.path == "/absent.npz":
+            return self.send_error(404)
+        self.send_response(200)
+        if self.path != "/chunked.npz":
+            self.send_header("Content-Length", str(len(SET)))
+        self.end_headers()
+        self.wfile.write(SET[:100] if self.path == "/short.npz" else SET)
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing: the test's output is not its own."""
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with HTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        httpd.asked = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield httpd
+        httpd.shutdown()
+        thread.join()
+
+
+def address(server: HTTPServer, name: str = "set.npz") -> str:
+    return f"http://127.0.0.1:{server.server_port}/{name}"
+
+
+def test_an_npz_by_its_address_is_fetched_once_and_read(server: HTTPServer) -> None:
+    data = Data(name="npz", path=address(server), sha256=SHA256.upper())
+    assert data.external_files() == []
+    for _ in range(2):
+        split = load_test(data)
+        assert split.images[7, 3, 3, 0] == 127
+    assert server.asked == ["/set.npz"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["set.npz", "chunked.npz"])
+def test_a_file_that_is_too_large_is_refused_and_not_kept(
+    server: HTTPServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=rf"{name} has more than .* allows, 0 MiB"):
+        download.fetch(address(server, name), None, 0)
+    assert list(cache.folder().iterdir()) == []
+
+
+def test_a_file_with_another_checksum_is_refused_and_not_kept(server: HTTPServer) -> None:
+    data = Data(name="npz", path=address(server), sha256="0" * 64)
+    with pytest.raises(DataError, match=rf"set.npz has the SHA-256 {SHA256}, data.sha256 is 000"):
+        load_test(data)
+    assert list(cache.folder().iterdir()) == []
+
+
+def test_another_checksum_fetches_anew(server: HTTPServer) -> None:
+    download.fetch(address(server), None, 1)
+    download.fetch(address(server), SHA256, 1)
+    assert len(server.asked) == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("absent.npz", "Not Found"), ("short.npz", "ended after 100 of|Incomplete")],
+)
+def test_a_download_that_fails_names_address_and_reason(
+    server: HTTPServer, name: str, reason: str
+) -> None:
+    with pytest.raises(DataError, match=rf"{name} cannot be fetched \(.*({reason})"):
+        download.fetch(address(server, name), None, 1)
+    assert list(cache.folder().iterdir()) == []
+
+
+def test_a_server_that_does_not_answer_is_named(server: HTTPServer) -> None:
+    # The discard port: refused at once.
+    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/x\.npz cannot be fetched") as caught:
+        download.fetch("http://127.0.0.1:9/x.npz", None, 1)
+    assert "data.path=FILE" in caught.value.hint
+
+
+def test_only_http_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"file:///etc/passwd': expected a path, or an address"):
+        load_test(Data(name="npz", path="file:///etc/passwd"))
+
+
+def test_pickled_arrays_by_address_are_never_loaded(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    objects = np.array([{"a": 1}], dtype=object)
+    np.savez(buffer, x_train=objects, y_train=objects, x_test=objects, y_test=objects)
+    monkeypatch.setattr(f"{__name__}.SET", buffer.getvalue())
+    with pytest.raises(DataError, match=r"set\.npz holds pickled objects"):
+        load_test(Data(name="npz", path=address(server)))
