@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from pipeline import config
 from pipeline.display import NAME_WIDTH, console, display
 from pipeline.freshness import assess_all
 from pipeline.lock import locked
-from pipeline.plan import PLAN, Plan, select
+from pipeline.plan import PLAN, REPORT, Plan, select
 from pipeline.runner import Line, run
 from pipeline.store import Store
 from stages import environment
-from stages.errors import ArtifactError, SettingsError
+from stages.errors import ReportError, SettingsError
 from stages.settings import Settings
 
 TABLE = "table"
@@ -47,55 +47,22 @@ class Request:
 
 def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
     """Run, write the reports, show the table, check the gates. Raises UserError."""
-    from pipeline import gate
+    from pipeline import ending, gate
 
     selected = select(plan, request.stages, request.first, request.last)
+    ending.prepare(settings)
     store = Store(request.artifacts)
     with locked(request.artifacts, request.command):
         with display() as shown:
             line = Line(plan, settings, store, environment.describe(), shown)
             outcomes = run(line, selected, request.force)
-        report = _report(store, plan, outcomes, gate.limits_of(settings.gates))
-        _publish(report, request.artifacts)
-        if "ran" in outcomes.values():
-            _remember(report, request.artifacts)
-    for result in report["gates"]:
-        if result["state"] == gate.NOT_JUDGED:
-            print(f"warning: {gate.in_words(result)}", file=sys.stderr)
-    gate.enforce(report["gates"])
-
-
-def _report(
-    store: Store, plan: Plan, outcomes: Mapping[str, str], limits: Mapping[str, float]
-) -> dict[str, Any]:
-    """The report, with the gates judged by `limits`; what those say joins its verdict."""
-    from pipeline import gate, reports
-
-    records, faults = store.read_all(stage.name for stage in plan)
-    for fault in faults:
-        print(f"warning: left out of the report: {fault}", file=sys.stderr)
-    report = reports.assemble(records, outcomes)
-    gates = gate.judge(report, limits)
-    judged = [f"{gate.in_words(result)}." for result in gates]
-    return {**report, "gates": gates, "verdict": [*report["verdict"], *judged]}
-
-
-def _publish(report: Mapping[str, Any], artifacts: Path) -> None:
-    from pipeline import reports
-
-    files = reports.write(report, artifacts)
-    console().print(reports.table(report))
-    print("\nreport:", ", ".join(str(file) for file in files))
-
-
-def _remember(report: Mapping[str, Any], artifacts: Path) -> None:
-    """Add the run to the history; one that cannot be written does not spoil the run."""
-    from pipeline import history, summary
-
-    try:
-        print("history: run", history.append(artifacts, summary.summarize(report)))
-    except ArtifactError as error:
-        print(f"warning: {error.message}; {error.hint}", file=sys.stderr)
+        report = ending.report_of(store, plan, outcomes, gate.limits_of(settings.gates))
+        files = ending.publish(report, request.artifacts)
+        did_something = "ran" in outcomes.values()
+        id = ending.remember(report, request.artifacts) if did_something else None
+        must_log = did_something or REPORT in request.stages
+        problem = ending.track(settings, report, files, id) if must_log else None
+    ending.conclude(report["gates"], problem)
 
 
 def show_plan(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
@@ -123,11 +90,11 @@ def show_report(
 
     Raises ArtifactError without a single record, SettingsError for an unknown ending.
     """
-    from pipeline import gate, reports
+    from pipeline import ending, gate, reports
 
     format = format or _format_of(output)
     limits = gate.limits_before(artifacts)
-    report = _report(Store(artifacts), plan, {}, limits)
+    report = ending.report_of(Store(artifacts), plan, {}, limits)
     if format == TABLE:
         _draw(reports.table(report), output)
     else:
@@ -163,7 +130,7 @@ def _deliver(text: str, output: Path | None) -> None:
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ArtifactError(
+        raise ReportError(
             f"cannot write the report to {str(output)!r}: {error.strerror}"
         ) from error
 

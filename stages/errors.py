@@ -7,6 +7,7 @@ UserError                 what, got, expected; `hint` says how to fix it
 ├── ConversionError       an ONNX or LiteRT graph that is wrong or disagrees with Keras
 ├── EngineError           an engine that cannot be built, opened or fed
 ├── ArtifactError         an artifact that is missing, changed, locked or incomplete
+├── ReportError           a report that cannot be written or sent
 ├── StageCrashed          the process of a stage died
 └── GateFailed            the run worked but missed its quality gate               (exit 3)
 
@@ -58,6 +59,10 @@ class EngineError(UserError):
 
 class ArtifactError(UserError):
     """An artifact that is missing, changed, locked or incomplete."""
+
+
+class ReportError(UserError):
+    """A report that cannot be written or sent."""
 
 
 class StageCrashed(UserError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.settings.base import TARGET_PATTERN, Backend, Precision, Section
 from stages.settings.compression import Prune, Quantize
 from stages.settings.data import Data, Model
-from stages.settings.deployment import Benchmark, Build, Convert, Gates, TensorRT
+from stages.settings.deployment import Benchmark, Build, Convert, Gates, Report, TensorRT
 from stages.settings.training import FineTune, Train, Training
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "PruneStage",
     "Quantize",
     "QuantizeStage",
+    "Report",
     "Section",
     "Settings",
     "StageSettings",
@@ -55,6 +56,7 @@ class Settings(Section):
     tensorrt: TensorRT = TensorRT()
     benchmark: Benchmark = Benchmark()
     gates: Gates = Gates()
+    report: Report = Report()
 
 
 class StageSettings(Section):

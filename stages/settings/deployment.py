@@ -107,3 +107,11 @@ class Gates(Section):
     """Longest median latency at the smallest batch of the benchmark, in milliseconds."""
     max_size_mb: Annotated[float, Field(gt=0.0)] | None = None
     """Largest engine file, in megabytes (1 MB is 1,000,000 bytes)."""
+
+
+class Report(Section):
+    """Where results go besides the artifact folder."""
+
+    mlflow: Annotated[str, Field(min_length=1)] | None = None
+    """Address of an MLflow tracking server, or `file:` and a folder: each run that did something
+    is logged there, with settings, metrics and report files. Needs the extra `mlflow`."""

@@ -101,6 +101,7 @@ def test_the_version_is_shown() -> None:
         (["run", "all", "--config", "no.toml"], "error: cannot read the configuration 'no.toml'"),
         (["run", "all", "--max-accuracy-drop", "x"], "error: gates.max_accuracy_drop: got 'x', e"),
         (["run", "all", "--set", "gates.max_p50_ms=0"], "error: gates.max_p50_ms: got 0, expected"),
+        (["run", "all", "--set", "report.mlflow="], "error: report.mlflow: got '', expected"),
         (["run", "all", "--set", "gates.max_size_mb=-1"], "error: gates.max_size_mb: got -1, exp"),
         (["status", "--set", "prune.ratio=2"], "error: prune.ratio: got 2, expected less than 1"),
         (["config", "--set", "x"], "error: --set got 'x', expected section.key=value"),
@@ -354,6 +355,42 @@ def test_a_gate_without_a_benchmark_warns(finished: Path) -> None:
     done = tiny("copy", "run", "all", "--max-accuracy-drop", "1", cwd=finished)
     assert done.returncode == 0
     assert "warning: gates.max_accuracy_drop not judged: there is no benchmark" in done.stderr
+
+
+def test_a_run_is_logged_to_mlflow_once_and_again_when_asked(tmp_path: Path) -> None:
+    store = ["--set", "report.mlflow=file:store"]
+    first = tiny("measures", "run", "all", *store, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[-1].startswith("mlflow: run ")
+    assert first.stderr == ""
+    assert "mlflow" not in tiny("measures", "run", "all", *store, cwd=tmp_path).stdout
+    again = tiny("measures", "run", "report", *store, cwd=tmp_path)
+    assert again.stdout.splitlines()[-1].startswith("mlflow: run ")
+    assert len(list((tmp_path / "store").glob("*/*/meta.yaml"))) == 2
+
+
+def test_a_run_that_cannot_be_logged_is_complete_and_exit_code_1(tmp_path: Path) -> None:
+    store = ["--set", "report.mlflow=http://127.0.0.1:9"]
+    done = tiny("measures", "run", "all", *store, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot log to MLflow at 'http://127.0.0.1:9': ")
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "artifacts/report.html").is_file()
+    assert (tmp_path / "artifacts/history.jsonl").is_file()
+    missed = ["--max-accuracy-drop", "0"]
+    done = tiny("measures", "run", "report", *store, *missed, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "warning: cannot log to MLflow" in done.stderr
+    assert "error: gates.max_accuracy_drop missed" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.html"])
+def test_reports_that_cannot_be_written_are_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "artifacts" / name).mkdir(parents=True)
+    done = tiny("copy", "run", "all", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: cannot write the reports into 'artifacts': Is a directory\n" in done.stderr
+    assert "hint: the artifacts are complete; again: pipeline run report\n" in done.stderr
 
 
 @pytest.fixture(scope="module")
