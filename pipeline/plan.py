@@ -78,9 +78,9 @@ def checked(plan: Plan) -> Plan:
 
 PLAN = checked(
     (
-        Stage("train", 1, "stages.train", TrainStage, (), "tensorflow"),
-        Stage("prune", 1, "stages.prune", PruneStage, ("train",), "tensorflow"),
-        Stage("quantize", 1, "stages.quantize", QuantizeStage, ("prune",), "tensorflow"),
+        Stage("train", 2, "stages.train", TrainStage, (), "tensorflow"),
+        Stage("prune", 2, "stages.prune", PruneStage, ("train",), "tensorflow"),
+        Stage("quantize", 2, "stages.quantize", QuantizeStage, ("prune",), "tensorflow"),
         Stage(
             "convert",
             1,

@@ -5,6 +5,7 @@
     artifacts/.old-train/                            the former one, while the two are swapped
     artifacts/.resume-train/<key>/                   what a killed stage had done, to go on from
     artifacts/.logs/train.log                        what the stage last printed
+    artifacts/.logs/train/                           its learning curves, for TensorBoard
     artifacts/.hashes.json, .lock                    see pipeline/hashing.py, pipeline/lock.py
 
 A process may be killed at any moment: `train` is then the old artifact or the new one, or

@@ -148,15 +148,17 @@ def _print_traceback() -> str:
 def run_stage(request: Request) -> dict[str, Any]:
     """Import the stage's module, rebuild its settings and call its `run`.
 
-    A stage whose `run` has an argument `resume` gets the folder for what it can go on from.
+    A stage whose `run` has an argument `resume` gets the folder for what it can go on from, one
+    with an argument `logs` the folder for its TensorBoard logs, beside the log of its output.
     """
     module, name = request["settings_class"]
     settings_class = getattr(importlib.import_module(module), name)
     settings = settings_class.model_validate(request["settings"])
     inputs = {need: Path(folder) for need, folder in request["inputs"].items()}
     stage = importlib.import_module(request["module"])
-    can_resume = "resume" in inspect.signature(stage.run).parameters
-    extra = {"resume": Path(request["resume"])} if can_resume else {}
+    offered = {"resume": Path(request["resume"]), "logs": Path(request["log"]).with_suffix("")}
+    taken = inspect.signature(stage.run).parameters
+    extra = {name: folder for name, folder in offered.items() if name in taken}
     measurements: dict[str, Any] = _finite(
         stage.run(settings, inputs, Path(request["out"]), **extra)
     )

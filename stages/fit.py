@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from stages import progress
 from stages.datasets import DataSet
-from stages.errors import ModelError
+from stages.errors import SettingsError
 from stages.settings import Training
 from stages.signature import Signature
+from stages.training import balance, devices, optimizers
+from stages.training.checkpoint import Checkpoint
+from stages.training.course import Course
+from stages.training.evidence import Curves
+from stages.training.feed import batches, validation_batches
+from stages.training.loop import Loop, Objective, Validation
+from stages.training.precision import computing_in, scaled
 
-LABEL_SMOOTHING = 0.1
-"""Keeps logits small, which small sets and INT8 ranges both profit from (Szegedy et al.,
-'Rethinking the Inception Architecture', section 7)."""
-WARMUP_SHARE = 0.1
-"""Share of all steps in which the learning rate rises to its peak."""
+__all__ = ["Teacher", "batches", "fit", "prepare", "reset", "returns_probabilities"]
 
 
 def reset(seed: int) -> None:
@@ -32,43 +35,15 @@ def reset(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-class KeepBest(keras.callbacks.Callback):
-    """Ends with the weights of the epoch that was best on the validation images.
+def prepare(training: Training) -> None:
+    """Get ready for a stage that trains as `training` says, before it makes or loads a model.
 
-    Accuracy decides; among equals, which are common on a few hundred images, the lower loss.
+    Raises SettingsError or EngineError for devices that are not to be had.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.best = (-1.0, 0.0)
-        self.weights: list[Any] = []
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        score = (logs["val_accuracy"], -logs["val_loss"])
-        if score > self.best:
-            self.best, self.weights = score, self.model.get_weights()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self.model.set_weights(self.weights)
-
-
-class ReportProgress(keras.callbacks.Callback):
-    """Tells each epoch, and stops a training whose loss is no number any more."""
-
-    def __init__(self, label: str, epochs: int) -> None:
-        super().__init__()
-        self.label, self.epochs = label, epochs
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        if not np.isfinite(logs["loss"]):
-            raise ModelError(
-                f"{self.label}: the loss is {logs['loss']} in epoch {epoch + 1}",
-                f"lower {self.label}.learning_rate",
-            )
-        text = f"loss {logs['loss']:.3f}, validation accuracy {logs['val_accuracy']:.2%}"
-        progress.report(text, epoch + 1, self.epochs)
+    devices.strategy(training.devices)
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    reset(training.seed)
 
 
 def returns_probabilities(model: keras.Model) -> bool:
@@ -100,46 +75,6 @@ class Teacher:
         return (1 - self.share) * targets + self.share * answers
 
 
-def batches(
-    dataset: DataSet,
-    signature: Signature,
-    training: Training,
-    shift_pixels: int = 0,
-    teacher: Teacher | None = None,
-) -> tf.data.Dataset:
-    """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, classes).
-
-    Each image is moved by up to `shift_pixels` each way, the edge filled with its own pixels.
-    """
-
-    def prepare(images: tf.Tensor, labels: tf.Tensor) -> Any:
-        pixels = tf.cast(images, tf.float32) * signature.scale + signature.offset
-        targets = smooth(tf.one_hot(labels, len(signature.class_names)))
-        return pixels, targets if teacher is None else teacher.mix(pixels, targets)
-
-    data = tf.data.Dataset.from_tensor_slices((dataset.train.images[:], dataset.train.labels))
-    data = data.shuffle(len(dataset.train.labels), training.seed, reshuffle_each_iteration=True)
-    if shift_pixels:
-        shift = partial(shifted, pixels=shift_pixels, seed=training.seed)
-        data = data.enumerate().map(shift, num_parallel_calls=tf.data.AUTOTUNE)
-    return data.batch(training.batch_size).map(prepare).prefetch(tf.data.AUTOTUNE)
-
-
-def smooth(one_hot: tf.Tensor) -> tf.Tensor:
-    """Targets that leave a little for every class."""
-    return one_hot * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / one_hot.shape[-1]
-
-
-def shifted(
-    position: tf.Tensor, sample: tuple[tf.Tensor, tf.Tensor], *, pixels: int, seed: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """One (image, label), the image moved by a random number of pixels each way."""
-    image, label = sample
-    wider = tf.pad(image, [[pixels, pixels], [pixels, pixels], [0, 0]], mode="SYMMETRIC")
-    key = tf.stack([tf.constant(seed, tf.int64), position])
-    return tf.image.stateless_random_crop(wider, image.shape, key), label
-
-
 def fit(
     model: keras.Model,
     dataset: DataSet,
@@ -149,41 +84,93 @@ def fit(
     label: str,
     shift_pixels: int = 0,
     teacher: Teacher | None = None,
-) -> keras.Model:
-    """Train `model` in place on the training split and return it.
+    precision: str = "float32",
+    rebuild: Callable[[], keras.Model] | None = None,
+    checkpoint: Path | None = None,
+    logs: Path | None = None,
+) -> dict[str, Any]:
+    """Train `model` in place on the training split, and return what is worth recording of it:
 
-    Adam with a cosine schedule and label smoothing; the weights of the best epoch on the
-    validation split are kept. `label` names the settings section in messages.
-    Raises ModelError when the loss is no number any more.
+    history    one evidence.Row for each epoch
+    devices    the devices that it ran on
+
+    The weights of the best epoch on the validation split are kept: the most accurate, and of
+    equals, which are common on a few hundred images, the one with the lower loss. `label` names
+    the settings section in messages. After every epoch the state goes to the file `checkpoint`,
+    and a training that finds one there goes on from it; learning curves go to `logs`.
+
+    Where a strategy needs variables of its own, a copy is trained: what `rebuild` returns, with
+    the weights of `model`, or a clone of it.
+    Raises ModelError when the loss is no number any more, SettingsError for devices and settings
+    that do not fit together, StageCrashed when another worker is gone.
     """
     if training.epochs == 0:
-        return model
+        return {"history": [], "devices": []}
     keras.utils.set_random_seed(training.seed)
-    model.compile(
-        keras.optimizers.Adam(schedule(training, len(dataset.train.labels))),
-        keras.losses.CategoricalCrossentropy(from_logits=not returns_probabilities(model)),
-        metrics=["accuracy"],
-    )
-    truth = smooth(tf.one_hot(dataset.validation.labels, len(signature.class_names)))
-    model.fit(
-        batches(dataset, signature, training, shift_pixels, teacher),
-        validation_data=(signature.preprocess(dataset.validation.images[:]), truth),
-        validation_batch_size=256,
-        epochs=training.epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[KeepBest(), ReportProgress(label, training.epochs)],
-    )
-    return model
+    strategy = devices.strategy(training.devices)
+    with strategy.scope(), devices.explaining_lost_workers():
+        _check(training, label)
+        trainee, taught_by = model, teacher
+        if tf.distribute.has_strategy():
+            trainee = _copied(model, rebuild)
+            taught_by = teacher and replace(teacher, model=_copied(teacher.model))
+        with computing_in(precision, trainee):
+            objective = _objective(trainee, dataset, training, taught_by)
+            course = _course(
+                trainee, dataset, signature, training, objective, precision, checkpoint, label
+            )
+            feed = partial(batches, dataset, signature, training, shift_pixels)
+            history = course.finish(feed, dataset, Curves(logs, is_new=not course.state.epochs))
+        model.set_weights(trainee.get_weights())
+        return {"history": history, "devices": devices.describe()}
 
 
-def schedule(training: Training, images: int) -> keras.optimizers.schedules.CosineDecay:
-    """The learning rate by step: up in the first tenth, then down to zero along a cosine."""
-    steps = training.epochs * -(-images // training.batch_size)
-    warmup_steps = max(1, int(steps * WARMUP_SHARE))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0,
-        steps - warmup_steps,
-        warmup_target=training.learning_rate,
-        warmup_steps=warmup_steps,
+def _check(training: Training, label: str) -> None:
+    devices.check_batch(training.batch_size, label)
+    count = tf.distribute.get_strategy().num_replicas_in_sync
+    if training.xla and count > 1:
+        raise SettingsError(
+            f"{label}.xla compiles for one device, {label}.devices names {count}",
+            f"leave one of the two out: --set {label}.xla=false",
+        )
+
+
+def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None) -> keras.Model:
+    """The same model with variables of the current strategy."""
+    copy = rebuild() if rebuild else keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for own, other in zip(copy.trainable_variables, model.trainable_variables, strict=True):
+        own.constraint = other.constraint
+    return copy
+
+
+def _objective(
+    model: keras.Model, dataset: DataSet, training: Training, teacher: Teacher | None
+) -> Objective:
+    return Objective(
+        from_logits=not returns_probabilities(model),
+        class_weights=balance.weights(dataset, training.class_weights),
+        l1=training.l1,
+        l2=training.l2,
+        teach=teacher.mix if teacher and teacher.share else None,
     )
+
+
+def _course(
+    model: keras.Model,
+    dataset: DataSet,
+    signature: Signature,
+    training: Training,
+    objective: Objective,
+    precision: str,
+    checkpoint: Path | None,
+    label: str,
+) -> Course:
+    rate = optimizers.schedule(training, len(dataset.train))
+    optimizer = optimizers.make(training, rate, model.trainable_variables)
+    if precision == "float16":
+        optimizer = scaled(optimizer, model.trainable_variables)
+    loop = Loop(model, optimizer, objective, training)
+    checked = validation_batches(dataset, signature, training)
+    validation = Validation(model, checked, objective.from_logits)
+    return Course.begun(loop, validation, rate, Checkpoint(checkpoint, model, optimizer), label)

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from stages import datasets, evaluate, keras_files, progress
-from stages.fit import reset
+from stages.fit import prepare
 from stages.keras_graph.fold import flatten
 from stages.numerics.sparsity import polynomial
 from stages.pruning import guided, sparse, structured
@@ -39,23 +39,28 @@ Details = dict[str, Any]
 
 
 def run(
-    settings: PruneStage, inputs: Mapping[str, Path], out: Path, resume: Path | None = None
+    settings: PruneStage,
+    inputs: Mapping[str, Path],
+    out: Path,
+    resume: Path | None = None,
+    logs: Path | None = None,
 ) -> dict[str, Any]:
     """Prune as `settings.prune` says, fine-tune, and write the model and its signature.
 
     Ratio 0 without a target copies the trained model byte for byte. What is finished is kept in
-    the folder `resume`, where one is given, and not done again. Returns the measurements on the
+    the folder `resume`, where one is given, and not done again; learning curves are written to
+    `logs`. Returns the measurements on the
     test split. Raises ModelError for a model in which nothing can be removed and where a target
     cannot be met, EngineError where the engine of a target is not to be had.
     """
-    reset(settings.prune.seed)
+    prepare(settings.prune)
     source = inputs["train"]
     signature = Signature.read(source)
     dataset = datasets.load(settings.data)
     trained = keras_files.load(source / MODEL_FILE)
     with tempfile.TemporaryDirectory() as temporary:
         done = Progress(resume or Path(temporary))
-        job = Job(settings, dataset, signature, source / MODEL_FILE, trained, done)
+        job = Job(settings, dataset, signature, source / MODEL_FILE, trained, done, logs)
         file, details = _prune(job)
         shutil.copyfile(file, out / MODEL_FILE)
     signature.write(out)
@@ -74,6 +79,7 @@ def _prune(job: Job) -> tuple[Path, Details]:
     """The file of the result, and what was done, for the record."""
     knobs = job.knobs
     start: Details = {"method": knobs.method, "accuracy_before_finetune": None, "rounds": []}
+    start |= {"history": [], "devices": []}
     if knobs.target_latency_ratio is not None or knobs.max_accuracy_drop is not None:
         file, details = _to_target(job)
     elif knobs.ratio == 0:
@@ -199,9 +205,17 @@ def _magnitude_round(job: Job, number: int) -> Round:
 
 
 def _recorded(file: Path, notes: Sequence[Notes]) -> tuple[Path, Details]:
-    """The file, and the rounds for the record."""
+    """The file, and the rounds for the record, with the epochs of the kept ones in one row."""
     kept = [each for each in notes if each["is_kept"]]
+    rows = [
+        {**row, "round": number}
+        for number, each in enumerate(kept, start=1)
+        for row in each["history"]
+    ]
+    apart = ("history", "devices")
     return file, {
         "accuracy_before_finetune": kept[-1]["accuracy_before_finetune"],
-        "rounds": list(notes),
+        "rounds": [{key: each[key] for key in each if key not in apart} for each in notes],
+        "history": [{**row, "epoch": epoch} for epoch, row in enumerate(rows, start=1)],
+        "devices": kept[-1]["devices"],
     }

@@ -18,7 +18,7 @@ import keras
 
 from stages import datasets, evaluate, keras_files, progress, ranges
 from stages.datasets import DataSet
-from stages.fit import Teacher, fit, reset
+from stages.fit import Teacher, fit, prepare
 from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold, output_axis
@@ -33,20 +33,29 @@ from stages.settings import QuantizeStage
 from stages.signature import Signature
 
 CALIBRATION_BATCH = 64
+CHECKPOINT = "training.npz"
 
 
-def run(settings: QuantizeStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def run(
+    settings: QuantizeStage,
+    inputs: Mapping[str, Path],
+    out: Path,
+    resume: Path | None = None,
+    logs: Path | None = None,
+) -> dict[str, Any]:
     """Quantize, and write `model.keras`, `ranges.json` and `signature.json` into `out`.
 
-    Returns the measurements of the simulated INT8 model on the test split. Raises ModelError
-    if nothing can be quantized, and GateFailed if INT8 misses `quantize.max_accuracy_drop`
-    even with half of the layers in float.
+    Every epoch of the fine-tune is kept in the folder `resume`, where one is given, and its
+    learning curves are written to `logs`. Returns the measurements of the simulated INT8 model on
+    the test split. Raises ModelError if nothing can be quantized, and GateFailed if INT8 misses
+    `quantize.max_accuracy_drop` even with half of the layers in float.
     """
-    reset(settings.quantize.seed)
+    prepare(settings.quantize)
     dataset = datasets.load(settings.data)
     signature = Signature.read(inputs["prune"])
     source = keras_files.load(inputs["prune"] / "model.keras")
-    piece = Workpiece(source, dataset, signature, settings)
+    checkpoint = None if resume is None else resume / CHECKPOINT
+    piece = Workpiece(source, dataset, signature, settings, checkpoint, logs)
     details = {"calibration": piece.calibrate(), **piece.fine_tune(), **piece.fall_back()}
     details["saturation"] = piece.count_saturation()
     snap_biases(piece.model, piece.quantized(), piece.found)
@@ -69,6 +78,8 @@ class Workpiece:
     dataset: DataSet
     signature: Signature
     settings: QuantizeStage
+    checkpoint: Path | None
+    logs: Path | None
 
     def __post_init__(self) -> None:
         knobs = self.settings.quantize
@@ -85,6 +96,12 @@ class Workpiece:
     def simulated(self, in_float: frozenset[str] = frozenset()) -> keras.Model:
         """The INT8 model in float32, with some more points left in float."""
         return simulate(self.model, self.quantized(in_float), self.found)
+
+    def rebuilt(self) -> keras.Model:
+        """Another model like `simulated`, with variables of its own."""
+        model = fold(self.source)
+        found = points(model, self.signature)
+        return simulate(model, {name: found[name] for name in self.quantized()}, self.found)
 
     def score(self, in_float: frozenset[str] = frozenset()) -> tuple[float, float]:
         """(accuracy, minus loss) of the INT8 model on the validation images."""
@@ -127,7 +144,7 @@ class Workpiece:
         calibrated = evaluate.score(simulated, self.dataset.validation, self.signature)
         before = simulated.get_weights()
         hold(simulated)
-        fit(
+        evidence = fit(
             simulated,
             self.dataset,
             self.signature,
@@ -135,6 +152,9 @@ class Workpiece:
             label="quantize",
             shift_pixels=self.settings.data.shift_pixels,
             teacher=Teacher(self.source, knobs.distillation),
+            rebuild=self.rebuilt,
+            checkpoint=self.checkpoint,
+            logs=self.logs,
         )
         trained = evaluate.score(simulated, self.dataset.validation, self.signature)
         # Not by the loss: training with smoothed labels changes what a loss can be.
@@ -147,6 +167,7 @@ class Workpiece:
             "kept": kept,
             "calibrated_validation_top1": calibrated[0],
             "trained_validation_top1": trained[0] if knobs.epochs else None,
+            **evidence,
         }
 
     def fall_back(self) -> dict[str, Any]:

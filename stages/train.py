@@ -8,30 +8,48 @@ from typing import Any
 
 from stages import datasets, evaluate, keras_files, models, progress
 from stages.datasets import DataSet
-from stages.fit import fit, reset
+from stages.fit import fit, prepare
 from stages.settings import Data, TrainStage
 from stages.signature import Signature
 
 
-def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def run(
+    settings: TrainStage,
+    inputs: Mapping[str, Path],
+    out: Path,
+    resume: Path | None = None,
+    logs: Path | None = None,
+) -> dict[str, Any]:
     """Train, and write `model.keras` and `signature.json` into `out`.
 
     With `model.source` the user's model is trained further for `train.epochs`, or taken
-    as it is with 0 epochs. Returns the measurements on the test split.
+    as it is with 0 epochs. Every epoch is kept in the folder `resume`, where one is given, and
+    learning curves are written to `logs`. Returns the measurements on the test split.
     """
-    reset(settings.train.seed)
+    prepare(settings.train)
     dataset = datasets.load(settings.data)
     signature = describe(dataset, settings.data)
     pixels = (signature.scale, signature.offset)
     model = models.create(settings.model, signature.input_shape, len(dataset.class_names), pixels)
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
-    shift_pixels = settings.data.shift_pixels
-    fit(model, dataset, signature, settings.train, label="train", shift_pixels=shift_pixels)
+    details = fit(
+        model,
+        dataset,
+        signature,
+        settings.train,
+        label="train",
+        shift_pixels=settings.data.shift_pixels,
+        precision=settings.train.precision,
+        checkpoint=None if resume is None else resume / "training.npz",
+        logs=logs,
+    )
     if settings.model.freeze_base:
         model.trainable = True  # what pruning and rounding break, the later fine-tunes repair
     keras_files.save(model, out / "model.keras")
     signature.write(out)
-    return {**evaluate.measure(model, dataset.test, signature), "dataset": counts(dataset)}
+    measured = evaluate.measure(model, dataset.test, signature)
+    measured["details"] |= details
+    return {**measured, "dataset": counts(dataset)}
 
 
 def describe(dataset: DataSet, data: Data) -> Signature:

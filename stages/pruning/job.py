@@ -31,6 +31,7 @@ class Job:
     source: Path
     trained: keras.Model
     done: Progress
+    logs: Path | None
 
     @property
     def knobs(self) -> Prune:
@@ -69,7 +70,7 @@ class Job:
             f"accuracy {broken['top1']:.2%} before the fine-tune"
         )
         zeros.hold(model)
-        fit(
+        evidence = fit(
             model,
             self.dataset,
             self.signature,
@@ -77,10 +78,13 @@ class Job:
             label="prune",
             shift_pixels=self.settings.data.shift_pixels,
             teacher=Teacher(self.trained, self.knobs.distillation),
+            checkpoint=self.done.checkpoint(file),
+            logs=self.logs and self.logs / f"after-{file.stem}",
         )
         return model, {
             "parameters": int(model.count_params()),
             "epochs": each.epochs,
             "accuracy_before_finetune": broken,
             "validation_top1": self.validation_top1(model),
+            **evidence,
         }

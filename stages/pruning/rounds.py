@@ -55,6 +55,10 @@ class Progress:
         """The model after round `number`; its notes are written after it, so they vouch for it."""
         return self._folder / f"round-{number}.keras"
 
+    def checkpoint(self, file: Path) -> Path:
+        """The state of the fine-tune in the round that begins with the model `file`."""
+        return self._folder / f"after-{file.stem}.npz"
+
 
 def run_rounds(
     first: Path,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
-from stages.settings.base import Count, LearningRate, Positive, Section
+from stages.settings.base import Count, LearningRate, Positive, Section, Share
+
+Penalty = Annotated[float, Field(ge=0.0)]
+
+DEVICES = re.compile(r"auto|cpu|gpus|workers|(cpu|gpu):\d+(,(cpu|gpu):\d+)*")
 
 
 class Training(Section):
@@ -15,11 +21,56 @@ class Training(Section):
     epochs: Count = 1
     """Passes over the training images."""
     batch_size: Positive = 64
-    """Images per step."""
+    """Images per step, over all devices together."""
+    accumulate_batches: Positive = 1
+    """Batches whose gradients make one step together: a larger batch than memory holds."""
     learning_rate: LearningRate = 1e-3
-    """Peak of Adam's cosine schedule."""
+    """Peak of the schedule."""
+    schedule: Literal["cosine", "constant", "exponential", "step"] = "cosine"
+    """How the learning rate falls after its peak: to zero along a cosine, not at all, to a
+    hundredth at a constant rate, or to a tenth after half and after three quarters of it."""
+    warmup_share: Share = 0.1
+    """Share of all steps in which the learning rate rises from zero to its peak."""
+    optimizer: Literal["adam", "adamw", "nadam", "sgd", "rmsprop", "adadelta"] = "adam"
+    """`sgd` and `adadelta` want learning rates of about 0.1 and 1."""
+    momentum: Share = 0.9
+    """Of `sgd`; the other optimizers have their own."""
+    weight_decay: Penalty | None = None
+    """Share of every kernel that a step takes away, times the learning rate. Not set: 0.004
+    with `adamw`, else 0. Biases, normalisation and INT8 ranges never decay."""
+    l1: Penalty = 0.0
+    """Added to the loss: this times the sum of the magnitudes of all kernels."""
+    l2: Penalty = 0.0
+    """Added to the loss: this times the sum of the squares of all kernels."""
+    clip_norm: Annotated[float, Field(gt=0.0)] | None = None
+    """Gradients, all together as one vector, are shortened to this length."""
+    label_smoothing: Share = 0.1
+    """Share of the target that goes to all classes alike: keeps logits small, which small sets
+    and INT8 ranges both profit from."""
+    class_weights: Literal["equal", "balanced"] = "equal"
+    """`balanced` makes the images of a rare class count more, so that all classes count alike."""
+    patience: Count = 0
+    """Stop after so many epochs without a better one on the validation images; 0 never stops.
+    Whether it stops or not, the best epoch is what is kept."""
+    devices: str = "auto"
+    """`auto` is the first GPU if there is one, else the CPU; `cpu`; `gpus` are all of this host;
+    `gpu:0,gpu:1` are just these; `workers` are the hosts that TF_CONFIG names."""
+    xla: bool = False
+    """Compile the step with XLA: one device only, slow to start, often faster afterwards."""
+    deterministic: bool = False
+    """Bit-equal weights from the same seed on the same machine, for less speed."""
     seed: Count = 0
     """Decides the order and the shifts of the images, and dropout masks."""
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _known_devices(cls, value: Any) -> Any:
+        text = ",".join(value) if isinstance(value, (list, tuple)) else value
+        if not isinstance(text, str) or not DEVICES.fullmatch(text):
+            # Read after "expected": see pipeline/config.py.
+            words = "auto, cpu, gpus, workers, or devices as in gpu:0,gpu:1"
+            raise PydanticCustomError("devices", words)
+        return text
 
 
 class Train(Training):
@@ -28,9 +79,14 @@ class Train(Training):
     epochs: Count = 24
     """Passes over the training images; 0 with `model.source` takes the model as trained."""
     batch_size: Positive = 32
-    """Images per step."""
+    """Images per step, over all devices together."""
     learning_rate: LearningRate = 2e-3
-    """Peak of Adam's cosine schedule."""
+    """Peak of the schedule."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What layers compute in; weights, loss and the saved model stay float32. Worth it on GPUs
+    with tensor cores and on CPUs with AMX."""
+    profile: bool = False
+    """Write a TensorBoard profile of some steps, and the ten costliest operations."""
     seed: Count = 0
     """Decides initial weights, the order and the shifts of the images, and dropout masks."""
 

@@ -39,7 +39,8 @@ SEEN_BY_TRAIN = [
 
 def with_another(section: str, knob: str) -> Settings:
     """The default settings with another valid value of one knob."""
-    for value in (1, 2, 0.25, "mnist", "percentile", True, False):
+    words = ("imagenet", "mnist", "percentile", "sgd", "step", "balanced", "cpu", "bfloat16")
+    for value in (1, 2, 0.25, *words, True, False):
         with contextlib.suppress(ValidationError):
             other = Settings.model_validate({section: {knob: value}})
             if other != Settings():

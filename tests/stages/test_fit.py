@@ -3,10 +3,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stages.errors import ModelError
-from stages.fit import KeepBest, Teacher, batches, fit, returns_probabilities, schedule
+from stages.fit import Teacher, batches, fit, returns_probabilities
 from stages.settings import Training
 from tests.stages.conftest import DIGITS
 from tests.stages.networks import NETWORKS
@@ -24,7 +26,9 @@ def small(activation: str | None = None) -> keras.Model:
 
 
 def test_training_learns_real_digits_and_is_the_same_for_the_same_seed(digits):
-    first, second = (fit(small(), digits, DIGITS, training(6), label="train") for _ in range(2))
+    first, second = small(), small()
+    for model in (first, second):
+        fit(model, digits, DIGITS, training(6), label="train")
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         assert np.allclose(a, b, atol=1e-5)
     images = DIGITS.preprocess(digits.validation.images)
@@ -51,18 +55,6 @@ def test_probabilities_are_told_from_logits():
     assert returns_probabilities(small("softmax"))
     assert returns_probabilities(NETWORKS["separable"]())
     assert not returns_probabilities(small())
-
-
-def test_the_best_epoch_is_kept_and_ties_go_to_the_lower_loss():
-    model, keep = small(), KeepBest()
-    keep.set_model(model)
-    start = model.get_weights()
-    course = [(0.8, 1.0), (0.9, 0.7), (0.9, 0.5), (0.9, 0.6), (0.7, 0.1)]
-    for epoch, (accuracy, loss) in enumerate(course):
-        model.set_weights([w + epoch for w in start])
-        keep.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": loss})
-    keep.on_train_end()
-    assert all(np.allclose(w, s + 2) for w, s in zip(model.get_weights(), start, strict=True))
 
 
 def test_batches_are_preprocessed_images_with_smoothed_labels(digits):
@@ -97,25 +89,50 @@ def test_shifted_images_are_whole_pixel_moves_of_the_originals(digits):
     assert moved > 100
 
 
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
-    rates = [float(schedule(training(10), 640)(step)) for step in range(101)]
-    assert rates[0] == 0.0
-    assert max(rates) == rates[10] == pytest.approx(3e-3)
-    assert rates[55] == pytest.approx(1.5e-3, rel=1e-3)
-    assert rates[100] == pytest.approx(0.0, abs=1e-9)
-
-
 def test_a_teacher_has_its_share_in_the_targets(digits):
     model = small()
-    plain = next(iter(batches(digits, DIGITS, Training())))
-    taught = next(iter(batches(digits, DIGITS, Training(), teacher=Teacher(model, 0.25))))
-    assert np.array_equal(plain[0], taught[0])
-    logits = model(plain[0]).numpy().astype(np.float64)
+    images, targets = next(iter(batches(digits, DIGITS, Training())))
+    logits = model(images).numpy().astype(np.float64)
     answers = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert np.allclose(taught[1], 0.75 * plain[1].numpy() + 0.25 * answers, atol=1e-5)
+    mixed = Teacher(model, 0.25).mix(images, targets)
+    assert np.allclose(mixed, 0.75 * targets.numpy() + 0.25 * answers, atol=1e-5)
 
 
 def test_a_teacher_that_returns_probabilities_is_taken_at_its_word(digits):
     model = small("softmax")
-    images, targets = next(iter(batches(digits, DIGITS, Training(), teacher=Teacher(model, 1.0))))
-    assert np.allclose(targets, model(images), atol=1e-5)
+    images, targets = next(iter(batches(digits, DIGITS, Training())))
+    assert np.allclose(Teacher(model, 1.0).mix(images, targets), model(images), atol=1e-5)
+
+
+def test_a_student_comes_to_answer_as_its_teacher(digits):
+    teacher, student = small(), small()
+    teacher.layers[-1].bias.assign(np.eye(10, dtype=np.float32)[3] * 9)
+    only = Teacher(teacher, 1.0)
+    fit(student, digits, DIGITS, training(2), label="prune", teacher=only)
+    named = student(DIGITS.preprocess(digits.test.images)).numpy().argmax(axis=1)
+    assert np.mean(named == 3) > 0.9
+
+
+def test_what_comes_back_is_one_row_per_epoch(digits):
+    model = small()
+    found = fit(model, digits, DIGITS, training(2), label="train")
+    first, last = found["history"]
+    assert [first["epoch"], last["epoch"]] == [1, 2]
+    assert last["loss"] < first["loss"]
+    assert 0 < first["accuracy"] < last["accuracy"] < 1
+    assert all(row["images_per_second"] > 0 and row["step_ms"] > 0 for row in (first, last))
+    best = max((first, last), key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    named = model(DIGITS.preprocess(digits.validation.images)).numpy().argmax(axis=1)
+    assert best["val_accuracy"] == pytest.approx(np.mean(named == digits.validation.labels))
+    assert found["devices"] == ["cpu:0"]
+
+
+def test_learning_curves_go_to_tensorboard(digits, tmp_path):
+    logs = tmp_path / ".logs" / "train"
+    for _ in range(2):  # the second replaces the first
+        found = fit(small(), digits, DIGITS, training(2), label="train", logs=logs)
+    reader = EventAccumulator(str(logs)).Reload()
+    tensors = [event.tensor_proto for event in reader.Tensors("val_accuracy")]
+    expected = [row["val_accuracy"] for row in found["history"]]
+    assert [float(tf.make_ndarray(each)) for each in tensors] == pytest.approx(expected)
+    assert len(reader.Tensors("images_per_second")) == 2

@@ -1,0 +1,126 @@
+"""Training batches whose order and shifts are a function of seed and epoch, and of nothing else.
+
+So a training that goes on after a kill sees what it would have seen, and several devices see
+together what one would.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from stages.datasets import DataSet, Split
+from stages.settings import Training
+from stages.signature import Signature
+
+VALIDATION_BATCH = 256
+
+
+def batches(
+    dataset: DataSet,
+    signature: Signature,
+    training: Training,
+    shift_pixels: int = 0,
+    epochs: range = range(1),
+    context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, classes).
+
+    Each image is moved by up to `shift_pixels` each way, the edge filled with its own pixels.
+    With a `context`, the pieces of each batch for the devices of this worker, one after the
+    other; an epoch is then `images_per_epoch` long.
+    """
+    replicas = context.num_replicas_in_sync if context else 1
+    images = images_per_epoch(dataset, replicas)
+
+    def epoch_of(number: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.constant(training.seed, tf.int64), number])
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(dataset.train)), key)
+        moves = tf.random.stateless_uniform(
+            (images, 2),
+            tf.random.experimental.stateless_fold_in(key, 1),
+            maxval=2 * shift_pixels + 1,
+            dtype=tf.int32,
+        )
+        whole = tf.data.Dataset.from_tensor_slices((order[:images], moves))
+        return whole.batch(training.batch_size)
+
+    data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_of)
+    if context is not None and replicas > 1:
+        data = data.map(lambda *batch: _pieces(batch, context)).unbatch()
+
+    def prepare(indices: tf.Tensor, moves: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, labels = _read(dataset.train, indices)
+        if shift_pixels:
+            pixels = shifted(pixels, moves, shift_pixels)
+        return _preprocessed(pixels, signature), targets(labels, signature, training)
+
+    return data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def images_per_epoch(dataset: DataSet, replicas: int) -> int:
+    """Training images of an epoch: of the last batch, every device gets equally many."""
+    return len(dataset.train) // replicas * replicas
+
+
+def validation_batches(
+    dataset: DataSet, signature: Signature, training: Training
+) -> tf.data.Dataset:
+    """The validation images in their order, with targets."""
+
+    def prepare(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, labels = _read(dataset.validation, indices)
+        return _preprocessed(pixels, signature), targets(labels, signature, training)
+
+    indices = tf.data.Dataset.range(len(dataset.validation)).batch(VALIDATION_BATCH)
+    return indices.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def targets(labels: tf.Tensor, signature: Signature, training: Training) -> tf.Tensor:
+    """float32 (N, classes): 1 for the label's class, less what is left for all of them."""
+    one_hot = tf.one_hot(labels, len(signature.class_names))
+    spread = training.label_smoothing
+    return one_hot * (1 - spread) + spread / one_hot.shape[-1]
+
+
+def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:
+    """Images (N, H, W, C), each moved by `moves` (N, 2) - `pixels` down and to the right."""
+    height, width = images.shape[1:3]
+    wider = tf.pad(images, [[0, 0], [pixels] * 2, [pixels] * 2, [0, 0]], mode="SYMMETRIC")
+    rows = moves[:, :1] + tf.range(height)
+    columns = moves[:, 1:] + tf.range(width)
+    taken = tf.gather(wider, rows, axis=1, batch_dims=1)
+    return tf.gather(taken, columns, axis=2, batch_dims=1)
+
+
+def _pieces(batch: tuple[tf.Tensor, ...], context: tf.distribute.InputContext) -> Any:
+    """Each tensor (N, ...) of a batch as (devices of this worker, N / all devices, ...)."""
+    replicas, workers = context.num_replicas_in_sync, context.num_input_pipelines
+    here = replicas // workers
+    first = context.input_pipeline_id * here
+
+    def split(tensor: tf.Tensor) -> tf.Tensor:
+        shape = tf.concat([[replicas, -1], tf.shape(tensor)[1:]], 0)
+        whole = tf.reshape(tensor, shape)
+        return tf.ensure_shape(whole, [None, None, *tensor.shape[1:]])[first : first + here]
+
+    return tuple(split(tensor) for tensor in batch)
+
+
+def _read(split: Split, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The images uint8 and labels at `indices`: also of arrays that lie on disk, batch by batch."""
+
+    def take(where: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        return split.images[where], split.labels[where]
+
+    images, labels = tf.numpy_function(take, [indices], (tf.uint8, tf.int64), stateful=False)
+    images.set_shape([None, *split.images.shape[1:]])
+    labels.set_shape([None])
+    return images, labels
+
+
+def _preprocessed(pixels: tf.Tensor, signature: Signature) -> tf.Tensor:
+    return tf.cast(pixels, tf.float32) * signature.scale + signature.offset

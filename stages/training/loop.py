@@ -1,0 +1,192 @@
+"""One epoch of training and one of validation, compiled, on one device or many.
+
+Keras' own `fit` does not run under MultiWorkerMirroredStrategy (github.com/keras-team/keras,
+issue 20585), clips gradients before they are summed over devices, and counts an order of images
+in a way that a resumed training cannot take up. So the loop is ours; the layers, optimizers
+and losses are Keras'. An epoch is one call: no Python between two steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from stages.settings import Training
+
+Batch = tuple[tf.Tensor, tf.Tensor]
+"""Images float32 (N, H, W, C), targets float32 (N, classes)."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a training minimises; `teach` (images, targets) -> targets lets a teacher have a say.
+
+    `class_weights` float32 (classes,) times the cross-entropy of each image, plus penalties.
+    """
+
+    from_logits: bool
+    class_weights: tf.Tensor
+    l1: float
+    l2: float
+    teach: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None
+
+    def losses(self, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """The loss of each image: float32 (N,)."""
+        learned = targets if self.teach is None else self.teach(images, targets)
+        found = cross_entropies(learned, outputs, self.from_logits)
+        return found * tf.gather(self.class_weights, tf.argmax(targets, axis=1))
+
+    def penalty(self, model: keras.Model) -> tf.Tensor:
+        """L1 and L2 of the kernels, and what layers of the user add to the loss."""
+        total = tf.add_n([tf.constant(0.0), *(tf.cast(each, tf.float32) for each in model.losses)])
+        if self.l1 or self.l2:
+            for variable in model.trainable_variables:
+                if len(variable.shape) > 1:
+                    kernel = tf.convert_to_tensor(variable)
+                    total += self.l1 * tf.reduce_sum(tf.abs(kernel))
+                    total += self.l2 * tf.reduce_sum(tf.square(kernel))
+        return total
+
+
+def cross_entropies(targets: tf.Tensor, outputs: tf.Tensor, from_logits: bool) -> tf.Tensor:
+    """Cross-entropy of each image, in nats: (N, classes) twice -> float32 (N,)."""
+    outputs = tf.cast(outputs, tf.float32)
+    found: tf.Tensor = keras.losses.categorical_crossentropy(targets, outputs, from_logits)
+    return found
+
+
+def hits(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """How many images have their largest output where their target is: a float32 scalar."""
+    return tf.reduce_sum(
+        tf.cast(tf.equal(tf.argmax(outputs, axis=1), tf.argmax(targets, axis=1)), tf.float32)
+    )
+
+
+class Loop:
+    """The compiled functions of one training. Made in the scope of its strategy.
+
+    A step takes `accumulate_batches` batches. Its gradient is that of the mean loss over all
+    of its images, whatever device they are on.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.Optimizer,
+        objective: Objective,
+        training: Training,
+    ) -> None:
+        self.model, self.optimizer, self.objective = model, optimizer, objective
+        self.training, self.strategy = training, tf.distribute.get_strategy()
+        self.sums = tf.Variable(
+            tf.zeros(2),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+        )
+        self._step = tf.function(self._update, jit_compile=True) if training.xla else self._update
+
+    def steps(self, images: int) -> int:
+        """How many steps an epoch of `images` has."""
+        batches = -(-images // self.training.batch_size)
+        return -(-batches // self.training.accumulate_batches)
+
+    def run(self, iterator: Any, images: int) -> tuple[float, float]:
+        """Train on the next `images`. Returns their mean loss, without penalties, and accuracy."""
+        batches = -(-images // self.training.batch_size)
+        width = self.training.accumulate_batches
+        self.sums.assign(tf.zeros(2))
+        whole, rest = divmod(batches, width)
+        left = images
+        if whole:
+            self._steps(iterator, tf.constant(whole), tf.constant(images), width)
+            left -= whole * width * self.training.batch_size
+        if rest:
+            self._steps(iterator, tf.constant(1), tf.constant(left), rest)
+        if self.strategy.num_replicas_in_sync > 1:
+            self._agree()
+        loss, accuracy = (float(each) / images for each in self.sums.read_value().numpy())
+        return loss, accuracy
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def _steps(self, iterator: Any, steps: tf.Tensor, images: tf.Tensor, width: int) -> None:
+        for _ in tf.range(steps):
+            count = tf.minimum(images, width * self.training.batch_size)
+            batches = tuple([next(iterator) for _ in range(width)])
+            self.strategy.run(self._step, args=(batches, tf.cast(count, tf.float32)))
+            images -= count
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def _agree(self) -> None:
+        """Give all devices the mean of their moving averages, which batch normalisation updates
+        on each device by itself: one model is what is validated and saved.
+        """
+        averages = [
+            each for each in self.model.non_trainable_variables if each.dtype.startswith("float")
+        ]
+
+        def assign_means() -> None:
+            context = tf.distribute.get_replica_context()
+            values = [tf.identity(tf.convert_to_tensor(each)) for each in averages]
+            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+            for variable, mean in zip(averages, means, strict=True):
+                variable.assign(mean)
+
+        if averages:
+            self.strategy.run(assign_means)
+
+    def _update(self, batches: tuple[Batch, ...], count: tf.Tensor) -> None:
+        """One step on one device: its share of `count` images, in several batches."""
+        variables = self.model.trainable_variables
+        scale = self.optimizer.scale_loss(tf.constant(1.0))
+        parts = len(batches) * self.strategy.num_replicas_in_sync
+        gradients = [tf.zeros(each.shape) for each in variables]
+        for images, targets in batches:
+            with tf.GradientTape() as tape:
+                outputs = self.model(images, training=True)
+                losses = self.objective.losses(images, targets, outputs)
+                penalty = self.objective.penalty(self.model) / parts
+                loss = (tf.reduce_sum(losses) / count + penalty) * scale
+            found = tape.gradient(
+                loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            )
+            gradients = [a + b for a, b in zip(gradients, found, strict=True)]
+            self.sums.assign_add(tf.stack([tf.reduce_sum(losses), hits(targets, outputs)]))
+        self.optimizer.apply_gradients(zip(self._clipped(gradients, scale), variables, strict=True))
+
+    def _clipped(self, gradients: list[tf.Tensor], scale: tf.Tensor) -> list[tf.Tensor]:
+        """Gradients that the optimizer will sum over devices, shortened as that sum needs it."""
+        if self.training.clip_norm is None:
+            return gradients
+        devices = self.strategy.num_replicas_in_sync
+        if devices > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        clipped, _ = tf.clip_by_global_norm(gradients, self.training.clip_norm * scale)
+        return [each / devices for each in clipped]
+
+
+class Validation:
+    """Loss and accuracy on the validation images, on one device."""
+
+    def __init__(self, model: keras.Model, batches: tf.data.Dataset, from_logits: bool) -> None:
+        self.model, self.batches, self.from_logits = model, batches, from_logits
+
+    def run(self) -> tuple[float, float]:
+        """(accuracy, mean cross-entropy in nats)."""
+        loss, right, count = (float(each) for each in self._sums())
+        return right / count, loss / count
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def _sums(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        loss, right, count = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
+        for images, targets in self.batches:
+            outputs = self.model(images, training=False)
+            loss += tf.reduce_sum(cross_entropies(targets, outputs, self.from_logits))
+            right += hits(targets, outputs)
+            count += tf.cast(tf.shape(images)[0], tf.float32)
+        return loss, right, count
