@@ -37,9 +37,22 @@ SEEN_BY_TRAIN = [
 """All settings of the stage but its two files, whose content is in the key as well."""
 
 
+SHA256 = "0" * 64
+
+
 def with_another(section: str, knob: str) -> Settings:
     """The default settings with another valid value of one knob."""
-    words = ("imagenet", "mnist", "percentile", "sgd", "step", "balanced", "cpu", "bfloat16")
+    words = (
+        "imagenet",
+        "mnist",
+        "percentile",
+        "sgd",
+        "step",
+        "balanced",
+        "cpu",
+        "bfloat16",
+        SHA256,
+    )
     for value in (1, 2, 0.25, *words, True, False):
         with contextlib.suppress(ValidationError):
             other = Settings.model_validate({section: {knob: value}})
