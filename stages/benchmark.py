@@ -1,6 +1,7 @@
 """Stage `benchmark`: how accurate and how fast the engines themselves are.
 
 latency.npz     milliseconds of every call, float32, as `<engine>.b<batch>.t<threads>`
+predictions.npz the class that each engine named for every test image, and the true "labels"
 changed.npz     some images that the engine names otherwise than the trained model: changes.py
 
 Accuracy is that of each engine's own outputs on the whole test split. Latency is that of
@@ -34,6 +35,7 @@ from stages.settings import Benchmark, BenchmarkStage
 from stages.signature import Signature
 
 LATENCY_FILE = "latency.npz"
+PREDICTIONS_FILE = "predictions.npz"
 SATURATED_SHARE = 0.2
 """Of benchmark.seconds, for each batch size: enough for a rate of calls that already run warm."""
 
@@ -85,6 +87,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
     best = inventory.fastest(table)
     fastest = f"{best['backend']}.{best['precision']}" if best else None
     named = {each.name: each.named for each in [baseline, *subjects]}
+    keep_predictions(named, test.labels, out)
     return {
         **inventory.summary(best, file=None),
         "details": {
@@ -126,6 +129,19 @@ def compare(
         samples = time_all(running, test, threads, settings)
         fill_up(running, test, threads, settings)
         return samples
+
+
+def keep_predictions(
+    named: Mapping[str, NDArray[np.int64] | None], labels: NDArray[np.int64], out: Path
+) -> None:
+    """Write what was named, int64 (N,) each, with the labels, in as few bytes as classes need.
+
+    Two runs that were shown the same images are compared image by image.
+    """
+    arrays = {"labels": labels, **{name: each for name, each in named.items() if each is not None}}
+    smallest = np.min_scalar_type(max(int(each.max()) for each in arrays.values()))
+    kept = {name: each.astype(smallest) for name, each in arrays.items()}
+    np.savez_compressed(out / PREDICTIONS_FILE, **kept)  # type: ignore[arg-type]
 
 
 def start(subject: Subject, engine: Engine, test: Split, batch_size: int) -> None:

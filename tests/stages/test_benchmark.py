@@ -227,3 +227,16 @@ def test_the_images_that_the_fastest_engine_names_otherwise_are_counted_and_kept
     )
     right = [int(np.trace(np.array(each["confusion"]))) for each in (before, after)]
     assert right[1] - right[0] == changed["won"] - changed["lost"]
+
+
+def test_what_every_engine_named_is_kept_for_a_comparison_image_by_image(
+    measured: tuple[Path, dict[str, Any]], data: Data
+) -> None:
+    with np.load(measured[0] / benchmark.PREDICTIONS_FILE) as kept:
+        found = {name: kept[name] for name in kept.files}
+    labels = np.load(str(data.path))["y_test"]
+    assert np.array_equal(found.pop("labels"), labels)
+    assert set(found) == {"baseline.onnxruntime.fp32", *ran(measured)}
+    for name, row in ran(measured).items():
+        assert found[name].dtype == np.uint8
+        assert np.mean(found[name] == labels) == row["accuracy"]["top1"]

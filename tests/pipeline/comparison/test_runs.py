@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -105,3 +106,15 @@ def test_any_report_of_a_part_of_the_line_is_a_run(tmp_path: Path) -> None:
     for stages in (("train",), ("train", "prune"), ("build", "benchmark")):
         (tmp_path / "report.json").write_text(json.dumps(assemble(records(*stages), {})))
         assert find(str(tmp_path / "report.json"), tmp_path).summary["stages"].keys() == {*stages}
+
+
+def test_samples_that_are_as_recorded_and_yet_no_archive_are_left_out(tmp_path: Path) -> None:
+    folder = store(tmp_path / "a", records(), {"latency.npz": {"litert.int8.b1.t1": np.ones(9)}})
+    rubbish, record = b"PK\x03\x04 no archive", folder / "benchmark/record.json"
+    (folder / "benchmark/latency.npz").write_bytes(rubbish)
+    content = json.loads(record.read_text())
+    digest = hashlib.sha256(rubbish).hexdigest()
+    content["files"]["latency.npz"] = {"sha256": digest, "size_bytes": len(rubbish)}
+    record.write_text(json.dumps(content))
+    engines = find(str(folder), tmp_path).summary["engines"]
+    assert "window_p50_ms" not in engines["litert.int8"]["latency"][0]
