@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.reports import units, yardstick
 from pipeline.reports.charts.canvas import (
-    LINE,
     PANEL,
     QUIET,
     SMALL,
     STAND_IN,
+    WIDTH,
     Chart,
     figure_of,
     log_scale,
@@ -25,7 +27,8 @@ from pipeline.reports.charts.canvas import (
 from pipeline.reports.evidence import Evidence
 from pipeline.reports.yardstick import Report, Row
 
-HEIGHT = 260.0
+PLOT, ROW = 240.0, 17.0
+"""Height of the plot and of each row below it."""
 BATCHES = 3
 """Figures for the smallest, the largest and one batch size between."""
 
@@ -75,26 +78,29 @@ def _points(report: Report, batch_size: int) -> Iterator[Point]:
 
 
 def _pareto(points: Sequence[Point], batch_size: int) -> Chart:
-    axes = panel(HEIGHT, left=48, bottom=40, top=16)
-    times = [point.row["p50_ms"] for point in points]
-    log_scale(axes, min(times) / 1.7, max(times) * 1.7, units.tick)
-    tops = [point.top1 for point in points]
-    room = max(0.1, 0.18 * (max(tops) - min(tops)))
+    """Points with numbers, and below them what the numbers mean: names would not fit between."""
+    points = sorted(points, key=lambda each: (each.row["p50_ms"], -each.top1))
+    key = ROW * len(points) + 8
+    axes = panel(PLOT + key, left=48, bottom=40 + key, top=12)
+    times, tops = [point.row["p50_ms"] for point in points], [point.top1 for point in points]
+    log_scale(axes, min(times) / 1.4, max(times) * 1.4, units.tick)
+    room = max(0.1, 0.2 * (max(tops) - min(tops)))
     axes.set_ylim(min(tops) - room, max(tops) + room)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid()
     best = frontier(points)
     axes.step(
-        [*(point.row["p50_ms"] for point in best), max(times) * 1.7],
+        [*(point.row["p50_ms"] for point in best), max(times) * 1.4],
         [*(point.top1 for point in best), best[-1].top1],
         where="post", color=QUIET, lw=1.2, ls="--", zorder=1,
     )  # fmt: skip
     _mark(axes, points, best)
+    _explain(axes, points, best)
     axes.set_xlabel(f"p50 of a call with {units.images(batch_size)}")
     axes.set_ylabel("accuracy, %")
     told = "; ".join(
         f"{point.name}: {units.duration(point.row['p50_ms'])}, {point.top1:.2f} %"
-        for point in sorted(points, key=lambda each: each.row["p50_ms"])
+        for point in points
     )
     beaten = " Nothing beats in both: " + ", ".join(point.name for point in best) + "."
     title = f"Accuracy against latency, batch {batch_size}"
@@ -102,21 +108,56 @@ def _pareto(points: Sequence[Point], batch_size: int) -> Chart:
 
 
 def _mark(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> None:
-    """Draw and name the points; names stand on the side where there is more room."""
+    """Draw the points; the numbers of neighbours move apart."""
     low, high = axes.get_ylim()
     left, right = axes.get_xlim()
-    names = spread([point.top1 for point in points], (high - low) * 0.075, low, high)
-    for point, place in zip(points, names, strict=True):
-        row = point.row
-        fill = point.colour if point in best else PANEL
+    for point in points:
+        row, fill = point.row, point.colour if point in best else PANEL
         if row.get("p50_low_ms") and row.get("p50_high_ms"):
             axes.plot([row["p50_low_ms"], row["p50_high_ms"]], [point.top1] * 2, color=point.colour)
         axes.plot(row["p50_ms"], point.top1, "o", ms=8, mfc=fill, mec=point.colour, mew=2)
-        is_right = row["p50_ms"] ** 2 > left * right
-        beside = row["p50_ms"] * (right / left) ** (-0.035 if is_right else 0.035)
-        if abs(place - point.top1) > (high - low) * 0.02:
-            axes.plot([row["p50_ms"], beside], [point.top1, place], color=LINE, lw=1, zorder=1)
-        axes.text(
-            beside, place, point.name, va="center", ha="right" if is_right else "left",
-            fontsize=SMALL, fontweight="bold" if point in best else "normal",
-        )  # fmt: skip
+    span = math.log(right / left)
+    for level in _levels(points, 0.12 * (high - low)):
+        across = [math.log(points[index].row["p50_ms"] / left) / span for index in level]
+        height = max(points[index].top1 for index in level) + 0.045 * (high - low)
+        for index, place in zip(level, spread(across, 0.055, 0.0, 1.0), strict=True):
+            axes.text(
+                left * math.exp(place * span), height, str(index + 1), ha="center", va="bottom",
+                fontsize=SMALL, fontweight=_weight(points[index], best),
+            )  # fmt: skip
+
+
+def _levels(points: Sequence[Point], gap: float) -> list[list[int]]:
+    """The points' places, grouped where their accuracies are less than `gap` apart."""
+    levels: list[list[int]] = []
+    for index in sorted(range(len(points)), key=lambda each: points[each].top1):
+        if levels and points[index].top1 - points[levels[-1][-1]].top1 < gap:
+            levels[-1].append(index)
+        else:
+            levels.append([index])
+    return levels
+
+
+def _explain(axes: Axes, points: Sequence[Point], best: Sequence[Point]) -> None:
+    """Number, name, latency and accuracy of every point below the plot."""
+    figure = figure_of(axes)
+    height = PLOT + ROW * len(points) + 8
+    for index, point in enumerate(points):
+        y = (ROW * (len(points) - index) - ROW / 2) / height
+        fill = point.colour if point in best else PANEL
+        dot = Line2D([56 / WIDTH], [y], marker="o", ms=6, mfc=fill, mec=point.colour, mew=1.6)
+        figure.add_artist(dot)
+        for x, text, align in (
+            (44, str(index + 1), "right"),
+            (66, point.name, "left"),
+            (WIDTH - 70, units.duration(point.row["p50_ms"]), "right"),
+            (WIDTH - 10, f"{point.top1:.2f} %", "right"),
+        ):
+            figure.text(
+                x / WIDTH, y, text, ha=align, va="center", fontsize=SMALL,
+                fontweight=_weight(point, best),
+            )  # fmt: skip
+
+
+def _weight(point: Point, best: Sequence[Point]) -> str:
+    return "bold" if point in best else "normal"
