@@ -83,7 +83,7 @@ PLAN = checked(
         Stage("quantize", 2, "stages.quantize", QuantizeStage, ("prune",), "tensorflow"),
         Stage(
             "convert",
-            1,
+            2,
             "stages.convert",
             ConvertStage,
             ("train", "prune", "quantize"),
@@ -91,7 +91,7 @@ PLAN = checked(
         ),
         Stage(
             "build",
-            1,
+            2,
             "stages.build",
             BuildStage,
             ("convert",),
@@ -100,7 +100,7 @@ PLAN = checked(
         ),
         Stage(
             "benchmark",
-            2,
+            3,
             "stages.benchmark",
             BenchmarkStage,
             ("build",),

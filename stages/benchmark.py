@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from stages import changes, conditions, datasets, environment, progress, timing
 from stages.datasets import Split
-from stages.engines import ENGINES, capacity, inventory
+from stages.engines import ENGINES, capacity, choice, inventory
 from stages.engines.base import Engine
 from stages.engines.evaluation import batch_of, logits
 from stages.engines.inventory import BASELINE, Entry
@@ -69,12 +69,13 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
 
     An engine that cannot run does not stop the others. Raises DataError where the test split
     cannot be read, and EngineError where the baseline cannot run.
-    The model that the measurements name is the fastest engine.
+    The model that the measurements name is the engine that the build stage chose.
     """
     source = inputs["build"]
     test = datasets.load_test(settings.data)
     baseline = Subject("baseline.onnxruntime.fp32", Entry("onnxruntime", "fp32", BASELINE))
     subjects = [Subject(entry.name, entry) for entry in inventory.read(source)]
+    chosen = choice.read(source)
     before, gpus = conditions.snapshot(), {"before": conditions.gpus()}
     samples: dict[str, NDArray[np.float32]] = {}
     for threads in settings.benchmark.threads:
@@ -82,9 +83,14 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
         samples |= compare([baseline, *taking], source, test, threads, settings.benchmark)
         # Right after the engines' last calls: asked in between, it would be one more load.
         gpus["during"] = conditions.gpus()
+    for threads, sizes in further(chosen, settings.benchmark).items():
+        names = {chosen[str(size)]["engine"] for size in sizes}
+        taking = [each for each in subjects if each.name in names and each.latency]
+        knobs = settings.benchmark.model_copy(update={"batch_sizes": sizes})
+        samples |= compare([baseline, *taking], source, test, threads, knobs)
     np.savez(out / LATENCY_FILE, **samples)  # type: ignore[arg-type]
     table = [{**dataclasses.asdict(each.entry), **each.found()} for each in subjects]
-    best = inventory.fastest(table)
+    best = inventory.chosen(table, chosen)
     fastest = f"{best['backend']}.{best['precision']}" if best else None
     named = {each.name: each.named for each in [baseline, *subjects]}
     keep_predictions(named, test.labels, out)
@@ -102,6 +108,16 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
         },
         "engines": table,
     }
+
+
+def further(chosen: Mapping[str, Any], settings: Benchmark) -> dict[int, tuple[int, ...]]:
+    """Thread counts that build chose and the settings do not ask for, with their batch sizes."""
+    found: dict[int, tuple[int, ...]] = {}
+    for size in settings.batch_sizes:
+        threads = chosen.get(str(size), {"threads": settings.threads[0]})["threads"]
+        if threads not in settings.threads:
+            found[threads] = (*found.get(threads, ()), size)
+    return found
 
 
 def compare(

@@ -4,10 +4,12 @@ baseline.onnxruntime.fp32.onnx      the trained, unpruned model: the yardstick o
 <backend>.<precision><suffix>       the engines that can be built here
 engines.json                        every engine that was wanted, and why some have no file
 layers.json                         the layers of engines whose builders tell them
+choice.json                         the engine and the threads to use, by batch size
 samples.npz, signature.json         copied on
 
-Each engine that can run here is run at once, on the samples of the convert stage. TensorFlow
-is not needed: this stage runs on the machine that the engines are for.
+Each engine that can run here is run at once, on the samples of the convert stage, and the
+fastest that is accurate enough is chosen (engines/choice.py). TensorFlow is not needed: this
+stage runs on the machine that the engines are for.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages import engines, ladder, progress, timing
-from stages.engines import inventory, layers
+from stages.engines import choice, inventory, layers
 from stages.engines.base import Account, Batch, BuildRequest, Engine
 from stages.engines.evaluation import batch_of, logits
 from stages.engines.inventory import BASELINE, Entry
@@ -48,7 +51,7 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     """Build the engines, run those that run here, and write the files above into `out`.
 
     An engine that cannot be built does not stop the others. Raises EngineError if none can.
-    The model that the measurements name is the fastest INT8 engine, else the fastest.
+    The model that the measurements name is the engine chosen for the smallest batch.
     """
     source = inputs["convert"]
     signature = Signature.read(source)
@@ -65,18 +68,24 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     entries, table = try_out(entries, out, signature, settings.build.max_batch_size)
     inventory.write(entries, out)
     rungs = [row["parity"] for row in table if row["parity"]]
-    int8 = [row for row in table if row["precision"] == "int8"]
-    best = inventory.fastest(int8) or inventory.fastest(table)
+    auto = choice.choose(entries, out, *validation(out), settings.build)
     return {
-        **inventory.summary(best, built[0].file),
+        **inventory.summary(inventory.chosen(table, auto["chosen"]), built[0].file),
         "details": {
             "ladder": rungs,
             "first_break": ladder.first_break(rungs),
+            "auto": auto,
             **kernels(out),
             **describe_layers(accounts, out),
         },
         "engines": table,
     }
+
+
+def validation(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images uint8 (N, H, W, C) and labels int64 (N,) by which the engine may be chosen."""
+    samples = np.load(folder / SAMPLES_FILE)
+    return samples["validation_images"], samples["validation_labels"]
 
 
 def kernels(folder: Path) -> dict[str, Any]:

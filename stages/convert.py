@@ -5,12 +5,15 @@ model.fp32.onnx             the pruned float model
 model.fp16.onnx             the same in float16, float32 input and output
 model.int8.tensorrt.onnx    and the other INT8 graphs: see onnx_graph/targets.py
 model.int8.tflite           full INT8 from the same ranges
-samples.npz                 test images, labels and Keras' logits, to check engines with
+model.fp32.tflite           the pruned float model for LiteRT
+samples.npz                 test images, labels and Keras' logits, to check engines with, and
+                            validation images with their labels, to choose an engine by
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +36,7 @@ from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
 from stages.layer_parity import compare_layers
-from stages.litert_graph import int8_flatbuffer
+from stages.litert_graph import float_flatbuffer, int8_flatbuffer
 from stages.numerics import latency
 from stages.onnx_graph.half import to_half
 from stages.onnx_graph.pixels import take_pixels
@@ -47,9 +50,11 @@ Pixels = NDArray[np.uint8]
 
 BATCH = 256
 LAYER_PARITY_IMAGES = 16
+VALIDATION_SAMPLES, VALIDATION_BYTES = 2048, 64 << 20
 FLOAT_GRAPHS = {"baseline.fp32.onnx": "train", "model.fp32.onnx": "prune"}
 """File -> the stage whose model it is."""
 HALF_GRAPH, CPU_GRAPH = "model.fp16.onnx", "model.int8.cpu.onnx"
+FLOAT_TFLITE = "model.fp32.tflite"
 INT8_GRAPHS: dict[str, Target] = {
     CPU_GRAPH: "cpu",
     "model.int8.tensorrt8.onnx": "tensorrt",
@@ -71,7 +76,8 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
         Signature.read(inputs["quantize"]), dtype=knobs.input, batch_size=knobs.batch_size
     )
     signature.write(out)
-    test = datasets.load_test(settings.data)
+    data = datasets.load(settings.data)
+    test = data.test
     samples = test.take(np.arange(min(knobs.parity_samples, len(test))))
     images = samples.images[:]
     logits, rungs = convert_float(inputs, images, signature, knobs, out)
@@ -81,7 +87,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
     placed = {name: placed[name] for name in found}
     logits |= convert_int8(folded, placed, found, images, signature, knobs, out)
     rungs += compare_int8(logits, images, signature, out)
-    arrays = {"images": images, "labels": samples.labels, **logits}
+    arrays = {"images": images, "labels": samples.labels, **logits, **unseen(data.validation)}
     np.savez(out / "samples.npz", **arrays)  # type: ignore[arg-type]
     cpu_graph = onnx.load(out / CPU_GRAPH)
     few = images[: signature.batch_size or LAYER_PARITY_IMAGES]
@@ -98,6 +104,13 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
             "layer_parity": compare_layers(folded, placed, found, cpu_graph, signature, few),
         },
     }
+
+
+def unseen(validation: Split) -> dict[str, NDArray[Any]]:
+    """Validation images and labels, as many as fit: the test images must not choose an engine."""
+    room = max(1, VALIDATION_BYTES // math.prod(validation.images.shape[1:]))
+    few = validation.take(np.arange(min(room, VALIDATION_SAMPLES, len(validation))))
+    return {"validation_images": few.images[:], "validation_labels": few.labels}
 
 
 def convert_float(
@@ -122,7 +135,18 @@ def convert_float(
     onnx.save(take_pixels(to_half(graph), signature), out / HALF_GRAPH)
     got = interpret(out / HALF_GRAPH, signature, images)
     rungs.append(ladder.rung(HALF_GRAPH, ladder.KERAS_FLOAT, logits, got))
+    progress.report(FLOAT_TFLITE)
+    (out / FLOAT_TFLITE).write_bytes(float_flatbuffer(fold(model), signature))
+    got = run_tflite(out / FLOAT_TFLITE, images, signature)
+    rungs.append(ladder.rung(FLOAT_TFLITE, ladder.KERAS_FLOAT, logits, got, limit))
+    _check(rungs[-1], limit)
     return {ladder.KERAS_FLOAT: logits}, rungs
+
+
+def run_tflite(file: Path, images: Pixels, signature: Signature) -> Batch:
+    """Logits of a `.tflite` for raw images."""
+    with litert.Runner(file, signature) as engine:
+        return engine_logits(engine, images, BATCH)
 
 
 def convert_int8(
@@ -171,8 +195,7 @@ def compare_int8(
         if file.endswith(".onnx"):
             got = interpret(out / file, signature, images)
         else:
-            with litert.Runner(out / file, signature) as engine:
-                got = engine_logits(engine, images, BATCH)
+            got = run_tflite(out / file, images, signature)
         rungs.append(ladder.rung(file, against, logits[against], got))
     return rungs
 

@@ -1,9 +1,9 @@
-"""The quantized model as a full-INT8 `.tflite`, from the same ranges as the ONNX graphs."""
+"""Models as `.tflite`: in float32, and in full INT8 from the same ranges as the ONNX graphs."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -26,8 +26,7 @@ def int8_flatbuffer(
 ) -> bytes:
     """Convert the folded `model`; the converter quantizes kernels itself, per channel.
 
-    Fake-quantization nodes carry the ranges, so no representative data is needed. Variables
-    are frozen first: the converter leaves those of a Keras 3 function unreadable.
+    Fake-quantization nodes carry the ranges, so no representative data is needed.
     The input is as `signature` says, the output float32. Raises ConversionError.
     """
 
@@ -36,15 +35,40 @@ def int8_flatbuffer(
         return tf.quantization.fake_quant_with_min_max_args(value, low, high)
 
     wanted = only(points, "litert")
+    return _flatbuffer(
+        model,
+        lambda image: execute(model, wanted, image, quantize, traceable),
+        signature,
+        [tf.lite.Optimize.DEFAULT],
+    )
+
+
+def float_flatbuffer(model: keras.Model, signature: Signature) -> bytes:
+    """Convert the folded `model` in float32; input and errors as above."""
+    return _flatbuffer(
+        model,
+        lambda image: execute(model, {}, image, lambda _, value: value, traceable),
+        signature,
+        [],
+    )
+
+
+def _flatbuffer(
+    model: keras.Model,
+    forward: Callable[[Any], Any],
+    signature: Signature,
+    optimizations: list[Any],
+) -> bytes:
+    """Variables are frozen first: the converter leaves those of a Keras 3 function unreadable."""
     shape = (signature.batch_size or None, *signature.input_shape)
     spec = tf.TensorSpec(shape, signature.dtype, name=signature.input_name)
     function = tf.function(
-        lambda image: execute(model, wanted, normalised(image, signature), quantize, traceable),
+        lambda image: forward(normalised(image, signature)),
         input_signature=[spec],
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], trackable_obj=model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.optimizations = optimizations
     try:
         with warnings.catch_warnings():
             # It expects representative data; the fake-quantization nodes say all it needs.

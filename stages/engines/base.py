@@ -79,6 +79,7 @@ class Engine(ABC):
         self.signature = signature
         self.threads = threads
         self._is_open = False
+        self._dtype = np.dtype(signature.dtype)
 
     def open(self) -> None:
         """Load the file and take the memory it needs. Raises EngineError."""
@@ -127,7 +128,7 @@ class Engine(ABC):
 
     def _check(self, images: Images) -> None:
         expected, batch_size = self.signature.input_shape, self.signature.batch_size
-        if images.dtype.name != self.signature.dtype:
+        if images.dtype != self._dtype:
             raise EngineError(
                 f"{self.file.name}: input dtype {images.dtype}, expected {self.signature.dtype}",
                 "use Signature.feed on uint8 pixels",

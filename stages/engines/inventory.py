@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,20 @@ def runner(entry: Entry, folder: Path, signature: Signature, threads: int) -> En
     module = engines.load(entry.backend)
     require(module.run_blocker())
     return module.Runner(folder / str(entry.file), signature, threads)
+
+
+def chosen(
+    table: Sequence[dict[str, Any]], choice: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """The row of the engine that was chosen for the smallest batch, if it was timed.
+
+    `choice` is that of choice.py; without one, or if it did not run, the fastest.
+    """
+    wanted = choice[min(choice, key=int)]["engine"] if choice else None
+    named = [
+        row for row in table if row["latency"] and f"{row['backend']}.{row['precision']}" == wanted
+    ]
+    return named[0] if named else fastest(table)
 
 
 def fastest(table: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) on the CPU with XNNPACK kernels: INT8 only.
+"""LiteRT (TensorFlow Lite) on the CPU with XNNPACK kernels, float32 and INT8.
 
 TensorFlow's converter has done all the work before. The build checks that the file runs on
 this machine, and where the processor has AMX, whether it is faster without (see amx.py). The
@@ -27,6 +27,8 @@ from stages.engines.base import Batch, Blocker, BuildRequest, Engine, Images
 from stages.errors import EngineError
 from stages.settings import Precision
 
+SOURCES: dict[Precision, str] = {"fp32": "model.fp32.tflite", "int8": "model.int8.tflite"}
+
 PROBE_SECONDS = 0.2
 
 
@@ -44,17 +46,20 @@ def run_blocker() -> Blocker | None:
 
 def source_file(precision: Precision) -> str | None:
     """The convert stage's file for `precision`; None where there is no such engine."""
-    return "model.int8.tflite" if precision == "int8" else None
+    return SOURCES.get(precision)
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> None:
-    """Run `source` once in a process of its own, with and without AMX, and copy it to `out`.
+    """Run `source` once in a process of its own, and copy it to `out`.
+
+    INT8 is run with and without AMX, float32 never uses it.
 
     Raises EngineError with what LiteRT said, also if it crashed.
     """
     latency_ms = probe(source, "with")
     content = source.read_bytes()
-    if amx.is_available() and probe(source, "without") < latency_ms:
+    is_int8 = request.precision == "int8"
+    if is_int8 and amx.is_available() and probe(source, "without") < latency_ms:
         content += amx.WITHOUT_AMX
     out.write_bytes(content)
 

@@ -59,7 +59,7 @@ def row(
         "p99_is_indicative": len(samples_ms) < P99_SAMPLES,
         "mean_ms": mean,
         "images_per_second": 1000.0 * batch_size / mean,
-        **_certainty(window_p50_ms),
+        **certainty(window_p50_ms),
     }
 
 
@@ -91,7 +91,8 @@ def is_stable(window_p50_ms: Sequence[float]) -> bool:
     return bool(high - low < INTERVAL_WIDTH * float(np.median(window_p50_ms)))
 
 
-def _certainty(window_p50_ms: Sequence[float]) -> dict[str, Any]:
+def certainty(window_p50_ms: Sequence[float]) -> dict[str, Any]:
+    """The four keys of a row that windows decide: see `row`."""
     if not window_p50_ms:
         return {}
     low, high = median_interval(window_p50_ms)

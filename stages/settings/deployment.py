@@ -49,6 +49,17 @@ class Build(Section):
     """Batch for which TensorRT chooses its kernels; every batch up to the largest runs."""
     workspace_mib: Positive = 1024
     """Device memory that TensorRT may use while it tries tactics."""
+    batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 32)
+    """Images per call for each of which the fastest engine is chosen; the engine of the run is
+    that of the first."""
+    threads: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2)
+    """CPU threads to try; more than there are cores are left out."""
+    max_accuracy_drop: Annotated[float, Field(ge=0.0)] = 0.5
+    """Most accuracy that the chosen engine may lose against the float32 engine of the same
+    network on validation images, in percentage points; one image may always be lost."""
+    seconds: Seconds = 0.4
+    """Most seconds of timing per engine, batch size and thread count, in turns; the benchmark
+    stage measures at length."""
 
     @model_validator(mode="after")
     def _optimum_is_in_range(self) -> Build:
@@ -92,7 +103,7 @@ class Benchmark(Section):
     """CPU threads per engine; at batch 1 a small net is fastest with one."""
     warmup_seconds: Seconds = 0.2
     """Each engine runs so long before anything is timed: caches fill, clocks rise."""
-    seconds: Seconds = 2.0
+    seconds: Seconds = 1.5
     """Most seconds of timing per engine, batch size and thread count. It ends earlier when the
     medians of all engines are certain; those that are not by then are marked UNSTABLE."""
 

@@ -20,6 +20,7 @@ from stages.signature import Signature
 
 SIGNATURE = Signature((8, 8, 1), ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)
 FILTERS, CLASSES = 16, 4
+VALIDATION_SAMPLES = 40
 CONV_RANGE = 3.0
 """Largest activation after the convolution that the INT8 graphs can hold."""
 
@@ -146,7 +147,12 @@ def write_converted(folder: Path) -> None:
     pixels = images(64)
     logits = reference("fp32", SIGNATURE.preprocess(pixels))
     labels = np.argmax(logits, axis=1)
-    np.savez(folder / "samples.npz", images=pixels, labels=labels, logits=logits)
+    others = images(VALIDATION_SAMPLES, seed=1)
+    unseen = {
+        "validation_images": others,
+        "validation_labels": np.argmax(reference("fp32", SIGNATURE.preprocess(others)), axis=1),
+    }
+    np.savez(folder / "samples.npz", images=pixels, labels=labels, logits=logits, **unseen)
 
 
 def write_tflite(folder: Path) -> None:

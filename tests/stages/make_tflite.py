@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 def main(folder: Path) -> None:
-    """Write model.int8.tflite and int8_io.tflite into `folder`, which holds weights.npz."""
+    """Write a float32 and two INT8 files into `folder`, which holds weights.npz."""
     weights = np.load(folder / "weights.npz")
     filters, classes = len(weights["conv"]), len(weights["dense"])
     conv = keras.layers.Conv2D(filters, 3, activation="relu")
@@ -22,6 +22,8 @@ def main(folder: Path) -> None:
     conv.set_weights([weights["conv"].transpose(2, 3, 1, 0), weights["conv_bias"]])
     rows = weights["dense"].reshape(classes, filters, 3, 3).transpose(2, 3, 1, 0)
     dense.set_weights([rows.reshape(-1, classes), weights["dense_bias"]])
+    plain = tf.lite.TFLiteConverter.from_keras_model(model)
+    (folder / "model.fp32.tflite").write_bytes(plain.convert())
     for file, io in (("model.int8.tflite", tf.float32), ("int8_io.tflite", tf.int8)):
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages import benchmark, build
-from stages.engines import capacity, inventory
+from stages.engines import capacity, choice, inventory
 from stages.errors import EngineError
 from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
 from tests.stages.graphs import SIGNATURE, images, reference
@@ -129,15 +129,32 @@ def test_memory_is_that_of_a_process_with_this_engine_alone(
         assert 0.1 < one <= many < 4000
 
 
-def test_the_model_of_the_stage_is_the_fastest_engine(
+def test_the_model_of_the_stage_is_the_engine_that_build_chose(
+    built: Path,
     measured: tuple[Path, dict[str, Any]],
 ) -> None:
-    best = inventory.fastest(measured[1]["engines"])
-    assert best is not None
+    best = ran(measured)[choice.read(built)["1"]["engine"]]
     assert measured[1]["details"]["fastest"] == f"{best['backend']}.{best['precision']}"
     assert measured[1]["model"]["file"] == best["file"]
     assert measured[1]["accuracy"] == best["accuracy"]
     assert measured[1]["latency"] == best["latency"]
+
+
+def test_what_was_chosen_with_other_threads_is_timed_with_them_too(
+    built: Path, data: Data, tmp_path: Path
+) -> None:
+    folder, out = copy(built, tmp_path)
+    other = {"engine": "litert.int8", "threads": 3}
+    chosen = {"1": {"engine": "onnxruntime.fp32", "threads": 1}, "8": other}
+    (folder / choice.FILE).write_text(json.dumps(chosen))
+    found = benchmark.run(stage(data, batch_sizes=(1, 8)), {"build": folder}, out)
+    rows = {f"{row['backend']}.{row['precision']}": row["latency"] for row in found["engines"]}
+    rows["baseline"] = found["details"]["baseline"]["latency"]
+    for name, latency in rows.items():
+        further = [(row["threads"], row["batch_size"]) for row in latency[2:]]
+        assert further == ([(3, 8)] if name in ("litert.int8", "baseline") else [])
+    assert "litert.int8.b8.t3" in np.load(out / "latency.npz").files
+    assert found["details"]["fastest"] == "onnxruntime.fp32"
 
 
 def test_the_conditions_are_kept_beside_the_numbers(

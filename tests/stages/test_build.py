@@ -17,7 +17,7 @@ from stages.engines import inventory
 from stages.errors import EngineError
 from stages.settings import Build, BuildStage, TensorRT
 from stages.signature import Signature
-from tests.stages.graphs import SIGNATURE
+from tests.stages.graphs import SIGNATURE, VALIDATION_SAMPLES
 
 ROOT = Path(__file__).parents[2]
 CPU = ("onnxruntime", "litert")
@@ -53,8 +53,8 @@ def test_every_backend_is_listed_in_every_precision_that_it_has(
 ) -> None:
     precisions = ("fp32", "fp16", "int8")
     gpu = {f"{name}.{each}" for name in ("tensorrt", "tensorrt_rtx") for each in precisions}
-    cpu = {"litert.int8"}
-    cpu |= {f"{name}.{each}" for name in ("onnxruntime", "openvino") for each in ("fp32", "int8")}
+    names = ("onnxruntime", "openvino", "litert")
+    cpu = {f"{name}.{each}" for name in names for each in ("fp32", "int8")}
     assert set(by_name(built[1])) == gpu | cpu
 
 
@@ -95,27 +95,29 @@ def test_the_folder_has_all_that_the_benchmark_needs(
 ) -> None:
     out, measured = built
     files = {row["file"] for row in measured["engines"] if row["file"]}
-    others = {"baseline.onnxruntime.fp32.onnx", "engines.json", "samples.npz", "signature.json"}
-    others |= {"layers.json", *(f"{file}.json" for file in files if file.endswith(".rtx"))}
+    others = {"baseline.onnxruntime.fp32.onnx", "engines.json", "choice.json", "layers.json"}
+    others |= {"samples.npz", "signature.json"}
+    others |= {f"{file}.json" for file in files if file.endswith(".rtx")}
     assert {file.name for file in out.iterdir()} == files | others
     assert Signature.read(out) == SIGNATURE
     assert (out / "samples.npz").read_bytes() == (converted / "samples.npz").read_bytes()
     assert onnx.load(out / inventory.BASELINE).graph.node
 
 
-def test_the_model_of_the_stage_is_the_fastest_int8_engine(
+def test_the_model_of_the_stage_is_the_engine_chosen_on_validation_images(
     built: tuple[Path, dict[str, Any]],
 ) -> None:
     measured = built[1]
-    int8 = [row for row in measured["engines"] if row["precision"] == "int8" and row["latency"]]
-    best = min(int8, key=lambda row: row["latency"][0]["p50_ms"])
+    auto = measured["details"]["auto"]
+    assert auto["validation_samples"] == VALIDATION_SAMPLES
+    best = by_name(measured)[auto["chosen"]["1"]["engine"]]
     assert measured["model"] == {"file": best["file"], "parameters": None, "multiply_adds": None}
     assert measured["accuracy"] == best["accuracy"]
     assert measured["latency"] == best["latency"]
 
 
-def test_without_an_int8_engine_it_is_the_fastest_of_all(converted: Path, tmp_path: Path) -> None:
-    only_float = settings(backends=CPU, precisions=("fp32",))
+def test_where_only_one_engine_is_wanted_it_is_that_one(converted: Path, tmp_path: Path) -> None:
+    only_float = settings(backends=("onnxruntime",), precisions=("fp32",))
     measured = build.run(only_float, {"convert": converted}, tmp_path)
     assert measured["model"]["file"] == "onnxruntime.fp32.onnx"
 

@@ -34,6 +34,7 @@ FILES = {
     "model.int8.tensorrt.onnx",
     "model.int8.tensorrt8.onnx",
     "model.int8.tflite",
+    "model.fp32.tflite",
     "samples.npz",
     "signature.json",
 }
@@ -85,7 +86,8 @@ def test_the_ladder_goes_from_keras_to_every_graph_and_holds(done):
     assert rungs["model.int8.tflite"]["against"] == fake_quantized("litert")
     assert all(found["holds"] and found["samples"] == 256 for found in rungs.values())
     assert details["first_break"] is None
-    assert rungs["model.fp32.onnx"]["max_relative_difference"] < 1e-5
+    for file in ("model.fp32.onnx", "model.fp32.tflite"):
+        assert rungs[file]["max_relative_difference"] < 1e-5
 
 
 def test_every_layer_of_the_integer_graph_is_right_given_what_came_before(done):
@@ -107,6 +109,17 @@ def test_the_samples_hold_images_labels_and_the_logits_of_every_keras_rung(done,
     expected = simulated(images)
     assert np.allclose(samples[fake_quantized("cpu")], expected, atol=1e-4)
     assert np.mean(samples[KERAS_FLOAT].argmax(axis=1) == samples["labels"]) > 0.9
+
+
+def test_the_samples_to_choose_an_engine_by_are_the_validation_images(done, digits):
+    samples = np.load(done[0] / "samples.npz")
+    np.testing.assert_array_equal(samples["validation_images"], digits.validation.images)
+    np.testing.assert_array_equal(samples["validation_labels"], digits.validation.labels)
+
+
+def test_large_validation_images_are_limited_by_their_bytes(digits, monkeypatch):
+    monkeypatch.setattr(convert, "VALIDATION_BYTES", 10 * 28 * 28 + 5)
+    assert len(convert.unseen(digits.validation)["validation_labels"]) == 10
 
 
 def test_a_float_graph_that_differs_from_keras_by_too_much_is_refused(inputs, tmp_path):

@@ -56,6 +56,17 @@ def test_the_fastest_has_the_lowest_p50_at_the_smallest_batch() -> None:
     assert inventory.fastest([measured(), slow]) is slow
 
 
+def test_the_chosen_engine_is_that_of_the_smallest_batch_if_it_was_timed() -> None:
+    slow = {"backend": "litert", "precision": "int8", **measured((1, 2.0))}
+    quick = {"backend": "onnxruntime", "precision": "fp32", **measured((1, 1.0))}
+    idle = {"backend": "openvino", "precision": "int8", **measured()}
+    choice = {"32": {"engine": "onnxruntime.fp32"}, "4": {"engine": "litert.int8"}}
+    assert inventory.chosen([slow, quick], choice) is slow
+    assert inventory.chosen([slow, quick], {}) is quick
+    assert inventory.chosen([slow, quick, idle], {"1": {"engine": "openvino.int8"}}) is quick
+    assert inventory.chosen([idle], choice) is None
+
+
 def test_where_nothing_ran_nothing_is_fastest() -> None:
     assert inventory.fastest([measured()]) is None
     assert inventory.fastest([]) is None

@@ -25,12 +25,20 @@ def tensor(dtype: type, scale: float, zero_point: int) -> dict[str, Any]:
     return {"dtype": dtype, "quantization": (scale, zero_point)}
 
 
-def test_it_has_int8_only() -> None:
+def test_it_has_float32_and_int8() -> None:
     assert [litert.source_file(each) for each in ("fp32", "fp16", "int8")] == [
-        None,
+        "model.fp32.tflite",
         None,
         "model.int8.tflite",
     ]
+
+
+def test_a_float_engine_leaves_the_question_of_amx_to_others(
+    converted: Path, tmp_path: Path
+) -> None:
+    source, file = converted / "model.fp32.tflite", tmp_path / "engine.tflite"
+    litert.build(source, file, BuildRequest(SIGNATURE, "fp32"))
+    assert file.read_bytes() == source.read_bytes()
 
 
 def test_nothing_blocks_it_where_the_package_is_installed() -> None:
