@@ -36,6 +36,8 @@ from stages.signature import Signature
 
 LATENCY_FILE = "latency.npz"
 PREDICTIONS_FILE = "predictions.npz"
+PARTS_CALLS = 100
+"""Calls whose copies and computation are timed apart, on a GPU."""
 SATURATED_SHARE = 0.2
 """Of benchmark.seconds, for each batch size: enough for a rate of calls that already run warm."""
 
@@ -191,7 +193,7 @@ def time_all(
             for subject, engine in running
         }
         windows = timing.until_stable(calls, settings.warmup_seconds, settings.seconds)
-        for subject, _ in running:
+        for subject, engine in running:
             taken = np.concatenate(windows[subject.name])
             row = latency.row(
                 taken,
@@ -201,6 +203,9 @@ def time_all(
                 precision=subject.entry.precision,
                 threads=threads,
             )
+            images = batch_of(test.images, engine.signature, batch_size)
+            if parts := engine.time_parts(images, PARTS_CALLS):
+                row["parts_ms"] = parts
             subject.latency.append(row)
             samples[f"{subject.name}.b{batch_size}.t{threads}"] = taken.astype(np.float32)
     return samples
@@ -209,18 +214,22 @@ def time_all(
 def fill_up(
     running: Sequence[tuple[Subject, Engine]], test: Split, threads: int, settings: Benchmark
 ) -> None:
-    """Add to the rows of CPU engines what each gives with all cores busy.
+    """Add to the rows what each engine gives when the GPU, or all cores, are kept busy.
 
-    With the first number of threads also the memory it takes: further ones change little.
+    For CPU engines with the first number of threads also the memory: further ones change little.
     """
     for subject, engine in running:
         rows = [row for row in subject.latency if row["threads"] == threads]
-        if ENGINES[subject.entry.backend].device != "cpu":
-            continue
-        progress.report(f"{subject.name}, all cores")
         sizes = [row["batch_size"] for row in rows]
         batches = [batch_of(test.images, engine.signature, size) for size in sizes]
         seconds = SATURATED_SHARE * settings.seconds
+        if ENGINES[subject.entry.backend].device == "gpu":
+            progress.report(f"{subject.name}, batch after batch")
+            for row, batch in zip(rows, batches, strict=True):
+                rate = capacity.pipelined_images_per_second(engine, batch, seconds)
+                row["saturated_images_per_second"], row["saturating_engines"] = rate, 1
+            continue
+        progress.report(f"{subject.name}, all cores")
         count, rates = capacity.saturated_images_per_second(subject.entry, engine, batches, seconds)
         folder, peaks = engine.file.parent, dict[int, float]()
         if threads == settings.threads[0]:

@@ -105,9 +105,11 @@ class GpuEngine(Engine):
 
     def time_parts(self, images: Images, calls: int) -> dict[str, float] | None:
         """Median milliseconds on the GPU and of queueing: see Lane.time_parts."""
-        return self._opened().time_parts(self._checked(images), calls)
+        return self.execution.time_parts(self._checked(images), calls)
 
-    def _opened(self) -> Execution:
+    @property
+    def execution(self) -> Execution:
+        """What runs it. Raises EngineError where it is not open."""
         if self._execution is None:
             raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
         return self._execution
@@ -117,10 +119,10 @@ class GpuEngine(Engine):
         self._execution = Execution(self.trt(), self.file, self.signature)
 
     def _infer(self, images: Images) -> Batch:
-        return self._opened().run(images)
+        return self.execution.run(images)
 
     def _infer_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
-        return self._opened().run_many(batches)
+        return self.execution.run_many(batches)
 
     def _close(self) -> None:
         execution, self._execution = self._execution, None
@@ -134,7 +136,7 @@ class Context:
     def __init__(self, trt: Any, engine: Any, name: str, signature: Signature) -> None:
         """Raises EngineError where the GPU has no room for it."""
         self.name, self._signature = name, signature
-        self._context = _create_context(trt, engine)
+        self._context = create_context(trt, engine)
         if self._context is None:
             raise EngineError(
                 f"{trt.__name__} has no room on the GPU to run {name}",
@@ -161,8 +163,8 @@ class Context:
         return "TensorRT says that its layers cannot be captured"
 
 
-def _create_context(trt: Any, engine: Any) -> Any:
-    """trt.IExecutionContext, or None.
+def create_context(trt: Any, engine: Any) -> Any:
+    """trt.IExecutionContext, or None where the GPU has no room for it.
 
     TensorRT-RTX compiles kernels for a shape when it first meets it; it is told to do so at
     once, because a CUDA graph that is captured earlier would keep the slower ones.

@@ -51,3 +51,19 @@ def test_an_engine_with_more_threads_than_cores_fills_them_alone(
     with litert.Runner(converted / "model.int8.tflite", SIGNATURE, 4) as engine:
         batch: Batch = SIGNATURE.preprocess(images(1))
         assert capacity.saturated_images_per_second(entry, engine, [batch], 0.01)[0] == 1
+
+
+def test_images_of_many_batches_in_a_row_are_counted(converted: Path) -> None:
+    batch: Batch = SIGNATURE.preprocess(images(4))
+    seen: list[int] = []
+
+    class Counted(litert.Runner):
+        def _infer(self, sent: Batch) -> Batch:
+            seen.append(len(sent))
+            return super()._infer(sent)
+
+    with Counted(converted / "model.int8.tflite", SIGNATURE) as engine:
+        rate = capacity.pipelined_images_per_second(engine, batch, 0.02)
+    assert rate > 0
+    assert len(seen) % capacity.PIPELINED == 0
+    assert set(seen) == {4}
