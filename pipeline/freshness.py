@@ -54,7 +54,7 @@ def identify(stage: Stage, settings: Settings, store: Store, environment: Enviro
         "settings": own.model_dump(mode="json"),
         "external": _hash_external(own, store),
         "inputs": {need: _hash_input(stage, need, store) for need in stage.needs},
-        "environment": dict(environment) if stage.keyed_by_environment else {},
+        "environment": dict(environment) if own.depends_on_machine else {},
     }
 
 

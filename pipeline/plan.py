@@ -54,8 +54,6 @@ class Stage:
     settings: type[StageSettings]
     needs: tuple[str, ...]
     process: Process
-    keyed_by_environment: bool = False
-    """Whether another driver, runtime or processor makes the artifact stale."""
 
 
 Plan = tuple[Stage, ...]
@@ -80,7 +78,7 @@ PLAN = checked(
     (
         Stage("train", 2, "stages.train", TrainStage, (), "tensorflow"),
         Stage("prune", 2, "stages.prune", PruneStage, ("train",), "tensorflow"),
-        Stage("quantize", 2, "stages.quantize", QuantizeStage, ("prune",), "tensorflow"),
+        Stage("quantize", 3, "stages.quantize", QuantizeStage, ("prune",), "tensorflow"),
         Stage(
             "convert",
             2,
@@ -96,7 +94,6 @@ PLAN = checked(
             BuildStage,
             ("convert",),
             "engine",
-            keyed_by_environment=True,
         ),
         Stage(
             "benchmark",
@@ -105,7 +102,6 @@ PLAN = checked(
             BenchmarkStage,
             ("build",),
             "engine",
-            keyed_by_environment=True,
         ),
     )
 )

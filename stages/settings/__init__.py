@@ -67,6 +67,11 @@ class StageSettings(Section):
         """Take this stage's sections out of the whole."""
         return cls(**{name: getattr(settings, name) for name in cls.model_fields})
 
+    @property
+    def depends_on_machine(self) -> bool:
+        """Whether another driver, runtime or processor makes the artifact stale."""
+        return False
+
     def external_files(self) -> list[Path]:
         """Those of all its sections."""
         return [
@@ -90,6 +95,12 @@ class PruneStage(StageSettings):
     data: Data = Data()
     prune: Prune = Prune()
 
+    @property
+    def depends_on_machine(self) -> bool:
+        """Where the decision how much to prune is made by measured latency."""
+        wanted = (self.prune.target_latency_ratio, self.prune.max_accuracy_drop)
+        return any(value is not None for value in wanted)
+
 
 class QuantizeStage(StageSettings):
     """What `quantize` sees."""
@@ -111,9 +122,19 @@ class BuildStage(StageSettings):
     build: Build = Build()
     tensorrt: TensorRT = TensorRT()
 
+    @property
+    def depends_on_machine(self) -> bool:
+        """Engines are built and chosen for it."""
+        return True
+
 
 class BenchmarkStage(StageSettings):
     """What `benchmark` sees."""
 
     data: Data = Data()
     benchmark: Benchmark = Benchmark()
+
+    @property
+    def depends_on_machine(self) -> bool:
+        """It is what is measured."""
+        return True

@@ -8,7 +8,7 @@ from children import output_of
 
 from pipeline.plan import PLAN, Stage, ancestors, checked, find, select
 from stages.errors import SettingsError
-from stages.settings import TrainStage
+from stages.settings import Prune, Settings, TrainStage
 
 NAMES = ["train", "prune", "quantize", "convert", "build", "benchmark"]
 
@@ -35,8 +35,18 @@ def test_the_plan_is_read_without_importing_a_stage_or_numpy() -> None:
     assert output_of(code).split() == []
 
 
-def test_only_build_and_benchmark_depend_on_the_environment() -> None:
-    assert [row.name for row in PLAN if row.keyed_by_environment] == ["build", "benchmark"]
+def depending_on_the_machine(settings: Settings) -> list[str]:
+    return [row.name for row in PLAN if row.settings.of(settings).depends_on_machine]
+
+
+def test_only_build_and_benchmark_depend_on_the_machine() -> None:
+    assert depending_on_the_machine(Settings()) == ["build", "benchmark"]
+
+
+@pytest.mark.parametrize("target", [{"target_latency_ratio": 0.5}, {"max_accuracy_drop": 1.0}])
+def test_pruning_by_measured_latency_depends_on_the_machine_too(target: dict[str, float]) -> None:
+    settings = Settings(prune=Prune(**target))
+    assert depending_on_the_machine(settings) == ["prune", "build", "benchmark"]
 
 
 def test_tensorflow_is_over_before_the_first_engine_is_built() -> None:

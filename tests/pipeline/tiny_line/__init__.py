@@ -29,12 +29,16 @@ class CopyStage(StageSettings):
 class JoinStage(StageSettings):
     convert: Convert = Convert()
 
+    @property
+    def depends_on_machine(self) -> bool:
+        return True
+
 
 PLAN = checked(
     (
         Stage("write", 1, "tiny_line.write", WriteStage, (), "tensorflow"),
         Stage("copy", 1, "tiny_line.copy", CopyStage, ("write",), "tensorflow"),
-        Stage("join", 1, "tiny_line.join", JoinStage, ("write", "copy"), "engine", True),
+        Stage("join", 1, "tiny_line.join", JoinStage, ("write", "copy"), "engine"),
     )
 )
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import pytest
 from keras import layers
 
 from stages.errors import ModelError
+from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import fed_layers, inputs_of_weighted, only, points, tied
+from stages.quantization.calibrate import find_ranges, observe
 from stages.signature import Signature
-from tests.stages.networks import NETWORKS, SHAPE
+from tests.stages.networks import NETWORKS, SHAPE, images, randomized
 
 SIGNATURE = Signature(SHAPE, ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)
 
@@ -175,3 +179,22 @@ def test_a_point_knows_the_layers_that_read_it_through_pools():
     }
     outputs = {id(folded.get_layer(name).output) for name in ("first", "second", "logits")}
     assert inputs_of_weighted(folded, found).keys() == outputs
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "amax"), [(1 / 255, 0.0, 1.0), (1 / 128, -1.0, 127 / 128), (2.0, -1.0, 509)]
+)
+def test_rule_8_the_range_of_the_image_is_that_of_all_pixels(scale, offset, amax):
+    model = fold(NETWORKS["plain"]())
+    found = points(model, dataclasses.replace(SIGNATURE, scale=scale, offset=offset))
+    assert found["image"].amax == pytest.approx(amax)
+    assert [point.name for point in found.values() if point.amax is not None] == ["image"]
+
+
+def test_rule_8_the_range_of_the_image_is_neither_calibrated_nor_trained():
+    model = fold(randomized(NETWORKS["plain"]()))
+    placed = points(model, SIGNATURE)
+    dark = [images(4) / 2]
+    found = find_ranges(model, placed, observe(model, placed, dark), "max", 100.0)
+    assert found["image"].amax == pytest.approx(1.0)
+    assert not simulate(model, placed, found).get_layer("image_range").trainable_variables
