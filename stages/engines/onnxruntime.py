@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ import onnx
 from numpy.typing import NDArray
 
 from stages.engines import amx
-from stages.engines.base import Batch, Blocker, BuildRequest, Engine, Images
+from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
 from stages.engines.evaluation import in_batches
+from stages.engines.layers import Layer, requested
 from stages.errors import EngineError
 from stages.settings import Precision
 from stages.signature import Signature
@@ -57,9 +58,23 @@ def source_file(precision: Precision) -> str | None:
     return SOURCES.get(precision)
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> None:
+def build(source: Path, out: Path, request: BuildRequest) -> Account:
     """Optimise the ONNX graph `source` and write it to `out`. Raises EngineError."""
     _session(source, 1, "ORT_ENABLE_EXTENDED", str(out))
+    asked = requested(onnx.load(source, load_external_data=False))
+    return Account(tuple(layers(onnx.load(out), asked)))
+
+
+def layers(optimised: onnx.ModelProto, asked: Mapping[str, Precision]) -> Iterator[Layer]:
+    """The convolutions and matrix products of an engine file: their kind says what they compute in.
+
+    `asked` is that of layers.requested. A node keeps its name when it is fused with the next.
+    """
+    for node in optimised.graph.node:
+        if node.op_type in (*INTEGER_KERNELS, *FLOAT_KERNELS):
+            name = node.name.removeprefix("fused ")
+            executed = "int8" if node.op_type in INTEGER_KERNELS else "fp32"
+            yield Layer(node.name, (name,), node.op_type, asked.get(name), executed)
 
 
 class Runner(Engine):

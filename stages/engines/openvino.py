@@ -12,12 +12,15 @@ import importlib.util
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
-from stages.engines.base import Batch, Blocker, BuildRequest, Engine, Images
+from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
+from stages.engines.layers import Layer, requested
 from stages.errors import EngineError
 from stages.settings import Precision
 
@@ -25,6 +28,11 @@ SOURCES: dict[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.
 
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 """Members of an engine file; its comment is the OpenVINO that wrote it."""
+
+NO_KERNELS = ("Input", "Const", "Output")
+MATRIX_KERNELS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+SPLIT = "/WithoutBiases"
+PRECISIONS = {"u8": "int8", "i8": "int8", "f16": "fp16", "bf16": "bf16", "f32": "fp32"}
 
 HINTS = {
     # A call is one request at a time; the hint for throughput splits the threads over several.
@@ -55,11 +63,15 @@ def source_file(precision: Precision) -> str | None:
     return SOURCES.get(precision)
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> None:
-    """Read the ONNX graph `source` and write it to `out`. Raises EngineError."""
+def build(source: Path, out: Path, request: BuildRequest) -> Account:
+    """Read the ONNX graph `source`, compile it once to see its kernels, and write it to `out`.
+
+    Raises EngineError.
+    """
     openvino = _openvino()
     try:
         model = openvino.Core().read_model(str(source))
+        kernels = openvino.Core().compile_model(model, "CPU", HINTS).get_runtime_model()
     except RuntimeError as error:
         raise EngineError(
             f"OpenVINO cannot load {source.name}: {_reason(error)}",
@@ -71,6 +83,30 @@ def build(source: Path, out: Path, request: BuildRequest) -> None:
         for file in files:
             archive.write(file, file.name)
         archive.comment = openvino.get_version().encode()
+    asked = requested(onnx.load(source, load_external_data=False))
+    return Account(tuple(layers(kernels.get_ordered_ops(), asked)))
+
+
+def layers(kernels: Iterable[Any], asked: Mapping[str, Precision]) -> Iterator[Layer]:
+    """What each of OpenVINO's kernels computes in; `asked` is that of layers.requested."""
+    for kernel in kernels:
+        told = {key: str(value.value) for key, value in kernel.get_rt_info().items()}
+        if told["layerType"] in NO_KERNELS:
+            continue
+        # A matrix product is split into itself, transposes and a bias, which lengthens its name.
+        names = (name.partition(SPLIT)[0] for name in told["originalLayersNames"].split(","))
+        nodes = tuple(dict.fromkeys(filter(None, names)))
+        is_matrix = told["layerType"] in MATRIX_KERNELS
+        precisions = [asked[node] for node in nodes if node in asked and is_matrix]
+        executed = told["runtimePrecision"]
+        yield Layer(
+            kernel.get_friendly_name(),
+            nodes,
+            told["layerType"],
+            precisions[0] if precisions else None,
+            PRECISIONS.get(executed, executed),
+            told["primitiveType"],
+        )
 
 
 class Runner(Engine):

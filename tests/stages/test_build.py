@@ -132,7 +132,14 @@ def test_requested_and_executed_precision_are_recorded_layer_by_layer(
     asked = [layer for layer in found["tensorrt_rtx.int8"] if layer["requested"]]
     assert {layer["requested"] for layer in asked} == {"int8"}
     assert {layer["executed"] for layer in asked} == {"int8"}
-    assert measured["details"]["precision_mismatches"] == {}
+    assert "tensorrt_rtx.int8" not in measured["details"]["precision_mismatches"]
+
+
+def test_a_matrix_product_that_stays_float_is_named(built: tuple[Path, dict[str, Any]]) -> None:
+    """Without a Quantize behind it, ONNX Runtime has no integer kernel for a Gemm."""
+    (found,) = built[1]["details"]["precision_mismatches"]["onnxruntime.int8"]
+    assert found["node"].startswith("gemm")
+    assert (found["requested"], found["executed"]) == ("int8", "fp32")
 
 
 def test_a_layer_wider_than_asked_is_said_in_the_record_and_in_the_progress(

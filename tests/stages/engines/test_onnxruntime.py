@@ -113,3 +113,15 @@ def test_results_do_not_depend_on_the_number_of_threads(converted: Path, tmp_pat
         onnxruntime.Runner(file, SIGNATURE, 2) as two,
     ):
         np.testing.assert_allclose(one.infer(BATCH), two.infer(BATCH), rtol=1e-5, atol=1e-5)
+
+
+def test_building_tells_which_nodes_became_integer_kernels(converted: Path, tmp_path: Path) -> None:
+    source = converted / "model.int8.cpu.onnx"
+    account = onnxruntime.build(source, tmp_path / "e.onnx", BuildRequest(SIGNATURE, "int8"))
+    told = {layer.kind: (layer.requested, layer.executed) for layer in account.layers}
+    assert told["QLinearConv"] == ("int8", "int8")
+    exact = onnxruntime.build(
+        converted / "model.fp32.onnx", tmp_path / "f.onnx", BuildRequest(SIGNATURE, "fp32")
+    )
+    assert {(layer.requested, layer.executed) for layer in exact.layers} == {("fp32", "fp32")}
+    assert len(exact.layers) == 2

@@ -128,3 +128,19 @@ def test_nothing_is_reported_to_its_makers(converted: Path, tmp_path: Path) -> N
     )
     assert json.loads(done.stdout) == []
     assert list(home.iterdir()) == []
+
+
+def test_building_tells_what_every_kernel_computes_in(converted: Path, tmp_path: Path) -> None:
+    request = BuildRequest(SIGNATURE, "int8")
+    told = {}
+    for kind in ("fp32", "int8.cpu"):
+        source = converted / f"model.{kind}.onnx"
+        account = openvino.build(source, tmp_path / "engine.openvino", request)
+        told[kind] = {layer.kind: layer for layer in account.layers}
+    for kind, precision in (("fp32", "fp32"), ("int8.cpu", "int8")):
+        conv = told[kind]["Convolution"]
+        assert (conv.requested, conv.executed, conv.is_wider) == (precision, precision, False)
+        assert "conv" in "".join(conv.nodes)
+        assert conv.tactic
+        assert told[kind]["FullyConnected"].executed == precision
+    assert not set(openvino.NO_KERNELS) & set(told["fp32"])
