@@ -63,17 +63,7 @@ def class_grid(report: Report) -> Grid:
     headings = (f"{key}, {when}" for key in ("recall", "precision", "F1")
                 for when in ("trained", "engine"))  # fmt: skip
     caption = f"The trained model and {found.engine if found else 'the engine'}, on the test images"
-    return Grid("Classes", caption, ("class", "images", *headings), rows, tuple(_notes(report)))
-
-
-def _notes(report: Report) -> Iterator[str]:
-    changed = changed_counts(report)
-    if changed:
-        yield (
-            f"Of the images that {changed['engine']} names otherwise than the trained model, "
-            f"{changed['lost']:,} were right before, {changed['won']:,} are right now, and "
-            f"{changed['other']:,} are wrong in another way."
-        )
+    return Grid("Classes", caption, ("class", "images", *headings), rows)
 
 
 def changed_counts(report: Report) -> Mapping[str, Any]:

@@ -167,8 +167,34 @@ def engine_grid(report: Report) -> Grid:
     notes = ["Timed briefly by build: the benchmark measures at length."] if alone else []
     if any(SHAKY in cell for cells in rows for cell in cells[3:]):
         notes.append(f"{SHAKY} UNSTABLE: the median moved while it was timed.")
+    notes += [*_choices(report), *_changes(report)]
     caption = "Accuracy and latency of the engine files themselves"
     return Grid("Engines", caption, (*columns, rate, "size"), rows, tuple(notes))
+
+
+def _choices(report: Report) -> Iterator[str]:
+    """Which engine build chose for which batch size, and by what rule."""
+    build = yardstick.stage_named(report, "build")
+    auto = (build["details"].get("auto") if build else None) or {}
+    chosen = auto.get("chosen") or {}
+    if chosen:
+        limit = auto.get("max_accuracy_drop")
+        budget = f"Within {limit:g} points of accuracy" if limit is not None else "As the fastest"
+        told = (f"{each['engine'].replace('.', ' ')} (batch {batch})"
+                for batch, each in chosen.items())  # fmt: skip
+        yield f"{budget}, build chose: {', '.join(told)}."
+
+
+def _changes(report: Report) -> Iterator[str]:
+    """How many images the engine of the run names otherwise than the trained model."""
+    benchmark = yardstick.stage_named(report, "benchmark")
+    changed = (benchmark["details"].get("changed") if benchmark else None) or {}
+    if benchmark and not benchmark["outdated"] and changed:
+        yield (
+            f"{changed['engine'].replace('.', ' ')} against the trained model, image by image: "
+            f"{changed['lost']:,} lost, {changed['won']:,} won, {changed['other']:,} wrong in "
+            "another way."
+        )
 
 
 def _engine_cells(

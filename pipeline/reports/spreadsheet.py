@@ -23,6 +23,8 @@ COLUMNS += ("parameters", "multiply_adds", "top1", "recall_macro", "precision_ma
 COLUMNS += ("accuracy_samples", "measured_in", "runtime", "runtime_precision", "batch_size")
 COLUMNS += ("threads", "latency_samples", "p50_ms", "p90_ms", "p99_ms", "p99_is_indicative")
 COLUMNS += ("mean_ms", "images_per_second", "reason")
+COLUMNS += ("p50_low_ms", "p50_high_ms", "stable", "saturated_images_per_second")
+COLUMNS += ("peak_memory_mib",)
 
 
 def render(report: Report) -> str:
@@ -50,6 +52,7 @@ def _timing(row: Mapping[str, Any]) -> dict[str, Any]:
     if not row:
         return {}
     few = row["p99_ms"] is not None and (row["samples"] or 0) < P99_SAMPLES
+    few = row.get("p99_is_indicative", few)
     return {
         **{key: value for key, value in row.items() if key not in ("precision", "samples")},
         "runtime_precision": row["precision"],

@@ -37,7 +37,7 @@ def _shares(found: Mapping[str, Sequence[Layer]]) -> Chart:
     rows_only(axes, len(found))
     told = []
     for place, (name, entries) in enumerate(found.items()):
-        row_label(axes, place - 0.12, name, f"{len(entries)} layers")
+        row_label(axes, place + 0.12, name, f"{len(entries)} layers")
         for offset, key in ((0.0, "requested"), (0.3, "executed")):
             counts = Counter(layers.family(entry[key]) for entry in entries)
             _bar(axes, place + offset, counts, len(entries), key)

@@ -34,11 +34,14 @@ def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
 
 
 def clipped_shares(report: Report) -> dict[str, float]:
-    """Share of the values outside the range, by tensor: on test images, else on calibration's."""
-    tested: Found = details(report, "quantize", "saturation") or {}
+    """Share of the calibration images' values outside the range, by tensor.
+
+    Of the final weights and ranges where the record has that, else as calibrated.
+    """
+    final: Found = details(report, "quantize", "saturation") or {}
     ranges: Found = details(report, "quantize", "ranges") or {}
     seen = {name: found.get("saturated_share") or 0.0 for name, found in ranges.items()}
-    return {**seen, **{name: found["samples_clipped_share"] for name, found in tested.items()}}
+    return {**seen, **{name: found["samples_clipped_share"] for name, found in final.items()}}
 
 
 def _ranges(ranges: Found) -> Chart:
@@ -65,10 +68,10 @@ def _clipped(clipped: Mapping[str, float]) -> Chart:
     rows_only(axes, len(shown))
     for place, (name, share) in enumerate(shown.items()):
         axes.barh(place + 0.1, 100 * share, 0.28, color=STAND_IN["bad"], alpha=0.85)
-        row_label(axes, place + 0.18, name, f"{100 * share:.3f} %")
+        row_label(axes, place + 0.18, name, f"{100 * share:.2g} %")
     axes.set_xlim(0, max(100 * share for share in shown.values()) * 1.02)
     axes.set_xlabel("values outside the range, %")
-    told = "; ".join(f"{name} {100 * share:.3f} %" for name, share in shown.items())
+    told = "; ".join(f"{name} {100 * share:.2g} %" for name, share in shown.items())
     text = f"Share of the values that are clipped: {told}.{_cut(shown, clipped)}"
     return Chart("quantization", "saturation", "Saturation", text, figure_of(axes))
 

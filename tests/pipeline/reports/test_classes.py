@@ -14,12 +14,6 @@ def test_every_class_is_shown_before_and_after() -> None:
     assert grid.rows[1][4:6] == ("99.17 %", "100.00 %")
 
 
-def test_lost_and_won_images_are_counted_below() -> None:
-    (note,) = classes.class_grid(full_report()).notes
-    assert "litert.int8 names otherwise" in note
-    assert "3 were right before, 1 are right now, and 0" in note
-
-
 def test_the_most_frequent_mistakes_come_first() -> None:
     rows = classes.mistake_grid(full_report()).rows
     assert rows[0] == ("1", "2", "0", "3")

@@ -114,6 +114,25 @@ def test_an_unstable_timing_is_marked_and_the_mark_explained() -> None:
     assert grid.notes == ("! UNSTABLE: the median moved while it was timed.",)
 
 
+def test_the_choice_of_build_and_the_changed_images_are_told_below_the_engines() -> None:
+    found = records()
+    found["build"]["measurements"]["details"]["auto"] = {
+        "max_accuracy_drop": 0.5,
+        "chosen": {
+            "1": {"engine": "litert.int8", "threads": 1},
+            "32": {"engine": "onnxruntime.int8", "threads": 1},
+        },
+    }
+    changed = {"engine": "litert.int8", "lost": 3, "won": 1, "other": 0}
+    found["benchmark"]["measurements"]["details"]["changed"] = changed
+    assert grids.engine_grid(assemble(found, {})).notes == (
+        "Within 0.5 points of accuracy, build chose: litert int8 (batch 1), "
+        "onnxruntime int8 (batch 32).",
+        "litert int8 against the trained model, image by image: 3 lost, 1 won, "
+        "0 wrong in another way.",
+    )
+
+
 def test_settings_that_stages_share_are_listed_once() -> None:
     rows = grids.settings_grid(assemble(records(), {})).rows
     assert [each for each in rows if each[1] == "data.name"] == [("train", "data.name", "digits")]

@@ -4,8 +4,11 @@ import csv
 import io
 from typing import Any
 
+import pytest
+
 from pipeline.reports import spreadsheet
 from pipeline.reports.assemble import assemble
+from tests.pipeline.reports.full_run import full_records
 from tests.pipeline.reports.records import records
 
 
@@ -45,3 +48,12 @@ def test_a_reason_with_commas_and_line_breaks_stays_one_cell() -> None:
     reason = 'no "GPU", no driver\nat all'
     found["benchmark"]["measurements"]["engines"][3]["reason"] = reason
     assert [each["reason"] for each in lines(found) if each["name"] == "tensorrt_rtx"] == [reason]
+
+
+def test_what_makes_a_latency_believable_is_in_its_line() -> None:
+    timed = [line for line in lines(full_records()) if line["p50_low_ms"]]
+    assert {line["stable"] for line in timed} == {"True", "False"}
+    litert = next(line for line in timed if line["name"] == "litert")
+    assert (float(litert["p50_low_ms"]), float(litert["p50_high_ms"])) == pytest.approx(
+        (0.008 * 0.99, 0.008 * 1.02)
+    )

@@ -15,7 +15,7 @@ def test_a_signed_range_reaches_as_far_below_zero_as_above() -> None:
     assert texts(chart)[4:] == ["logits", "-6 to 6"]
 
 
-def test_what_the_test_images_lose_counts_before_what_calibration_lost() -> None:
+def test_what_the_final_ranges_clip_counts_before_what_the_calibrated_ones_did() -> None:
     shares = quantization.clipped_shares(full_report())
     assert shares == {"image": 0.0, "relu1": 0.25, "logits": 0.0}
     chart = by_name(quantization.charts, full_report())["saturation"]
