@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import engines, ladder, progress, timing
-from stages.engines import choice, inventory, layers
+from stages.engines import choice, inventory, layers, slower
 from stages.engines.base import Account, Batch, BuildRequest, Engine
 from stages.engines.evaluation import batch_of, logits
 from stages.engines.inventory import BASELINE, Entry
@@ -77,6 +77,7 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str
             "auto": auto,
             **kernels(out),
             **describe_layers(accounts, out),
+            "int8_slower_than_fp16": explain_slower(table, accounts, out, signature),
         },
         "engines": table,
     }
@@ -107,6 +108,20 @@ def describe_layers(accounts: Mapping[str, Account], out: Path) -> dict[str, Any
         progress.report(f"{name}: not in the precision that was asked for: {nodes}")
     remarks = {name: list(account.remarks) for name, account in accounts.items() if account.remarks}
     return {**found, "remarks": remarks}
+
+
+def explain_slower(
+    table: Sequence[Mapping[str, Any]],
+    accounts: Mapping[str, Account],
+    out: Path,
+    signature: Signature,
+) -> list[dict[str, Any]]:
+    """Where INT8 engines lose time against FP16 ones of the same runtime, said plainly."""
+    images = batch_of(np.load(out / SAMPLES_FILE)["images"], signature, 1)
+    found = slower.explain(table, accounts, out, signature, images)
+    for each in found:
+        progress.report(slower.sentence(each))
+    return found
 
 
 def build_baseline(source: Path, out: Path, signature: Signature) -> None:

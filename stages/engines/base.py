@@ -119,6 +119,10 @@ class Engine(ABC):
         """
         return None
 
+    def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float] | None:
+        """Median milliseconds of every layer by name, where the runtime tells them; else None."""
+        return None
+
     def _checked(self, images: Images) -> Images:
         self._check(images)
         return images

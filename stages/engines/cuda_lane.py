@@ -55,16 +55,18 @@ class Lane:
         row_in: tuple[int, ...],
         row_out: tuple[int, ...],
         dtype: DTypeLike = np.float32,
+        captures: bool = True,
     ) -> None:
         """Take memory for `largest` rows of shape `row_in` and `dtype`, and float32 `row_out`.
 
+        Without `captures` no CUDA graph is made.
         Raises EngineError; whatever was taken until then is given back.
         """
         self._computation: Computation | None = computation
         self._largest = largest
         self._rows = self._calls = 0
         self._graph: Graph | None = None
-        self._captures = True
+        self._captures = captures
         self._memory = CudaMemory()
         try:
             self._input: Buffer = self._memory.allocate((largest, *row_in), dtype)

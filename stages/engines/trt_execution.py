@@ -16,6 +16,7 @@ from stages.engines.base import Batch, Engine, Images
 from stages.engines.cuda_lane import Lane
 from stages.engines.cuda_memory import CudaMemory
 from stages.engines.trt_network import deserialize
+from stages.engines.trt_profile import recorder
 from stages.errors import EngineError
 from stages.signature import Signature
 
@@ -51,6 +52,23 @@ class Execution:
         """Median milliseconds of the parts of a call: see Lane.time_parts."""
         return self._lane(0).time_parts(images, calls)
 
+    def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float]:
+        """Median milliseconds of every layer by name, each call one by one, without a graph."""
+        context = Context(self._trt, self.engine, self._file.name, self._signature)
+        record = recorder(self._trt)
+        lane = self._new_lane(context, captures=False)
+        try:
+            lane.submit(images)  # the first call prepares
+            lane.collect()
+            context.profile_with(record)
+            for _ in range(calls):
+                lane.submit(images)
+                lane.collect()
+        finally:
+            lane.close()
+        found: dict[str, float] = record.medians()
+        return found
+
     def close(self) -> None:
         """Give everything back, contexts and their memory before the engine."""
         try:
@@ -62,17 +80,19 @@ class Execution:
     def _lane(self, index: int) -> Lane:
         """The lane so numbered; it takes its memory when it is first asked for."""
         if index == len(self._lanes):
-            largest = self._signature.batch_size or self._largest_of_profile()
-            self._lanes.append(
-                Lane(
-                    Context(self._trt, self.engine, self._file.name, self._signature),
-                    largest,
-                    self._signature.input_shape,
-                    (len(self._signature.class_names),),
-                    self._signature.dtype,
-                )
-            )
+            context = Context(self._trt, self.engine, self._file.name, self._signature)
+            self._lanes.append(self._new_lane(context))
         return self._lanes[index]
+
+    def _new_lane(self, context: Context, captures: bool = True) -> Lane:
+        return Lane(
+            context,
+            self._signature.batch_size or self._largest_of_profile(),
+            self._signature.input_shape,
+            (len(self._signature.class_names),),
+            self._signature.dtype,
+            captures,
+        )
 
     def _largest_of_profile(self) -> int:
         _, _, most = self.engine.get_tensor_profile_shape(self._signature.input_name, 0)
@@ -106,6 +126,10 @@ class GpuEngine(Engine):
     def time_parts(self, images: Images, calls: int) -> dict[str, float] | None:
         """Median milliseconds on the GPU and of queueing: see Lane.time_parts."""
         return self.execution.time_parts(self._checked(images), calls)
+
+    def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float] | None:
+        """As TensorRT times them, call by call."""
+        return self.execution.layer_milliseconds(self._checked(images), calls)
 
     @property
     def execution(self) -> Execution:
@@ -155,6 +179,10 @@ class Context:
     def queue(self, stream: int) -> None:
         if not self._context.execute_async_v3(stream):
             raise EngineError(f"{self.name}: TensorRT could not queue a batch")
+
+    def profile_with(self, recorder: Any) -> None:
+        """Report the time of every layer to a trt.IProfiler from now on."""
+        self._context.profiler = recorder
 
     def capture_blocker(self, stream: int) -> str:
         capturable = getattr(self._context, "is_stream_capturable", None)

@@ -152,6 +152,16 @@ def test_a_computation_that_cannot_be_captured_is_not(
     one.close()
 
 
+def test_without_captures_every_call_is_plain(gpu: StandIn) -> None:
+    one = Lane(AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,), captures=False)
+    for _ in range(3):
+        one.submit(rows(2))
+        np.testing.assert_array_equal(one.collect(), rows(2) + 1)
+    assert "graphs" not in gpu.live()
+    assert all(line[0].isdigit() for line in gpu.trace())
+    one.close()
+
+
 @pytest.mark.parametrize("allocation", [1, 2])
 @pytest.mark.parametrize("call", ["cuMemAlloc", "cuMemHostAlloc"])
 def test_a_lane_without_room_gives_back_what_it_took(
