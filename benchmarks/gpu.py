@@ -30,7 +30,7 @@ import numpy as np
 from stages import conditions, engines, environment, timing
 from stages.engines import capacity, inventory
 from stages.engines.base import BuildRequest
-from stages.engines.cuda_memory import CudaMemory, cuda_errors
+from stages.engines.cuda_memory import CudaMemory
 from stages.engines.evaluation import accuracy, batch_of
 from stages.engines.trt_execution import create_context
 from stages.errors import EngineError
@@ -68,9 +68,8 @@ def bare_replay(engine: Any, images: Any) -> Iterator[timing.Call]:
                 raise EngineError("the bare replay could not be queued")
             memory.download(target, len(images))
 
-        with cuda_errors():
-            queue()
-            memory.synchronize()
+        queue()
+        memory.synchronize()
         graph = memory.capture(queue)
         launch, wait = graph.launch, memory.synchronize
 

@@ -91,14 +91,12 @@ class Lane:
         if self._graph is not None:
             self._graph.launch()
         else:
-            with cuda_errors():
-                self._queue()
+            self._queue()
         self._calls += 1
 
     def collect(self) -> NDArray[np.float32]:
         """Wait for the batch that was submitted: what came of it. Raises EngineError."""
-        with cuda_errors():
-            self._memory.synchronize()
+        self._memory.synchronize()
         found: NDArray[np.float32] = self._output.host[: self._rows].copy()
         return found
 

@@ -113,15 +113,24 @@ class CudaMemory:
 
     def upload(self, buffer: Buffer, rows: int) -> None:
         """Queue the copy of the first `rows` rows to the GPU."""
-        self._driver.memcpy_htod_async(buffer.device, buffer.host[:rows], self._stream)
+        try:
+            self._driver.memcpy_htod_async(buffer.device, buffer.host[:rows], self._stream)
+        except self._driver.Error as error:
+            raise _explained(error) from error
 
     def download(self, buffer: Buffer, rows: int) -> None:
         """Queue the copy of the first `rows` rows from the GPU."""
-        self._driver.memcpy_dtoh_async(buffer.host[:rows], buffer.device, self._stream)
+        try:
+            self._driver.memcpy_dtoh_async(buffer.host[:rows], buffer.device, self._stream)
+        except self._driver.Error as error:
+            raise _explained(error) from error
 
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
-        self._stream.synchronize()
+        try:
+            self._stream.synchronize()
+        except self._driver.Error as error:
+            raise _explained(error) from error
 
     def record_event(self) -> Any:
         """A pycuda.driver.Event of the moment when all that was queued so far is done."""
@@ -136,8 +145,7 @@ class CudaMemory:
         stream, recorded = ctypes.c_void_p(self.stream_handle), ctypes.c_void_p()
         _call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL_CAPTURE)
         try:
-            with cuda_errors():
-                queue()
+            queue()
         except BaseException:
             _driver().cuStreamEndCapture(stream, ctypes.byref(recorded))
             if recorded:
@@ -212,13 +220,20 @@ def cuda_errors() -> Iterator[None]:
         ) from error
     try:
         yield
-    except driver.MemoryError as error:
-        raise EngineError(
+    except driver.Error as error:
+        raise _explained(error) from error
+
+
+def _explained(error: Exception) -> EngineError:
+    """PyCUDA's error with what to do about it."""
+    from pycuda import driver
+
+    if isinstance(error, driver.MemoryError):
+        return EngineError(
             f"not enough GPU memory: {error}",
             "end other programs on the GPU, or set a smaller build.max_batch_size",
-        ) from error
-    except driver.Error as error:
-        raise EngineError(f"CUDA reports: {error}", _hint(str(error))) from error
+        )
+    return EngineError(f"CUDA reports: {error}", _hint(str(error)))
 
 
 def _hint(text: str) -> str:

@@ -11,6 +11,7 @@ import ctypes
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _missing() -> str:
     if importlib.util.find_spec("pycuda") is None:
         return "PyCUDA is not installed; to compile it: make pycuda"
+    if shutil.which("g++") is None:
+        return "g++, which compiles the stand-in for the CUDA driver, is not on the PATH"
     return ""
 
 

@@ -118,11 +118,15 @@ def test_a_gpu_in_use_by_another_program_is_told_with_the_way_out(gpu: StandIn) 
 def test_an_error_of_the_gpu_names_the_call(gpu: StandIn) -> None:
     memory = CudaMemory()
     gpu.fail("cuStreamSynchronize", ILLEGAL_ADDRESS)
-    with (
-        pytest.raises(EngineError, match="cuStreamSynchronize failed: an illegal memory access"),
-        cuda_memory.cuda_errors(),
-    ):
+    with pytest.raises(EngineError, match="cuStreamSynchronize failed: an illegal memory access"):
         memory.synchronize()
+    buffer = memory.allocate((2,))
+    gpu.fail("cuMemcpyHtoDAsync", ILLEGAL_ADDRESS)
+    with pytest.raises(EngineError, match="cuMemcpyHtoDAsync failed: an illegal memory access"):
+        memory.upload(buffer, 2)
+    gpu.fail("cuMemcpyDtoHAsync", ILLEGAL_ADDRESS)
+    with pytest.raises(EngineError, match="cuMemcpyDtoHAsync failed: an illegal memory access"):
+        memory.download(buffer, 2)
     memory.close()
 
 
