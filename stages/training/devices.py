@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,14 +81,19 @@ def of_all_workers(value: float) -> list[float]:
     current = tf.distribute.get_strategy()
     index, workers = read_tf_config()["task"]["index"], len(read_tf_config()["cluster"]["worker"])
     own = tf.one_hot(index, workers) * value / len(current.extended.worker_devices)
+    return [float(each) for each in _summed(own).numpy()]
 
-    @tf.function  # type: ignore[untyped-decorator]
+
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+def _summed(own: tf.Tensor) -> tf.Tensor:
+    """The sum of the tensors `own` of all devices of all workers."""
+
     def total() -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(own))
 
-    summed = current.experimental_local_results(current.run(total))[0]
-    return [float(each) for each in summed.numpy()]
+    current = tf.distribute.get_strategy()
+    return current.experimental_local_results(current.run(total))[0]
 
 
 @contextlib.contextmanager
@@ -99,7 +105,7 @@ def explaining_lost_workers() -> Iterator[None]:
         if is_alone():
             raise
         raise StageCrashed(
-            f"another worker was lost, or cannot be reached: {str(error).splitlines()[0][:200]}",
+            f"another worker was lost, or cannot be reached: {_reason(error)}",
             "start the same command on all workers again: it goes on after the last epoch",
         ) from error
 
@@ -155,8 +161,7 @@ def _workers() -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, *LOST) as error:
         raise EngineError(
-            f"the workers {', '.join(workers)} did not come together: "
-            f"{str(error).splitlines()[0][:200]}",
+            f"the workers {', '.join(workers)} did not come together: {_reason(error)}",
             "start all of them within a few minutes, each with its own index in TF_CONFIG",
         ) from error
 
@@ -187,6 +192,11 @@ def _broken(reason: str) -> SettingsError:
         f"devices is 'workers', but TF_CONFIG does not say who they are: {reason}",
         f"on the first of two hosts: export TF_CONFIG='{EXAMPLE}'",
     )
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of a message of TensorFlow, without the name of the node."""
+    return re.sub(r"^{{.*?}} ", "", str(error)).splitlines()[0].split(". ")[0][:200]
 
 
 def _first_device() -> tf.config.LogicalDevice:

@@ -40,12 +40,12 @@ def batches(
         key = tf.stack([tf.constant(training.seed, tf.int64), number])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(dataset.train)), key)
         moves = tf.random.stateless_uniform(
-            (images, 2),
+            (len(dataset.train), 2),
             tf.random.experimental.stateless_fold_in(key, 1),
             maxval=2 * shift_pixels + 1,
             dtype=tf.int32,
         )
-        whole = tf.data.Dataset.from_tensor_slices((order[:images], moves))
+        whole = tf.data.Dataset.from_tensor_slices((order[:images], moves[:images]))
         return whole.batch(training.batch_size)
 
     data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_of)
