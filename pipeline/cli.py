@@ -8,6 +8,7 @@ Only click is imported here; `--help` must not pay for what the commands need.
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 import traceback
@@ -17,7 +18,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from stages.errors import SettingsError, UserError
+from stages.errors import SettingsError, UserError, machine_error
 
 DEBUG = "debug"
 INTERRUPTED = 130
@@ -85,20 +86,33 @@ class ErrorsToExitCodes(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
+        _print_anything()
         try:
             return super().invoke(context)
         except UserError as error:
-            _print_traceback(context, error)
-            _print_lines("error", error.message)
-            _print_lines("hint", error.hint)
-            context.exit(error.exit_code)
+            _explain(context, error, error)
         except KeyboardInterrupt:
             click.echo("interrupted; what was done before stays", err=True)
             context.exit(INTERRUPTED)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
+            if (known := machine_error(error)) is not None:
+                _explain(context, known, error)
             _report_bug(context, error)
+
+
+def _print_anything() -> None:
+    """Let a terminal or file that lacks a character show its number instead of an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _explain(context: click.Context, error: UserError, cause: BaseException) -> NoReturn:
+    _print_traceback(context, cause)
+    _print_lines("error", error.message)
+    _print_lines("hint", error.hint)
+    context.exit(error.exit_code)
 
 
 def _print_lines(kind: str, text: str) -> None:

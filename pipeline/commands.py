@@ -57,9 +57,9 @@ def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
             line = Line(plan, settings, store, environment.describe(), shown)
             outcomes = run(line, selected, request.force)
         report = ending.report_of(store, plan, outcomes, gate.limits_of(settings.gates))
-        files = ending.publish(report, request.artifacts)
         did_something = "ran" in outcomes.values()
         id = ending.remember(report, request.artifacts) if did_something else None
+        files = ending.publish(report, request.artifacts, id)
         must_log = did_something or REPORT in request.stages
         problem = ending.track(settings, report, files, id) if must_log else None
     ending.conclude(report["gates"], problem)

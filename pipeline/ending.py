@@ -42,8 +42,11 @@ def report_of(
     return {**report, "gates": gates, "verdict": [*report["verdict"], *judged]}
 
 
-def publish(report: Mapping[str, Any], artifacts: Path) -> list[Path]:
-    """Write the report files, show the table, and return the files. Raises ReportError."""
+def publish(report: Mapping[str, Any], artifacts: Path, id: str | None) -> list[Path]:
+    """Write the report files and return them; show the table and the run's id in the history.
+
+    Raises ReportError.
+    """
     try:
         files = reports.write(report, artifacts)
     except OSError as error:
@@ -53,18 +56,18 @@ def publish(report: Mapping[str, Any], artifacts: Path) -> list[Path]:
         ) from error
     console().print(reports.table(report))
     print("\nreport:", ", ".join(str(file) for file in files))
+    if id:
+        print("history: run", id)
     return files
 
 
 def remember(report: Mapping[str, Any], artifacts: Path) -> str | None:
     """Add the run to the history and return its id; one that cannot be written is warned of."""
     try:
-        id = history.append(artifacts, summary.summarize(report))
+        return history.append(artifacts, summary.summarize(report))
     except ArtifactError as error:
         _warn(f"{error.message}; {error.hint}")
         return None
-    print("history: run", id)
-    return id
 
 
 def track(

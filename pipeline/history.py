@@ -11,7 +11,7 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pipeline.hashing import canonical_json, key_of
+from pipeline.hashing import key_of
 from pipeline.spelling import nearest, suggestion
 from pipeline.summary import Summary, chosen_row
 from stages.errors import ArtifactError
@@ -43,7 +43,8 @@ def append(root: Path, summary: Summary) -> str:
     entry = {**summary, "version": VERSION, "time": now}
     entry["id"] = key_of([entry, os.getpid()])[:ID_CHARACTERS]
     try:
-        _append(root / FILE, canonical_json(entry) + b"\n")
+        line = json.dumps(entry, separators=(",", ":"), allow_nan=False)
+        _append(root / FILE, line.encode("ascii") + b"\n")
     except OSError as error:
         raise ArtifactError(
             f"cannot write to {str(root / FILE)!r}: {error.strerror}",

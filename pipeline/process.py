@@ -119,7 +119,9 @@ class StageProcess:
             child.stdin.write(task.to_json() + "\n")
             child.stdin.flush()
         for line in child.stdout:
-            event = json.loads(line)
+            event = _event(line)
+            if event is None:
+                break
             if event["event"] == "progress":
                 step = event["step"]
                 listen(event["level"], event["text"], (step[0], step[1]) if step else None)
@@ -155,6 +157,15 @@ class StageProcess:
             child.kill()
             _close_pipes(child)
             child.wait()
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """What a child says; None for the half of a line, which it leaves if it is killed meanwhile."""
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return event
 
 
 def _start(task: Task) -> subprocess.Popen[str]:

@@ -32,7 +32,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from stages.errors import UserError
+from stages.errors import UserError, machine_error
 
 Request = dict[str, Any]
 
@@ -112,10 +112,17 @@ def _redirect(log: str) -> None:
 
 
 def _flush() -> None:
-    """Empty all buffers into the log: native code fills one that Python knows nothing of."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with contextlib.suppress(OSError, TypeError):
+    """Empty all buffers into the log: native code fills one that Python knows nothing of.
+
+    A log that cannot be written, on a full disk, must not hide what the stage has to say.
+    """
+    for flush in (sys.stdout.flush, sys.stderr.flush, _flush_native):
+        with contextlib.suppress(OSError):
+            flush()
+
+
+def _flush_native() -> None:
+    with contextlib.suppress(TypeError):  # Windows has no library of all libraries.
         ctypes.CDLL(None).fflush(None)
 
 
@@ -125,22 +132,29 @@ def serve(request: Request, events: Events) -> None:
         measurements = run_stage(request)
         _flush()
         events.send("result", measurements=measurements)
-    except UserError as error:
-        events.send(
-            "error",
-            kind=type(error).__name__,
-            message=error.message,
-            hint=error.hint,
-            traceback=_print_traceback(),
-        )
     except BaseException as error:
+        _send_error(error, events)
+
+
+def _send_error(error: BaseException, events: Events) -> None:
+    known = error if isinstance(error, UserError) else machine_error(error)
+    if known is None:
         message = "".join(traceback.format_exception_only(error)).strip()
         events.send("bug", message=message, traceback=_print_traceback())
+        return
+    events.send(
+        "error",
+        kind=type(known).__name__,
+        message=known.message,
+        hint=known.hint,
+        traceback=_print_traceback(),
+    )
 
 
 def _print_traceback() -> str:
     text = traceback.format_exc()
-    print(text, file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
     _flush()
     return text
 

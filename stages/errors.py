@@ -7,6 +7,7 @@ UserError                 what, got, expected; `hint` says how to fix it
 ├── ConversionError       an ONNX or LiteRT graph that is wrong or disagrees with Keras
 ├── EngineError           an engine that cannot be built, opened or fed
 ├── ArtifactError         an artifact that is missing, changed, locked or incomplete
+├── MachineError          a full or read-only disk, no memory, no permission
 ├── ReportError           a report that cannot be written or sent
 ├── StageCrashed          the process of a stage died
 └── GateFailed            the run worked but missed its quality gate               (exit 3)
@@ -15,6 +16,9 @@ Anything else that escapes a stage is a bug of this project and keeps its traceb
 """
 
 from __future__ import annotations
+
+import errno
+import os
 
 
 class UserError(Exception):
@@ -61,6 +65,10 @@ class ArtifactError(UserError):
     """An artifact that is missing, changed, locked or incomplete."""
 
 
+class MachineError(UserError):
+    """The machine refuses: a full or read-only disk, no memory, no permission."""
+
+
 class ReportError(UserError):
     """A report that cannot be written or sent."""
 
@@ -78,3 +86,31 @@ class GateFailed(UserError):
 _KINDS: tuple[type[UserError], ...] = (UserError, *UserError.__subclasses__())
 KINDS = {kind.__name__: kind for kind in _KINDS}
 """Name -> class, to carry an error from the process of a stage to its caller."""
+
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+RIGHTS = (errno.EACCES, errno.EPERM)
+
+
+def machine_error(error: BaseException) -> MachineError | None:
+    """What `error` says if the machine is the cause and not the code; None if it is not."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return MachineError(
+            "not enough memory", "end other programs, or use smaller batches: batch_size"
+        )
+    if not isinstance(error, OSError):
+        return None
+    code = error.errno or _told(str(error))
+    if code not in (*DISK, *RIGHTS):
+        return None
+    file = f": {str(error.filename)!r}" if error.filename else ""
+    fix = "check who may write there" if code in RIGHTS else "free some space"
+    return MachineError(
+        f"{os.strerror(code)}{file}",
+        f"{fix}, or choose another folder with --artifacts; what was done before stays",
+    )
+
+
+def _told(text: str) -> int | None:
+    """The code of an OSError that carries it in its text only, as those of h5py do."""
+    return next((code for code in DISK if os.strerror(code) in text), None)

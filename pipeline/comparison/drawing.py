@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,12 +27,12 @@ LIMITS = (
     "that one benchmark times in turns are compared more surely."
 )
 CONTROL = (
-    "An unchanged network took up to {drift} % more or less time in B: so much is the machine's, "
-    "and the other intervals are wider by it."
+    "By an unchanged network the machine took up to {drift} % more or less time in B; the other "
+    "intervals at its batch size are wider by that."
 )
 NO_CONTROL = (
-    "No unchanged network was timed in both runs on the same machine: what the machine itself "
-    "changed is not known."
+    "No unchanged network was timed beside others in both runs on the same machine: what the "
+    "machine itself changed is not known."
 )
 PAIRED = "Lost and won count images; p is McNemar's mid-p."
 UNPAIRED = "Without the predictions of both runs accuracies are taken as of independent images."
@@ -115,9 +114,8 @@ def _latency_notes(found: Comparison) -> Iterator[str]:
     if any(row["low"] is not None for row in found["latency"]):
         yield INTERVALS.format(count=count, chance=round(count / 20))
     yield LIMITS
-    controls = [abs(math.log(row["ratio"])) for row in found["latency"] if row["is_control"]]
-    drift = 100 * math.expm1(max(controls, default=0.0))
-    yield CONTROL.format(drift=f"{drift:.1f}") if controls else NO_CONTROL
+    drifts = [row["drift"] for row in found["latency"] if row["drift"]]
+    yield CONTROL.format(drift=f"{100 * (max(drifts) - 1):.1f}") if drifts else NO_CONTROL
 
 
 def _accuracy(found: Comparison) -> Grid:

@@ -1,14 +1,13 @@
 """Latency of the engines of two runs.
 
 The windows of one run are interleaved, those of two runs are not: between the two runs the
-machine may have become slower. An engine whose file did not change tells by how much, and
-every other interval is widened by that. Such a control exists only where versions and
-machine are the same.
+machine may have become slower. An engine whose file did not change tells by how much at most,
+and every other interval at its batch size is widened by that. Such a control exists only where
+versions and machine are the same.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,10 +38,15 @@ def compare(before: Run, after: Run) -> list[Entry]:
     is_different                  whether the interval excludes 1; None without one
     is_control                    whether both timed the same file, or network, on the same
                                   machine: then the difference is the machine's
+    drift                         the factor by which the machine may have changed, with which
+                                  the interval was widened; None where no control tells
     """
     entries = list(_entries(before.summary, after.summary))
     drifts = _drifts(entries)
-    return [entry if entry["is_control"] else _widened(entry, drifts) for entry in entries]
+    return [
+        {**entry, "drift": None} if entry["is_control"] else _widened(entry, drifts)
+        for entry in entries
+    ]
 
 
 def _entries(before: Summary, after: Summary) -> Iterator[Entry]:
@@ -114,25 +118,23 @@ def _ratio(before: Row, after: Row) -> Entry:
 
 
 def _drifts(entries: list[Entry]) -> dict[tuple[int, int | None], float]:
-    """The largest |log ratio| of a control, by batch size and thread count."""
+    """The largest factor that the machine may have changed by: batch size, threads -> factor.
+
+    It is the bound of a control's interval, for the control is measured as any other is.
+    """
     drifts: dict[tuple[int, int | None], float] = {}
     for entry in entries:
         if entry["is_control"]:
+            bounds = (entry["low"] or entry["ratio"], entry["high"] or entry["ratio"])
             key = entry["batch_size"], entry["threads"]
-            drifts[key] = max(drifts.get(key, 0.0), abs(math.log(entry["ratio"])))
+            drifts[key] = max(drifts.get(key, 1.0), 1 / bounds[0], bounds[1])
     return drifts
 
 
 def _widened(entry: Entry, drifts: Mapping[tuple[int, int | None], float]) -> Entry:
     drift = drifts.get((entry["batch_size"], entry["threads"]))
     if drift is None or entry["low"] is None:
-        return {**entry, "drift": drift and math.exp(drift)}
-    low, high = entry["low"] / math.exp(drift), entry["high"] * math.exp(drift)
+        return {**entry, "drift": drift}
+    low, high = entry["low"] / drift, entry["high"] * drift
     is_different = not low <= 1.0 <= high
-    return {
-        **entry,
-        "low": low,
-        "high": high,
-        "is_different": is_different,
-        "drift": math.exp(drift),
-    }
+    return {**entry, "low": low, "high": high, "is_different": is_different, "drift": drift}

@@ -26,6 +26,14 @@ def test_runs_are_read_back_in_the_order_of_their_lines(tmp_path: Path) -> None:
     assert [run["id"] for run in runs] == ids
     assert [run["model"] for run in runs] == ["network 0", "network 1", "network 2"]
     assert faults == []
+    assert list(runs[0]["stages"]) == [
+        "train",
+        "prune",
+        "quantize",
+        "convert",
+        "build",
+        "benchmark",
+    ]
     assert len((tmp_path / history.FILE).read_text().splitlines()) == 3
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from children import environment
+from children import environment, output_of
 
 from pipeline.lock import FILE, locked
 from stages.errors import ArtifactError, SettingsError
@@ -80,3 +80,26 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     refused = pytest.raises(SettingsError, match="cannot write to the artifact folder")
     with refused, locked(tmp_path / "artifacts", "first"):
         pass
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from pipeline.lock import locked
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    with locked(Path(sys.argv[1]), "pipeline run train"):
+        pass
+except Exception as error:
+    print(type(error).__name__, error.message)
+"""
+
+
+def test_a_folder_that_one_may_not_write_to_is_refused_with_its_name(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    said = output_of(READ_ONLY, str(tmp_path))
+    tmp_path.chmod(0o755)
+    assert said == (
+        f"SettingsError cannot write to the artifact folder {str(tmp_path)!r}: Permission denied\n"
+    )

@@ -197,3 +197,11 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_child_that_is_killed_in_the_middle_of_its_answer_has_crashed(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    with pytest.raises(StageCrashed, match="SIGKILL, which is how the system ends a process when"):
+        run(process, task(tmp_path, "copy", "tiny_line.dies_mid_answer"))
+    assert run(process, task(tmp_path, "write"))["batch_size"] == 32

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+
+import pytest
+
 from stages import errors
 
 
@@ -16,3 +20,32 @@ def test_every_kind_is_found_by_its_name_and_has_its_exit_code():
     assert set(codes.values()) == {1}
     assert all(issubclass(kind, errors.UserError) for kind in errors.KINDS.values())
     assert all(name in (errors.__doc__ or "") for name in errors.KINDS)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO])
+def test_a_disk_that_refuses_is_no_bug(code):
+    found = errors.machine_error(OSError(code, "text", "a/b.keras"))
+    assert found.message.endswith(": 'a/b.keras'")
+    assert found.hint.startswith("free some space")
+    assert found.exit_code == 1
+
+
+def test_a_full_disk_is_also_known_by_its_text_as_in_h5py():
+    text = "Unable to synchronously write (errno = 28, error message = 'No space left on device')"
+    assert errors.machine_error(OSError(text)).message == "No space left on device"
+
+
+def test_missing_rights_say_where():
+    found = errors.machine_error(PermissionError(errno.EACCES, "text", "a"))
+    assert found.message == "Permission denied: 'a'"
+    assert found.hint.startswith("check who may write there")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "no")])
+def test_no_memory_is_no_bug(error):
+    assert errors.machine_error(error).message == "not enough memory"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "x"), KeyError("x"), OSError()])
+def test_anything_else_is_not_the_machines_fault(error):
+    assert errors.machine_error(error) is None

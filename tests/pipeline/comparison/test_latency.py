@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -50,9 +49,25 @@ def test_an_unchanged_network_shows_what_the_machine_did_and_widens_the_others()
     assert control["is_control"]
     assert alone["is_different"]
     assert not widened["is_different"]
-    drift = max(control["ratio"], widened["drift"])
-    assert widened["high"] / alone["high"] == pytest.approx(drift, rel=1e-6)
-    assert math.log(drift) == pytest.approx(math.log(1.2), abs=0.02)
+    assert widened["drift"] >= control["high"] > control["ratio"]
+    assert widened["drift"] == pytest.approx(1.2, rel=0.02)
+    assert widened["high"] == pytest.approx(alone["high"] * widened["drift"])
+    assert widened["low"] == pytest.approx(alone["low"] / widened["drift"])
+
+
+def test_a_machine_that_became_faster_widens_as_much() -> None:
+    before = unlike(run())
+    before.summary["stages"]["train"]["parameters"] -= 1
+    found = entry(before, run(baseline=1 / 1.2), "litert.int8")
+    assert found["drift"] == pytest.approx(1.2, rel=0.02)
+
+
+def test_a_control_without_windows_widens_by_its_ratio() -> None:
+    before, after = unlike(run()), run(baseline=1.2)
+    before.summary["stages"]["train"]["parameters"] -= 1
+    for row in after.summary["engines"]["baseline"]["latency"]:
+        del row["window_p50_ms"]
+    assert entry(before, after, "litert.int8")["drift"] == pytest.approx(1.2)
 
 
 def test_the_baseline_is_a_control_if_the_trained_network_is_the_same() -> None:
