@@ -112,12 +112,41 @@ def test_a_changed_setting_makes_its_stage_and_those_after_it_stale(finished):
     assert [found[stage] for stage in STAGES] == ["fresh"] * 2 + ["stale"] * 4
 
 
-def test_a_single_stage_is_run_again_alone(copy):
-    done = pipeline("run", "benchmark", "--force", "--artifacts", copy, *quick())
+@pytest.fixture(scope="module")
+def benchmarked_again(finished, tmp_path_factory):
+    folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("again") / "artifacts"))
+    done = pipeline("run", "benchmark", "--force", "--artifacts", folder, *quick())
     assert done.returncode == 0, done.stderr
-    again = json.loads((copy / "report.json").read_text())
+    return folder
+
+
+def test_a_single_stage_is_run_again_alone(benchmarked_again):
+    again = json.loads((benchmarked_again / "report.json").read_text())
     ran = [entry["stage"] for entry in again["stages"] if entry["state"] == "ran"]
     assert ran == ["benchmark"]
+
+
+def test_two_runs_are_compared_image_by_image_and_unchanged_files_tell_of_the_machine(
+    finished, benchmarked_again
+):
+    done = pipeline("compare", finished, benchmarked_again, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    timed = [row for row in found["latency"] if row["engine"] != "the chosen engine"]
+    assert {"baseline", "onnxruntime.int8", "litert.int8"} <= {row["engine"] for row in timed}
+    assert all(row["is_control"] for row in timed)
+    engines = [row for row in found["accuracy"] if row["method"] == "paired"]
+    assert "litert.int8" in [row["what"] for row in engines]
+    assert (found["settings"], found["versions"]) == ({}, {})
+
+
+def test_the_history_has_a_line_for_every_run_that_did_something(finished, benchmarked_again):
+    done = pipeline("history", "--format", "json", "--artifacts", benchmarked_again)
+    runs = json.loads(done.stdout)
+    assert len(runs) == 2
+    assert runs[0] == json.loads((finished / "history.jsonl").read_text().splitlines()[0])
+    assert {run["settings_hash"] for run in runs} == {runs[0]["settings_hash"]}
+    assert all(run["engines"][run["engine"]]["latency"][0]["window_p50_ms"] for run in runs)
 
 
 def test_a_truncated_artifact_is_never_read(copy):
