@@ -1,17 +1,17 @@
 """The report as one HTML file: no script, no network, light and dark, wide and narrow.
 
-Its imports weigh: only what draws a page may import this module.
+Its figures weigh: they are imported only when a page is drawn.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from pipeline.reports import (
     chain,
-    charts,
     classes,
     fingerprint,
     grids,
@@ -72,7 +72,16 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
     )
 
 
+def _can_draw() -> bool:
+    """Machines that only build and run engines may lack Matplotlib."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def _figures(report: Report, evidence: Evidence) -> Figures:
+    if not _can_draw():
+        return {}
+    from pipeline.reports import charts
+
     found: dict[str, list[str]] = {}
     for chart, svg in charts.draw(report, evidence):
         caption = f"<figcaption>{escape(chart.title)}</figcaption>"
@@ -83,6 +92,8 @@ def _figures(report: Report, evidence: Evidence) -> Figures:
 def _headline(report: Report) -> Iterator[str]:
     yield '<section class="verdict" aria-label="Verdict">'
     yield from (f"<p>{escape(line).replace('-&gt;', '→')}</p>" for line in report["verdict"])
+    if not _can_draw():
+        yield '<p class="note">Without figures, which need: pip install matplotlib</p>'
     yield "</section>"
     tiles = list(_tiles(report))
     if tiles:

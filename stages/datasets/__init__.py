@@ -50,9 +50,18 @@ def load(settings: Data) -> DataSet:
 
 
 def load_test(settings: Data) -> Split:
-    """The test split alone, the same as that of `load`, without reading the training images."""
-    module = _module(settings)
-    return _test_split(module, settings, module.class_names(settings))
+    """The test split alone, the same as that of `load`, without reading the training images.
+
+    Machines that only run engines may lack packages of a data set: raises DataError there.
+    """
+    try:
+        module = _module(settings)
+        return _test_split(module, settings, module.class_names(settings))
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"the data set {settings.name!r} needs the package {error.name}, which is missing",
+            "pip install keras-trt-pipeline, or bring the images as a file: --set data.name=npz",
+        ) from error
 
 
 def _module(settings: Data) -> DataSetModule:

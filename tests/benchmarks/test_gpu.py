@@ -85,7 +85,8 @@ sys.modules.update(dict.fromkeys(lacking.split()))
 from stages import engines
 for name in engines.ENGINES:
     engines.load(name)
-for name in ("stages.build", "stages.benchmark", "pipeline.cli", "pipeline.worker"):
+for name in ("stages.build stages.benchmark pipeline.cli pipeline.worker "
+             "pipeline.reports.web_page").split():
     importlib.import_module(name)
 runpy.run_path(sys.argv[1], run_name="imported")
 """

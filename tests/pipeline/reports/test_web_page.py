@@ -180,3 +180,12 @@ def test_text_has_the_contrast_that_wcag_asks_for_in_light_and_dark(text: str, b
     for pair in zip(colors[text], colors[back], strict=True):
         darker, lighter = sorted(map(luminance, pair))
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def test_without_matplotlib_the_page_has_no_figures_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(web_page, "_can_draw", lambda: False)
+    html = web_page.render(full_report())
+    assert "<figure" not in html
+    assert "Without figures, which need: pip install matplotlib" in html

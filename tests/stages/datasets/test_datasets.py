@@ -141,3 +141,13 @@ def test_a_real_image_folder_in_colour_is_read_and_divided(tmp_path: Path) -> No
     assert split.images.shape == (2000, 32, 32, 3)
     assert np.bincount(split.labels).tolist() == [200] * 10
     assert "airplane" in load(data.model_copy(update={"test_samples": 100})).class_names
+
+
+def test_a_machine_without_the_packages_of_a_data_set_is_told_which(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "stages.datasets.digits", raising=False)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(DataError, match="'digits' needs the package PIL") as caught:
+        load_test(Data(name="digits"))
+    assert "data.name=npz" in caught.value.hint
