@@ -3,7 +3,7 @@
     python benchmarks/report.py [--artifacts artifacts] [--picture docs/report.svg]
 
 Needs a finished `pipeline run all` in the artifact folder. The page is timed as a whole command,
-with the imports and with all figures drawn anew: the issue allows 3 s and 3 MB.
+with the imports and with all figures drawn anew: 3 s and 3 MB are allowed.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ from pipeline.reports.yardstick import Report
 
 NUMBERED = 12
 """With more classes the cells are too small for numbers."""
+FEW = 5
+"""Mistakes that are as red as can be, where none is more frequent: one image is no alarm."""
 SHOWN = 40
 """With more classes the cells are too small to see; the table of confusions has them."""
 
@@ -39,7 +41,7 @@ def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
         return
     pair = found.confusion_before, found.confusion_after
     matrices = [np.array(each, np.int64) for each in pair]
-    mistakes = max(1, *(int(_mistakes(matrix).max()) for matrix in matrices))
+    mistakes = max(FEW, *(int(_mistakes(matrix).max()) for matrix in matrices))
     names = list(found.names)
     yield _matrix(
         "confusion-before", "Confusion of the trained model", names, matrices[0], mistakes

@@ -27,6 +27,8 @@ from pipeline.reports.yardstick import Report, Row
 BINS = 90
 SHOWN = (0.1, 99.8)
 """Percentiles between which calls are drawn; p99 is, the odd interruption of a second is not."""
+MOST_PERCENT = 20.0
+"""A window further from the median than this is drawn no further: the others would lie flat."""
 LONGEST = 3.0
 """Times of the median beyond which nothing is drawn."""
 BATCHES = 3
@@ -125,12 +127,14 @@ def _windows(found: Sequence[tuple[str, str, Row]]) -> Chart:
     rows_only(axes, len(found))
     moves = [100 * (np.array(row["window_p50_ms"], float) / row["p50_ms"] - 1)
              for _, _, row in found]  # fmt: skip
-    most = max(1.0, *(float(np.abs(moved).max()) for moved in moves))
+    most = min(MOST_PERCENT, max(1.0, *(float(np.abs(moved).max()) for moved in moves)))
     told = []
     for place, ((name, colour, row), moved) in enumerate(zip(found, moves, strict=True)):
         middle, windows = place + 0.22, range(1, len(moved) + 1)
         axes.axhline(middle, color=LINE, lw=1)
-        axes.plot(windows, middle - 0.22 * moved / most, "-o", ms=3, color=colour, lw=1.5)
+        axes.plot(
+            windows, middle - 0.22 * np.clip(moved / most, -1, 1), "-o", ms=3, color=colour, lw=1.5
+        )
         note = f"{moved.min():+.1f} to {moved.max():+.1f} % {yardstick.stability(row)}".rstrip()
         row_label(axes, place + 0.22, name, note)
         told.append(f"{name} {note}")

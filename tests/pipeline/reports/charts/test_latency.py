@@ -46,3 +46,12 @@ def test_the_windows_show_how_the_median_moved_and_who_was_unstable() -> None:
     flat = lines(chart)[0][1][0]
     # 2 % below the median is drawn below its line: the axis points downwards.
     assert ((moved - flat) / 0.22).tolist() == pytest.approx([0.4, 0.0, 0.0, -1.0], abs=1e-6)
+
+
+def test_one_wild_window_does_not_flatten_the_others() -> None:
+    report = full_report()
+    for row in report["baseline"]["latency"]:
+        row["window_p50_ms"] = [row["p50_ms"], row["p50_ms"] * 0.9, row["p50_ms"] * 500]
+    drawn = lines(by_name(latency.charts, report)["windows"])
+    flat, moved = drawn[0][1][0], np.array(drawn[1][1])
+    assert ((moved - flat) / 0.22).tolist() == pytest.approx([0.0, 0.5, -1.0])
