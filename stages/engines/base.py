@@ -151,6 +151,21 @@ class Engine(ABC):
             raise EngineError(
                 f"{self.file.name}: input is not C-contiguous", "use numpy.ascontiguousarray"
             )
+        # INT8 engines would round NaN to some number. Pixels cannot be NaN, which is the default.
+        if self._dtype == np.float32 and not np.isfinite(images).all():
+            raise EngineError(
+                f"{self.file.name}: input holds NaN or infinity, expected finite numbers",
+                "look at how the images were normalised",
+            )
+
+    def _expect(self, what: str, found: object, expected: object) -> None:
+        """Close again a file whose `what` is not that of the signature. Raises EngineError."""
+        if found != expected:
+            self._close()
+            raise EngineError(
+                f"{self.file.name}: its {what} is {found}, expected {expected} by its signature",
+                "files of two runs were mixed; run: pipeline run convert build --force",
+            )
 
     def __enter__(self) -> Engine:
         self.open()

@@ -74,6 +74,10 @@ class Runner(Engine):
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self._batch_size = 0
+        shape = tuple(self._input["shape"].tolist())[1:]
+        self._expect("image shape", shape, self.signature.input_shape)
+        if not self._input["quantization"][0]:  # else images are brought to its levels
+            self._expect("input type", self._input["dtype"].__name__, self.signature.dtype)
 
     def _infer(self, images: Images) -> Batch:
         if len(images) != self._batch_size:

@@ -36,6 +36,7 @@ WRONG_FUSIONS = ["Pad_Fusion"]
 ResNet50V2 is then wrong by 1e-3 (seen in ONNX Runtime 1.31)."""
 
 ERRORS_ONLY = 3
+TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 INTEGER_KERNELS = ("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger")
 FLOAT_KERNELS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
@@ -89,6 +90,11 @@ class Runner(Engine):
     def _open(self) -> None:
         self._session = _session(self.file, self.threads)
         self._outputs = [self.signature.output_name]
+        (source,), (target, *_) = self._session.get_inputs(), self._session.get_outputs()
+        self._expect("input", source.name, self.signature.input_name)
+        self._expect("output", target.name, self.signature.output_name)
+        self._expect("image shape", tuple(source.shape[1:]), self.signature.input_shape)
+        self._expect("input type", source.type, TYPES[self.signature.dtype])
 
     def _infer(self, images: Images) -> Batch:
         logits: Batch = self._session.run(self._outputs, {self.signature.input_name: images})[0]

@@ -124,6 +124,10 @@ class Runner(Engine):
         try:
             self._source = self._model.input(self.signature.input_name)
             self._model.output(self.signature.output_name)
+            shape = [each.to_string() for each in self._source.get_partial_shape()][1:]
+            self._expect("image shape", shape, [str(each) for each in self.signature.input_shape])
+            dtype = self._source.get_element_type().to_dtype().name
+            self._expect("input type", dtype, self.signature.dtype)
             self._resize(self.signature.batch_size or 1)
         except RuntimeError as error:
             self._close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import importlib.util
 import weakref
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.engines import ENGINES
+from stages.engines import ENGINES, load
 from stages.engines.base import Batch
 from stages.errors import EngineError
 from tests.stages.graphs import SIGNATURE, images, reference
@@ -165,6 +167,8 @@ def test_a_truncated_engine_file_is_refused_with_its_name(
         (np.zeros((8, 8, 1), np.float32), r"shape \(8, 8, 1\)"),
         (np.zeros((0, 8, 8, 1), np.float32), "N >= 1"),
         (np.zeros((1, 8, 16, 1), np.float32)[:, :, ::2], "not C-contiguous"),
+        (np.full((1, 8, 8, 1), np.nan, np.float32), "NaN or infinity"),
+        (np.full((2, 8, 8, 1), -np.inf, np.float32), "NaN or infinity"),
     ],
 )
 def test_a_wrong_input_is_refused_and_the_engine_still_works(
@@ -174,3 +178,38 @@ def test_a_wrong_input_is_refused_and_the_engine_still_works(
         with pytest.raises(EngineError, match=message):
             engine.infer(wrong)
         assert engine.infer(batch(2)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"input_name": "photo"},
+        {"output_name": "classes"},
+        {"input_shape": (8, 8, 3)},
+        {"dtype": "uint8"},
+    ],
+    ids=str,
+)
+def test_an_engine_of_another_signature_is_refused_when_it_is_opened(
+    built: Any, other: dict[str, Any]
+) -> None:
+    if built.backend == "litert" and {"input_name", "output_name"} & set(other):
+        pytest.skip("LiteRT knows its only input and output by their place, not by name")
+    if ENGINES[built.backend].device == "gpu" and "input_shape" in other:
+        pytest.skip("TensorRT compares the shape with its profile when it sees the first batch")
+    engine = load(built.backend).Runner(built.file, dataclasses.replace(SIGNATURE, **other))
+    with pytest.raises(EngineError, match=built.file.name) as caught:
+        engine.open()
+    assert caught.value.hint
+    with pytest.raises(EngineError, match="not open"):
+        engine.infer(batch(1))
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    built: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for blocker in (load(built.backend).build_blocker(), load(built.backend).run_blocker()):
+        assert blocker is not None
+        assert "is not installed" in blocker.reason
+        assert blocker.fix.startswith("pip install")
