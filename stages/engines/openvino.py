@@ -4,11 +4,16 @@ The engine file is OpenVINO's own representation of the graph, `model.xml` and `
 ZIP archive, whose checksums find a damaged file. It is compiled when it is opened: the compiled
 form that OpenVINO can export is tied to one release and one kind of processor, and is compiled
 again all the same.
+
+    python -m stages.engines.openvino FILE       prints its kernels as JSON
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -29,6 +34,7 @@ SOURCES: dict[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 """Members of an engine file; its comment is the OpenVINO that wrote it."""
 
+TOLD = ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
 NO_KERNELS = ("Input", "Const", "Output")
 MATRIX_KERNELS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 SPLIT = "/WithoutBiases"
@@ -64,14 +70,13 @@ def source_file(precision: Precision) -> str | None:
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> Account:
-    """Read the ONNX graph `source`, compile it once to see its kernels, and write it to `out`.
+    """Write the ONNX graph `source` to `out` and compile it once to see its kernels.
 
     Raises EngineError.
     """
     openvino = _openvino()
     try:
         model = openvino.Core().read_model(str(source))
-        kernels = openvino.Core().compile_model(model, "CPU", HINTS).get_runtime_model()
     except RuntimeError as error:
         raise EngineError(
             f"OpenVINO cannot load {source.name}: {_reason(error)}",
@@ -84,13 +89,32 @@ def build(source: Path, out: Path, request: BuildRequest) -> Account:
             archive.write(file, file.name)
         archive.comment = openvino.get_version().encode()
     asked = requested(onnx.load(source, load_external_data=False))
-    return Account(tuple(layers(kernels.get_ordered_ops(), asked)))
+    return Account(tuple(layers(kernels(out), asked)))
 
 
-def layers(kernels: Iterable[Any], asked: Mapping[str, Precision]) -> Iterator[Layer]:
-    """What each of OpenVINO's kernels computes in; `asked` is that of layers.requested."""
-    for kernel in kernels:
-        told = {key: str(value.value) for key, value in kernel.get_rt_info().items()}
+def kernels(file: Path) -> list[dict[str, str]]:
+    """What OpenVINO tells of each kernel of an engine file: TOLD and `name`. Raises EngineError.
+
+    In a process of its own: compiling asks for AMX, which others of this one may have to decline.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.engines.openvino", str(file)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or [""]
+        raise EngineError(
+            f"OpenVINO cannot compile {file.name} (exit status {done.returncode}): {said[-1]}",
+            "run: pipeline run convert --force",
+        )
+    return list(json.loads(done.stdout.splitlines()[-1]))
+
+
+def layers(found: Iterable[Mapping[str, str]], asked: Mapping[str, Precision]) -> Iterator[Layer]:
+    """What each of `kernels` computes in; `asked` is that of layers.requested."""
+    for told in found:
         if told["layerType"] in NO_KERNELS:
             continue
         # A matrix product is split into itself, transposes and a bias, which lengthens its name.
@@ -100,7 +124,7 @@ def layers(kernels: Iterable[Any], asked: Mapping[str, Precision]) -> Iterator[L
         precisions = [asked[node] for node in nodes if node in asked and is_matrix]
         executed = told["runtimePrecision"]
         yield Layer(
-            kernel.get_friendly_name(),
+            told["name"],
             nodes,
             told["layerType"],
             precisions[0] if precisions else None,
@@ -185,6 +209,21 @@ def _read(file: Path) -> Any:
         ) from error
 
 
+def _main(file: str) -> None:
+    """Compile an engine file and print what its kernels are, as JSON."""
+    try:
+        model = _read(Path(file))
+        compiled = _openvino().Core().compile_model(model, "CPU", HINTS)
+    except EngineError as error:
+        sys.exit(error.message)
+    found = [
+        {"name": kernel.get_friendly_name(), **{key: str(info[key].value) for key in TOLD}}
+        for kernel in compiled.get_runtime_model().get_ordered_ops()
+        for info in [kernel.get_rt_info()]
+    ]
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
 def _reason(error: Exception) -> str:
     """What went wrong, without the places in OpenVINO's own sources."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -198,3 +237,7 @@ def _openvino() -> Any:
     import openvino
 
     return openvino
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -80,6 +80,23 @@ def test_a_graph_that_is_none_is_refused_with_its_name(tmp_path: Path) -> None:
     assert caught.value.hint == "run: pipeline run convert --force"
 
 
+def test_building_does_not_take_amx_into_this_process(converted: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from stages.engines import amx, openvino; "
+        "from stages.engines.base import BuildRequest; from tests.stages.graphs import SIGNATURE; "
+        "openvino.build(*map(Path, sys.argv[1:]), BuildRequest(SIGNATURE, 'int8')); "
+        "sys.exit(amx.is_permitted())"
+    )
+    files = [converted / "model.int8.cpu.onnx", tmp_path / "engine.openvino"]
+    subprocess.run([sys.executable, "-c", code, *files], cwd=ROOT, check=True)
+
+
+def test_a_file_that_cannot_be_compiled_is_refused_when_it_is_built(tmp_path: Path) -> None:
+    (tmp_path / "cut.openvino").write_bytes(b"PK")
+    with pytest.raises(EngineError, match=r"cannot compile cut\.openvino .*damaged"):
+        openvino.kernels(tmp_path / "cut.openvino")
+
+
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.openvino"
     with zipfile.ZipFile(file, "w") as archive:
