@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -14,6 +15,11 @@ HEAD = (
 )
 
 
+def can_draw() -> bool:
+    """Whether there can be figures: machines that only run engines may lack Matplotlib."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def of(report: Report) -> str:
     """A digest of everything that the page shows: what was measured, and the code that draws.
 
@@ -21,6 +27,7 @@ def of(report: Report) -> str:
     """
     stages = [{**stage, "state": None} for stage in report["stages"]]
     digest = hashlib.sha256(json.dumps({**report, "stages": stages}).encode())
+    digest.update(str(can_draw()).encode())
     for file in sorted(Path(__file__).parent.rglob("*")):
         if file.suffix in (".py", ".css"):
             digest.update(file.read_bytes())

@@ -5,7 +5,6 @@ Its figures weigh: they are imported only when a page is drawn.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -72,13 +71,8 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
     )
 
 
-def _can_draw() -> bool:
-    """Machines that only build and run engines may lack Matplotlib."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
 def _figures(report: Report, evidence: Evidence) -> Figures:
-    if not _can_draw():
+    if not fingerprint.can_draw():
         return {}
     from pipeline.reports import charts
 
@@ -92,7 +86,7 @@ def _figures(report: Report, evidence: Evidence) -> Figures:
 def _headline(report: Report) -> Iterator[str]:
     yield '<section class="verdict" aria-label="Verdict">'
     yield from (f"<p>{escape(line).replace('-&gt;', '→')}</p>" for line in report["verdict"])
-    if not _can_draw():
+    if not fingerprint.can_draw():
         yield '<p class="note">Without figures, which need: pip install matplotlib</p>'
     yield "</section>"
     tiles = list(_tiles(report))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.reports import fingerprint
 from pipeline.reports.assemble import assemble
 from tests.pipeline.reports.records import records
@@ -25,3 +27,10 @@ def test_a_file_that_is_missing_or_no_page_is_not_current(tmp_path: Path) -> Non
     for content in (b"", b"<!doctype html>", b"\xff\xfe\x00"):
         file.write_bytes(content)
         assert not fingerprint.is_current(file, report)
+
+
+def test_it_changes_once_figures_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = assemble(records(), {})
+    with_figures = fingerprint.of(report)
+    monkeypatch.setattr(fingerprint, "can_draw", lambda: False)
+    assert fingerprint.of(report) != with_figures

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reports import evidence, web_page
+from pipeline.reports import evidence, fingerprint, web_page
 from pipeline.reports.assemble import assemble
 from tests.pipeline.reports.full_run import full_report, write_arrays
 from tests.pipeline.reports.records import records
@@ -185,7 +185,7 @@ def test_text_has_the_contrast_that_wcag_asks_for_in_light_and_dark(text: str, b
 def test_without_matplotlib_the_page_has_no_figures_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(web_page, "_can_draw", lambda: False)
+    monkeypatch.setattr(fingerprint, "can_draw", lambda: False)
     html = web_page.render(full_report())
     assert "<figure" not in html
     assert "Without figures, which need: pip install matplotlib" in html
