@@ -44,7 +44,7 @@ PARTS_CALLS = 1000
 COLUMNS = (
     *("engine", "batch", "end to end ms", "bare replay ms", "ratio", "H2D ms", "compute ms"),
     *("D2H ms", "enqueue ms", "pipelined images/s", "trtexec latency ms", "trtexec compute ms"),
-    *("top-1 %", "stable"),
+    *("GPU MiB", "top-1 %", "stable"),
 )
 
 
@@ -120,6 +120,7 @@ def measure(
             "pipelined images/s": capacity.pipelined_images_per_second(
                 engine, images, options.seconds
             ),
+            "GPU MiB": engine.gpu_memory_mib,
             "top-1 %": 100 * found["top1"],
             "stable": all(map(latency.is_stable, medians.values())),
             "window_p50_ms": medians,

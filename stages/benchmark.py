@@ -228,6 +228,7 @@ def fill_up(
             for row, batch in zip(rows, batches, strict=True):
                 rate = capacity.pipelined_images_per_second(engine, batch, seconds)
                 row["saturated_images_per_second"], row["saturating_engines"] = rate, 1
+                row["gpu_memory_mib"] = engine.gpu_memory_mib
             continue
         progress.report(f"{subject.name}, all cores")
         count, rates = capacity.saturated_images_per_second(subject.entry, engine, batches, seconds)

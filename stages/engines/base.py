@@ -119,6 +119,11 @@ class Engine(ABC):
         """
         return None
 
+    @property
+    def gpu_memory_mib(self) -> float | None:
+        """What opening it took of a GPU's memory; None where it runs on none."""
+        return None
+
     def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float] | None:
         """Median milliseconds of every layer by name, where the runtime tells them; else None."""
         return None

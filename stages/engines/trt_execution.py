@@ -14,7 +14,7 @@ from typing import Any
 from stages.engines import cuda_lane
 from stages.engines.base import Batch, Engine, Images
 from stages.engines.cuda_lane import Lane
-from stages.engines.cuda_memory import CudaMemory
+from stages.engines.cuda_memory import free_memory
 from stages.engines.trt_network import deserialize
 from stages.engines.trt_profile import recorder
 from stages.errors import EngineError
@@ -22,18 +22,22 @@ from stages.signature import Signature
 
 
 class Execution:
-    """An opened engine with its buffers on the GPU, for one thread, until `close`."""
+    """An opened engine with its buffers on the GPU, for one thread, until `close`.
+
+    `memory_mib` is what opening it took of the GPU's memory; running may take more.
+    """
 
     def __init__(self, trt: Any, file: Path, signature: Signature) -> None:
         """Raises EngineError; whatever was taken until then is given back."""
         self._trt, self._file, self._signature = trt, file, signature
         self._lanes: list[Lane] = []
         self.engine: Any = None
-        CudaMemory().close()  # CUDA starts before TensorRT does: both then use one context
+        free_bytes, _ = free_memory()  # CUDA starts before TensorRT does: both use one context
         try:
             self.engine = deserialize(trt, file)
             self._check_tensors()
             self._lane(0)
+            self.memory_mib = (free_bytes - free_memory()[0]) / (1 << 20)
         except BaseException:
             self.close()
             raise
@@ -130,6 +134,11 @@ class GpuEngine(Engine):
     def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float] | None:
         """As TensorRT times them, call by call."""
         return self.execution.layer_milliseconds(self._checked(images), calls)
+
+    @property
+    def gpu_memory_mib(self) -> float | None:
+        """What opening it took of the GPU's memory: weights, activations and buffers."""
+        return self.execution.memory_mib
 
     @property
     def execution(self) -> Execution:

@@ -81,15 +81,17 @@ def deserialize(trt: Any, file: Path) -> Any:
     log.clear()
     now = trt_origin.here(trt)
     trt_origin.check(file, now)
+    told = trt_origin.read(file)
     try:
         runtime = trt.Runtime(log)
         plan = file.read_bytes()
+        if told and not told[1].to_version:
+            runtime.engine_host_code_allowed = True  # it brings a runtime of its own version
         engine = runtime.deserialize_cuda_engine(plan)
     except TypeError as error:  # its constructor found no usable GPU
         message = f"{trt.__name__} cannot start: {said(log, error)}"
         raise EngineError(message, COULD_NOT_START) from error
     if engine is None:
-        told = trt_origin.read(file)
         origin = f"; it was built for: {told[0]}" if told else ""
         raise EngineError(
             f"{file.name} cannot be opened: {said(log, _diagnosis(trt, runtime, plan))}"

@@ -258,6 +258,7 @@ EXPORT int cuMemFreeHost(void *address) {
   return release(host_memory, address);
 }
 EXPORT int cuMemGetInfo_v2(size_t *free, size_t *total) {
+  ENTER_IN_CONTEXT(cuMemGetInfo);
   *free = CAPACITY - used(), *total = CAPACITY;
   return SUCCESS;
 }

@@ -33,7 +33,7 @@ def test_an_engine_that_cannot_be_opened_leaves_nothing_on_the_gpu(
 
 def test_a_gpu_that_is_in_use_is_told_before_tensorrt_starts(gpu: StandIn, tmp_path: Path) -> None:
     (tmp_path / "engine.rtx").write_bytes(b"never read")
-    gpu.fail("cuStreamCreate", 46)
+    gpu.fail("cuMemGetInfo", 46)
     with pytest.raises(EngineError, match="busy or unavailable"):
         tensorrt_rtx.Runner(tmp_path / "engine.rtx", SIGNATURE).open()
     assert gpu.live() == {}

@@ -68,9 +68,13 @@ def test_a_wrong_batch_among_many_is_refused(built: Any) -> None:
 def test_parts_are_timed_where_the_device_tells_them(built: Any) -> None:
     with built.runner() as engine:
         parts = engine.time_parts(batch(2), calls=5)
+        layers = engine.layer_milliseconds(batch(2), calls=5)
+        memory = engine.gpu_memory_mib
     if ENGINES[built.backend].device == "cpu":
-        assert parts is None
+        assert (parts, layers, memory) == (None, None, None)
     else:
+        assert sum(layers.values()) > 0
+        assert memory >= 0
         assert set(parts) == {"h2d_ms", "compute_ms", "d2h_ms", "enqueue_ms"}
         assert all(0 < ms < 1000 for ms in parts.values())
 
