@@ -46,7 +46,7 @@ def test_a_higher_confidence_gives_a_wider_interval() -> None:
 
 
 @pytest.mark.parametrize("draw", [quiet, disturbed])
-@pytest.mark.parametrize("windows", [5, 10, 30])
+@pytest.mark.parametrize("windows", [5, 12])
 def test_at_least_19_of_20_intervals_hold_the_truth(draw: Draw, windows: int) -> None:
     random = np.random.default_rng(4)
     held = 0
