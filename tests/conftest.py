@@ -15,7 +15,8 @@ hypothesis.settings.register_profile("line", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("line")
 
 ROOT = Path(__file__).parent.parent
-QUICK = ("train.epochs=6", "prune.epochs=4", "quantize.epochs=1", "benchmark.seconds=0.2")
+QUICK = ("train.epochs=6", "prune.epochs=4", "quantize.epochs=1")
+QUICK += ("build.seconds=0.05", "benchmark.seconds=0.2")
 """Enough to learn the digits; the default settings take three times as long."""
 
 

@@ -15,7 +15,7 @@ from tests.stages.graphs import SIGNATURE, images, reference
 
 TEST_SAMPLES = 45
 BACKENDS = ("onnxruntime", "litert", "openvino", "tensorrt_rtx")
-BUILD = Build(backends=BACKENDS, precisions=("fp32", "int8"))
+BUILD = Build(backends=BACKENDS, precisions=("fp32", "int8"), seconds=0.02)
 
 
 @pytest.fixture(scope="module")

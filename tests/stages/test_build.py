@@ -24,7 +24,7 @@ CPU = ("onnxruntime", "litert")
 
 
 def settings(**knobs: Any) -> BuildStage:
-    return BuildStage(build=Build(**knobs))
+    return BuildStage(build=Build(**{"seconds": 0.02, **knobs}))
 
 
 @pytest.fixture(scope="module")
