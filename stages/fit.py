@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from stages.datasets import DataSet
 from stages.errors import SettingsError
-from stages.settings import Training
+from stages.settings import Data, Training
 from stages.signature import Signature
 from stages.training import balance, devices, optimizers
+from stages.training.augmentation import UNCHANGED
 from stages.training.checkpoint import Checkpoint
 from stages.training.course import Course
 from stages.training.evidence import Curves
@@ -82,7 +83,7 @@ def fit(
     training: Training,
     *,
     label: str,
-    shift_pixels: int = 0,
+    data: Data = UNCHANGED,
     teacher: Teacher | None = None,
     precision: str = "float32",
     rebuild: Callable[[], keras.Model] | None = None,
@@ -95,9 +96,10 @@ def fit(
     devices    the devices that it ran on
 
     The weights of the best epoch on the validation split are kept: the most accurate, and of
-    equals, which are common on a few hundred images, the one with the lower loss. `label` names
-    the settings section in messages. After every epoch the state goes to the file `checkpoint`,
-    and a training that finds one there goes on from it; learning curves go to `logs`.
+    equals, which are common on a few hundred images, the one with the lower loss. `data` says how
+    images are changed for training, `label` names the settings section in messages. After every
+    epoch the state goes to the file `checkpoint`, and a training that finds one there goes on from
+    it; learning curves go to `logs`.
 
     Where a strategy needs variables of its own, a copy is trained: what `rebuild` returns, with
     the weights of `model`, or a clone of it.
@@ -119,7 +121,7 @@ def fit(
             course = _course(
                 trainee, dataset, signature, training, objective, precision, checkpoint, label
             )
-            feed = partial(batches, dataset, signature, training, shift_pixels)
+            feed = partial(batches, dataset, signature, training, data)
             history = course.finish(feed, dataset, Curves(logs, is_new=not course.state.epochs))
         model.set_weights(trainee.get_weights())
         return {"history": history, "devices": devices.describe()}

@@ -150,7 +150,7 @@ class Workpiece:
             self.signature,
             knobs,
             label="quantize",
-            shift_pixels=self.settings.data.shift_pixels,
+            data=self.settings.data,
             teacher=Teacher(self.source, knobs.distillation),
             rebuild=self.rebuilt,
             checkpoint=self.checkpoint,

@@ -38,7 +38,7 @@ def run(
         signature,
         settings.train,
         label="train",
-        shift_pixels=settings.data.shift_pixels,
+        data=settings.data,
         precision=settings.train.precision,
         checkpoint=None if resume is None else resume / "training.npz",
         logs=logs,

@@ -118,13 +118,14 @@ def _files(root: Path, part: Part, name: str) -> list[Path]:
 
 def _form(root: Path, names: tuple[str, ...], skip_bad: bool) -> tuple[str, tuple[int, int]]:
     """Mode ("L" or "RGB") and size (width, height) of the first training image that is fit."""
-    *others, last = (file for name in names for file in _files(root, "train", name))
-    for file in others if skip_bad else ():
+    *files, last = (file for name in names for file in _files(root, "train", name))
+    for file in files:
         try:
             return _form_of(_opened(file))
         except DataError:
-            continue
-    return _form_of(_opened(last if skip_bad or not others else others[0]))
+            if not skip_bad:
+                raise
+    return _form_of(_opened(last))
 
 
 def _form_of(image: Image.Image) -> tuple[str, tuple[int, int]]:

@@ -45,7 +45,7 @@ class Job:
 
     def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
         """A function that returns smaller copies of a flat model, by the criterion."""
-        some = batches(self.dataset, self.signature, self.knobs, self.settings.data.shift_pixels)
+        some = batches(self.dataset, self.signature, self.knobs, self.settings.data)
         scores = layer_scores(flat, self.knobs.criterion, some.take(TAYLOR_BATCHES))
         return lambda widths: structured.narrow(flat, widths, scores)
 
@@ -76,7 +76,7 @@ class Job:
             self.signature,
             self.knobs.model_copy(update={"epochs": each.epochs}),
             label="prune",
-            shift_pixels=self.settings.data.shift_pixels,
+            data=self.settings.data,
             teacher=Teacher(self.trained, self.knobs.distillation),
             checkpoint=self.done.checkpoint(file),
             logs=self.logs and self.logs / f"after-{file.stem}",

@@ -44,6 +44,16 @@ class Data(Section):
     """See `scale`."""
     shift_pixels: Count = 1
     """In all trainings images are moved by up to so many pixels each way: small sets need it."""
+    flip: bool = False
+    """In all trainings every other image is mirrored left to right: not for digits or letters."""
+    rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    """In all trainings images are turned by up to so much either way."""
+    shear_degrees: Annotated[float, Field(ge=0.0, lt=80.0)] = 0.0
+    """In all trainings upright lines are slanted by up to so much either way."""
+    zoom: Share = 0.0
+    """In all trainings images are made larger or smaller by up to this share."""
+    contrast: Share = 0.0
+    """In all trainings contrast is raised or lowered by up to this share."""
     seed: Count = 0
     """Decides which images are held back."""
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from stages import progress
 from stages.datasets import DataSet
 from stages.errors import ArtifactError, ModelError
-from stages.training import devices, evidence
+from stages.training import devices, evidence, waiting
 from stages.training.checkpoint import Checkpoint, State
 from stages.training.evidence import Curves, Row
 from stages.training.feed import images_per_epoch
@@ -55,10 +55,13 @@ class Course:
     def finish(self, feed: Feed, dataset: DataSet, curves: Curves) -> list[Row]:
         """Train the epochs that are left, put the best weights into the model, return all rows."""
         training, state = self.loop.training, self.state
-        iterator = _iterator(feed, range(state.epochs, training.epochs))
+        waited = waiting.clock() if self.loop.strategy.num_replicas_in_sync == 1 else None
+        iterator = _iterator(feed, range(state.epochs, training.epochs), waited)
         images = images_per_epoch(dataset, self.loop.strategy.num_replicas_in_sync)
         while state.epochs < training.epochs and not self._has_lost_patience():
             row = self._epoch(iterator, images)
+            if waited is not None:
+                row["input_wait_share"] = waiting.taken(waited) / row["seconds"]
             state.add(row, self.loop.model)
             self.saved.save(state)
             curves.add(row)
@@ -96,11 +99,11 @@ class Course:
         }
 
 
-def _iterator(feed: Feed, epochs: range) -> Any:
-    """Batches of `epochs`, on several devices each with its piece."""
+def _iterator(feed: Feed, epochs: range, waited: tf.Variable | None) -> Any:
+    """Batches of `epochs`, on several devices each with its piece, where nothing is `waited`."""
     strategy = tf.distribute.get_strategy()
-    if strategy.num_replicas_in_sync == 1:
-        return iter(feed(epochs=epochs))
+    if waited is not None:
+        return iter(waiting.measured(feed(epochs=epochs), waited))
     return iter(
         strategy.distribute_datasets_from_function(
             lambda context: feed(epochs=epochs, context=context)

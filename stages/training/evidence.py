@@ -13,7 +13,8 @@ from stages import progress
 Row = dict[str, Any]
 """One epoch: epoch (from 1), loss and accuracy on the training batches as they were seen,
 val_loss and val_accuracy after it, learning_rate of its last step, seconds for its steps
-without validation, images_per_second and step_ms (milliseconds) in these."""
+without validation, images_per_second and step_ms (milliseconds) in these, and
+input_wait_share, the share of them in which the step waited for images (one device)."""
 
 
 class Curves:

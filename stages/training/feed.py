@@ -13,8 +13,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from stages.datasets import DataSet, Split
-from stages.settings import Training
+from stages.settings import Data, Training
 from stages.signature import Signature
+from stages.training import augmentation
+from stages.training.augmentation import DRAWS, UNCHANGED
 
 VALIDATION_BATCH = 256
 
@@ -23,13 +25,14 @@ def batches(
     dataset: DataSet,
     signature: Signature,
     training: Training,
-    shift_pixels: int = 0,
+    data: Data = UNCHANGED,
     epochs: range = range(1),
     context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, classes).
 
-    Each image is moved by up to `shift_pixels` each way, the edge filled with its own pixels.
+    Each image is moved by up to `data.shift_pixels` each way, the edge filled with its own pixels,
+    and changed in the other ways that `data` asks for.
     With a `context`, the pieces of each batch for the devices of this worker, one after the
     other; an epoch is then `images_per_epoch` long.
     """
@@ -42,23 +45,30 @@ def batches(
         moves = tf.random.stateless_uniform(
             (len(dataset.train), 2),
             tf.random.experimental.stateless_fold_in(key, 1),
-            maxval=2 * shift_pixels + 1,
+            maxval=2 * data.shift_pixels + 1,
             dtype=tf.int32,
         )
-        whole = tf.data.Dataset.from_tensor_slices((order[:images], moves[:images]))
+        another = tf.random.experimental.stateless_fold_in(key, 2)
+        draws = tf.random.stateless_uniform((len(dataset.train), DRAWS), another)
+        slices = (order[:images], moves[:images], draws[:images])
+        whole = tf.data.Dataset.from_tensor_slices(slices)
         return whole.batch(training.batch_size)
 
-    data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_of)
+    chosen = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_of)
     if context is not None and replicas > 1:
-        data = data.map(lambda *batch: _pieces(batch, context)).unbatch()
+        chosen = chosen.map(lambda *batch: _pieces(batch, context)).unbatch()
 
-    def prepare(indices: tf.Tensor, moves: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def prepare(
+        indices: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, labels = _read(dataset.train, indices)
-        if shift_pixels:
-            pixels = shifted(pixels, moves, shift_pixels)
+        if data.shift_pixels:
+            pixels = shifted(pixels, moves, data.shift_pixels)
+        if augmentation.is_wanted(data):
+            pixels = augmentation.augmented(pixels, draws, data)
         return _preprocessed(pixels, signature), targets(labels, signature, training)
 
-    return data.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return chosen.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def images_per_epoch(dataset: DataSet, replicas: int) -> int:

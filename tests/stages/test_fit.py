@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stages.errors import ModelError
 from stages.fit import Teacher, batches, fit, returns_probabilities
-from stages.settings import Training
+from stages.settings import Data, Training
 from tests.stages.conftest import DIGITS
 from tests.stages.networks import NETWORKS
 
@@ -80,7 +80,7 @@ def test_shifted_images_are_whole_pixel_moves_of_the_originals(digits):
     originals = DIGITS.preprocess(digits.train.images)
     centre = {image[1:-1, 1:-1].tobytes() for image in originals}
     moved = 0
-    for images, _ in batches(digits, DIGITS, Training(), shift_pixels=1).take(4):
+    for images, _ in batches(digits, DIGITS, Training(), Data(shift_pixels=1)).take(4):
         for image in images.numpy():
             shifts = [image[y : y + 26, x : x + 26] for y in range(3) for x in range(3)]
             found = [shift.tobytes() in centre for shift in shifts]

@@ -54,7 +54,13 @@ def main(folder: Path, devices: str, epochs: int, kill_after: int = 0) -> None:
         model = network(name == "normalised")
         checkpoint = folder / f"{name}.npz"
         result = fit.fit(
-            model, dataset, DIGITS, training, label="train", shift_pixels=1, checkpoint=checkpoint
+            model,
+            dataset,
+            DIGITS,
+            training,
+            label="train",
+            data=Data(shift_pixels=1),
+            checkpoint=checkpoint,
         )
         weights = [weight.tolist() for weight in model.get_weights()]
         found[name] = {**result, "weights": weights}
