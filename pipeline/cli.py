@@ -279,6 +279,17 @@ def history(format: str, artifacts: Path) -> None:
     commands.show_history(artifacts, format)
 
 
+@pipeline.command(name="compare-devices")
+@settings_options
+@artifacts_option
+@debug_option
+def compare_devices(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> None:
+    """Train some steps on the CPU and on every GPU, and show how fast each is."""
+    from pipeline import commands, config
+
+    commands.show_devices(artifacts, config.load(file, overrides))
+
+
 @pipeline.command(name="config")
 @settings_options
 @click.option("--schema", is_flag=True, help="Show the JSON Schema of the settings instead.")

@@ -190,3 +190,12 @@ def show_machine() -> None:
     from pipeline import doctor
 
     console().print(doctor.diagnose())
+
+
+def show_devices(artifacts: Path, settings: Settings) -> None:
+    """Train on every device of this host in turn, and print how fast each was."""
+    from pipeline import devices
+
+    with display() as shown:
+        rows = devices.compare(settings, artifacts, shown)
+    console().print(devices.table(rows))

@@ -15,7 +15,7 @@ from stages.datasets import DataSet
 from stages.errors import SettingsError
 from stages.settings import Data, Training
 from stages.signature import Signature
-from stages.training import balance, devices, optimizers
+from stages.training import balance, devices, gpu_usage, optimizers
 from stages.training.augmentation import UNCHANGED
 from stages.training.checkpoint import Checkpoint
 from stages.training.course import Course
@@ -23,6 +23,7 @@ from stages.training.evidence import Curves
 from stages.training.feed import batches, validation_batches
 from stages.training.loop import Loop, Objective, Validation
 from stages.training.precision import computing_in, scaled
+from stages.training.profile import Profile
 
 __all__ = ["Teacher", "batches", "fit", "prepare", "reset", "returns_probabilities"]
 
@@ -89,11 +90,14 @@ def fit(
     rebuild: Callable[[], keras.Model] | None = None,
     checkpoint: Path | None = None,
     logs: Path | None = None,
+    is_profiled: bool = False,
 ) -> dict[str, Any]:
     """Train `model` in place on the training split, and return what is worth recording of it:
 
     history    one evidence.Row for each epoch
     devices    the devices that it ran on
+    gpus       how busy GPUs were, where there are some: see gpu_usage.summary
+    profile    with `is_profiled`, the costliest operations: see profile.costliest
 
     The weights of the best epoch on the validation split are kept: the most accurate, and of
     equals, which are common on a few hundred images, the one with the lower loss. `data` says how
@@ -107,7 +111,7 @@ def fit(
     that do not fit together, StageCrashed when another worker is gone.
     """
     if training.epochs == 0:
-        return {"history": [], "devices": []}
+        return {"history": [], "devices": [], "gpus": []}
     keras.utils.set_random_seed(training.seed)
     strategy = devices.strategy(training.devices)
     with strategy.scope(), devices.explaining_lost_workers():
@@ -122,9 +126,14 @@ def fit(
                 trainee, dataset, signature, training, objective, precision, checkpoint, label
             )
             feed = partial(batches, dataset, signature, training, data)
-            history = course.finish(feed, dataset, Curves(logs, is_new=not course.state.epochs))
+            curves = Curves(logs, is_new=not course.state.epochs)
+            profile = Profile(logs) if is_profiled else None
+            found: dict[str, Any] = {"gpus": []}
+            with gpu_usage.sampled(found["gpus"]):
+                found["history"] = course.finish(feed, dataset, curves, profile)
         model.set_weights(trainee.get_weights())
-        return {"history": history, "devices": devices.describe()}
+        tables = {"profile": profile.table} if profile else {}
+        return {**found, **tables, "devices": devices.describe()}
 
 
 def _check(training: Training, label: str) -> None:

@@ -79,7 +79,7 @@ def _prune(job: Job) -> tuple[Path, Details]:
     """The file of the result, and what was done, for the record."""
     knobs = job.knobs
     start: Details = {"method": knobs.method, "accuracy_before_finetune": None, "rounds": []}
-    start |= {"history": [], "devices": []}
+    start |= {"history": [], "devices": [], "gpus": []}
     if knobs.target_latency_ratio is not None or knobs.max_accuracy_drop is not None:
         file, details = _to_target(job)
     elif knobs.ratio == 0:
@@ -212,10 +212,11 @@ def _recorded(file: Path, notes: Sequence[Notes]) -> tuple[Path, Details]:
         for number, each in enumerate(kept, start=1)
         for row in each["history"]
     ]
-    apart = ("history", "devices")
+    apart = ("history", "devices", "gpus")
     return file, {
         "accuracy_before_finetune": kept[-1]["accuracy_before_finetune"],
         "rounds": [{key: each[key] for key in each if key not in apart} for each in notes],
         "history": [{**row, "epoch": epoch} for epoch, row in enumerate(rows, start=1)],
         "devices": kept[-1]["devices"],
+        "gpus": kept[-1]["gpus"],
     }

@@ -42,6 +42,7 @@ def run(
         precision=settings.train.precision,
         checkpoint=None if resume is None else resume / "training.npz",
         logs=logs,
+        is_profiled=settings.train.profile,
     )
     if settings.model.freeze_base:
         model.trainable = True  # what pruning and rounding break, the later fine-tunes repair

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from stages.training.evidence import Curves, Row
 from stages.training.feed import images_per_epoch
 from stages.training.loop import Loop, Validation
 from stages.training.optimizers import Schedule
+from stages.training.profile import Profile
 
 Feed = Callable[..., tf.data.Dataset]
 """(epochs, context) -> stages.training.feed.batches of these epochs."""
@@ -52,14 +54,23 @@ class Course:
         state = saved.restore(common) if common else State([], (-1.0, 0.0), 0, [])
         return cls(loop, validation, rate, saved, label, state)
 
-    def finish(self, feed: Feed, dataset: DataSet, curves: Curves) -> list[Row]:
-        """Train the epochs that are left, put the best weights into the model, return all rows."""
+    def finish(
+        self, feed: Feed, dataset: DataSet, curves: Curves, profile: Profile | None = None
+    ) -> list[Row]:
+        """Train the epochs that are left, put the best weights into the model, return all rows.
+
+        A `profile` is taken of the second of them, in which nothing is compiled any more, or of
+        the only one.
+        """
         training, state = self.loop.training, self.state
         waited = waiting.clock() if self.loop.strategy.num_replicas_in_sync == 1 else None
         iterator = _iterator(feed, range(state.epochs, training.epochs), waited)
         images = images_per_epoch(dataset, self.loop.strategy.num_replicas_in_sync)
+        profiled = min(state.epochs + 2, training.epochs)
         while state.epochs < training.epochs and not self._has_lost_patience():
-            row = self._epoch(iterator, images)
+            is_profiled = profile is not None and state.epochs + 1 == profiled
+            with profile.taken() if profile and is_profiled else contextlib.nullcontext():
+                row = self._epoch(iterator, images)
             if waited is not None:
                 row["input_wait_share"] = waiting.taken(waited) / row["seconds"]
             state.add(row, self.loop.model)

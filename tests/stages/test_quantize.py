@@ -146,3 +146,14 @@ def test_the_input_artifact_is_not_touched(trained, tmp_path):
         QuantizeStage(quantize=Quantize(epochs=0, calibration="max")), {"prune": copy}, out
     )
     assert (copy / "model.keras").read_bytes() == before
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adadelta"])
+def test_ranges_are_learned_with_other_optimizers(trained, tmp_path, optimizer):
+    rate = {"sgd": 1e-3, "adadelta": 0.1}[optimizer]
+    knobs = Quantize(
+        epochs=1, calibration="max", optimizer=optimizer, learning_rate=rate, weight_decay=0.01
+    )
+    details = quantize.run(QuantizeStage(quantize=knobs), {"prune": trained}, tmp_path)["details"]
+    assert details["trained_validation_top1"] > details["calibrated_validation_top1"] - 0.02
+    assert len(details["history"]) == 1
