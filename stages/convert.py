@@ -86,7 +86,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
     found = ranges.read(inputs["quantize"], placed)
     placed = {name: placed[name] for name in found}
     logits |= convert_int8(folded, placed, found, images, signature, knobs, out)
-    rungs += compare_int8(logits, images, signature, out)
+    rungs += compare_int8(logits, samples, signature, out)
     arrays = {"images": images, "labels": samples.labels, **logits, **unseen(data.validation)}
     np.savez(out / "samples.npz", **arrays)  # type: ignore[arg-type]
     cpu_graph = onnx.load(out / CPU_GRAPH)
@@ -178,7 +178,7 @@ def convert_int8(
 
 
 def compare_int8(
-    logits: Mapping[str, Batch], images: Pixels, signature: Signature, out: Path
+    logits: Mapping[str, Batch], samples: Split, signature: Signature, out: Path
 ) -> list[Rung]:
     """Keras' simulations against Keras float, and every INT8 graph against its simulation.
 
@@ -186,16 +186,16 @@ def compare_int8(
     """
     base = logits[ladder.KERAS_FLOAT]
     rungs = [
-        ladder.rung(name, ladder.KERAS_FLOAT, base, simulated)
+        ladder.simulation(name, base, simulated, samples.labels)
         for name, simulated in logits.items()
         if name != ladder.KERAS_FLOAT
     ]
     for file, target in INT8_GRAPHS.items():
         against = ladder.fake_quantized(target)
         if file.endswith(".onnx"):
-            got = interpret(out / file, signature, images)
+            got = interpret(out / file, signature, samples.images[:])
         else:
-            got = run_tflite(out / file, images, signature)
+            got = run_tflite(out / file, samples.images[:], signature)
         rungs.append(ladder.rung(file, against, logits[against], got))
     return rungs
 

@@ -19,15 +19,25 @@ def with_other_labels(count: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "against", "changed", "holds"),
     [
-        (fake_quantized("cpu"), KERAS_FLOAT, 20, True),
-        (fake_quantized("cpu"), KERAS_FLOAT, 21, False),
         ("model.int8.cpu.onnx", fake_quantized("cpu"), 1, True),
         ("model.int8.cpu.onnx", fake_quantized("cpu"), 2, False),
+        ("model.int8.tensorrt.onnx", fake_quantized("tensorrt"), 20, True),
+        ("tensorrt_rtx.int8", fake_quantized("tensorrt"), 21, False),
         ("model.fp32.onnx", KERAS_FLOAT, 1, False),
     ],
 )
 def test_a_rung_may_change_as_many_labels_as_its_arithmetic_explains(name, against, changed, holds):
     assert ladder.rung(name, against, LOGITS, with_other_labels(changed))["holds"] is holds
+
+
+@pytest.mark.parametrize(("lost", "won", "holds"), [(20, 0, True), (21, 0, False), (50, 30, True)])
+def test_a_simulation_may_change_labels_but_lose_few_right_ones(lost, won, holds):
+    labels = LOGITS.argmax(axis=1)
+    labels[:won] = (-LOGITS[:won]).argmax(axis=1)
+    got = with_other_labels(won + lost)
+    found = ladder.simulation(fake_quantized("cpu"), LOGITS, got, labels)
+    assert found["holds"] is holds
+    assert found["top1_agreement"] == pytest.approx(1 - (won + lost) / 1000)
 
 
 @pytest.mark.parametrize(
