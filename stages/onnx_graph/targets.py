@@ -14,6 +14,7 @@ import keras
 import onnx
 import tensorflow as tf
 
+from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import execute
 from stages.keras_graph.placement import Point, only
 from stages.keras_graph.tracing import layer_of, scoped
@@ -26,6 +27,8 @@ from stages.signature import Signature
 MARK = 2.0**-21
 """Relative difference by which scales are told apart on their way through tf2onnx, which drops
 all names; scales are float16 values, a thousand times further apart."""
+MOST_POINTS = 1000
+"""With more marks than that, a scale could be taken for its neighbour."""
 
 
 def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) -> onnx.ModelProto:
@@ -50,6 +53,11 @@ def int8_graph(
     Raises ConversionError.
     """
     wanted = only(points, target)
+    if len(wanted) > MOST_POINTS:
+        raise ConversionError(
+            f"{model.name!r} has {len(wanted)} tensors to quantize, expected at most {MOST_POINTS}",
+            "leave layers in float: --set quantize.keep_float=...",
+        )
     marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
 
     def quantize(point: Point, value: Any) -> Any:

@@ -11,11 +11,13 @@ import pytest
 
 from stages import evaluate
 from stages.engines.onnxruntime import Runner, interpret
+from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import only, points
 from stages.litert_graph import int8_flatbuffer
 from stages.numerics.parity import compare
+from stages.onnx_graph import targets
 from stages.onnx_graph.graph import Index
 from stages.onnx_graph.half import to_half
 from stages.onnx_graph.qdq import quantized_tensors
@@ -28,6 +30,13 @@ ALL = {**NETWORKS, **APPLICATIONS}
 BATCH = images(64)
 QUANTA = 2.1
 """Off by two, and a little for the scale being rounded to float16."""
+
+
+def test_more_points_than_marks_can_tell_apart_are_refused(monkeypatch):
+    net = Quantized("plain")
+    monkeypatch.setattr(targets, "MOST_POINTS", len(net.points) - 1)
+    with pytest.raises(ConversionError, match="tensors to quantize, expected at most"):
+        int8_graph(net.model, net.points, net.ranges, SIGNATURE, "cpu")
 
 
 class Quantized:
