@@ -54,7 +54,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-COMMANDS = ["run", "status", "report", "compare", "history", "config", "doctor"]
+COMMANDS = ["run", "status", "report", "compare", "compare-devices", "history", "config", "doctor"]
 
 
 def test_the_commands_are_the_promised_ones() -> None:
