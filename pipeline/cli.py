@@ -284,7 +284,7 @@ def history(format: str, artifacts: Path) -> None:
 @artifacts_option
 @debug_option
 def compare_devices(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> None:
-    """Train some steps on the CPU and every GPU: how fast is each?"""
+    """Show how fast the CPU and every GPU train."""
     from pipeline import commands, config
 
     commands.show_devices(artifacts, config.load(file, overrides))
