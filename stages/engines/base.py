@@ -80,6 +80,7 @@ class Engine(ABC):
         self.threads = threads
         self._is_open = False
         self._dtype = np.dtype(signature.dtype)
+        self._may_hold_nan = signature.dtype == "float32"
 
     def open(self) -> None:
         """Load the file and take the memory it needs. Raises EngineError."""
@@ -157,7 +158,7 @@ class Engine(ABC):
                 f"{self.file.name}: input is not C-contiguous", "use numpy.ascontiguousarray"
             )
         # INT8 engines would round NaN to some number. Pixels cannot be NaN, which is the default.
-        if self._dtype == np.float32 and not np.isfinite(images).all():
+        if self._may_hold_nan and not np.isfinite(images).all():
             raise EngineError(
                 f"{self.file.name}: input holds NaN or infinity, expected finite numbers",
                 "look at how the images were normalised",

@@ -73,36 +73,37 @@ class Runner(Engine):
         self._interpreter = _interpreter(self.file, self.threads)
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
-        self._batch_size = 0
+        self._shape: tuple[int, ...] = ()
         shape = tuple(self._input["shape"].tolist())[1:]
         self._expect("image shape", shape, self.signature.input_shape)
-        if not self._input["quantization"][0]:  # else images are brought to its levels
-            self._expect("input type", self._input["dtype"].__name__, self.signature.dtype)
+        dtype = self._input["dtype"].__name__
+        self._takes_levels = bool(self._input["quantization"][0]) and dtype != self.signature.dtype
+        self._gives_levels = self._output["dtype"] != np.float32
+        if not self._takes_levels:
+            self._expect("input type", dtype, self.signature.dtype)
 
     def _infer(self, images: Images) -> Batch:
-        if len(images) != self._batch_size:
+        if images.shape != self._shape:
             self._resize(images.shape)
-        self._interpreter.set_tensor(self._input["index"], quantize(images, self._input))
+        if self._takes_levels:
+            images = quantize(images, self._input)
+        self._interpreter.set_tensor(self._input["index"], images)
         self._interpreter.invoke()
-        return dequantize(self._interpreter.get_tensor(self._output["index"]), self._output)
+        found: Batch = self._interpreter.get_tensor(self._output["index"])
+        return dequantize(found, self._output) if self._gives_levels else found
 
     def _resize(self, shape: tuple[int, ...]) -> None:
-        self._batch_size = 0
+        self._shape = ()
         self._interpreter.resize_tensor_input(self._input["index"], shape)
         self._interpreter.allocate_tensors()
-        self._batch_size = shape[0]
+        self._shape = shape
 
     def _close(self) -> None:
         self._interpreter = None
 
 
 def quantize(images: Images, tensor: dict[str, Any]) -> NDArray[Any]:
-    """`images` as what `tensor` (its details) holds.
-
-    Where that is not their type already: round(x / scale) + zero point, saturated.
-    """
-    if tensor["dtype"] == images.dtype:
-        return images
+    """`images` as levels of `tensor` (its details): round(x / scale) + zero point, saturated."""
     scale, zero_point = tensor["quantization"]
     limits = np.iinfo(tensor["dtype"])
     levels = np.rint(images / np.float32(scale)) + zero_point
@@ -111,9 +112,7 @@ def quantize(images: Images, tensor: dict[str, Any]) -> NDArray[Any]:
 
 
 def dequantize(levels: NDArray[Any], tensor: dict[str, Any]) -> Batch:
-    """What `tensor` (its details) holds to float32: (level - zero point) * scale."""
-    if tensor["dtype"] == np.float32:
-        return levels
+    """Levels of `tensor` (its details) as float32: (level - zero point) * scale."""
     scale, zero_point = tensor["quantization"]
     values: Batch = (levels.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -19,8 +20,9 @@ from stages.engines.trial import Trial
 from stages.errors import EngineError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
-from stages.litert_graph import int8_flatbuffer
+from stages.litert_graph import float_flatbuffer, int8_flatbuffer
 from stages.onnx_graph.half import to_half
+from stages.onnx_graph.pixels import take_pixels
 from stages.onnx_graph.targets import float_graph, int8_graph
 from stages.ranges import Range, Target
 from stages.settings import Precision
@@ -36,7 +38,8 @@ class Stopwatch:
     """Compares candidates with `reference` on the engine `target`, as in "litert.int8".
 
     A context manager: the reference stays open, in a process of its own. INT8 candidates are
-    calibrated on `images` and not trained. Raises EngineError where the engine is not to be had.
+    calibrated on `images` and not trained; all take raw pixels, as engines do by default. Raises
+    EngineError where the engine is not to be had.
     """
 
     def __init__(
@@ -50,7 +53,8 @@ class Stopwatch:
         self._backend, _, precision = target.partition(".")
         self._precision = cast(Precision, precision)
         self._file = trial.require(self._backend, self._precision)
-        self._model, self._signature, self._images = reference, signature, images
+        self._model, self._images = reference, images
+        self._signature = dataclasses.replace(signature, dtype="uint8")
         self._batch_size = batch_size
         self.reference_ms = 0.0
 
@@ -104,20 +108,24 @@ def write_graph(model: keras.Model, file: Path, signature: Signature, images: Im
 
 
 def _write_float(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
-    onnx.save(float_graph(folded, signature), file)
+    onnx.save(take_pixels(float_graph(folded, signature), signature), file)
 
 
 def _write_half(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
-    onnx.save(to_half(float_graph(folded, signature)), file)
+    onnx.save(take_pixels(to_half(float_graph(folded, signature)), signature), file)
 
 
 def _int8_writer(target: Target, half: bool = False) -> Callable[..., None]:
     def write(folded: keras.Model, file: Path, signature: Signature, images: Images) -> None:
         placed = points(folded, signature)
         graph = int8_graph(folded, placed, _ranges(folded, placed, images), signature, target)
-        onnx.save(to_half(graph) if half else graph, file)
+        onnx.save(take_pixels(to_half(graph) if half else graph, signature), file)
 
     return write
+
+
+def _write_litert_float(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
+    file.write_bytes(float_flatbuffer(folded, signature))
 
 
 def _write_litert(folded: keras.Model, file: Path, signature: Signature, images: Images) -> None:
@@ -142,5 +150,6 @@ _WRITERS: dict[str, Callable[..., Any]] = {
     "model.int8.cpu.onnx": _int8_writer("cpu"),
     "model.int8.tensorrt8.onnx": _int8_writer("tensorrt"),
     "model.int8.tensorrt.onnx": _int8_writer("tensorrt", half=True),
+    "model.fp32.tflite": _write_litert_float,
     "model.int8.tflite": _write_litert,
 }

@@ -128,11 +128,6 @@ def test_values_are_rounded_to_levels_and_saturated() -> None:
     assert litert.quantize(values, tensor(np.int8, 0.01, 0)).tolist()[::5] == [-128, 127]
 
 
-def test_float_tensors_pass_untouched() -> None:
-    assert litert.quantize(BATCH, tensor(np.float32, 0.0, 0)) is BATCH
-    assert litert.dequantize(BATCH, tensor(np.float32, 0.0, 0)) is BATCH
-
-
 @settings(deadline=None)
 @given(
     levels=arrays(np.int8, 16),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -37,15 +39,18 @@ def test_a_network_of_a_sixteenth_of_the_work_takes_a_smaller_share_of_the_time(
     [
         ("model.fp32.onnx", onnxruntime.Runner),
         ("model.int8.cpu.onnx", onnxruntime.Runner),
+        ("model.fp32.tflite", litert.Runner),
         ("model.int8.tflite", litert.Runner),
     ],
 )
-def test_candidates_compute_what_the_model_computes(tmp_path, name, runner):
-    model, some = randomized(NETWORKS["residual"]()), images(64)
-    write_graph(model, tmp_path / name, SIGNATURE, some)
-    with runner(tmp_path / name, SIGNATURE, 1) as engine:
-        found = engine.infer(some)
-    expected = np.asarray(model(some))
+def test_candidates_compute_what_the_model_computes_from_raw_pixels(tmp_path, name, runner):
+    model = randomized(NETWORKS["residual"]())
+    pixels = np.random.default_rng(0).integers(0, 256, (64, *SHAPE), np.uint8)
+    raw, normal = dataclasses.replace(SIGNATURE, dtype="uint8"), SIGNATURE.preprocess(pixels)
+    write_graph(model, tmp_path / name, raw, normal)
+    with runner(tmp_path / name, raw, 1) as engine:
+        found = engine.infer(pixels)
+    expected = np.asarray(model(normal))
     assert np.abs(found - expected).max() < (0.3 if "int8" in name else 1e-4) * np.ptp(expected)
 
 
