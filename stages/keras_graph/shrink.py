@@ -74,6 +74,10 @@ def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> di
     if type(layer) is layers.Conv2D:
         groups = int(seen.sum()) if layer.groups == len(seen) else layer.groups
         return {"filters": int(made.sum()), "groups": groups}
+    if isinstance(layer, layers.Dropout):
+        # What is left has less to overfit with: Han et al., 'Learning both Weights and
+        # Connections', section 3.2, for a layer whose inputs and outputs shrink alike.
+        return {"rate": float(layer.rate * seen.mean())}
     if type(layer) is layers.Reshape:
         # -1, not the new width: a shared Reshape may see tensors of different widths.
         return {"target_shape": (*call.outputs[0].shape[1:-1], -1)}

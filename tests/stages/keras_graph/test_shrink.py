@@ -293,3 +293,13 @@ def test_keeping_every_channel_changes_no_bit() -> None:
     same = shrink(flat, [np.arange(len(group.channels)) for group in groups(flat)])
     for old, new in zip(flat.get_weights(), same.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_dropout_falls_with_the_channels_that_reach_it() -> None:
+    image = keras.Input((4,))
+    x = layers.Dropout(0.5, name="before")(image)
+    x = layers.Dropout(0.4, name="within")(layers.Dense(8)(x))
+    model = keras.Model(image, layers.Dense(2)(x))
+    small = shrink(model, [np.array([0, 5])])
+    assert small.get_layer("before").rate == 0.5
+    assert small.get_layer("within").rate == pytest.approx(0.1)
