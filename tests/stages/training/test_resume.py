@@ -17,14 +17,16 @@ BEGIN = """
 import os, signal, sys
 from pathlib import Path
 from stages import {stage}
-from stages.settings import Data, Quantize, QuantizeStage, Train, TrainStage
+from stages.settings import (
+    Data, Prune, PruneStage, Quantize, QuantizeStage, Train, TrainStage
+)
 from stages.training import evidence
 folder, given = map(Path, sys.argv[1:])
 data = Data(calibration_samples=1000)  # leaves a few hundred images to train on
 def run(name, resume):
     out = folder / name
     out.mkdir()
-    found = {stage}.run({settings}, {{"prune": given}}, out, folder / resume)
+    found = {stage}.run({settings}, dict.fromkeys(("train", "prune"), given), out, folder / resume)
     assert [row["epoch"] for row in found["details"]["history"]] == [1, 2, 3]
 """
 KILLED = """
@@ -42,6 +44,7 @@ for name in ("whole", "again"):
 KNOBS = "epochs=3, deterministic=True"
 STAGES = {
     "train": f"TrainStage(data=data, train=Train({KNOBS}))",
+    "prune": f"PruneStage(data=data, prune=Prune({KNOBS}, rounds=2, round_epochs=0))",
     "quantize": f"QuantizeStage(data=data, quantize=Quantize({KNOBS}, calibration='max'))",
 }
 
@@ -61,7 +64,9 @@ def weights(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_killed_stage_goes_on_and_ends_with_the_same_bits(stage, trained, tmp_path):
+def test_a_stage_killed_between_two_epochs_goes_on_and_ends_with_the_same_bits(
+    stage, trained, tmp_path
+):
     assert status_of(stage, KILLED, tmp_path, trained) == -signal.SIGKILL
     assert not (tmp_path / "killed" / "model.keras").exists()
     assert status_of(stage, RESUMED, tmp_path, trained) == 0
