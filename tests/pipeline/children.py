@@ -1,4 +1,4 @@
-"""Python processes that tests start: they import what the tests import."""
+"""The command line as tests call it: in this process, or in one that imports what they import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
 import pipeline
+from pipeline.cli import pipeline as command_line
 
 PATHS = [Path(__file__).parent, Path(pipeline.__file__).parents[1]]
 
@@ -24,3 +27,28 @@ def output_of(code: str, *arguments: str, cwd: Path | None = None) -> str:
     return subprocess.run(
         command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, text=True, check=True
     ).stdout
+
+
+def call(*arguments: str) -> Result:
+    """The command line in this process; nothing that it can raise escapes."""
+    result = CliRunner().invoke(command_line, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def tiny_command(module: str, *arguments: str) -> list[str]:
+    """The command line on the tiny line whose stage is `module`."""
+    return [sys.executable, "-m", "tiny_line", module, *arguments]
+
+
+def tiny(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command line on the tiny line, in a process of its own, piped."""
+    return subprocess.run(
+        tiny_command(module, *arguments),
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from children import environment, tiny, tiny_command
+
+from pipeline.store import Store
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A run that hangs in `copy`, and the process number of that stage."""
+    command = tiny_command("sleeps", "run", "all")
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        asleep = next(line for line in process.stdout if "asleep in" in line)
+        yield process, int(asleep.split()[-1])
+        process.kill()
+
+
+def ends_soon(pid: int) -> bool:
+    """Whether the process is gone, or a zombie that nobody has fetched, within seconds."""
+    stat = Path(f"/proc/{pid}/stat")
+    for _ in range(500):
+        try:
+            if stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_an_interrupted_run_is_exit_code_130_and_leaves_nothing_half(
+    sleeper: tuple[subprocess.Popen[str], int], tmp_path: Path
+) -> None:
+    process, stage = sleeper
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted; what was done before stays"
+    assert ends_soon(stage)
+    assert not list((tmp_path / "artifacts").glob(".new-*"))
+    assert Store(tmp_path / "artifacts").read("write")
+
+
+def test_a_killed_run_takes_its_stage_along_and_the_next_run_goes_on(
+    sleeper: tuple[subprocess.Popen[str], int], tmp_path: Path
+) -> None:
+    process, stage = sleeper
+    process.kill()
+    process.wait()
+    assert ends_soon(stage)
+    done = tiny("copy", "run", "all", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("write      fresh, skipped\ncopy       starts (missing)\n")
+    assert not list((tmp_path / "artifacts").glob(".new-*"))
+
+
+def test_a_second_run_is_told_who_holds_the_folder(
+    sleeper: tuple[subprocess.Popen[str], int], tmp_path: Path
+) -> None:
+    done = tiny("copy", "run", "all", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"in use by process {sleeper[0].pid} on " in done.stderr
+    assert ": pipeline run all" in done.stderr
+    assert tiny("copy", "status", cwd=tmp_path).stdout.startswith("write      fresh\n")
