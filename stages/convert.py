@@ -6,6 +6,7 @@ model.fp16.onnx             the same in float16, float32 input and output
 model.int8.tensorrt.onnx    and the other INT8 graphs: see onnx_graph/targets.py
 model.int8.tflite           full INT8 from the same ranges
 model.fp32.tflite           the pruned float model for LiteRT
+model.*.pairs.tflite        the same once more, where keras_graph/column_pairs.py applies
 samples.npz                 test images, labels and Keras' logits, to check engines with, and
                             validation images with their labels, to choose an engine by
 """
@@ -36,7 +37,7 @@ from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
 from stages.layer_parity import compare_layers
-from stages.litert_graph import float_flatbuffer, int8_flatbuffer
+from stages.litert_graph import write_float, write_int8
 from stages.numerics import latency
 from stages.onnx_graph.half import to_half
 from stages.onnx_graph.pixels import take_pixels
@@ -136,14 +137,14 @@ def convert_float(
     got = interpret(out / HALF_GRAPH, signature, images)
     rungs.append(ladder.rung(HALF_GRAPH, ladder.KERAS_FLOAT, logits, got))
     progress.report(FLOAT_TFLITE)
-    (out / FLOAT_TFLITE).write_bytes(float_flatbuffer(fold(model), signature))
-    got = run_tflite(out / FLOAT_TFLITE, images, signature)
-    rungs.append(ladder.rung(FLOAT_TFLITE, ladder.KERAS_FLOAT, logits, got, limit))
-    _check(rungs[-1], limit)
+    for form in write_float(out / FLOAT_TFLITE, fold(model), signature):
+        got = run_tflite(form, signature, images)
+        rungs.append(ladder.rung(form.name, ladder.KERAS_FLOAT, logits, got, limit))
+        _check(rungs[-1], limit)
     return {ladder.KERAS_FLOAT: logits}, rungs
 
 
-def run_tflite(file: Path, images: Pixels, signature: Signature) -> Batch:
+def run_tflite(file: Path, signature: Signature, images: Pixels) -> Batch:
     """Logits of a `.tflite` for raw images."""
     with litert.Runner(file, signature) as engine:
         return engine_logits(engine, images, BATCH)
@@ -167,7 +168,7 @@ def convert_int8(
         onnx.save(take_pixels(graph, signature), out / file)
     onnx.save(take_pixels(to_half(graph), signature), out / tensorrt)
     progress.report(tflite)
-    (out / tflite).write_bytes(int8_flatbuffer(folded, placed, found, signature))
+    write_int8(out / tflite, folded, placed, found, signature)
     normal = signature.preprocess(images)
     return {
         ladder.fake_quantized(target): evaluate.logits(
@@ -182,7 +183,8 @@ def compare_int8(
 ) -> list[Rung]:
     """Keras' simulations against Keras float, and every INT8 graph against its simulation.
 
-    An ONNX graph is run as it is written, nothing fused; LiteRT has no such mode.
+    An ONNX graph is run as it is written, nothing fused; LiteRT has no such mode. A second form
+    of a `.tflite` is compared as well.
     """
     base = logits[ladder.KERAS_FLOAT]
     rungs = [
@@ -192,11 +194,11 @@ def compare_int8(
     ]
     for file, target in INT8_GRAPHS.items():
         against = ladder.fake_quantized(target)
-        if file.endswith(".onnx"):
-            got = interpret(out / file, signature, samples.images[:])
-        else:
-            got = run_tflite(out / file, samples.images[:], signature)
-        rungs.append(ladder.rung(file, against, logits[against], got))
+        for form in (out / file, litert.by_pairs(out / file)):
+            if form.is_file():
+                run = interpret if form.suffix == ".onnx" else run_tflite
+                got = run(form, signature, samples.images[:])
+                rungs.append(ladder.rung(form.name, against, logits[against], got))
     return rungs
 
 

@@ -1,56 +1,79 @@
-"""Models as `.tflite`: in float32, and in full INT8 from the same ranges as the ONNX graphs."""
+"""Models as `.tflite`: in float32, and in full INT8 from the same ranges as the ONNX graphs.
+
+Each is written in up to two forms that compute the same; the build keeps the faster.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from stages.engines.litert import by_pairs
 from stages.errors import ConversionError
-from stages.keras_graph.fake_quant import execute
+from stages.keras_graph.column_pairs import has_pairs, traceable_by_pairs
+from stages.keras_graph.fake_quant import Quantizer, execute
 from stages.keras_graph.placement import Point, only
 from stages.keras_graph.tracing import traceable
+from stages.keras_graph.walk import Visit
 from stages.ranges import Range
 from stages.signature import Signature
 
 
-def int8_flatbuffer(
-    model: keras.Model,
+def write_int8(
+    file: Path,
+    folded: keras.Model,
     points: Mapping[str, Point],
     ranges: Mapping[str, Range],
     signature: Signature,
-) -> bytes:
-    """Convert the folded `model`; the converter quantizes kernels itself, per channel.
+) -> list[Path]:
+    """Write a folded model as the INT8 `file`, and by pairs of columns where it has some.
 
-    Fake-quantization nodes carry the ranges, so no representative data is needed.
-    The input is as `signature` says, the output float32. Raises ConversionError.
+    Fake-quantization nodes carry the ranges, so no representative data is needed; the
+    converter quantizes kernels itself, per channel. The input is as `signature` says, the output
+    float32. Returns the files. Raises ConversionError.
     """
 
     def quantize(point: Point, value: Any) -> Any:
         low, high = ranges[point.name].limits("litert")
         return tf.quantization.fake_quant_with_min_max_args(value, low, high)
 
-    wanted = only(points, "litert")
-    return _flatbuffer(
-        model,
-        lambda image: execute(model, wanted, image, quantize, traceable),
-        signature,
-        [tf.lite.Optimize.DEFAULT],
-    )
+    wanted, optimizations = only(points, "litert"), [tf.lite.Optimize.DEFAULT]
+    return _write(file, folded, wanted, quantize, signature, optimizations)
 
 
-def float_flatbuffer(model: keras.Model, signature: Signature) -> bytes:
-    """Convert the folded `model` in float32; input and errors as above."""
-    return _flatbuffer(
-        model,
-        lambda image: execute(model, {}, image, lambda _, value: value, traceable),
-        signature,
-        [],
-    )
+def write_float(file: Path, folded: keras.Model, signature: Signature) -> list[Path]:
+    """Write a folded model as the float32 `file`; forms, input, errors and result as above."""
+    return _write(file, folded, {}, lambda _, value: value, signature, [])
+
+
+def _write(
+    file: Path,
+    folded: keras.Model,
+    points: Mapping[str, Point],
+    quantize: Quantizer,
+    signature: Signature,
+    optimizations: list[Any],
+) -> list[Path]:
+    visits: dict[Path, Visit] = {file: traceable}
+    if has_pairs(folded):
+        visits[by_pairs(file)] = traceable_by_pairs
+    for form, visit in visits.items():
+        forward = partial(_forward, folded, points, quantize, visit)
+        form.write_bytes(_flatbuffer(folded, forward, signature, optimizations))
+    return list(visits)
+
+
+def _forward(
+    folded: keras.Model, points: Mapping[str, Point], quantize: Quantizer, visit: Visit, image: Any
+) -> Any:
+    return execute(folded, points, image, quantize, visit)
 
 
 def _flatbuffer(

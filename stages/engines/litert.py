@@ -1,8 +1,9 @@
 """LiteRT (TensorFlow Lite) on the CPU with XNNPACK kernels, float32 and INT8.
 
 TensorFlow's converter has done all the work before. The build checks that the file runs on
-this machine, and where the processor has AMX, whether it is faster without (see amx.py). The
-answer travels in the engine file, behind the FlatBuffer, where LiteRT does not look.
+this machine, which of its forms is the faster (see keras_graph/column_pairs.py), and where the
+processor has AMX, whether it is faster without (see amx.py). That answer travels in the
+engine file, behind the FlatBuffer, where LiteRT does not look.
 XNNPACK takes AMX or leaves it for a whole process: the first file that is opened decides.
 
     python -m stages.engines.litert FILE with|without       prints its latency in ms
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from stages import timing
 from stages.engines import amx
-from stages.engines.base import Batch, Blocker, BuildRequest, Engine, Images
+from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
 from stages.errors import EngineError
 from stages.settings import Precision
 
@@ -49,19 +50,33 @@ def source_file(precision: Precision) -> str | None:
     return SOURCES.get(precision)
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> None:
-    """Run `source` once in a process of its own, and copy it to `out`.
+def by_pairs(source: Path) -> Path:
+    """Where the form of `source` that computes by pairs of columns is, if it has one."""
+    return source.with_suffix(".pairs.tflite")
+
+
+def build(source: Path, out: Path, request: BuildRequest) -> Account:
+    """Time the forms of `source`, each in a process of its own, and copy the fastest to `out`.
 
     INT8 is run with and without AMX, float32 never uses it.
 
     Raises EngineError with what LiteRT said, also if it crashed.
     """
-    latency_ms = probe(source, "with")
-    content = source.read_bytes()
-    is_int8 = request.precision == "int8"
-    if is_int8 and amx.is_available() and probe(source, "without") < latency_ms:
-        content += amx.WITHOUT_AMX
-    out.write_bytes(content)
+    forms = [form for form in (source, by_pairs(source)) if form.is_file()]
+    has_choice = request.precision == "int8" and amx.is_available()
+    uses = ("with", "without") if has_choice else ("with",)
+    latency_ms = {(form, use): probe(form, use) for form in forms for use in uses}
+    fastest, use = min(latency_ms, key=lambda tried: latency_ms[tried])
+    out.write_bytes(fastest.read_bytes() + (amx.WITHOUT_AMX if use == "without" else b""))
+    if fastest == source:
+        return Account()
+    others = min(ms for (form, _), ms in latency_ms.items() if form == source)
+    return Account(
+        remarks=(
+            f"narrow convolutions compute two columns at once: "
+            f"{latency_ms[fastest, use]:.4f} instead of {others:.4f} ms",
+        )
+    )
 
 
 class Runner(Engine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from stages.keras_graph.channels import Trace
+from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.units import Indices
 from stages.keras_graph.walk import Call, clone_layer, copy_weights, rebuild
 
@@ -28,11 +30,14 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
     """A new flat model in which group i of `groups(model)` has only its channels kept[i].
 
     It holds no masks, shares no weights with `model`, and keeps the names of inputs and layers.
-    Outputs equal those of `model` with zeros in the place of what was removed.
+    Outputs equal those of `model` with zeros in the place of what was removed. Where layers lose
+    weights, dropout behind them falls: what is left has less to overfit with (Han et al.,
+    'Learning both Weights and Connections for Efficient Neural Networks', section 3.2).
     """
     trace = Trace(model)
     stays = _stays(trace, kept)
     copies: dict[int, Any] = {}
+    left: dict[int, float] = {}  # tensor -> share of the weights that stays where it comes from
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation
@@ -41,8 +46,15 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         seen, made = (stays[trace.of[id(side[0])]] for side in (call.inputs, call.outputs))
         if id(layer) in copies:
             return copies[id(layer)](*args, **kwargs)
-        copy = copies[id(layer)] = clone_layer(layer, **_changes(call, seen, made))
+        share = max((left.get(id(tensor), 1.0) for tensor in call.inputs), default=1.0)
+        changes = _changes(call, seen, made)
+        if isinstance(layer, layers.Dropout):
+            changes = {"rate": layer.rate * math.sqrt(share)}
+        copy = copies[id(layer)] = clone_layer(layer, **changes)
         result = copy(*args, **kwargs)
+        if type(layer) in KERNEL_AXES:
+            share = math.prod(kernel_of(copy).shape) / math.prod(kernel_of(layer).shape)
+        left.update((id(tensor), share) for tensor in call.outputs)
         if seen.all() and made.all():
             copy_weights(layer, copy)
         else:
@@ -74,10 +86,6 @@ def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> di
     if type(layer) is layers.Conv2D:
         groups = int(seen.sum()) if layer.groups == len(seen) else layer.groups
         return {"filters": int(made.sum()), "groups": groups}
-    if isinstance(layer, layers.Dropout):
-        # What is left has less to overfit with: Han et al., 'Learning both Weights and
-        # Connections', section 3.2, for a layer whose inputs and outputs shrink alike.
-        return {"rate": float(layer.rate * seen.mean())}
     if type(layer) is layers.Reshape:
         # -1, not the new width: a shared Reshape may see tensors of different widths.
         return {"target_shape": (*call.outputs[0].shape[1:-1], -1)}

@@ -20,7 +20,7 @@ from stages.engines.trial import Trial
 from stages.errors import EngineError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
-from stages.litert_graph import float_flatbuffer, int8_flatbuffer
+from stages.litert_graph import write_float, write_int8
 from stages.onnx_graph.half import to_half
 from stages.onnx_graph.pixels import take_pixels
 from stages.onnx_graph.targets import float_graph, int8_graph
@@ -125,13 +125,12 @@ def _int8_writer(target: Target, half: bool = False) -> Callable[..., None]:
 
 
 def _write_litert_float(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
-    file.write_bytes(float_flatbuffer(folded, signature))
+    write_float(file, folded, signature)
 
 
 def _write_litert(folded: keras.Model, file: Path, signature: Signature, images: Images) -> None:
     placed = points(folded, signature)
-    found = _ranges(folded, placed, images)
-    file.write_bytes(int8_flatbuffer(folded, placed, found, signature))
+    write_int8(file, folded, placed, _ranges(folded, placed, images), signature)
 
 
 def _ranges(folded: keras.Model, placed: Mapping[str, Point], images: Images) -> dict[str, Range]:

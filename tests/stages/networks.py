@@ -29,6 +29,14 @@ def plain() -> keras.Model:
     return keras.Model(image, layers.Dense(4)(x))
 
 
+def unpadded() -> keras.Model:
+    """Two narrow convolutions without padding, as in many a first network."""
+    image = keras.Input(SHAPE, name="image")
+    x = layers.ReLU()(_norm(layers.Conv2D(8, 3, use_bias=False)(image)))
+    x = layers.Conv2D(6, (1, 5), activation="relu")(x)
+    return keras.Model(image, layers.Dense(4)(layers.Flatten()(layers.MaxPooling2D()(x))))
+
+
 def residual() -> keras.Model:
     """An addition with an identity shortcut and one with a projection."""
     image = keras.Input(SHAPE, name="image")
@@ -120,7 +128,8 @@ def squeezed() -> keras.Model:
 
 
 NETWORKS = {
-    build.__name__: build for build in (plain, residual, separable, concatenated, nested, shared)
+    build.__name__: build
+    for build in (plain, unpadded, residual, separable, concatenated, nested, shared)
 }
 
 

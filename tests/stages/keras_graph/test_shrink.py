@@ -295,11 +295,18 @@ def test_keeping_every_channel_changes_no_bit() -> None:
         np.testing.assert_array_equal(old, new)
 
 
-def test_dropout_falls_with_the_channels_that_reach_it() -> None:
+def test_dropout_falls_with_the_square_root_of_the_weights_before_it() -> None:
     image = keras.Input((4,))
-    x = layers.Dropout(0.5, name="before")(image)
-    x = layers.Dropout(0.4, name="within")(layers.Dense(8)(x))
+    x = layers.Dropout(0.5, name="untouched")(image)
+    x = layers.Dropout(0.4, name="fewer outputs")(layers.ReLU()(layers.Dense(8)(x)))
+    x = layers.Dropout(0.4, name="fewer inputs and outputs")(layers.Dense(6)(x))
     model = keras.Model(image, layers.Dense(2)(x))
-    small = shrink(model, [np.array([0, 5])])
-    assert small.get_layer("before").rate == 0.5
-    assert small.get_layer("within").rate == pytest.approx(0.1)
+    small = shrink(model, [np.array([0, 5]), np.array([0, 2, 3, 4, 5])])
+    rates = {x.name: x.rate for x in small.layers if isinstance(x, layers.Dropout)}
+    assert rates == pytest.approx(
+        {
+            "untouched": 0.5,
+            "fewer outputs": 0.4 * (2 / 8) ** 0.5,
+            "fewer inputs and outputs": 0.4 * (2 * 5 / (8 * 6)) ** 0.5,
+        }
+    )

@@ -10,12 +10,13 @@ import onnx
 import pytest
 
 from stages import evaluate
+from stages.engines import litert
 from stages.engines.onnxruntime import Runner, interpret
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import only, points
-from stages.litert_graph import int8_flatbuffer
+from stages.litert_graph import write_int8
 from stages.numerics.parity import compare
 from stages.onnx_graph import targets
 from stages.onnx_graph.graph import Index
@@ -166,18 +167,11 @@ def test_every_point_has_its_named_pair_with_its_exact_scale(net):
             assert index.array(f"{name}.scale") == np.float32(net.ranges[name].scale(target))
 
 
-def test_litert_computes_the_simulation_to_two_quanta(net):
-    from ai_edge_litert.interpreter import Interpreter
-
-    flatbuffer = int8_flatbuffer(net.model, net.points, net.ranges, SIGNATURE)
-    interpreter = Interpreter(model_content=flatbuffer)
-    (image,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
-    assert (image["dtype"], logits["dtype"]) == (np.float32, np.float32)
-    interpreter.resize_tensor_input(image["index"], BATCH.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(image["index"], BATCH)
-    interpreter.invoke()
-    assert quanta(net.simulated("litert"), interpreter.get_tensor(logits["index"])) <= QUANTA
+def test_litert_computes_the_simulation_to_two_quanta_in_every_form(net, tmp_path):
+    file = tmp_path / "model.int8.tflite"
+    for form in write_int8(file, net.model, net.points, net.ranges, SIGNATURE):
+        with litert.Runner(form, SIGNATURE) as engine:
+            assert quanta(net.simulated("litert"), engine.infer(BATCH)) <= QUANTA
 
 
 def test_the_opset_can_be_chosen(tmp_path):
