@@ -161,6 +161,8 @@ def _analyse(
     goal = job.knobs.target_latency_ratio or 0.0
     path = guided.descend(levels, narrow, stopwatch, goal, 0.5 / len(job.dataset.validation))
     guided.check_reached(path, goal or 1.0, job.knobs.target)
+    if goal:
+        path = guided.give_back(levels, narrow, stopwatch, path, goal)
     done.write("path", guided.path_to_json(path))
     return levels, path
 

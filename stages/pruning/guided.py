@@ -6,6 +6,8 @@
    the one that loses least accuracy per millisecond saved. The table says what a step saves; the
    network that results is measured again, so that errors of the table do not add up; a step that
    does not hold what the table promised is not taken.
+3. Steps are coarse. Where the last one goes below the goal, groups get back what the goal leaves
+   room for, those that lost most accuracy first.
 
 The idea is NetAdapt's (Yang et al., ECCV 2018), with the whole network timed, not single layers:
 engines fuse layers, and hide the small ones behind a fixed cost.
@@ -110,6 +112,37 @@ def descend(
         else:
             break
     return path
+
+
+def give_back(
+    levels: Sequence[Level],
+    narrow: Narrow,
+    stopwatch: Stopwatch,
+    path: Sequence[Point],
+    goal: float,
+) -> list[Point]:
+    """Step 3 for a path that reaches `goal`: its end, every group as wide as still fits.
+
+    Points on the way that are narrower anywhere are left out: channels do not come back.
+    """
+    widths, ratio = dict(path[-1].widths), path[-1].latency_ratio
+    standing = [level for level in levels if widths.get(level.layers) == level.width]
+    for level in sorted(standing, key=lambda level: -level.accuracy_drop):
+        ladder = {level.channels, *(x.width for x in levels if x.layers == level.layers)}
+        wider = [width for width in sorted(ladder, reverse=True) if width > level.width]
+        tried = [{**widths, level.layers: width} for width in wider]
+        ratios = stopwatch.ratios([narrow(each) for each in tried])
+        fitting = [pair for pair in zip(tried, ratios, strict=True) if pair[1] <= goal]
+        if fitting:
+            progress.report(f"{_difference(widths, fitting[0][0])}, latency {fitting[0][1]:.2f} x")
+            widths, ratio = fitting[0]
+    end = Point(widths, ratio, predict(levels, widths))
+    return [*(point for point in path[:-1] if _contains(point.widths, end.widths)), end]
+
+
+def _contains(wide: Widths, narrow: Widths) -> bool:
+    """Whether no group has more channels in `narrow`; one that is not named has all of them."""
+    return all(layers in narrow and width >= narrow[layers] for layers, width in wide.items())
 
 
 def _next_widths(

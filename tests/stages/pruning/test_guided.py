@@ -51,6 +51,29 @@ def test_the_way_down_ends_where_the_goal_is_met():
     assert descend(0.8)[-1].widths == {A: 24}
 
 
+def give_back(path: list[Point], goal: float) -> list[Point]:
+    return guided.give_back(LEVELS, lambda widths: dict(widths), Clock(), path, goal)
+
+
+def test_what_the_goal_leaves_room_for_is_given_back():
+    # Without b at 8 channels the end, {A: 8, B: 8}, takes 0.4 instead of 0.36.
+    path = give_back(descend(0.4), 0.4)
+    assert [point.widths for point in path] == [{}, {A: 24}, {A: 8, B: 16}]
+    assert [point.latency_ratio for point in path] == pytest.approx([1, 0.8, 0.4])
+    assert path[-1].predicted_ratio == pytest.approx(0.4)
+
+
+def test_the_group_that_lost_most_accuracy_is_given_back_first():
+    # Either a to 16 or b to 16 channels would fit.
+    end = give_back(descend(0.4), 0.55)[-1]
+    assert end.widths == {A: 16, B: 8}
+
+
+def test_a_path_that_ends_at_its_goal_stays():
+    path = descend(0.8)
+    assert give_back(path, 0.8) == path
+
+
 def test_a_step_that_does_not_hold_what_the_table_promised_is_taken_back():
     path = descend(0.1, Clock(floor=0.715))
     assert [point.widths for point in path] == [{}, {A: 24}, {A: 24, B: 8}]
