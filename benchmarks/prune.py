@@ -28,7 +28,11 @@ from stages.engines.trial import Trial, compare
 from stages.settings import ConvertStage
 from stages.signature import Signature
 
-ENGINES = (("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("litert", "int8"))
+ENGINES = [
+    (backend, precision)
+    for precision in ("fp32", "int8")
+    for backend in ("onnxruntime", "openvino", "litert")
+]
 BATCH_SIZES = (1, 32)
 
 
