@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -52,3 +53,16 @@ def tiny(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
         timeout=60,
         check=False,
     )
+
+
+def ends_soon(pid: int) -> bool:
+    """Whether the process is gone, or a zombie that nobody has fetched, within seconds."""
+    stat = Path(f"/proc/{pid}/stat")
+    for _ in range(500):
+        try:
+            if stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False

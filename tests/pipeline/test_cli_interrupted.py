@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from children import environment, tiny, tiny_command
+from children import ends_soon, environment, tiny, tiny_command
 
 from pipeline.store import Store
 
@@ -29,19 +28,6 @@ def sleeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         asleep = next(line for line in process.stdout if "asleep in" in line)
         yield process, int(asleep.split()[-1])
         process.kill()
-
-
-def ends_soon(pid: int) -> bool:
-    """Whether the process is gone, or a zombie that nobody has fetched, within seconds."""
-    stat = Path(f"/proc/{pid}/stat")
-    for _ in range(500):
-        try:
-            if stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_an_interrupted_run_is_exit_code_130_and_leaves_nothing_half(

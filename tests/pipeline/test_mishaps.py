@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import environment
+from children import ends_soon, environment, tiny, tiny_command
 
 from pipeline.store import Store
-from tests.pipeline.test_cli import ends_soon, tiny, tiny_command
 
 
 def goes_on(folder: Path, *first: str) -> None:
