@@ -17,8 +17,9 @@ MESSAGES = logging.getLogger("tensorrt")
 def logger(trt: Any) -> Any:
     """The one logger of this process: TensorRT keeps the first it is given, whatever follows.
 
-    It passes messages on to `logging`, and keeps the errors in `errors`, what it says about 2:4
-    weights in `sparsity` and the last account of an engine's layers in `layers`.
+    It passes messages on to `logging`, and keeps the errors in `errors`, the last warning in
+    `warning`, what it says about 2:4 weights in `sparsity` and the last account of an engine's
+    layers in `layers`.
     """
 
     class Logger(trt.ILogger):  # type: ignore[misc]
@@ -26,16 +27,18 @@ def logger(trt: Any) -> Any:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
             self.sparsity: list[str] = []
-            self.layers = ""
+            self.warning = self.layers = ""
 
         def clear(self) -> None:
             self.errors.clear()
             self.sparsity.clear()
-            self.layers = ""
+            self.warning = self.layers = ""
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(message)
+            if severity == trt.ILogger.WARNING:
+                self.warning = message
             if message.startswith("(Sparsity)"):
                 self.sparsity.append(message)
             if message.startswith(HEAD):
@@ -47,8 +50,11 @@ def logger(trt: Any) -> Any:
 
 
 def said(log: Any, otherwise: object = "no reason given") -> str:
-    """The errors since the logger was cleared, in one line."""
-    return "; ".join(log.errors) or str(otherwise)
+    """The errors since the logger was cleared, in one line.
+
+    Without any the last warning: TensorRT 8.6 calls a GPU that it cannot start no more than that.
+    """
+    return "; ".join(log.errors) or log.warning.strip() or str(otherwise)
 
 
 def sparsity_verdict(messages: Iterable[str]) -> str:
