@@ -11,6 +11,11 @@ from children import ends_soon, environment, tiny, tiny_command
 from pipeline.store import Store
 
 
+def hear_interrupts() -> None:
+    """A shell starts background jobs, which tests may be, with SIGINT ignored for good."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A run that hangs in `copy`, and the process number of that stage."""
@@ -23,6 +28,7 @@ def sleeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     ) as process:
         assert process.stdout
         asleep = next(line for line in process.stdout if "asleep in" in line)
