@@ -2,38 +2,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from children import ends_soon, environment, tiny, tiny_command
+from children import ends_soon, tiny
 
 from pipeline.store import Store
-
-
-def hear_interrupts() -> None:
-    """A shell starts background jobs, which tests may be, with SIGINT ignored for good."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@pytest.fixture
-def sleeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A run that hangs in `copy`, and the process number of that stage."""
-    command = tiny_command("sleeps", "run", "all")
-    with subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=hear_interrupts,
-    ) as process:
-        assert process.stdout
-        asleep = next(line for line in process.stdout if "asleep in" in line)
-        yield process, int(asleep.split()[-1])
-        process.kill()
 
 
 def test_an_interrupted_run_is_exit_code_130_and_leaves_nothing_half(

@@ -84,20 +84,13 @@ def test_a_record_that_does_not_fit_leaves_no_half_artifact(tmp_path: Path) -> N
     goes_on(tmp_path)
 
 
-def test_a_run_that_is_terminated_takes_its_stage_along(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        tiny_command("sleeps", "run", "all"),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout
-        asleep = next(line for line in process.stdout if "asleep in" in line)
-        process.terminate()
-        assert process.wait(timeout=20) == -signal.SIGTERM
-    assert ends_soon(int(asleep.split()[-1]))
+def test_a_run_that_is_terminated_takes_its_stage_along(
+    sleeper: tuple[subprocess.Popen[str], int], tmp_path: Path
+) -> None:
+    process, stage = sleeper
+    process.terminate()
+    assert process.wait(timeout=20) == -signal.SIGTERM
+    assert ends_soon(stage)
     goes_on(tmp_path, "write")
 
 

@@ -258,16 +258,21 @@ def test_an_engine_that_is_not_to_be_had_is_refused_before_any_work(
 
 
 def test_a_subclassed_model_is_refused_and_nothing_is_written(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, tmp_path: Path
 ) -> None:
+    @keras.saving.register_keras_serializable("test_prune")
     class Own(keras.Model):
         def call(self, inputs: Any) -> Any:
             return inputs
 
-    monkeypatch.setattr(keras_files, "load", lambda path: Own())
+    source, out = tmp_path / "train", tmp_path / "out"
+    shutil.copytree(trained, source)
+    model = Own()
+    model.build((None, 28, 28, 1))
+    model.save(source / "model.keras")
     with pytest.raises(ModelError, match="its layers cannot be read"):
-        run(trained, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        run(source, out)
+    assert list(out.iterdir()) == []
 
 
 def test_a_missing_model_is_refused_and_nothing_is_written(trained: Path, tmp_path: Path) -> None:
