@@ -1,4 +1,4 @@
-"""How well the clock of stages/timing.py measures, against known times and against timeit.
+"""How well stages/measurement/clock.py measures, against known times and against timeit.
 
     python benchmarks/clock.py [--seconds 2]
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stages import timing
+from stages.measurement import clock
 
 SLEEP_MS = 5.0
 
@@ -29,7 +29,7 @@ CALLS: dict[str, Callable[[], object]] = {
 
 def sleep() -> None:
     """A runtime that takes a known time: sleeps most of it, then waits for the rest."""
-    end = time.perf_counter_ns() + round(SLEEP_MS * timing.NS_PER_MS)
+    end = time.perf_counter_ns() + round(SLEEP_MS * clock.NS_PER_MS)
     time.sleep(0.8 * SLEEP_MS / 1000)
     while time.perf_counter_ns() < end:
         pass
@@ -46,14 +46,14 @@ def in_turns(call: Callable[[], object], seconds: float) -> tuple[list[float], l
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(10):
-        ours += timing.measure({"": call}, 0.01, seconds / 10)[""].tolist()
+        ours += clock.measure({"": call}, 0.01, seconds / 10)[""].tolist()
         theirs += by_timeit(call, seconds / 10)
     return ours, theirs
 
 
 def cost_us(seconds: float) -> float:
     """Microseconds that measuring adds to one call, in its sample and around it."""
-    samples, taken_ms = timing.once(lambda: timing.measure({"": lambda: None}, 1e-9, seconds)[""])
+    samples, taken_ms = clock.once(lambda: clock.measure({"": lambda: None}, 1e-9, seconds)[""])
     return 1000 * taken_ms / len(samples)
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0)
     seconds = parser.parse_args().seconds
-    slept = np.concatenate(timing.until_stable({"": sleep}, 0.05, seconds)[""])
+    slept = np.concatenate(clock.until_stable({"": sleep}, 0.05, seconds)[""])
     rows = [("sleep, p50", SLEEP_MS, float(np.median(slept)))]
     for name, call in CALLS.items():
         ours, theirs = in_turns(call, seconds)
@@ -73,7 +73,7 @@ def main() -> None:
     for name, known, found in rows:
         print(f"| {name} | {known:.5f} ms | {found:.5f} ms | {100 * (found / known - 1):+.2f} % |")
     print(
-        f"| in the sample of a call that does nothing | | {1000 * timing.overhead_ms():.3f} us | |"
+        f"| in the sample of a call that does nothing | | {1000 * clock.overhead_ms():.3f} us | |"
     )
     print(f"| measuring, per call | < 1 us | {cost_us(seconds):.3f} us | |")
 

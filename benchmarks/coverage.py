@@ -94,13 +94,13 @@ def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     import numpy as np
     import onnx
 
-    from stages import evaluate
+    from stages.artifacts.signature import Signature
+    from stages.conversion.onnx.float16 import to_half
+    from stages.conversion.onnx.targets import float_graph
     from stages.engines import onnxruntime
     from stages.keras_graph.fold import fold
     from stages.numerics.parity import compare
-    from stages.onnx_graph.half import to_half
-    from stages.onnx_graph.targets import float_graph
-    from stages.signature import Signature
+    from stages.training import evaluate
 
     model, pixels = build(name)
     prepares = (keras.layers.Rescaling, keras.layers.Normalization)
@@ -132,12 +132,12 @@ def quantize(folded: Any, images: Any, signature: Any, folder: Path, found: dict
     import numpy as np
     import onnx
 
+    from stages.artifacts.ranges import Range
+    from stages.conversion.onnx.float16 import to_half
+    from stages.conversion.onnx.targets import int8_graph
     from stages.engines import onnxruntime
     from stages.engines.base import BuildRequest
     from stages.keras_graph.placement import points
-    from stages.onnx_graph.half import to_half
-    from stages.onnx_graph.targets import int8_graph
-    from stages.ranges import Range
 
     placed = points(folded, signature)
     tensors = [point.tensor for point in placed.values()]
@@ -176,12 +176,10 @@ def build_rtx(source: Path, signature: Any) -> tuple[bool, int]:
 
     Raises EngineError if it does not.
     """
-    from stages.engines import tensorrt_rtx
     from stages.engines.base import BuildRequest
+    from stages.engines.tensorrt import rtx
 
-    account = tensorrt_rtx.build(
-        source, source.with_suffix(".rtx"), BuildRequest(signature, "int8")
-    )
+    account = rtx.build(source, source.with_suffix(".rtx"), BuildRequest(signature, "int8"))
     asked = [layer for layer in account.layers if layer.requested]
     return True, sum(layer.executed == "int8" for layer in asked)
 

@@ -27,16 +27,16 @@ from typing import Any
 
 import numpy as np
 
-from stages import conditions, engines, environment, timing
-from stages.engines import capacity, inventory
+from stages.artifacts.signature import Signature
+from stages.engines import environment, records, registry
 from stages.engines.base import BuildRequest
-from stages.engines.cuda_memory import CudaMemory
-from stages.engines.evaluation import accuracy, batch_of
-from stages.engines.trt_execution import create_context
+from stages.engines.cuda.memory import CudaMemory
+from stages.engines.tensorrt.execution import create_context
 from stages.errors import EngineError
+from stages.measurement import clock, machine_state, throughput
+from stages.measurement.accuracy import accuracy, batch_of
 from stages.numerics import latency
 from stages.settings import TensorRT
-from stages.signature import Signature
 
 WARMUP_SECONDS = 0.5
 PARTS_CALLS = 1000
@@ -49,7 +49,7 @@ COLUMNS = (
 
 
 @contextmanager
-def bare_replay(engine: Any, images: Any) -> Iterator[timing.Call]:
+def bare_replay(engine: Any, images: Any) -> Iterator[clock.Call]:
     """One CUDA graph of the opened engine for `images`, as a call that launches it and waits."""
     signature, plan = engine.signature, engine.execution.engine
     memory, graph = CudaMemory(), None
@@ -89,10 +89,10 @@ def measure(
     backend: str, precision: Any, batch_size: int, convert: Path, folder: Path, options: Any
 ) -> dict[str, Any]:
     """Build, open and time one engine; a row for COLUMNS. Raises EngineError."""
-    module, signature = engines.load(backend), Signature.read(convert)
-    inventory.require(module.build_blocker())
-    inventory.require(module.run_blocker())
-    file = folder / f"{backend}.{precision}.b{batch_size}{engines.ENGINES[backend].suffix}"
+    module, signature = registry.load(backend), Signature.read(convert)
+    records.require(module.build_blocker())
+    records.require(module.run_blocker())
+    file = folder / f"{backend}.{precision}.b{batch_size}{registry.ENGINES[backend].suffix}"
     request = BuildRequest(
         signature,
         precision,
@@ -106,7 +106,7 @@ def measure(
     engine: Any = module.Runner(file, signature)
     with engine, bare_replay(engine, images) as bare:
         calls = {"engine": partial(engine.infer, images), "bare": bare}
-        windows = timing.until_stable(calls, WARMUP_SECONDS, options.seconds)
+        windows = clock.until_stable(calls, WARMUP_SECONDS, options.seconds)
         p50 = {name: float(np.median(np.concatenate(each))) for name, each in windows.items()}
         medians = {name: [float(np.median(one)) for one in each] for name, each in windows.items()}
         found = accuracy(engine, samples["images"], samples["labels"], batch_size)
@@ -117,7 +117,7 @@ def measure(
             "bare replay ms": p50["bare"],
             "ratio": p50["engine"] / p50["bare"],
             **parts(engine.time_parts(images, PARTS_CALLS)),
-            "pipelined images/s": capacity.pipelined_images_per_second(
+            "pipelined images/s": throughput.pipelined_images_per_second(
                 engine, images, options.seconds
             ),
             "GPU MiB": engine.gpu_memory_mib,
@@ -183,7 +183,7 @@ def cell(value: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("convert", type=Path, help="folder that the convert stage leaves")
-    gpu = [name for name, row in engines.ENGINES.items() if row.device == "gpu"]
+    gpu = [name for name, row in registry.ENGINES.items() if row.device == "gpu"]
     parser.add_argument("--backends", nargs="+", choices=gpu, default=gpu)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16", "int8"])
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 64])
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--optimization-level", type=int, default=3)
     parser.add_argument("--json", type=Path, help="file for all that was measured")
     options = parser.parse_args()
-    before, rows = conditions.gpus(), []
+    before, rows = machine_state.gpus(), []
     with tempfile.TemporaryDirectory() as folder:
         for backend in options.backends:
             for precision in options.precisions:
@@ -207,7 +207,7 @@ def main() -> None:
     told = {
         "command": " ".join(sys.argv),
         "machine": environment.describe(),
-        "gpus": {"before": before, "after": conditions.gpus()},
+        "gpus": {"before": before, "after": machine_state.gpus()},
         "rows": rows,
     }
     print(f"\n{json.dumps({key: told[key] for key in ('command', 'machine', 'gpus')})}")

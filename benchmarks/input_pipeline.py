@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from stages import datasets, models, train
-from stages.fit import fit, reset
 from stages.settings import Data, Model, Training
+from stages.training.fit import fit, reset
 
 AUGMENTATION = {
     **{"shift_pixels": 4, "flip": True, "rotate_degrees": 10.0},

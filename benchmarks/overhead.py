@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from stages import timing
-from stages.engines import ENGINES, inventory
-from stages.engines.evaluation import batch_of
-from stages.signature import Signature
+from stages.artifacts.signature import Signature
+from stages.engines import records
+from stages.engines.registry import ENGINES
+from stages.measurement import clock
+from stages.measurement.accuracy import batch_of
 
 
 def onnxruntime(engine: Any, images: Any) -> Callable[[], object]:
@@ -66,13 +67,13 @@ def main() -> None:
     image = batch_of(np.load(folder / "samples.npz")["images"], signature, 1)
     calls = {}
     with ExitStack() as opened:
-        for entry in inventory.read(folder):
+        for entry in records.read(folder):
             if entry.file and ENGINES[entry.backend].device == "cpu":
-                engine = opened.enter_context(inventory.runner(entry, folder, signature, 1))
+                engine = opened.enter_context(records.runner(entry, folder, signature, 1))
                 engine.infer(image)
                 calls[f"{entry.name} bare"] = BARE[entry.backend](engine, image)
                 calls[entry.name] = partial(engine.infer, image)
-        times = timing.measure(calls, 0.2, options.seconds)
+        times = clock.measure(calls, 0.2, options.seconds)
     p50_us = {name: 1000 * float(np.median(taken)) for name, taken in times.items()}
     print("| engine | bare call, p50 us | Engine.infer, p50 us | more |")
     print("| --- | ---: | ---: | ---: |")

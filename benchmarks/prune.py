@@ -6,7 +6,7 @@
 Runs the line up to `convert` twice on one trained network, in FOLDER/full with prune.ratio=0 and in
 FOLDER/NAME with the settings of `--prune`; what is there already is used. Then builds both
 for every CPU engine, takes the accuracy of the engines themselves on the whole test split, and
-times them in turns, each engine in a process of its own (stages/engines/trial.py). Prints Markdown.
+times them in turns, each engine in a process of its own. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from stages import datasets
-from stages.engines import load
+from stages.artifacts.signature import Signature
 from stages.engines.base import BuildRequest
-from stages.engines.evaluation import accuracy
-from stages.engines.trial import Trial, compare
+from stages.engines.registry import load
+from stages.measurement.accuracy import accuracy
+from stages.measurement.engine_process import Trial, compare
 from stages.settings import ConvertStage
-from stages.signature import Signature
 
 ENGINES = [
     (backend, precision)

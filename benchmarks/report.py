@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import reports
-from pipeline.plan import PLAN
-from pipeline.reports import charts
-from pipeline.reports.charts.canvas import WIDTH
-from pipeline.reports.evidence import Evidence
-from pipeline.reports.web_page import STYLE
-from pipeline.store import Store
-from stages import timing
+from pipeline import report as reports
+from pipeline.core.plan import PLAN
+from pipeline.core.store import Store
+from pipeline.report import figures
+from pipeline.report.html import STYLE
+from pipeline.report.svg import WIDTH
+from pipeline.results.evidence import Evidence
+from stages.measurement import clock
 
 SHOWN = ("latency-steps", "size-steps", "accuracy-steps")
 GAP, HEAD, HEIGHT = 16, 46, 220
@@ -52,7 +52,7 @@ def measure(artifacts: Path) -> None:
             each: partial(subprocess.run, [*command, "--output", str(file)], check=True)
             for each, file in files.items()
         }
-        times = timing.measure(calls, 0.5, 8.0)
+        times = clock.measure(calls, 0.5, 8.0)
         print("| format | p50 seconds | kB |")
         print("| --- | ---: | ---: |")
         for each, file in files.items():
@@ -64,7 +64,7 @@ def picture(artifacts: Path) -> str:
     """The steps of latency, size and accuracy side by side, light or dark as the reader likes."""
     records, _ = Store(artifacts).read_all(stage.name for stage in PLAN)
     report = reports.assemble(records, {})
-    drawn = {chart.name: (chart, svg) for chart, svg in charts.draw(report, Evidence())}
+    drawn = {chart.name: (chart, svg) for chart, svg in figures.draw(report, Evidence())}
     panels = "".join(_panel(place, *drawn[name]) for place, name in enumerate(SHOWN))
     width = len(SHOWN) * (WIDTH + GAP) + GAP
     height = HEAD + HEIGHT + 2 * GAP

@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from stages import timing
-from stages.engines import choice, inventory
+from stages.artifacts.signature import Signature
+from stages.engines import records
+from stages.measurement import choice, clock
 from stages.numerics import latency
-from stages.signature import Signature
 
 KERAS = ("model.predict", "tf.function")
 UNPRUNED = ("onnxruntime.fp32", "openvino.fp32", "litert.fp32", "openvino.int8", "litert.int8")
@@ -123,13 +123,13 @@ def serve(kind: str, folder: Path, threads: int) -> None:
             forward = keras_call(kind, folder, threads)
             pixels = signature.preprocess
         else:
-            entry = next(e for e in inventory.read(folder / "build") if e.name == kind)
-            runner = inventory.runner(entry, folder / "build", signature, threads)
+            entry = next(e for e in records.read(folder / "build") if e.name == kind)
+            runner = records.runner(entry, folder / "build", signature, threads)
             forward, pixels = opened.enter_context(runner).infer, signature.feed
         for line in sys.stdin:
             size, seconds = int(line.split()[0]), float(line.split()[1])
             batch = pixels(np.resize(images[:size], (size, *signature.input_shape)))
-            taken = timing.measure({kind: partial(forward, batch)}, 1e-9, seconds)[kind]
+            taken = clock.measure({kind: partial(forward, batch)}, 1e-9, seconds)[kind]
             print(float(np.median(taken)), file=answers, flush=True)
 
 
@@ -138,11 +138,11 @@ def keras_call(kind: str, folder: Path, threads: int) -> Any:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
-    from stages import keras_files
+    from stages.models import files
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    model = keras_files.load(folder / "train" / "model.keras")
+    model = files.load(folder / "train" / "model.keras")
     if kind == "model.predict":
         return partial(model.predict, verbose=0)
     compiled = tf.function(partial(model, training=False), reduce_retracing=False)

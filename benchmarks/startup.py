@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from stages import timing
+from stages.measurement import clock
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         name: partial(subprocess.run, command, check=True, capture_output=True)
         for name, command in commands.items()
     }
-    times = timing.measure(calls, 0.5, 5.0)
+    times = clock.measure(calls, 0.5, 5.0)
     p50 = {name: float(np.median(taken)) / 1e3 for name, taken in times.items()}
     print("| command | p50 seconds | x python -c pass |")
     print("| --- | ---: | ---: |")

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config
-from pipeline.display import NAME_WIDTH, console, display
-from pipeline.freshness import assess_all
-from pipeline.lock import locked
-from pipeline.plan import PLAN, REPORT, Plan, select
-from pipeline.runner import Line, run
-from pipeline.store import Store
-from stages import environment
+from pipeline.core.display import NAME_WIDTH, console, display
+from pipeline.core.freshness import assess_all
+from pipeline.core.lock import locked
+from pipeline.core.plan import PLAN, REPORT, Plan, select
+from pipeline.core.runner import Line, run
+from pipeline.core.store import Store
+from stages.engines import environment
 from stages.errors import ReportError, SettingsError
 from stages.settings import Settings
 
@@ -47,22 +47,23 @@ class Request:
 
 def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
     """Run, write the reports, show the table, check the gates. Raises UserError."""
-    from pipeline import ending, gate
+    from pipeline import finalize
+    from pipeline.results import gate
 
     selected = select(plan, request.stages, request.first, request.last)
-    ending.prepare(settings)
+    finalize.prepare(settings)
     store = Store(request.artifacts)
     with locked(request.artifacts, request.command):
         with display() as shown:
             line = Line(plan, settings, store, environment.describe(), shown)
             outcomes = run(line, selected, request.force)
-        report = ending.report_of(store, plan, outcomes, gate.limits_of(settings.gates))
+        report = finalize.report_of(store, plan, outcomes, gate.limits_of(settings.gates))
         did_something = "ran" in outcomes.values()
-        id = ending.remember(report, request.artifacts) if did_something else None
-        files = ending.publish(report, request.artifacts, id)
+        id = finalize.remember(report, request.artifacts) if did_something else None
+        files = finalize.publish(report, request.artifacts, id)
         must_log = did_something or REPORT in request.stages
-        problem = ending.track(settings, report, files, id) if must_log else None
-    ending.conclude(report["gates"], problem)
+        problem = finalize.track(settings, report, files, id) if must_log else None
+    finalize.conclude(report["gates"], problem)
 
 
 def show_plan(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
@@ -90,15 +91,17 @@ def show_report(
 
     Raises ArtifactError without a single record, SettingsError for an unknown ending.
     """
-    from pipeline import ending, gate, reports
+    from pipeline import finalize
+    from pipeline.report import render, table
+    from pipeline.results import gate
 
     format = format or _format_of(output)
     limits = gate.limits_before(artifacts)
-    report = ending.report_of(Store(artifacts), plan, {}, limits)
+    report = finalize.report_of(Store(artifacts), plan, {}, limits)
     if format == TABLE:
-        _draw(reports.table(report), output)
+        _draw(table(report), output)
     else:
-        _deliver(reports.render(report, format, artifacts), output)
+        _deliver(render(report, format, artifacts), output)
 
 
 def _format_of(output: Path | None, formats: Collection[str] = REPORT_FORMATS) -> str:
@@ -159,8 +162,9 @@ def show_comparison(
 
 def show_history(artifacts: Path, format: str) -> None:
     """Print the runs of an artifact folder, oldest first. Raises ArtifactError."""
-    from pipeline import history, trend
-    from pipeline.reports.terminal import Drawn
+    from pipeline.report import history_table
+    from pipeline.report.terminal import Drawn
+    from pipeline.results import history
 
     runs, faults = history.read(artifacts)
     for fault in faults:
@@ -170,7 +174,7 @@ def show_history(artifacts: Path, format: str) -> None:
     elif not runs:
         print(f"no run in {artifacts / history.FILE} yet; pipeline run all writes the first one")
     else:
-        grid = trend.trend(runs)
+        grid = history_table.trend(runs)
         console().print(Drawn(grid))
         print(*grid.notes, sep="\n", end="\n" if grid.notes else "")
 
@@ -187,14 +191,14 @@ def show_schema() -> None:
 
 def show_machine() -> None:
     """Print what this machine has and which engines it can build and run."""
-    from pipeline import doctor
+    from pipeline.checks import doctor
 
     console().print(doctor.diagnose())
 
 
 def show_devices(artifacts: Path, settings: Settings) -> None:
     """Train on every device of this host in turn, and print how fast each was."""
-    from pipeline import devices
+    from pipeline.checks import devices
 
     with display() as shown:
         rows = devices.compare(settings, artifacts, shown)

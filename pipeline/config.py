@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.spelling import nearest, suggestion
+from pipeline.core.spelling import nearest, suggestion
 from stages.errors import SettingsError
 from stages.settings import Section, Settings
 

@@ -23,16 +23,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import changes, conditions, datasets, environment, progress, timing
+from stages import datasets, progress
+from stages.artifacts.signature import Signature
 from stages.datasets import Split
-from stages.engines import ENGINES, capacity, choice, inventory
+from stages.engines import environment, records
 from stages.engines.base import Engine
-from stages.engines.evaluation import batch_of, logits
-from stages.engines.inventory import BASELINE, Entry
+from stages.engines.records import BASELINE, Entry
+from stages.engines.registry import ENGINES
 from stages.errors import EngineError
+from stages.measurement import choice, clock, machine_state, prediction_diff, throughput
+from stages.measurement.accuracy import batch_of, logits
 from stages.numerics import classification, latency
 from stages.settings import Benchmark, BenchmarkStage
-from stages.signature import Signature
 
 LATENCY_FILE = "latency.npz"
 PREDICTIONS_FILE = "predictions.npz"
@@ -76,15 +78,15 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
     source = inputs["build"]
     test = datasets.load_test(settings.data)
     baseline = Subject("baseline.onnxruntime.fp32", Entry("onnxruntime", "fp32", BASELINE))
-    subjects = [Subject(entry.name, entry) for entry in inventory.read(source)]
+    subjects = [Subject(entry.name, entry) for entry in records.read(source)]
     chosen = choice.read(source)
-    before, gpus = conditions.snapshot(), {"before": conditions.gpus()}
+    before, gpus = machine_state.snapshot(), {"before": machine_state.gpus()}
     samples: dict[str, NDArray[np.float32]] = {}
     for threads in settings.benchmark.threads:
         taking = [each for each in subjects if each.takes(threads, settings.benchmark)]
         samples |= compare([baseline, *taking], source, test, threads, settings.benchmark)
         # Right after the engines' last calls: asked in between, it would be one more load.
-        gpus["during"] = conditions.gpus()
+        gpus["during"] = machine_state.gpus()
     for threads, sizes in further(chosen, settings.benchmark).items():
         names = {chosen[str(size)]["engine"] for size in sizes}
         taking = [each for each in subjects if each.name in names and each.latency]
@@ -92,12 +94,12 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
         samples |= compare([baseline, *taking], source, test, threads, knobs)
     np.savez(out / LATENCY_FILE, **samples)  # type: ignore[arg-type]
     table = [{**dataclasses.asdict(each.entry), **each.found()} for each in subjects]
-    best = inventory.chosen(table, chosen)
+    best = records.chosen(table, chosen)
     fastest = f"{best['backend']}.{best['precision']}" if best else None
     named = {each.name: each.named for each in [baseline, *subjects]}
     keep_predictions(named, test.labels, out)
     return {
-        **inventory.summary(best, file=None),
+        **records.summary(best, file=None),
         "details": {
             "fastest": fastest,
             "baseline": baseline.found(),
@@ -105,8 +107,10 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> dict
                 "baseline": baseline.classes,
                 **{each.name: each.classes for each in subjects if each.classes},
             },
-            **changes.describe(test, named, baseline.name, fastest, out),
-            "conditions": describe(before, gpus | {"after": conditions.gpus()}, settings.benchmark),
+            **prediction_diff.describe(test, named, baseline.name, fastest, out),
+            "conditions": describe(
+                before, gpus | {"after": machine_state.gpus()}, settings.benchmark
+            ),
         },
         "engines": table,
     }
@@ -136,7 +140,7 @@ def compare(
         for subject in subjects:
             progress.report(f"{subject.name}, threads: {threads}")
             try:
-                engine = inventory.runner(subject.entry, folder, signature, threads)
+                engine = records.runner(subject.entry, folder, signature, threads)
                 opened.callback(engine.close)
                 start(subject, engine, test, max(settings.batch_sizes))
                 running.append((subject, engine))
@@ -167,11 +171,11 @@ def start(subject: Subject, engine: Engine, test: Split, batch_size: int) -> Non
 
     With a further number of threads only the opening is new: what is known stays.
     """
-    _, load_ms = timing.once(engine.open)
+    _, load_ms = clock.once(engine.open)
     if subject.accuracy is not None:
         return
     batch = batch_of(test.images, engine.signature, 1)
-    _, first_call_ms = timing.once(partial(engine.infer, batch))
+    _, first_call_ms = clock.once(partial(engine.infer, batch))
     outputs = logits(engine, test.images, batch_size)
     subject.accuracy = classification.metrics(outputs, test.labels)
     names = engine.signature.class_names
@@ -192,7 +196,7 @@ def time_all(
             subject.name: partial(engine.infer, batch_of(test.images, engine.signature, batch_size))
             for subject, engine in running
         }
-        windows = timing.until_stable(calls, settings.warmup_seconds, settings.seconds)
+        windows = clock.until_stable(calls, settings.warmup_seconds, settings.seconds)
         for subject, engine in running:
             taken = np.concatenate(windows[subject.name])
             row = latency.row(
@@ -226,22 +230,24 @@ def fill_up(
         if ENGINES[subject.entry.backend].device == "gpu":
             progress.report(f"{subject.name}, batch after batch")
             for row, batch in zip(rows, batches, strict=True):
-                rate = capacity.pipelined_images_per_second(engine, batch, seconds)
+                rate = throughput.pipelined_images_per_second(engine, batch, seconds)
                 row["saturated_images_per_second"], row["saturating_engines"] = rate, 1
                 row["gpu_memory_mib"] = engine.gpu_memory_mib
             continue
         progress.report(f"{subject.name}, all cores")
-        count, rates = capacity.saturated_images_per_second(subject.entry, engine, batches, seconds)
+        count, rates = throughput.saturated_images_per_second(
+            subject.entry, engine, batches, seconds
+        )
         folder, peaks = engine.file.parent, dict[int, float]()
         if threads == settings.threads[0]:
-            peaks = capacity.peak_memory_mib(subject.entry, folder, threads, sizes)
+            peaks = throughput.peak_memory_mib(subject.entry, folder, threads, sizes)
         for row, rate in zip(rows, rates, strict=True):
             row["saturated_images_per_second"], row["saturating_engines"] = rate, count
             row["peak_memory_mib"] = peaks.get(row["batch_size"])
 
 
 def describe(
-    before: conditions.Snapshot, gpus: Mapping[str, Any], settings: Benchmark
+    before: machine_state.Snapshot, gpus: Mapping[str, Any], settings: Benchmark
 ) -> dict[str, Any]:
     """What a reader must know beside the numbers."""
     machine = environment.describe()
@@ -249,11 +255,11 @@ def describe(
         "cpu": machine["cpu"].get("model"),
         "cpu_flags": machine["cpu"].get("flags"),
         "packages": machine["packages"],
-        **conditions.between(before, conditions.snapshot()),
-        "governor": conditions.governor(),
-        "clock_overhead_ms": timing.overhead_ms(),
+        **machine_state.between(before, machine_state.snapshot()),
+        "governor": machine_state.governor(),
+        "clock_overhead_ms": clock.overhead_ms(),
         "warmup_seconds": settings.warmup_seconds,
         "seconds": settings.seconds,
-        "windows": [timing.MIN_WINDOWS, timing.MAX_WINDOWS],
+        "windows": [clock.MIN_WINDOWS, clock.MAX_WINDOWS],
         **({"gpu": gpus} if gpus["before"] else {}),
     }

@@ -26,17 +26,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import engines, ladder, progress, timing
-from stages.engines import choice, inventory, layers, slower
+from stages import progress
+from stages.artifacts.signature import Signature
+from stages.engines import layers, records, registry
 from stages.engines.base import Account, Batch, BuildRequest, Engine
-from stages.engines.evaluation import batch_of, logits
-from stages.engines.inventory import BASELINE, Entry
 from stages.engines.onnxruntime import integer_kernels
+from stages.engines.records import BASELINE, Entry
 from stages.errors import EngineError
+from stages.measurement import choice, clock, int8_regressions, parity
+from stages.measurement.accuracy import batch_of, logits
 from stages.numerics import latency
 from stages.numerics.classification import metrics
 from stages.settings import BuildStage
-from stages.signature import Signature
 
 SAMPLES_FILE = "samples.npz"
 LAYERS_FILE = "layers.json"
@@ -60,20 +61,20 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     build_baseline(source, out, signature)
     accounts: dict[str, Account] = {}
     wanted = build_all(settings, source, out, signature, accounts)
-    entries = inventory.opening_order(wanted, out)
+    entries = records.opening_order(wanted, out)
     built = [entry for entry in entries if entry.file]
     if not built:
         reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in entries)
         raise EngineError(f"no engine can be built here ({reasons})", "run: pipeline doctor")
     entries, table = try_out(entries, out, signature, settings.build.max_batch_size)
-    inventory.write(entries, out)
+    records.write(entries, out)
     rungs = [row["parity"] for row in table if row["parity"]]
     auto = choice.choose(entries, out, *validation(out), settings.build)
     return {
-        **inventory.summary(inventory.chosen(table, auto["chosen"]), built[0].file),
+        **records.summary(records.chosen(table, auto["chosen"]), built[0].file),
         "details": {
             "ladder": rungs,
-            "first_break": ladder.first_break(rungs),
+            "first_break": parity.first_break(rungs),
             "auto": auto,
             **kernels(out),
             **describe_layers(accounts, out),
@@ -91,7 +92,7 @@ def validation(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def kernels(folder: Path) -> dict[str, Any]:
     """How many kernels of ONNX Runtime's INT8 engine are integer, if it was built."""
-    file = folder / f"onnxruntime.int8{engines.ENGINES['onnxruntime'].suffix}"
+    file = folder / f"onnxruntime.int8{registry.ENGINES['onnxruntime'].suffix}"
     return {"onnxruntime_int8_kernels": integer_kernels(file)} if file.is_file() else {}
 
 
@@ -118,9 +119,9 @@ def explain_slower(
 ) -> list[dict[str, Any]]:
     """Where INT8 engines lose time against FP16 ones of the same runtime, said plainly."""
     images = batch_of(np.load(out / SAMPLES_FILE)["images"], signature, 1)
-    found = slower.explain(table, accounts, out, signature, images)
+    found = int8_regressions.explain(table, accounts, out, signature, images)
     for each in found:
-        progress.report(slower.sentence(each))
+        progress.report(int8_regressions.sentence(each))
     return found
 
 
@@ -128,7 +129,7 @@ def build_baseline(source: Path, out: Path, signature: Signature) -> None:
     """Build the unpruned float32 model for ONNX Runtime. Raises EngineError."""
     progress.report("build the baseline")
     request = BuildRequest(signature, "fp32")
-    engines.load("onnxruntime").build(source / "baseline.fp32.onnx", out / BASELINE, request)
+    registry.load("onnxruntime").build(source / "baseline.fp32.onnx", out / BASELINE, request)
 
 
 def build_all(
@@ -143,7 +144,7 @@ def build_all(
         Entry(backend, precision)
         for backend in settings.build.backends
         for precision in settings.build.precisions
-        if engines.load(backend).source_file(precision)
+        if registry.load(backend).source_file(precision)
     ]
     entries = []
     for done, entry in enumerate(wanted):
@@ -164,11 +165,11 @@ def build_one(
     entry: Entry, source: Path, out: Path, request: BuildRequest, accounts: dict[str, Account]
 ) -> Entry:
     """Write the engine's file into `out`, or note why there is none."""
-    module = engines.load(entry.backend)
+    module = registry.load(entry.backend)
     graph = source / str(module.source_file(entry.precision))
-    file = out / f"{entry.name}{engines.ENGINES[entry.backend].suffix}"
+    file = out / f"{entry.name}{registry.ENGINES[entry.backend].suffix}"
     try:
-        inventory.require(module.build_blocker())
+        records.require(module.build_blocker())
         if not graph.is_file():
             raise EngineError(f"there is no {graph.name}", "run: pipeline run convert --force")
         accounts[entry.name] = module.build(graph, file, request) or Account()
@@ -193,7 +194,7 @@ def try_out(
             if entry.file:
                 progress.report(f"run {entry.name}")
                 try:
-                    engine = opened.enter_context(inventory.runner(entry, folder, signature, 1))
+                    engine = opened.enter_context(records.runner(entry, folder, signature, 1))
                     outputs[entry.name] = logits(engine, images, batch_size)
                     running[entry.name] = engine
                     entry = entry.ran()
@@ -202,7 +203,7 @@ def try_out(
             tried.append(entry)
         image = batch_of(images, signature, 1)
         calls = {name: partial(engine.infer, image) for name, engine in running.items()}
-        times = timing.measure(calls, WARMUP_SECONDS, SECONDS)
+        times = clock.measure(calls, WARMUP_SECONDS, SECONDS)
     rows = [_row(entry, times, len(image)) for entry in tried]
     for row, entry in zip(rows, tried, strict=True):
         if entry.name in outputs:
@@ -215,13 +216,13 @@ def compare_with_keras(
     entry: Entry, samples: Mapping[str, Any], found: Batch
 ) -> dict[str, Any] | None:
     """The engine's rung of the parity ladder; None if the samples lack what it stands on."""
-    against = ladder.reference(entry.backend, entry.precision)
+    against = parity.reference(entry.backend, entry.precision)
     if against not in samples:
         return None
-    return ladder.rung(entry.name, against, samples[against], found)
+    return parity.rung(entry.name, against, samples[against], found)
 
 
-def _row(entry: Entry, times: Mapping[str, timing.Samples], batch_size: int) -> dict[str, Any]:
+def _row(entry: Entry, times: Mapping[str, clock.Samples], batch_size: int) -> dict[str, Any]:
     row = {**dataclasses.asdict(entry), "accuracy": None, "parity": None, "latency": []}
     if entry.name in times:
         row["latency"] = [

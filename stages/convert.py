@@ -24,27 +24,31 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from stages import datasets, evaluate, keras_files, ladder, progress, ranges, timing
+from stages import datasets, progress
+from stages.artifacts import ranges
+from stages.artifacts.ranges import Range, Target
+from stages.artifacts.signature import Signature
+from stages.conversion.layer_parity import compare_layers
+from stages.conversion.litert import write_float, write_int8
+from stages.conversion.onnx.float16 import to_half
+from stages.conversion.onnx.preprocessing import take_pixels
+from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.datasets import Split
 from stages.engines import litert
 from stages.engines.base import Batch
-from stages.engines.evaluation import accuracy, batch_of
-from stages.engines.evaluation import logits as engine_logits
 from stages.engines.onnxruntime import Runner, interpret
 from stages.errors import ConversionError
 from stages.keras_graph.cost import multiply_adds
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
-from stages.layer_parity import compare_layers
-from stages.litert_graph import write_float, write_int8
+from stages.measurement import clock, parity
+from stages.measurement.accuracy import accuracy, batch_of
+from stages.measurement.accuracy import logits as engine_logits
+from stages.models import files
 from stages.numerics import latency
-from stages.onnx_graph.half import to_half
-from stages.onnx_graph.pixels import take_pixels
-from stages.onnx_graph.targets import float_graph, int8_graph
-from stages.ranges import Range, Target
 from stages.settings import Convert, ConvertStage
-from stages.signature import Signature
+from stages.training import evaluate
 
 Rung = dict[str, Any]
 Pixels = NDArray[np.uint8]
@@ -82,7 +86,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
     samples = test.take(np.arange(min(knobs.parity_samples, len(test))))
     images = samples.images[:]
     logits, rungs = convert_float(inputs, images, signature, knobs, out)
-    folded = keras_files.load(inputs["quantize"] / "model.keras")
+    folded = files.load(inputs["quantize"] / "model.keras")
     placed = points(folded, signature)
     found = ranges.read(inputs["quantize"], placed)
     placed = {name: placed[name] for name in found}
@@ -101,7 +105,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[s
         **measure(CPU_GRAPH, test, signature, out),
         "details": {
             "ladder": rungs,
-            "first_break": ladder.first_break(rungs),
+            "first_break": parity.first_break(rungs),
             "layer_parity": compare_layers(folded, placed, found, cpu_graph, signature, few),
         },
     }
@@ -125,23 +129,23 @@ def convert_float(
     rungs = []
     for file, stage in FLOAT_GRAPHS.items():
         progress.report(file)
-        model = keras_files.load(inputs[stage] / "model.keras")
+        model = files.load(inputs[stage] / "model.keras")
         logits = evaluate.logits(model, signature.preprocess(images))
         graph = float_graph(fold(model), signature, settings.opset)
         onnx.save(take_pixels(graph, signature), out / file)
         got, limit = interpret(out / file, signature, images), settings.max_relative_difference
-        rungs.append(ladder.rung(file, ladder.KERAS_FLOAT, logits, got, limit))
+        rungs.append(parity.rung(file, parity.KERAS_FLOAT, logits, got, limit))
         _check(rungs[-1], limit)
     progress.report(HALF_GRAPH)
     onnx.save(take_pixels(to_half(graph), signature), out / HALF_GRAPH)
     got = interpret(out / HALF_GRAPH, signature, images)
-    rungs.append(ladder.rung(HALF_GRAPH, ladder.KERAS_FLOAT, logits, got))
+    rungs.append(parity.rung(HALF_GRAPH, parity.KERAS_FLOAT, logits, got))
     progress.report(FLOAT_TFLITE)
     for form in write_float(out / FLOAT_TFLITE, fold(model), signature):
         got = run_tflite(form, signature, images)
-        rungs.append(ladder.rung(form.name, ladder.KERAS_FLOAT, logits, got, limit))
+        rungs.append(parity.rung(form.name, parity.KERAS_FLOAT, logits, got, limit))
         _check(rungs[-1], limit)
-    return {ladder.KERAS_FLOAT: logits}, rungs
+    return {parity.KERAS_FLOAT: logits}, rungs
 
 
 def run_tflite(file: Path, signature: Signature, images: Pixels) -> Batch:
@@ -171,7 +175,7 @@ def convert_int8(
     write_int8(out / tflite, folded, placed, found, signature)
     normal = signature.preprocess(images)
     return {
-        ladder.fake_quantized(target): evaluate.logits(
+        parity.fake_quantized(target): evaluate.logits(
             simulate(folded, placed, found, target), normal
         )
         for target in dict.fromkeys(INT8_GRAPHS.values())
@@ -186,19 +190,19 @@ def compare_int8(
     An ONNX graph is run as it is written, nothing fused; LiteRT has no such mode. A second form
     of a `.tflite` is compared as well.
     """
-    base = logits[ladder.KERAS_FLOAT]
+    base = logits[parity.KERAS_FLOAT]
     rungs = [
-        ladder.simulation(name, base, simulated, samples.labels)
+        parity.simulation(name, base, simulated, samples.labels)
         for name, simulated in logits.items()
-        if name != ladder.KERAS_FLOAT
+        if name != parity.KERAS_FLOAT
     ]
     for file, target in INT8_GRAPHS.items():
-        against = ladder.fake_quantized(target)
+        against = parity.fake_quantized(target)
         for form in (out / file, litert.by_pairs(out / file)):
             if form.is_file():
                 run = interpret if form.suffix == ".onnx" else run_tflite
                 got = run(form, signature, samples.images[:])
-                rungs.append(ladder.rung(form.name, against, logits[against], got))
+                rungs.append(parity.rung(form.name, against, logits[against], got))
     return rungs
 
 
@@ -216,7 +220,7 @@ def measure(file: str, test: Split, signature: Signature, out: Path) -> dict[str
     batch = batch_of(test.images, signature, 1)
     with Runner(out / file, signature) as engine:
         found = accuracy(engine, test.images, test.labels, BATCH)
-        samples = timing.measure({file: lambda: engine.infer(batch)}, 0.2, 0.5)[file]
+        samples = clock.measure({file: lambda: engine.infer(batch)}, 0.2, 0.5)[file]
     row = latency.row(
         samples, batch_size=len(batch), runtime="onnxruntime", precision="int8", threads=1
     )

@@ -15,18 +15,20 @@ from typing import Any
 
 import keras
 
-from stages import datasets, evaluate, keras_files, progress
-from stages.fit import prepare
+from stages import datasets, progress
+from stages.artifacts.signature import Signature
 from stages.keras_graph.fold import flatten
+from stages.models import files
 from stages.numerics.sparsity import polynomial
 from stages.pruning import guided, sparse, structured
+from stages.pruning.context import Job
 from stages.pruning.guided import Level, Point
-from stages.pruning.job import Job
 from stages.pruning.latency import Stopwatch
 from stages.pruning.rounds import Notes, Progress, Round
 from stages.pruning.structured import Widths
 from stages.settings import PruneStage
-from stages.signature import Signature
+from stages.training import evaluate
+from stages.training.fit import prepare
 
 MODEL_FILE = "model.keras"
 
@@ -57,14 +59,14 @@ def run(
     source = inputs["train"]
     signature = Signature.read(source)
     dataset = datasets.load(settings.data)
-    trained = keras_files.load(source / MODEL_FILE)
+    trained = files.load(source / MODEL_FILE)
     with tempfile.TemporaryDirectory() as temporary:
         done = Progress(resume or Path(temporary))
         job = Job(settings, dataset, signature, source / MODEL_FILE, trained, done, logs)
         file, details = _prune(job)
         shutil.copyfile(file, out / MODEL_FILE)
     signature.write(out)
-    model = keras_files.load(out / MODEL_FILE)
+    model = files.load(out / MODEL_FILE)
     details |= {
         "groups": structured.table(flatten(trained), flatten(model)),
         "parameters_before": int(trained.count_params()),
@@ -169,7 +171,7 @@ def _analyse(
 
 def _latency(target: str, stop: Point, file: Path, stopwatch: Stopwatch) -> Details:
     """Predicted against measured."""
-    (measured,) = stopwatch.ratios([keras_files.load(file)])
+    (measured,) = stopwatch.ratios([files.load(file)])
     return {
         "target": target,
         "trained_ms": stopwatch.reference_ms,
@@ -192,7 +194,7 @@ def _to_zeros(job: Job) -> tuple[Path, Details]:
     else:
         rounds = [_magnitude_round(job, number) for number in range(1, knobs.rounds + 1)]
     file, recorded = _recorded(*job.run_rounds(rounds))
-    sizes = sparse.sizes(job.trained, keras_files.load(file))
+    sizes = sparse.sizes(job.trained, files.load(file))
     return file, {**details, **recorded, "size": sizes}
 
 

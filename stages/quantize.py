@@ -16,21 +16,24 @@ from typing import Any
 
 import keras
 
-from stages import datasets, evaluate, keras_files, progress, ranges
+from stages import datasets, progress
+from stages.artifacts import ranges
+from stages.artifacts.signature import Signature
 from stages.datasets import DataSet
-from stages.fit import Teacher, fit, prepare
 from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold, output_axis
 from stages.keras_graph.placement import Point, inputs_of_weighted, points, tied
 from stages.keras_graph.walk import calls
 from stages.keras_graph.zeros import hold
+from stages.models import files
 from stages.numerics import qparams
 from stages.numerics.calibration import Histogram, saturated_share
 from stages.quantization import fallback
 from stages.quantization.calibrate import METHODS, Ranges, find_ranges, observe, tie
 from stages.settings import QuantizeStage
-from stages.signature import Signature
+from stages.training import evaluate
+from stages.training.fit import Teacher, fit, prepare
 
 CALIBRATION_BATCH = 64
 CHECKPOINT = "training.npz"
@@ -53,13 +56,13 @@ def run(
     prepare(settings.quantize)
     dataset = datasets.load(settings.data)
     signature = Signature.read(inputs["prune"])
-    source = keras_files.load(inputs["prune"] / "model.keras")
+    source = files.load(inputs["prune"] / "model.keras")
     checkpoint = None if resume is None else resume / CHECKPOINT
     piece = Workpiece(source, dataset, signature, settings, checkpoint, logs)
     details = {"calibration": piece.calibrate(), **piece.fine_tune(), **piece.fall_back()}
     details["saturation"] = piece.count_saturation()
     snap_biases(piece.model, piece.quantized(), piece.found)
-    keras_files.save(piece.model, out / "model.keras")
+    files.save(piece.model, out / "model.keras")
     ranges.write({name: piece.found.get(name) for name in piece.points}, out)
     signature.write(out)
     measured = evaluate.measure(piece.simulated(), dataset.test, signature, precision="fake_int8")

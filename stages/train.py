@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages import datasets, evaluate, keras_files, models, progress
+from stages import datasets, models, progress
+from stages.artifacts.signature import Signature
 from stages.datasets import DataSet
-from stages.fit import fit, prepare
+from stages.models import files
 from stages.settings import Data, TrainStage
-from stages.signature import Signature
+from stages.training import evaluate
+from stages.training.fit import fit, prepare
 
 
 def run(
@@ -46,7 +48,7 @@ def run(
     )
     if settings.model.freeze_base:
         model.trainable = True  # what pruning and rounding break, the later fine-tunes repair
-    keras_files.save(model, out / "model.keras")
+    files.save(model, out / "model.keras")
     signature.write(out)
     measured = evaluate.measure(model, dataset.test, signature)
     measured["details"] |= details

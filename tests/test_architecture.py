@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import PLAN
+from pipeline.core.plan import PLAN
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,7 +39,7 @@ def test_a_stage_is_a_plain_function_of_settings_inputs_and_folder(stage):
 
 def test_the_deployment_stages_run_without_tensorflow():
     code = (
-        "import sys, pipeline.cli, pipeline.worker, stages.build, stages.benchmark;"
+        "import sys, pipeline.cli, pipeline.core.worker, stages.build, stages.benchmark;"
         "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -10,12 +10,13 @@ import jsonschema
 import numpy as np
 import pytest
 
-from pipeline import reports
-from pipeline.plan import PLAN
+from pipeline import report as reports
+from pipeline.core.plan import PLAN
 from stages import datasets
-from stages.engines import inventory, load
+from stages.artifacts.signature import Signature
+from stages.engines import records
+from stages.engines.registry import load
 from stages.settings import Data
-from stages.signature import Signature
 from tests.conftest import pipeline, quick
 
 STAGES = [stage.name for stage in PLAN]
@@ -66,9 +67,9 @@ def test_int8_engines_keep_the_accuracy_of_the_model_they_were_made_of(report):
 def test_the_recorded_accuracy_is_that_of_the_engine_file(finished, report):
     test, signature = datasets.load_test(Data()), Signature.read(finished / "build")
     images = signature.feed(test.images)
-    for entry in inventory.read(finished / "build"):
+    for entry in records.read(finished / "build"):
         if entry.file and load(entry.backend).run_blocker() is None:
-            with inventory.runner(entry, finished / "build", signature, 1) as engine:
+            with records.runner(entry, finished / "build", signature, 1) as engine:
                 logits = [engine.infer(images[at : at + 1]) for at in range(len(images))]
             correct = np.concatenate(logits).argmax(axis=1) == test.labels
             found = [

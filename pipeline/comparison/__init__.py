@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.comparison import accuracy, causes, latency, sizes
+from pipeline.comparison.describe import verdict
 from pipeline.comparison.drawing import render, table
 from pipeline.comparison.runs import Run, find
-from pipeline.comparison.wording import verdict
 
 __all__ = ["Run", "compare", "find", "render", "table"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.comparison.latency import CHOSEN
 from pipeline.comparison.runs import LABELS, Arrays, Run
-from pipeline.summary import BASELINE
+from pipeline.results.summary import BASELINE
 from stages.numerics import proportions
 from stages.numerics.proportions import Interval
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.comparison.runs import Run
-from pipeline.reports.grids import flatten
-from pipeline.summary import Summary, chosen_row
+from pipeline.report.tables import flatten
+from pipeline.results.summary import Summary, chosen_row
 
 BUSY = 0.5
 """A load average that differs by so much per core means other neighbours."""

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pipeline.comparison import wording
-from pipeline.reports import units
-from pipeline.reports.grids import Grid
-from pipeline.reports.markdown import plain, section
-from pipeline.reports.terminal import Drawn
+from pipeline.comparison import describe
+from pipeline.report.markdown import plain, section
+from pipeline.report.tables import Grid
+from pipeline.report.terminal import Drawn
+from pipeline.results import units
 from stages.errors import SettingsError
 
 Comparison = Mapping[str, Any]
@@ -100,7 +100,7 @@ def _latency(found: Comparison) -> Grid:
             units.count(row["threads"]),
             units.milliseconds(row["before_ms"]),
             units.milliseconds(row["after_ms"]),
-            wording.latency(row),
+            describe.latency(row),
         )
         for row in found["latency"]
     )
@@ -126,7 +126,7 @@ def _accuracy(found: Comparison) -> Grid:
             units.percent(row["before"]["top1"]),
             units.percent(row["after"]["top1"]),
             units.count(row["after"]["samples"]),
-            wording.accuracy(row),
+            describe.accuracy(row),
         )
         for row in entries
     )
@@ -143,7 +143,7 @@ def _sizes(found: Comparison) -> Grid:
         (
             f"{row['what']}: {NAMES[row['kind']]}",
             *(_number(row["kind"])(row[side]) for side in ("before", "after")),
-            wording.size(row) if row["kind"] == "size_bytes" else _counted(row),
+            describe.size(row) if row["kind"] == "size_bytes" else _counted(row),
         )
         for row in found["sizes"]
     )
@@ -155,7 +155,7 @@ def _number(kind: str) -> Callable[[float | None], str]:
 
 
 def _counted(row: Mapping[str, Any]) -> str:
-    return wording.size(row, "more", "fewer")
+    return describe.size(row, "more", "fewer")
 
 
 def _causes(title: str, found: Mapping[str, list[str | None]]) -> Grid:

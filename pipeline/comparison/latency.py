@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.comparison.runs import Run
-from pipeline.reports import yardstick
-from pipeline.summary import BASELINE, Summary, chosen_row
-from stages.engines import ENGINES
+from pipeline.results import comparability
+from pipeline.results.summary import BASELINE, Summary, chosen_row
+from stages.engines.registry import ENGINES
 from stages.numerics import medians
 from stages.numerics.medians import LEAST_WINDOWS
 
@@ -106,7 +106,7 @@ def _entry(name: str, before: Row, after: Row, is_control: bool) -> Entry:
 def _ratio(before: Row, after: Row) -> Entry:
     windows = before.get("window_p50_ms") or [], after.get("window_p50_ms") or []
     if min(map(len, windows)) < LEAST_WINDOWS:
-        ratio = yardstick.ratio(after["p50_ms"], before["p50_ms"])
+        ratio = comparability.ratio(after["p50_ms"], before["p50_ms"])
         return {"ratio": ratio, "low": None, "high": None, "is_different": None}
     found = medians.ratio(*windows)
     return {

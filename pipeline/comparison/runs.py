@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import history
-from pipeline.plan import PLAN, Plan
-from pipeline.reports import assemble
-from pipeline.store import Record, Store
-from pipeline.summary import BASELINE, Summary, summarize
+from pipeline.core.plan import PLAN, Plan
+from pipeline.core.store import Record, Store
+from pipeline.results import history
+from pipeline.results.assemble import assemble
+from pipeline.results.summary import BASELINE, Summary, summarize
 from stages.errors import ArtifactError
 from stages.numerics.medians import of_blocks
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.comparison.latency import CHOSEN
-from pipeline.reports import yardstick
-from pipeline.summary import Summary
+from pipeline.results import comparability
+from pipeline.results.summary import Summary
 
 KINDS = ("parameters", "multiply_adds", "size_bytes")
 
@@ -26,7 +26,7 @@ def compare(before: Summary, after: Summary) -> list[dict[str, Any]]:
             "kind": kind,
             "before": model[kind],
             "after": new[name][kind],
-            "ratio": yardstick.ratio(new[name][kind], model[kind]),
+            "ratio": comparability.ratio(new[name][kind], model[kind]),
         }
         for name, model in old.items()
         for kind in KINDS

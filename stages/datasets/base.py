@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.datasets import download
-from stages.datasets.rows import Images, Indices, take
+from stages.datasets.lazy_images import Images, Indices, take
 from stages.errors import DataError
 from stages.settings import Data
 

@@ -24,10 +24,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts.signature import Signature
 from stages.engines.layers import Layer
 from stages.errors import EngineError
 from stages.settings import Precision, TensorRT
-from stages.signature import Signature
 
 Batch = NDArray[np.float32]
 Images = NDArray[np.float32] | NDArray[np.uint8]

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import timing
 from stages.engines import amx
 from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
 from stages.errors import EngineError
+from stages.measurement import clock
 from stages.settings import Precision
 
 SOURCES: dict[Precision, str] = {"fp32": "model.fp32.tflite", "int8": "model.int8.tflite"}
@@ -174,7 +174,7 @@ def _main(file: str, amx_use: str) -> None:
         interpreter = _allocated(Path(file), 1, without_amx=amx_use == "without")
     except EngineError as error:
         sys.exit(error.message)
-    samples = timing.measure({file: interpreter.invoke}, PROBE_SECONDS / 2, PROBE_SECONDS)
+    samples = clock.measure({file: interpreter.invoke}, PROBE_SECONDS / 2, PROBE_SECONDS)
     sys.stdout.write(f"{np.median(samples[file])}\n")
 
 

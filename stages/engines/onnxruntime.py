@@ -20,13 +20,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from stages.artifacts.signature import Signature
 from stages.engines import amx
 from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
-from stages.engines.evaluation import in_batches
 from stages.engines.layers import Layer, requested
 from stages.errors import EngineError
+from stages.measurement.accuracy import in_batches
 from stages.settings import Precision
-from stages.signature import Signature
 
 SOURCES: dict[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.cpu.onnx"}
 """The CPU has no FP16 arithmetic in ONNX Runtime: such a graph is computed in float32."""

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from stages.keras_graph.units import FROZEN, Indices, Units
+from stages.keras_graph.union_find import FROZEN, Indices, Units
 from stages.keras_graph.walk import Call
 
 

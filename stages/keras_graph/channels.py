@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from stages.keras_graph.channel_rules import RULES, operation_rule
-from stages.keras_graph.units import FROZEN, Indices, Units
+from stages.keras_graph.union_find import FROZEN, Indices, Units
 from stages.keras_graph.walk import Call, functional, walk
 
 

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from stages.artifacts.ranges import Range, Target
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import output_axis
 from stages.keras_graph.placement import Point, inputs_of_weighted, only
 from stages.keras_graph.walk import Call, Visit, apply, walk
 from stages.numerics.qparams import KERNEL, Grid
-from stages.ranges import Range, Target
 
 
 def fake_quantize(values: Any, scale: Any, grid: Grid) -> Any:

@@ -33,12 +33,12 @@ from typing import Any
 import keras
 from keras import layers
 
+from stages.artifacts.ranges import Target
+from stages.artifacts.signature import Signature
 from stages.errors import ModelError
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import WEIGHTED
 from stages.keras_graph.walk import Call, calls
-from stages.ranges import Target
-from stages.signature import Signature
 
 KEEPS_VALUES = (
     layers.MaxPooling2D,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stages.keras_graph.channels import Trace
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.units import Indices
+from stages.keras_graph.union_find import Indices
 from stages.keras_graph.walk import Call, clone_layer, copy_weights, rebuild
 
 KERNEL_AXES: dict[type, tuple[int | None, int | None]] = {

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import keras
 
-from stages import keras_files
 from stages.errors import ModelError, SettingsError
 from stages.keras_graph.walk import apply, functional, walk
 from stages.models import (
     applications,
     ds_cnn,
+    files,
     lenet,
     mnist_cnn,
     resnet,
@@ -104,7 +104,7 @@ def _set_dropout(model: keras.Model, rate: float | None) -> None:
 
 def _from_source(source: str) -> keras.Model:
     if ":" not in source:
-        return keras_files.load(Path(source))
+        return files.load(Path(source))
     module, _, function = source.partition(":")
     try:
         model = getattr(importlib.import_module(module), function)()

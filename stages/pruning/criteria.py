@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from stages.fit import returns_probabilities
 from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import output_axis
 from stages.keras_graph.walk import Call, calls
 from stages.numerics.channel_scores import Scores, norm_scores, scale_scores, taylor_scores
+from stages.training.fit import returns_probabilities
 
 TAYLOR_BATCHES = 16
 """Batches of training images for the gradients; the order of channels hardly changes after."""

@@ -15,18 +15,18 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from stages.engines import trial
-from stages.engines.trial import Trial
+from stages.artifacts.ranges import Range, Target
+from stages.artifacts.signature import Signature
+from stages.conversion.litert import write_float, write_int8
+from stages.conversion.onnx.float16 import to_half
+from stages.conversion.onnx.preprocessing import take_pixels
+from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.errors import EngineError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
-from stages.litert_graph import write_float, write_int8
-from stages.onnx_graph.half import to_half
-from stages.onnx_graph.pixels import take_pixels
-from stages.onnx_graph.targets import float_graph, int8_graph
-from stages.ranges import Range, Target
+from stages.measurement import engine_process
+from stages.measurement.engine_process import Trial
 from stages.settings import Precision
-from stages.signature import Signature
 
 CALIBRATION_IMAGES = 64
 """Latency does not depend on the ranges but for their order of magnitude."""
@@ -52,7 +52,7 @@ class Stopwatch:
     ) -> None:
         self._backend, _, precision = target.partition(".")
         self._precision = cast(Precision, precision)
-        self._file = trial.require(self._backend, self._precision)
+        self._file = engine_process.require(self._backend, self._precision)
         self._model, self._images = reference, images
         self._signature = dataclasses.replace(signature, dtype="uint8")
         self._batch_size = batch_size
@@ -80,7 +80,7 @@ class Stopwatch:
                 self._start(model, f"candidate{index}", opened)
                 for index, model in enumerate(candidates)
             ]
-            self.reference_ms, found = trial.compare(self._reference, started)
+            self.reference_ms, found = engine_process.compare(self._reference, started)
         return found
 
     def _start(self, model: keras.Model, name: str, opened: ExitStack | None = None) -> Trial:

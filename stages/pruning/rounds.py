@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from stages import keras_files
+from stages.models import files
 
 Notes = dict[str, Any]
 
@@ -77,7 +77,7 @@ def run_rounds(
         notes = done.read(f"round-{number}")
         if notes is None:
             model, notes = work(file, each)
-            keras_files.save(model, done.model(number))
+            files.save(model, done.model(number))
             done.write(f"round-{number}", notes)
         is_kept = not is_too_much(notes)
         everything.append({**notes, "is_kept": is_kept})

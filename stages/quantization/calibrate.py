@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts.ranges import Range
 from stages.keras_graph.placement import Point, tied
 from stages.numerics import calibration
 from stages.numerics.calibration import Histogram
-from stages.ranges import Range
 
 Batches = Iterable[NDArray[np.float32]]
 Ranges = dict[str, Range]

@@ -14,12 +14,12 @@ import keras
 import numpy as np
 
 from stages import progress
+from stages.artifacts.signature import Signature
+from stages.conversion.onnx.targets import float_graph
 from stages.engines.onnxruntime import node_milliseconds
 from stages.errors import GateFailed, ModelError
 from stages.keras_graph.placement import Point, fed_layers
 from stages.keras_graph.walk import calls
-from stages.onnx_graph.targets import float_graph
-from stages.signature import Signature
 
 Score = Callable[[frozenset[str]], tuple[float, float]]
 """Points left in float -> (accuracy, minus loss) of the INT8 model on the validation images."""

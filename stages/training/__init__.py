@@ -1,1 +1,1 @@
-"""What stages/fit.py is made of: optimizers, devices, the compiled step, checkpoints, evidence."""
+"""optimizers, devices, the compiled step, checkpoints, evidence."""

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from stages.artifacts.signature import Signature
 from stages.datasets import DataSet, Split
 from stages.settings import Data, Training
-from stages.signature import Signature
 from stages.training import augmentation
 from stages.training.augmentation import DRAWS, UNCHANGED
 

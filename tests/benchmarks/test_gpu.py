@@ -82,11 +82,11 @@ import importlib, runpy, sys
 lacking = ("tensorflow keras openvino ai_edge_litert matplotlib sklearn PIL h5py tf2onnx onnxslim "
            "mlflow tensorboard scipy")
 sys.modules.update(dict.fromkeys(lacking.split()))
-from stages import engines
-for name in engines.ENGINES:
-    engines.load(name)
-for name in ("stages.build stages.benchmark pipeline.cli pipeline.worker "
-             "pipeline.reports.web_page").split():
+from stages.engines import registry
+for name in registry.ENGINES:
+    registry.load(name)
+for name in ("stages.build stages.benchmark pipeline.cli pipeline.core.worker "
+             "pipeline.report.html").split():
     importlib.import_module(name)
 runpy.run_path(sys.argv[1], run_name="imported")
 """

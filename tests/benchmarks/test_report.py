@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from benchmarks import report
-from tests.pipeline.reports.full_run import full_records
+from tests.pipeline.report.full_run import full_records
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "report.svg"
 SVG = "{http://www.w3.org/2000/svg}"

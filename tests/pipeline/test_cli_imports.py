@@ -49,4 +49,4 @@ def test_help_imports_click_and_nothing_else_of_weight() -> None:
     )
     modules = set(output_of(code).splitlines()[-1].split())
     assert "click" in modules
-    assert not modules & (HEAVY | {"pydantic", "rich", "stages.settings", "pipeline.reports"})
+    assert not modules & (HEAVY | {"pydantic", "rich", "stages.settings", "pipeline.report"})

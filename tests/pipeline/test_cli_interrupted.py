@@ -6,7 +6,7 @@ from pathlib import Path
 
 from children import ends_soon, tiny
 
-from pipeline.store import Store
+from pipeline.core.store import Store
 
 
 def test_an_interrupted_run_is_exit_code_130_and_leaves_nothing_half(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from children import ends_soon, environment, tiny, tiny_command
 
-from pipeline.store import Store
+from pipeline.core.store import Store
 
 
 def goes_on(folder: Path, *first: str) -> None:

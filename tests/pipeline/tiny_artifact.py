@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from pipeline.store import RECORD_VERSION, Record, Store, write_record
+from pipeline.core.store import RECORD_VERSION, Record, Store, write_record
 
 FILE_OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 

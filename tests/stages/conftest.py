@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from stages import datasets
+from stages.artifacts.signature import Signature
 from stages.datasets import DataSet
 from stages.settings import Data, Training
-from stages.signature import Signature
 from tests.stages.graphs import write_converted, write_tflite
 
 DIGITS = Signature((28, 28, 1), tuple("0123456789"), 1 / 255, 0.0)
@@ -36,7 +36,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
     import keras
     from keras import layers
 
-    from stages import fit, keras_files
+    from stages.models import files
+    from stages.training import fit
 
     keras.utils.set_random_seed(0)
     image = keras.Input(DIGITS.input_shape, name="image")
@@ -49,6 +50,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
     training = Training(epochs=4, batch_size=32, learning_rate=3e-3)
     fit.fit(model, digits, DIGITS, training, label="train")
     folder: Path = tmp_path_factory.mktemp("train")
-    keras_files.save(model, folder / "model.keras")
+    files.save(model, folder / "model.keras")
     DIGITS.write(folder)
     return folder

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from stages.signature import Signature
+from stages.artifacts.signature import Signature
 
 SIGNATURE = Signature((8, 8, 1), ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)
 FILTERS, CLASSES = 16, 4

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from stages import benchmark, build
-from stages.engines import capacity, choice, inventory
+from stages.engines import records
 from stages.errors import EngineError
+from stages.measurement import choice, throughput
 from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
 from tests.stages.graphs import SIGNATURE, images, reference
 
@@ -62,7 +63,7 @@ def test_every_engine_of_the_build_is_listed(
     built: Path, measured: tuple[Path, dict[str, Any]]
 ) -> None:
     listed = [(row["backend"], row["precision"], row["file"]) for row in measured[1]["engines"]]
-    assert listed == [(each.backend, each.precision, each.file) for each in inventory.read(built)]
+    assert listed == [(each.backend, each.precision, each.file) for each in records.read(built)]
     assert {"onnxruntime.fp32", "openvino.fp32", "litert.int8"} <= set(ran(measured))
 
 
@@ -120,7 +121,7 @@ def test_a_row_says_how_certain_it_is_and_what_the_engine_gives_and_takes(
             assert row["saturating_engines"] >= 1
 
 
-@pytest.mark.skipif(not capacity.STATUS.exists(), reason="this machine has no /proc")
+@pytest.mark.skipif(not throughput.STATUS.exists(), reason="this machine has no /proc")
 def test_memory_is_that_of_a_process_with_this_engine_alone(
     measured: tuple[Path, dict[str, Any]],
 ) -> None:
@@ -207,8 +208,8 @@ def test_without_a_baseline_there_is_nothing_to_compare_with(
     built: Path, data: Data, tmp_path: Path
 ) -> None:
     folder, out = copy(built, tmp_path)
-    (folder / inventory.BASELINE).unlink()
-    with pytest.raises(EngineError, match=inventory.BASELINE):
+    (folder / records.BASELINE).unlink()
+    with pytest.raises(EngineError, match=records.BASELINE):
         benchmark.run(stage(data), {"build": folder}, out)
 
 

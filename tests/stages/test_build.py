@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 import pytest
 
-from stages import build, engines
-from stages.engines import inventory
+from stages import build
+from stages.artifacts.signature import Signature
+from stages.engines import records, registry
 from stages.errors import EngineError
 from stages.settings import Build, BuildStage, TensorRT
-from stages.signature import Signature
 from tests.stages.graphs import SIGNATURE, VALIDATION_SAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def test_every_backend_is_listed_in_every_precision_that_it_has(
 def test_every_engine_says_what_became_of_it(built: tuple[Path, dict[str, Any]]) -> None:
     out, measured = built
     for name, row in by_name(measured).items():
-        module = engines.load(row["backend"])
+        module = registry.load(row["backend"])
         if module.build_blocker():
             assert (row["state"], row["file"]) == ("unavailable", None)
         elif module.run_blocker():
@@ -70,7 +70,7 @@ def test_every_engine_says_what_became_of_it(built: tuple[Path, dict[str, Any]])
             assert (row["state"], row["reason"], row["fix"]) == ("ran", None, None)
         if row["file"]:
             assert (out / row["file"]).stat().st_size > 0
-            assert row["file"] == name + engines.ENGINES[row["backend"]].suffix
+            assert row["file"] == name + registry.ENGINES[row["backend"]].suffix
         if row["state"] != "ran":
             assert row["reason"]
             assert row["fix"]
@@ -101,7 +101,7 @@ def test_the_folder_has_all_that_the_benchmark_needs(
     assert {file.name for file in out.iterdir()} == files | others
     assert Signature.read(out) == SIGNATURE
     assert (out / "samples.npz").read_bytes() == (converted / "samples.npz").read_bytes()
-    assert onnx.load(out / inventory.BASELINE).graph.node
+    assert onnx.load(out / records.BASELINE).graph.node
 
 
 def test_the_model_of_the_stage_is_the_engine_chosen_on_validation_images(
@@ -172,7 +172,7 @@ def test_a_failing_engine_does_not_stop_the_others(damaged: Path, tmp_path: Path
     assert rows["litert.int8"]["reason"] == "there is no model.int8.tflite"
     assert rows["litert.int8"]["fix"] == "run: pipeline run convert --force"
     assert not (out / "onnxruntime.int8.onnx").exists()
-    assert inventory.read(out)[-1].reason == rows["litert.int8"]["reason"]
+    assert records.read(out)[-1].reason == rows["litert.int8"]["reason"]
 
 
 def test_no_engine_at_all_is_an_error_with_every_reason(damaged: Path, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_an_engine_whose_outputs_are_not_finite_is_built_but_not_run(
 def test_engines_ahead_of_time_alone_leave_accuracy_and_latency_open(
     converted: Path, tmp_path: Path
 ) -> None:
-    module = engines.load("tensorrt_rtx")
+    module = registry.load("tensorrt_rtx")
     if module.build_blocker() or not module.run_blocker():
         pytest.skip("needs tensorrt-rtx, and no GPU")
     ahead = settings(backends=("tensorrt_rtx",), precisions=("fp16",))

@@ -6,13 +6,16 @@ import numpy as np
 import onnx
 import pytest
 
-from stages import benchmark, build, convert, engines, keras_files, quantize, ranges
-from stages.engines import inventory
+from stages import benchmark, build, convert, quantize
+from stages.artifacts import ranges
+from stages.artifacts.signature import Signature
+from stages.engines import records, registry
 from stages.engines.onnxruntime import interpret
 from stages.errors import ConversionError, EngineError
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.placement import points
-from stages.ladder import KERAS_FLOAT, fake_quantized
+from stages.measurement.parity import KERAS_FLOAT, fake_quantized
+from stages.models import files
 from stages.settings import (
     Benchmark,
     BenchmarkStage,
@@ -23,7 +26,6 @@ from stages.settings import (
     Quantize,
     QuantizeStage,
 )
-from stages.signature import Signature
 from tests.stages.conftest import DIGITS
 
 FILES = {
@@ -101,9 +103,9 @@ def test_the_samples_hold_images_labels_and_the_logits_of_every_keras_rung(done,
     samples = np.load(done[0] / "samples.npz")
     assert (samples["images"].dtype, samples["images"].shape[1:]) == (np.uint8, (28, 28, 1))
     images = DIGITS.preprocess(samples["images"])
-    float_model = keras_files.load(inputs["prune"] / "model.keras")
+    float_model = files.load(inputs["prune"] / "model.keras")
     assert np.allclose(samples[KERAS_FLOAT], float_model(images), atol=1e-4)
-    folded = keras_files.load(inputs["quantize"] / "model.keras")
+    folded = files.load(inputs["quantize"] / "model.keras")
     placed = points(folded, DIGITS)
     simulated = simulate(folded, placed, ranges.read(inputs["quantize"], placed))
     expected = simulated(images)
@@ -173,13 +175,13 @@ def test_engines_of_one_batch_size_are_built_measured_and_refuse_others(inputs, 
     assert {row["batch_size"] for engine in on_cpu for row in engine["latency"]} == {6}
     assert all(engine["accuracy"]["samples"] == 360 for engine in on_cpu)
     assert all(e["state"] != "unavailable" for e in table if rtx_is_here() or e in on_cpu)
-    entry = next(entry for entry in inventory.read(built) if entry.name == "openvino.int8")
+    entry = next(entry for entry in records.read(built) if entry.name == "openvino.int8")
     with (
-        inventory.runner(entry, built, Signature.read(built), 1) as engine,
+        records.runner(entry, built, Signature.read(built), 1) as engine,
         pytest.raises(EngineError, match="a batch of 7, it takes 6 and no other"),
     ):
         engine.infer(np.zeros((7, 28, 28, 1), np.uint8))
 
 
 def rtx_is_here() -> bool:
-    return engines.load("tensorrt_rtx").build_blocker() is None
+    return registry.load("tensorrt_rtx").build_blocker() is None

@@ -9,14 +9,16 @@ import keras
 import numpy as np
 import pytest
 
-from stages import evaluate, keras_files, prune
+from stages import prune
+from stages.artifacts.signature import Signature
 from stages.datasets import DataSet
 from stages.errors import DataError, EngineError, ModelError
+from stages.models import files
 from stages.numerics.sparsity import is_two_of_four
-from stages.pruning import job
-from stages.pruning.job import Job
+from stages.pruning import context
+from stages.pruning.context import Job
 from stages.settings import Data, Prune, PruneStage
-from stages.signature import Signature
+from stages.training import evaluate
 from tests.stages.conftest import DIGITS as SIGNATURE
 
 Knobs = dict[str, Any]
@@ -34,7 +36,7 @@ def run(
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    found: list[np.ndarray] = keras_files.load(folder / "model.keras").get_weights()
+    found: list[np.ndarray] = files.load(folder / "model.keras").get_weights()
     return found
 
 
@@ -61,7 +63,7 @@ def test_half_the_channels_go_and_the_fine_tune_brings_the_accuracy_back(
     assert broken["samples"] == repaired["samples"] == 360
     assert broken["top1"] < 0.9 < repaired["top1"]
 
-    model = keras_files.load(tmp_path / "model.keras")
+    model = files.load(tmp_path / "model.keras")
     assert model.count_params() == details["parameters_after"] == measured["model"]["parameters"]
     assert [tensor.name for tensor in model.inputs] == ["image"]
     assert model.output_shape == (None, 10)
@@ -151,7 +153,7 @@ class ParameterClock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "Stopwatch", ParameterClock)
+    monkeypatch.setattr(context, "Stopwatch", ParameterClock)
 
 
 @pytest.mark.usefixtures("clock")
@@ -200,7 +202,7 @@ def test_two_of_four_weights_of_every_layer_but_the_last_are_zero_after_the_fine
     trained: Path, tmp_path: Path
 ) -> None:
     measured = run(trained, tmp_path, method="2:4", epochs=1)
-    model = keras_files.load(tmp_path / "model.keras")
+    model = files.load(tmp_path / "model.keras")
     assert is_two_of_four(model.get_layer("conv2").kernel.numpy())
     dense = model.get_layer("dense1").kernel.numpy()
     side = round((dense.shape[0] / 16) ** 0.5)

@@ -7,13 +7,16 @@ import shutil
 import numpy as np
 import pytest
 
-from stages import evaluate, keras_files, quantize, ranges
+from stages import quantize
+from stages.artifacts import ranges
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import output_axis
 from stages.keras_graph.placement import points
+from stages.models import files
 from stages.numerics import qparams
 from stages.settings import Quantize, QuantizeStage
+from stages.training import evaluate
 from tests.stages.conftest import DIGITS
 
 
@@ -31,27 +34,27 @@ def test_the_artifact_is_a_plain_keras_model_with_ranges_and_signature(quantized
         "ranges.json",
         "signature.json",
     ]
-    model = keras_files.load(out / "model.keras")
+    model = files.load(out / "model.keras")
     assert list(points(model, DIGITS)) == list(ranges.read(out, []))
 
 
 def test_int8_keeps_the_accuracy_of_the_float_model(quantized, trained, digits):
     _, measured = quantized
-    model = keras_files.load(trained / "model.keras")
+    model = files.load(trained / "model.keras")
     before = evaluate.accuracy(model, digits.test, DIGITS)["top1"]
     assert measured["accuracy"]["top1"] >= before - 0.01
 
 
 def test_the_recorded_accuracy_is_that_of_the_artifact(quantized, digits):
     out, measured = quantized
-    model = keras_files.load(out / "model.keras")
+    model = files.load(out / "model.keras")
     simulated = simulate(model, points(model, DIGITS), ranges.read(out, []))
     assert evaluate.accuracy(simulated, digits.test, DIGITS) == measured["accuracy"]
 
 
 def test_biases_sit_on_the_integer_grid(quantized):
     out, _ = quantized
-    model, found = keras_files.load(out / "model.keras"), ranges.read(out, [])
+    model, found = files.load(out / "model.keras"), ranges.read(out, [])
     source = {"conv1": "image", "conv2": "re_lu", "dense1": "re_lu_1"}
     for name, point in zip(source, list(found), strict=False):
         layer = model.get_layer(name)
@@ -96,7 +99,7 @@ def lopsided(trained, tmp_path_factory):
     The next layer divides by as much, so the float model computes what it did before; but
     with one range for the whole tensor, INT8 has no steps left for the other channels.
     """
-    model = keras_files.load(trained / "model.keras")
+    model = files.load(trained / "model.keras")
     norm = next(x for x in model.layers if type(x).__name__ == "BatchNormalization")
     norm.gamma.assign(norm.gamma.numpy() * ([1000.0] + [1.0] * 7))
     norm.beta.assign(norm.beta.numpy() * ([1000.0] + [1.0] * 7))
@@ -105,7 +108,7 @@ def lopsided(trained, tmp_path_factory):
     divided[:, :, 0] /= 1000
     kernel.assign(divided)
     folder = tmp_path_factory.mktemp("lopsided")
-    keras_files.save(model, folder / "model.keras")
+    files.save(model, folder / "model.keras")
     DIGITS.write(folder)
     return folder
 

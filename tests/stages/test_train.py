@@ -3,17 +3,18 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from stages import keras_files, train
+from stages import train
+from stages.artifacts.signature import Signature
+from stages.models import files
 from stages.settings import Data, Model, Train, TrainStage
-from stages.signature import Signature
-from tests.stages.test_fit import small
+from tests.stages.training.test_fit import small
 
 
 def test_a_trained_model_and_its_signature_are_written(tmp_path, digits):
     settings = TrainStage(train=Train(epochs=1))
     measured = train.run(settings, {}, tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.keras", "signature.json"]
-    model, signature = keras_files.load(tmp_path / "model.keras"), Signature.read(tmp_path)
+    model, signature = files.load(tmp_path / "model.keras"), Signature.read(tmp_path)
     assert signature.class_names == tuple("0123456789")
     assert signature.input_shape == (28, 28, 1)
     predicted = model(signature.preprocess(digits.test.images)).numpy().argmax(axis=1)
@@ -25,7 +26,7 @@ def test_a_trained_model_and_its_signature_are_written(tmp_path, digits):
 
 def test_with_no_epochs_the_users_model_is_taken_as_it_is(tmp_path):
     own = small()
-    keras_files.save(own, tmp_path / "own.keras")
+    files.save(own, tmp_path / "own.keras")
     out = tmp_path / "out"
     out.mkdir()
     settings = TrainStage(
@@ -34,7 +35,7 @@ def test_with_no_epochs_the_users_model_is_taken_as_it_is(tmp_path):
         data=Data(scale=1 / 127.5, offset=-1.0),
     )
     train.run(settings, {}, out)
-    taken = keras_files.load(out / "model.keras")
+    taken = files.load(out / "model.keras")
     assert all(
         np.array_equal(*pair) for pair in zip(taken.get_weights(), own.get_weights(), strict=True)
     )
@@ -46,7 +47,7 @@ def test_the_seed_decides_the_first_weights(tmp_path):
         out = tmp_path / str(np.random.default_rng().integers(1 << 60))
         out.mkdir()
         train.run(TrainStage(train=Train(epochs=0, seed=seed)), {}, out)
-        kernel: np.ndarray = keras_files.load(out / "model.keras").get_weights()[0]
+        kernel: np.ndarray = files.load(out / "model.keras").get_weights()[0]
         return kernel
 
     assert np.array_equal(first_weights(3), first_weights(3))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.comparison import Run
-from pipeline.reports import assemble
-from pipeline.summary import summarize
-from tests.pipeline.reports.records import records
+from pipeline.results import assemble
+from pipeline.results.summary import summarize
+from tests.pipeline.records import records
 
 
 def windows(p50_ms: float, seed: int, spread: float = 0.01) -> list[float]:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import history
 from pipeline.comparison import find
-from pipeline.reports import assemble, write
+from pipeline.report import write
+from pipeline.results import assemble, history
 from stages.errors import ArtifactError
 from tests.pipeline.comparison.samples import measured, run, store
-from tests.pipeline.reports.records import records
+from tests.pipeline.records import records
 
 
 def test_a_folder_of_artifacts_is_a_run(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.plan import Plan, Stage, checked
+from pipeline.core.plan import Plan, Stage, checked
 from stages.settings import Convert, Prune, StageSettings, Train
 
 

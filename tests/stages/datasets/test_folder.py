@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from stages.datasets import folder, load
-from stages.datasets.rows import Rows
+from stages.datasets.lazy_images import Rows
 from stages.errors import DataError
 from stages.settings import Data
 

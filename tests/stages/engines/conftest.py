@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines import ENGINES, load
 from stages.engines.base import BuildRequest, Engine
+from stages.engines.registry import ENGINES, load
 from stages.settings import Precision
 from tests.stages.graphs import SIGNATURE
 

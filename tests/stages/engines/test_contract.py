@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.engines import ENGINES, load
 from stages.engines.base import Batch
+from stages.engines.registry import ENGINES, load
 from stages.errors import EngineError
 from tests.stages.graphs import SIGNATURE, images, reference
 

@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from stages.artifacts.signature import Signature
 from stages.engines import onnxruntime
 from stages.engines.base import BuildRequest
 from stages.errors import EngineError
-from stages.signature import Signature
 from tests.stages.graphs import SIGNATURE, images, reference
 
 BATCH = SIGNATURE.preprocess(images(16))

@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from stages.artifacts.ranges import Range
+from stages.artifacts.signature import Signature
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import FakeQuantize, fake_quantize, layer_name, simulate
 from stages.keras_graph.fold import WEIGHTED, fold, output_axis
 from stages.keras_graph.placement import points
 from stages.numerics import qparams
-from stages.ranges import Range
-from stages.signature import Signature
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized
 
 SIGNATURE = Signature(SHAPE, ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)

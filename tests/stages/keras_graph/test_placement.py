@@ -8,12 +8,12 @@ import keras
 import pytest
 from keras import layers
 
+from stages.artifacts.signature import Signature
 from stages.errors import ModelError
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import fed_layers, inputs_of_weighted, only, points, tied
 from stages.quantization.calibrate import find_ranges, observe
-from stages.signature import Signature
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized
 
 SIGNATURE = Signature(SHAPE, ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stages.fit import fit
+from stages.artifacts.ranges import Range
 from stages.keras_graph import zeros
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
-from stages.ranges import Range
 from stages.settings import Training
+from stages.training.fit import fit
 from tests.stages.conftest import DIGITS
 
 

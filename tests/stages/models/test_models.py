@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from stages import keras_files, models
+from stages import models
 from stages.errors import ModelError, SettingsError
-from stages.models import applications
+from stages.models import applications, files
 from stages.settings import Model
 from tests.stages.networks import NETWORKS, SHAPE
 
@@ -110,7 +110,7 @@ def test_an_unknown_name_gets_the_nearest_known_one():
 
 
 def test_the_users_file_is_taken(tmp_path):
-    keras_files.save(NETWORKS["plain"](), tmp_path / "own.keras")
+    files.save(NETWORKS["plain"](), tmp_path / "own.keras")
     model = models.create(Model(source=str(tmp_path / "own.keras")), SHAPE, 4)
     assert model.output_shape == (None, 4)
 
@@ -144,7 +144,7 @@ def test_a_model_with_two_outputs_is_refused(tmp_path):
     image = keras.Input(SHAPE)
     flat = keras.layers.Flatten()(image)
     two = keras.Model(image, [keras.layers.Dense(4)(flat), keras.layers.Dense(4)(flat)])
-    keras_files.save(two, tmp_path / "two.keras")
+    files.save(two, tmp_path / "two.keras")
     with pytest.raises(ModelError, match="1 inputs and 2 outputs"):
         models.create(Model(source=str(tmp_path / "two.keras")), SHAPE, 4)
 

@@ -7,7 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
-from stages import evaluate, fit, models
+from stages import models
+from stages.artifacts.signature import Signature
+from stages.conversion.onnx.targets import int8_graph
 from stages.datasets import DataSet, Split
 from stages.engines import onnxruntime
 from stages.engines.base import BuildRequest
@@ -15,12 +17,11 @@ from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import flatten, fold
 from stages.keras_graph.placement import points
 from stages.numerics.classification import cross_entropy
-from stages.onnx_graph.targets import int8_graph
 from stages.pruning import structured
 from stages.pruning.criteria import layer_scores
 from stages.quantization.calibrate import find_ranges, observe
 from stages.settings import Model, Training
-from stages.signature import Signature
+from stages.training import evaluate, fit
 
 GRAY, COLOUR = (28, 28, 1), (32, 32, 3)
 EPOCHS = {

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from stages.artifacts.signature import Signature
 from stages.engines import litert, onnxruntime
 from stages.errors import EngineError
 from stages.pruning.latency import Stopwatch, write_graph
-from stages.signature import Signature
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized
 
 SIGNATURE = Signature(SHAPE, tuple("abcd"), 1 / 255, 0.0)

@@ -7,7 +7,7 @@ import keras
 import pytest
 from keras import layers
 
-from stages import keras_files
+from stages.models import files
 from stages.pruning.rounds import Progress, Round, run_rounds
 
 
@@ -23,7 +23,7 @@ class Adding:
 
     def __init__(self, tmp_path: Path, dies_at: int | None = None) -> None:
         self.first = tmp_path / "first.keras"
-        keras_files.save(model_of(1.0), self.first)
+        files.save(model_of(1.0), self.first)
         self.done = Progress(tmp_path / "progress")
         self.dies_at = dies_at
         self.calls: list[int] = []
@@ -32,7 +32,7 @@ class Adding:
         if each.epochs == self.dies_at:
             raise KeyboardInterrupt
         self.calls.append(each.epochs)
-        model = each.prune(keras_files.load(file))
+        model = each.prune(files.load(file))
         return model, {"bias": float(model.get_layer("out").bias.numpy()[0])}
 
     def run(self, **options: Any) -> tuple[Path, list[dict[str, Any]]]:
@@ -47,7 +47,7 @@ def doubled(model: keras.Model) -> keras.Model:
 
 
 def bias_in(file: Path) -> float:
-    return float(keras_files.load(file).get_layer("out").bias.numpy()[0])
+    return float(files.load(file).get_layer("out").bias.numpy()[0])
 
 
 def test_every_round_begins_with_the_model_of_the_one_before(tmp_path):

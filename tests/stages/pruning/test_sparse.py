@@ -6,13 +6,13 @@ import pytest
 from keras import layers
 from onnx import numpy_helper
 
+from stages.artifacts.signature import Signature
+from stages.conversion.onnx.targets import float_graph
 from stages.errors import ModelError
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import fold
 from stages.numerics.sparsity import is_two_of_four
-from stages.onnx_graph.targets import float_graph
 from stages.pruning import sparse
-from stages.signature import Signature
 from tests.stages.networks import NETWORKS, SHAPE, randomized
 
 SIGNATURE = Signature(SHAPE, tuple("abcd"), 1 / 255, 0.0)

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from stages.artifacts.ranges import Range
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
 from stages.quantization.calibrate import METHODS, find_ranges, observe, tie
-from stages.ranges import Range
+from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.networks import NETWORKS, images, randomized
-from tests.stages.onnx_graph.builders import SIGNATURE
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
 from stages.quantization import fallback
 from stages.quantization.fallback import Candidate
+from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.networks import NETWORKS, randomized
-from tests.stages.onnx_graph.builders import SIGNATURE
 
 
 def candidate(point: str, loss_gain: float = 0.1, share: float = 0.1) -> Candidate:

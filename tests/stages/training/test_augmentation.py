@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from stages.artifacts.signature import Signature
 from stages.datasets import DataSet, Split
 from stages.settings import Data, Training
-from stages.signature import Signature
 from stages.training import augmentation, feed
 from stages.training.augmentation import DRAWS, augmented, warped
 

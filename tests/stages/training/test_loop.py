@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import pytest
 
-from stages import keras_files
 from stages.datasets import DataSet, Split
-from stages.fit import fit
+from stages.models import files
 from stages.settings import Training
 from stages.training import balance
+from stages.training.fit import fit
 from tests.stages.conftest import DIGITS
 
 PLAIN = {
@@ -116,10 +116,8 @@ def test_mixed_precision_learns_and_leaves_a_float32_model(precision, digits, tm
     assert SEEN[-1] == precision
     assert rows[-1]["loss"] < rows[0]["loss"] < 2.4
     plain = keras.Model(image, model.get_layer("conv").output)
-    keras_files.save(plain, tmp_path / "model.keras")
-    policies = [
-        each.dtype_policy.name for each in keras_files.load(tmp_path / "model.keras").layers
-    ]
+    files.save(plain, tmp_path / "model.keras")
+    policies = [each.dtype_policy.name for each in files.load(tmp_path / "model.keras").layers]
     assert set(policies) == {"float32"}
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
 

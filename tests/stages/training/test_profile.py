@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from stages.fit import fit
 from stages.settings import Training
+from stages.training.fit import fit
 from stages.training.profile import costliest
 from tests.stages.conftest import DIGITS
-from tests.stages.test_fit import small
+from tests.stages.training.test_fit import small
 
 
 def test_a_profile_names_the_operations_that_cost_most(digits, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import keras_files
+from stages.models import files
 from tests.pipeline.children import environment
 
 BEGIN = """
@@ -59,7 +59,7 @@ def status_of(stage: str, what: str, *folders: Path) -> int:
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    found: list[np.ndarray] = keras_files.load(folder / "model.keras").get_weights()
+    found: list[np.ndarray] = files.load(folder / "model.keras").get_weights()
     return found
 
 

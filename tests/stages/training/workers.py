@@ -17,11 +17,11 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from stages import datasets, fit
+from stages import datasets
+from stages.artifacts.signature import Signature
 from stages.errors import UserError
 from stages.settings import Data, Training
-from stages.signature import Signature
-from stages.training import evidence
+from stages.training import evidence, fit
 
 DIGITS = Signature((28, 28, 1), tuple("0123456789"), 1 / 255, 0.0)
 

@@ -1,0 +1,54 @@
+"""`pipeline compare-devices`: what an accelerator brings to training, measured."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from pipeline.core.display import Display
+from pipeline.core.plan import Stage
+from pipeline.core.process import StageProcess, Task
+from pipeline.core.store import Store
+from stages.settings import Settings, TrainStage
+
+COMPARISON = Stage(
+    "compare-devices", 1, "stages.training.compare_devices", TrainStage, (), "tensorflow"
+)
+"""No row of the plan: it leaves no artifact, and nothing is made from what it measures."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def compare(settings: Settings, artifacts: Path, shown: Display) -> Rows:
+    """Train on every device of this host in turn; see stages/training/compare_devices.py.
+
+    Only the log stays in `artifacts`. Raises what a stage raises.
+    """
+    seen = TrainStage.of(settings).model_dump(mode="json")
+    with tempfile.TemporaryDirectory() as temporary, StageProcess() as process:
+        folder, log = Path(temporary), Store(artifacts).log(COMPARISON.name)
+        task = Task(COMPARISON, seen, {}, folder, log, folder)
+        shown.start(COMPARISON.name, "train on every device")
+        rows: Rows = process.run(task, shown.progress)["rows"]
+    return rows
+
+
+def table(rows: Rows) -> Table:
+    """One row per device, and in words where there is nothing to compare the CPU with."""
+    drawn = Table("device", box=None, pad_edge=False)
+    for title in ("images/s", "ms per step", "times the CPU"):
+        drawn.add_column(title, justify="right")
+    for row in rows:
+        drawn.add_row(
+            row["device"],
+            f"{row['images_per_second']:,.0f}",
+            f"{row['step_ms']:.2f}",
+            f"{row['times_cpu']:.1f}",
+        )
+    if len(rows) == 1:
+        drawn.caption = "TensorFlow sees no GPU on this machine: pipeline doctor"
+    return drawn

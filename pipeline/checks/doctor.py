@@ -1,0 +1,94 @@
+"""`pipeline doctor`: what this machine has, what it can do, and what would change that."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from stages.engines import environment, registry
+from stages.engines.base import Blocker
+
+TRAINING = ("tensorflow", "keras", "tf2onnx")
+"""Packages that train, prune, quantize and convert need; build and benchmark do without."""
+
+
+def diagnose() -> RenderableType:
+    """Versions, CPU features, GPU, and which stages and engines can be built and run here.
+
+    Imports the runtimes of the engines that are installed, never TensorFlow.
+    """
+    found = [("training", training_blocker(), training_blocker())]
+    found += [(name, *engine_blockers(name)) for name in registry.ENGINES]
+    return Group(
+        _machine(environment.describe()),
+        Text(),
+        _abilities(found),
+        *(line for name, build, run in found for line in _obstacles(name, build, run)),
+    )
+
+
+def training_blocker() -> Blocker | None:
+    """Why no model can be trained or converted here, if so."""
+    missing = [name for name in TRAINING if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return Blocker(f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+
+
+def engine_blockers(backend: str) -> tuple[Blocker | None, Blocker | None]:
+    """Why `backend` cannot be built and run here; a runtime that fails to load is a reason."""
+    try:
+        module = registry.load(backend)
+        return module.build_blocker(), module.run_blocker()
+    except (ImportError, OSError) as error:
+        packages = " ".join(registry.ENGINES[backend].packages)
+        broken = Blocker(
+            f"its runtime is installed but does not load: {error}",
+            f"pip install --force-reinstall {packages}",
+        )
+        return broken, broken
+
+
+def _machine(facts: Mapping[str, Any]) -> Table:
+    cpu, gpu = facts["cpu"], facts["gpu"]
+    int8 = [flag for flag in environment.INT8_FLAGS if flag in cpu["flags"]]
+    cards = ", ".join(gpu["names"]) or "none found"
+    versions = (f"{name} {version}" for name, version in facts["packages"].items())
+    drawn = Table.grid(padding=(0, 2, 0, 0))
+    for what, value in (
+        ("python", f"{facts['python']} on {facts['platform']} ({facts['machine']})"),
+        ("processor", f"{cpu['model'] or 'unknown'}, {cpu['cores']} cores"),
+        ("features", " ".join(cpu["flags"]) or "none known"),
+        ("fast INT8", " ".join(int8) or "no instruction known: INT8 saves memory more than time"),
+        ("GPU", f"{cards}, driver {gpu['driver']}" if gpu["driver"] else cards),
+        ("packages", "\n".join(versions) or "none"),
+    ):
+        drawn.add_row(Text(what, style="bold"), Text(value))
+    return drawn
+
+
+def _abilities(found: list[tuple[str, Blocker | None, Blocker | None]]) -> Table:
+    drawn = Table(
+        "engine", "can be built", "can be run", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
+    for name, build, run in found:
+        drawn.add_row(name, _yes(build), _yes(run))
+    return drawn
+
+
+def _yes(blocker: Blocker | None) -> Text:
+    return Text("yes", style="green") if blocker is None else Text("no", style="red")
+
+
+def _obstacles(name: str, build: Blocker | None, run: Blocker | None) -> Iterator[Text]:
+    both = {"built": build, "run": run}
+    obstacles = {"built or run": build} if build == run else both
+    for verb, blocker in obstacles.items():
+        if blocker is not None:
+            yield Text(f"\n{name} cannot be {verb}: {blocker.reason}\n  {blocker.fix}")

@@ -1,0 +1,113 @@
+"""Differences in words: "faster by 8 % (6 to 10 %)", "no difference measured"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.comparison.latency import CHOSEN
+from pipeline.results import units
+
+Entry = Mapping[str, Any]
+
+NONE = "no difference measured"
+LEAST_SHARE = 0.0005
+"""What would be written as 0.0 %."""
+
+FACTOR = 2.0
+"""From here on "2.4x" reads better than "by 140 %"."""
+
+
+def latency(entry: Entry) -> str:
+    """ "faster by 8 % (6 to 10 %)": the second p50 is 8 % lower, with its 95 % interval."""
+    ratio, low, high = entry["ratio"], entry["low"], entry["high"]
+    if low is None and entry["before_ms"] == entry["after_ms"]:
+        return "the same p50"
+    if low is None:
+        return f"{_changed(ratio, 'faster', 'slower')} (uncertain: too few windows)"
+    if not entry["is_different"]:
+        return f"{NONE} ({_signed(low, high)})"
+    verb = _changed(ratio, "faster", "slower")
+    near, far = (low, high) if ratio > 1 else (high, low)
+    span = f"({_amount(near, ratio)} to {_amount(far, ratio)}{_unit(ratio)})"
+    return f"{verb} {span}" + (", the same network: the machine" if entry["is_control"] else "")
+
+
+def accuracy(entry: Entry) -> str:
+    """ "1.2 points better (0.4 to 2.0)"; "no difference measured (-0.3 to 0.5 points)"."""
+    low, high = units.points(entry["low"]), units.points(entry["high"])
+    if not entry["is_different"]:
+        text = f"{NONE} ({low} to {high} points)"
+    else:
+        word = "better" if entry["points"] > 0 else "worse"
+        bounds = sorted(abs(entry[key]) for key in ("low", "high"))
+        text = f"{abs(entry['points']):.2f} points {word} ({bounds[0]:.2f} to {bounds[1]:.2f})"
+    if entry["method"] == "unpaired":
+        return text
+    return f"{text}, {entry['only_before']} lost, {entry['only_after']} won, p {entry['p']:.2g}"
+
+
+def size(entry: Entry, more: str = "larger", less: str = "smaller") -> str:
+    """ "3.2x smaller", "2 % larger", "the same"."""
+    if entry["before"] == entry["after"]:
+        return "the same"
+    if entry["ratio"] is None:
+        return units.UNKNOWN
+    if abs(entry["ratio"] - 1) < LEAST_SHARE:
+        return "nearly the same"
+    return _changed(entry["ratio"], less, more)
+
+
+def verdict(found: Mapping[str, Any]) -> list[str]:
+    """One sentence on the engines that the two runs stand for."""
+    old, new = (run["engine"] for run in found["runs"])
+    if not old or not new:
+        return ["At least one of the two runs has no engine that was benchmarked."]
+    what = CHOSEN if old != new else old
+    engines = old if old == new else f"{old} -> {new}"
+    parts = list(_parts(found, what, found["runs"][0]["batch_size"]))
+    return [f"{engines}: {'; '.join(parts)}."] if parts else [f"{engines}: nothing in common."]
+
+
+def _parts(found: Mapping[str, Any], what: str, batch_size: int) -> Iterator[str]:
+    timed = [row for row in found["latency"] if row["engine"] == what]
+    timed = [row for row in timed if row["batch_size"] == batch_size]
+    yield from (f"{latency(row)} at batch {batch_size}" for row in timed[:1])
+    yield from (f"accuracy: {accuracy(row)}" for row in found["accuracy"] if row["what"] == what)
+    for row in found["sizes"]:
+        if row["what"] == CHOSEN:
+            yield f"size: {size(row)}"
+
+
+def _changed(ratio: float, less: str, more: str) -> str:
+    """How a value became `ratio` times itself."""
+    word = less if ratio < 1 else more
+    amount = f"{_amount(ratio, ratio)}{_unit(ratio)}"
+    return f"{amount} {word}" if _is_factor(ratio) else f"{word} by {amount}"
+
+
+def _is_factor(ratio: float) -> bool:
+    return max(ratio, 1 / ratio) >= FACTOR
+
+
+def _amount(value: float, like: float) -> str:
+    """`value` as a factor or in percent, in the same direction and unit as `like`."""
+    if _is_factor(like):
+        return units.times(value if like > 1 else 1 / value)
+    return _percent(value - 1 if like > 1 else 1 - value)
+
+
+def _unit(ratio: float) -> str:
+    return "" if _is_factor(ratio) else " %"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f}" if abs(percent) >= 2.95 else f"{percent:.1f}"
+
+
+def _signed(low: float, high: float) -> str:
+    """The bounds of a ratio around 1 as a change of the time: "-2.1 to +3 %"."""
+    bounds = [_percent(bound - 1) for bound in (low, high)]
+    down, up = (text if text.startswith("-") else f"+{text}" for text in bounds)
+    return f"{down} to {up} %"

@@ -1,0 +1,156 @@
+"""Whether an artifact is what a run would make now, and if not, why: in words.
+
+An artifact's identity is all that decides what a stage writes; its key is the SHA-256 of it.
+A record repeats the identity, so that a key that differs can be explained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.core.hashing import key_of
+from pipeline.core.plan import Plan, Stage
+from pipeline.core.store import Record, Store
+from stages.errors import ArtifactError, DataError, UserError
+from stages.settings import Settings, StageSettings
+
+MOST_REASONS = 3
+
+Identity = dict[str, Any]
+Environment = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class State:
+    """Of one artifact; `reasons` say why it is not fresh."""
+
+    name: Literal["fresh", "stale", "damaged", "missing"]
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether a run would skip the stage."""
+        return self.name == "fresh"
+
+    @property
+    def summary(self) -> str:
+        """The first few reasons in one line."""
+        more = len(self.reasons) - MOST_REASONS
+        return ", ".join(self.reasons[:MOST_REASONS]) + (f" and {more} more" if more > 0 else "")
+
+
+def identify(stage: Stage, settings: Settings, store: Store, environment: Environment) -> Identity:
+    """What decides the artifact of `stage`; the same names as in its record.
+
+    Raises DataError for a missing file of the user, ArtifactError for a missing input.
+    """
+    own = stage.settings.of(settings)
+    return {
+        "stage": stage.name,
+        "revision": stage.revision,
+        "settings": own.model_dump(mode="json"),
+        "external": _hash_external(own, store),
+        "inputs": {need: _hash_input(stage, need, store) for need in stage.needs},
+        "environment": dict(environment) if own.depends_on_machine else {},
+    }
+
+
+def _hash_external(settings: StageSettings, store: Store) -> dict[str, str]:
+    hashes = {}
+    for file in settings.external_files():
+        try:
+            hashes[str(file)] = store.hashes.of(file)
+        except OSError as error:
+            raise DataError(
+                f"cannot read {str(file)!r}: {error.strerror}; expected a file or folder",
+                "paths in settings are relative to the current folder",
+            ) from error
+    return hashes
+
+
+def _hash_input(stage: Stage, need: str, store: Store) -> dict[str, str]:
+    record = store.read(need)
+    if record is None:
+        raise ArtifactError(
+            f"{stage.name} needs the artifact of {need}, and {store.folder(need)} has none",
+            f"run: pipeline run {need}, or: pipeline run --to {stage.name}",
+        )
+    return {name: entry["sha256"] for name, entry in record["files"].items()}
+
+
+def assess(stage: Stage, identity: Identity, store: Store) -> State:
+    """The state of the artifact of `stage`, which should have `identity`."""
+    try:
+        record = store.read(stage.name)
+    except ArtifactError as error:
+        return State("damaged", (error.message,))
+    if record is None:
+        return State("missing")
+    if damage := store.damage(stage.name, record):
+        return State("damaged", damage)
+    if record["key"] == key_of(identity):
+        return State("fresh")
+    return State("stale", differences(record, identity) or ("its key differs",))
+
+
+def assess_all(
+    plan: Plan, settings: Settings, store: Store, environment: Environment
+) -> dict[str, State]:
+    """The state of every artifact; one that stands on another that is not fresh is stale."""
+    states: dict[str, State] = {}
+    for stage in plan:
+        state = _assess_anyway(stage, settings, store, environment)
+        unfit = [need for need in stage.needs if not states[need].is_fresh]
+        if unfit and state.name in ("fresh", "stale"):
+            own = () if state.is_fresh else state.reasons
+            because = tuple(f"{need} is {states[need].name}" for need in unfit)
+            state = State("stale", tuple(dict.fromkeys((*own, *because))))
+        states[stage.name] = state
+    return states
+
+
+def _assess_anyway(
+    stage: Stage, settings: Settings, store: Store, environment: Environment
+) -> State:
+    try:
+        return assess(stage, identify(stage, settings, store, environment), store)
+    except UserError as error:
+        is_there = (store.folder(stage.name)).exists()
+        return State("stale", (error.message,)) if is_there else State("missing")
+
+
+def differences(record: Record, identity: Identity) -> tuple[str, ...]:
+    """What changed between a record and an identity: `prune.ratio 0.5 -> 0.3`, `train changed`."""
+    found = _changes({"revision": record["revision"]}, {"revision": identity["revision"]})
+    found += _changes(record["settings"], identity["settings"])
+    found += [f"{name} changed" for name in _unequal(record["external"], identity["external"])]
+    found += [f"{name} changed" for name in _unequal(record["inputs"], identity["inputs"])]
+    if identity["environment"]:
+        changes = _changes(record["environment"], identity["environment"])
+        found += [f"environment: {change}" for change in changes]
+    return tuple(found)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    old, new = _flatten(before), _flatten(after)
+    return [
+        f"{name} {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in _unequal(old, new)
+    ]
+
+
+def _unequal(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    names = dict.fromkeys((*before, *after))
+    return [name for name in names if before.get(name) != after.get(name)]
+
+
+def _flatten(value: Any, name: str = "") -> dict[str, str]:
+    """{"prune": {"ratio": 0.5}} -> {"prune.ratio": "0.5"}."""
+    if not isinstance(value, Mapping):
+        return {name: "none" if value is None else json.dumps(value)}
+    flat: dict[str, str] = {}
+    for key, child in value.items():
+        flat.update(_flatten(child, f"{name}.{key}" if name else key))
+    return flat

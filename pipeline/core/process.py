@@ -1,0 +1,217 @@
+"""The parent's end of the child process in which stages run: start, ask, listen, close."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.plan import Process, Stage
+from stages.errors import KINDS, StageCrashed
+
+BOOT = "import sys; sys.path[:] = sys.argv[1:]; from pipeline.core.worker import main; main()"
+"""The child imports from where the parent does: a folder called `stages` in the current
+folder must not shadow ours."""
+
+CLOSE_SECONDS = 10.0
+"""An idle child ends in milliseconds; one that has not by then hangs in native code."""
+
+TENSORFLOW_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow"}
+TENSORFLOW_DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+
+Listener = Callable[[str, str, "tuple[int, int] | None"], None]
+
+
+class StageBug(Exception):
+    """A stage ended with an exception that is no UserError: a mistake in its code."""
+
+    def __init__(self, message: str, log: Path) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class ChildTraceback(Exception):
+    """The traceback of the child, as the cause of the error that it led to here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of a stage: `inputs` maps needed stages to their folders, `out` is empty.
+
+    `resume` outlives a kill; a stage that can go on takes it as an argument of that name.
+    """
+
+    stage: Stage
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    out: Path
+    log: Path
+    resume: Path
+
+    def to_json(self) -> str:
+        """The request line that pipeline/core/worker.py reads."""
+        settings_class = self.stage.settings
+        return json.dumps(
+            {
+                "module": self.stage.module,
+                "settings_class": [settings_class.__module__, settings_class.__qualname__],
+                "settings": self.settings,
+                "inputs": {need: str(folder) for need, folder in self.inputs.items()},
+                "out": str(self.out),
+                "log": str(self.log),
+                "resume": str(self.resume),
+            }
+        )
+
+
+class StageProcess:
+    """A child process in which stages run, as a context manager.
+
+    It is kept from task to task, so that TensorFlow is imported once, and replaced when a
+    stage of another kind follows, so that the memory TensorFlow took is free by then.
+    """
+
+    def __init__(self) -> None:
+        self._kind: Process | None = None
+        self._child: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> StageProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.kill()
+
+    def run(self, task: Task, listen: Listener) -> dict[str, Any]:
+        """Run one stage and return its measurements; `listen` gets (level, text, step).
+
+        Raises the UserError that the stage raised, StageBug for any other exception of it,
+        and StageCrashed if the child died.
+        """
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        task.log.write_bytes(b"")
+        if self._kind != task.stage.process:
+            self.close()
+        if self._child is None:
+            self._kind, self._child = task.stage.process, _start(task)
+        return self._ask(self._child, task, listen)
+
+    def _ask(self, child: subprocess.Popen[str], task: Task, listen: Listener) -> dict[str, Any]:
+        if child.stdin is None or child.stdout is None:
+            raise ValueError("the child must be started with pipes")
+        with contextlib.suppress(BrokenPipeError):  # A dead child is found out below.
+            child.stdin.write(task.to_json() + "\n")
+            child.stdin.flush()
+        for line in child.stdout:
+            event = _event(line)
+            if event is None:
+                break
+            if event["event"] == "progress":
+                step = event["step"]
+                listen(event["level"], event["text"], (step[0], step[1]) if step else None)
+            else:
+                return _answer(event, task)
+        raise self._crashed(child, task)
+
+    def _crashed(self, child: subprocess.Popen[str], task: Task) -> StageCrashed:
+        status = child.wait()
+        self.kill()
+        return StageCrashed(
+            f"the process of stage {task.stage.name} died: {_cause(status)}",
+            f"what it printed: {task.log}\n"
+            "the stages before it are done: the same command goes on from here",
+        )
+
+    def close(self) -> None:
+        """Let an idle child end, with all the memory that it holds."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        _close_pipes(child)
+        try:
+            child.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def kill(self) -> None:
+        """End the child now, whatever it is doing."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            _close_pipes(child)
+            child.wait()
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """What a child says; None for the half of a line, which it leaves if it is killed meanwhile."""
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return event
+
+
+def _start(task: Task) -> subprocess.Popen[str]:
+    environment = dict(os.environ)
+    if task.stage.process == "tensorflow":
+        environment = {**TENSORFLOW_DEFAULTS, **environment, **TENSORFLOW_ENVIRONMENT}
+    with task.log.open("ab") as errors:
+        # A session of its own: Ctrl-C reaches the parent only, which then ends the child.
+        return subprocess.Popen(
+            [sys.executable, "-c", BOOT, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+
+
+def _close_pipes(child: subprocess.Popen[str]) -> None:
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(BrokenPipeError):
+            if pipe is not None:
+                pipe.close()
+
+
+def _answer(event: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """The measurements of a result event. Raises what the other events stand for."""
+    if event["event"] == "result":
+        measurements: dict[str, Any] = event["measurements"]
+        return measurements
+    cause = ChildTraceback(event["traceback"])
+    if event["event"] == "error":
+        hint = f"{event['hint']}\nwhat the stage printed: {task.log}".lstrip()
+        raise KINDS[event["kind"]](event["message"], hint) from cause
+    raise StageBug(f"stage {task.stage.name}: {event['message']}", task.log) from cause
+
+
+def _cause(status: int) -> str:
+    """What a child's exit status means: negative is the signal that killed it."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    if name == "SIGKILL":
+        return "SIGKILL, which is how the system ends a process when memory runs out"
+    return name

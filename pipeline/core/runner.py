@@ -1,0 +1,115 @@
+"""Runs stages in the plan's order: skips the fresh, refuses damaged inputs, records the rest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Literal
+
+from pipeline.core.display import Display
+from pipeline.core.freshness import Environment, Identity, assess, identify
+from pipeline.core.hashing import key_of
+from pipeline.core.plan import Plan, Stage, ancestors
+from pipeline.core.process import StageProcess, Task
+from pipeline.core.store import RECORD_VERSION, Store, write_record
+from stages.errors import ArtifactError, UserError
+from stages.settings import Settings
+
+Outcome = Literal["ran", "cached"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """All that a run works with; `environment` is that of stages.engines.environment."""
+
+    plan: Plan
+    settings: Settings
+    store: Store
+    environment: Environment
+    display: Display
+
+    def identify(self, stage: Stage) -> Identity:
+        """What decides the artifact of `stage`."""
+        return identify(stage, self.settings, self.store, self.environment)
+
+
+def run(line: Line, selected: Plan, force: bool = False) -> dict[str, Outcome]:
+    """Bring the artifacts of `selected` up to date and say which stages ran.
+
+    `force` runs them whether or not they are fresh. The caller holds the lock of the folder.
+    Raises the error of the first stage that fails; what was done before it stays.
+    """
+    line.store.recover()
+    _warn_of_stale_inputs(line, selected)
+    outcomes: dict[str, Outcome] = {}
+    try:
+        with StageProcess() as process:
+            for stage in selected:
+                outcomes[stage.name] = _bring_up_to_date(line, stage, force, process)
+    finally:
+        line.store.hashes.save()
+    return outcomes
+
+
+def _warn_of_stale_inputs(line: Line, selected: Plan) -> None:
+    for stage in ancestors(line.plan, selected):
+        try:
+            state = assess(stage, line.identify(stage), line.store)
+        except UserError:
+            continue  # A machine that holds a part of the line only cannot tell, and need not.
+        if state.name == "stale":
+            line.display.warn(
+                f"{stage.name} is stale ({state.summary}) and is used as it is; "
+                "to renew it: pipeline run all"
+            )
+
+
+def _bring_up_to_date(line: Line, stage: Stage, force: bool, process: StageProcess) -> Outcome:
+    identity = line.identify(stage)
+    state = assess(stage, identity, line.store)
+    if state.is_fresh and not force:
+        line.display.skip(stage.name)
+        return "cached"
+    if state.name == "damaged":
+        line.display.warn(f"{state.summary}: {stage.name} is made anew")
+    _refuse_damaged_inputs(line.store, stage)
+    reason = "forced" if state.is_fresh else ": ".join(filter(None, (state.name, state.summary)))
+    if force:
+        line.store.forget(stage.name)
+    line.display.start(stage.name, reason)
+    _make(line, stage, identity, process)
+    return "ran"
+
+
+def _refuse_damaged_inputs(store: Store, stage: Stage) -> None:
+    for need in stage.needs:
+        record = store.read(need)
+        if record and (damage := store.damage(need, record)):
+            raise ArtifactError(
+                f"{damage[0]}; {stage.name} does not read it", f"run: pipeline run {need}"
+            )
+
+
+def _make(line: Line, stage: Stage, identity: Identity, process: StageProcess) -> None:
+    started_at, clock = datetime.now(timezone.utc), time.monotonic()
+    with line.store.writing(stage.name) as folder:
+        inputs = {need: line.store.folder(need) for need in stage.needs}
+        resume = line.store.resume(stage.name, key_of(identity))
+        log = line.store.log(stage.name)
+        task = Task(stage, identity["settings"], inputs, folder, log, resume)
+        measurements = process.run(task, line.display.progress)
+        seconds = time.monotonic() - clock
+        record = {
+            "record_version": RECORD_VERSION,
+            "key": key_of(identity),
+            **identity,
+            "environment": dict(line.environment),
+            "started_at": started_at.isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "files": line.store.list_files(folder),
+            "measurements": measurements,
+        }
+        write_record(folder, record)
+    line.store.forget(stage.name)
+    line.display.finish(stage.name, seconds)

@@ -1,0 +1,108 @@
+"""What follows the stages of a run: report files, history, MLflow, and whether it was good enough.
+
+Whatever fails here, the artifacts are made and stay.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.display import console
+from pipeline.core.plan import Plan
+from pipeline.core.store import Store
+from pipeline.report import table, write
+from pipeline.results import gate, history, summary
+from pipeline.results.assemble import assemble
+from stages.errors import ArtifactError, GateFailed, ReportError
+from stages.settings import Settings
+
+
+def prepare(settings: Settings) -> None:
+    """Find out now what would fail after the work is done. Raises SettingsError."""
+    if settings.report.mlflow:
+        from pipeline.integrations import mlflow
+
+        mlflow.require()
+
+
+def report_of(
+    store: Store, plan: Plan, outcomes: Mapping[str, str], limits: Mapping[str, float]
+) -> dict[str, Any]:
+    """The report, with the gates judged by `limits`; what those say joins its verdict.
+
+    Raises ArtifactError if there is no record at all; one that is damaged is warned of.
+    """
+    records, faults = store.read_all(stage.name for stage in plan)
+    for fault in faults:
+        _warn(f"left out of the report: {fault}")
+    report = assemble(records, outcomes)
+    gates = gate.judge(report, limits)
+    judged = [f"{gate.in_words(result)}." for result in gates]
+    return {**report, "gates": gates, "verdict": [*report["verdict"], *judged]}
+
+
+def publish(report: Mapping[str, Any], artifacts: Path, id: str | None) -> list[Path]:
+    """Write the report files and return them; show the table and the run's id in the history.
+
+    Raises ReportError.
+    """
+    try:
+        files = write(report, artifacts)
+    except OSError as error:
+        raise ReportError(
+            f"cannot write the reports into {str(artifacts)!r}: {error.strerror}",
+            "the artifacts are complete; again: pipeline run report",
+        ) from error
+    console().print(table(report))
+    print("\nreport:", ", ".join(str(file) for file in files))
+    if id:
+        print("history: run", id)
+    return files
+
+
+def remember(report: Mapping[str, Any], artifacts: Path) -> str | None:
+    """Add the run to the history and return its id; one that cannot be written is warned of."""
+    try:
+        return history.append(artifacts, summary.summarize(report))
+    except ArtifactError as error:
+        _warn(f"{error.message}; {error.hint}")
+        return None
+
+
+def track(
+    settings: Settings, report: Mapping[str, Any], files: Sequence[Path], name: str | None
+) -> ReportError | None:
+    """Log the run to MLflow if the settings say so; an error is returned: the gates come first."""
+    if settings.report.mlflow is None:
+        return None
+    from pipeline.integrations import mlflow
+
+    run = summary.summarize(report)
+    try:
+        id = mlflow.log(settings.report.mlflow, report, run, files, name)
+    except ReportError as error:
+        return error
+    print("mlflow: run", id)
+    return None
+
+
+def conclude(gates: Sequence[gate.Result], problem: ReportError | None) -> None:
+    """Raise what decides the exit code: a missed gate, else `problem`, which never hides one."""
+    for result in gates:
+        if result["state"] == gate.NOT_JUDGED:
+            _warn(gate.in_words(result))
+    try:
+        gate.enforce(gates)
+    except GateFailed:
+        if problem:
+            _warn(problem.message)
+        raise
+    if problem:
+        raise problem
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

@@ -1,0 +1,164 @@
+"""Logs a run to MLflow, an extra: parameters, metrics, the report files.
+
+    params     every setting, as in "prune.ratio"
+    metrics    "<stage>.top1", "<stage>.parameters", ..., "<stage>.<metric>" per epoch;
+               "<engine>.top1", "<engine>.b<batch>.t<threads>.p50_ms", ...; "chosen.p50_ms", ...
+    tags       engine, data set, model, versions, machine
+    artifacts  report.json, report.md, report.html
+
+MLflow is imported by `log` alone: it takes seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.report.tables import flatten
+from pipeline.results.comparability import Report
+from pipeline.results.summary import Summary, chosen_row
+from stages.errors import ReportError, SettingsError
+
+EXPERIMENT = "keras-trt-pipeline"
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
+
+ENVIRONMENT = {
+    # MLflow 3 refuses its own file store unless told that it is meant.
+    "MLFLOW_ALLOW_FILE_STORE": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Seven retries, the default, are minutes of waiting for a server that is not there.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+}
+"""Set for MLflow where the user has not."""
+
+BATCH = 100
+"""Most parameters that one request may hold."""
+
+DATABASES = ("sqlite", "mysql", "mssql", "postgresql")
+NUMBERS = ("top1", "parameters", "multiply_adds", "size_bytes")
+TIMINGS = ("p50_ms", "p50_low_ms", "p50_high_ms", "images_per_second")
+MESSAGE_CHARACTERS = 200
+
+Point = tuple[str, float, int]
+"""A metric's name, value and step."""
+
+
+def require() -> None:
+    """Raise SettingsError without MLflow: before a run, not after its hours of training."""
+    if importlib.util.find_spec("mlflow") is None:
+        raise SettingsError(
+            "report.mlflow is set, and the package mlflow is not installed",
+            "pip install 'keras-trt-pipeline[mlflow]', or leave report.mlflow out",
+        )
+
+
+def log(
+    uri: str, report: Report, summary: Summary, files: Sequence[Path], name: str | None = None
+) -> str:
+    """Log a run under `name` to the tracking server, or file store, at `uri`; return MLflow's id.
+
+    The experiment is "keras-trt-pipeline", or what MLFLOW_EXPERIMENT_NAME says. Raises ReportError
+    if it cannot be logged.
+    """
+    for variable, value in ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    try:
+        return _log(uri, report, summary, files, name)
+    except Exception as error:  # Stores raise what their drivers raise.
+        what = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
+        message = f"cannot log to MLflow at {uri!r}: {what}"
+        raise ReportError(_without_password(message), _without_password(_hint(uri))) from error
+
+
+def _without_password(text: str) -> str:
+    """`text` with nothing between "//" and "@", where an address holds user and password."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def _hint(uri: str) -> str:
+    needs = "a database needs the whole package: pip install mlflow\n"
+    again = f"the run itself is complete; again: pipeline run report --set 'report.mlflow={uri}'"
+    return needs + again if uri.startswith(DATABASES) else again
+
+
+def _log(
+    uri: str, report: Report, summary: Summary, files: Sequence[Path], name: str | None
+) -> str:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    run = client.create_run(_experiment(client), run_name=name, tags=dict(tags(summary)))
+    id = str(run.info.run_id)
+    try:
+        _fill(client, id, report, summary)
+        for file in files:
+            client.log_artifact(id, str(file))
+    except Exception:
+        with contextlib.suppress(Exception):  # The first error tells more.
+            client.set_terminated(id, "FAILED")
+        raise
+    client.set_terminated(id)
+    return id
+
+
+def _fill(client: Any, id: str, report: Report, summary: Summary) -> None:
+    from mlflow.entities import Metric, Param
+
+    now = round(1000 * time.time())
+    params = [Param(key, value) for key, value in flatten(summary["settings"])]
+    points = [Metric(key, value, now, step) for key, value, step in metrics(report, summary)]
+    for start in range(0, len(params), BATCH):
+        client.log_batch(id, params=params[start : start + BATCH])
+    for start in range(0, len(points), BATCH):
+        client.log_batch(id, metrics=points[start : start + BATCH])
+
+
+def _experiment(client: Any) -> str:
+    name = os.environ.get(EXPERIMENT_VARIABLE, EXPERIMENT)
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name))
+
+
+def tags(summary: Summary) -> Iterator[tuple[str, str]]:
+    """What describes the run and is no number."""
+    for key in ("dataset", "model", "engine", "settings_hash"):
+        if summary[key]:
+            yield key, str(summary[key])
+    yield from flatten(summary["environment"])
+    yield from ((f"gates.{gate['gate']}", gate["state"]) for gate in summary["gates"])
+
+
+def metrics(report: Report, summary: Summary) -> Iterator[Point]:
+    """Every number of the stages, the engines and the chosen engine; epochs are steps."""
+    for stage, model in summary["stages"].items():
+        yield from _numbers(stage, model, NUMBERS)
+    for stage in report["stages"]:
+        if not stage["outdated"]:
+            yield from _numbers(stage["stage"], stage, ("seconds",))
+            yield from _epochs(stage["stage"], stage["details"].get("history"))
+    for name, engine in summary["engines"].items():
+        yield from _numbers(name, engine, NUMBERS)
+        for row in engine["latency"]:
+            where = f"{name}.b{row['batch_size']}.t{row.get('threads', 1)}"
+            yield from _numbers(where, row, TIMINGS)
+    yield from _numbers("chosen", summary["engines"].get(summary["engine"], {}), NUMBERS)
+    yield from _numbers("chosen", chosen_row(summary) or {}, TIMINGS)
+
+
+def _numbers(where: str, found: Mapping[str, Any], keys: Sequence[str]) -> Iterator[Point]:
+    for key in keys:
+        if isinstance(found.get(key), (int, float)):
+            yield f"{where}.{key}", float(found[key]), 0
+
+
+def _epochs(stage: str, history: Any) -> Iterator[Point]:
+    for epoch in history if isinstance(history, list) else []:
+        numbers = [key for key in epoch if key != "epoch"]
+        for name, value, _ in _numbers(stage, epoch, numbers):
+            yield name, value, int(epoch["epoch"])

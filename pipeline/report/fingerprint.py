@@ -1,0 +1,44 @@
+"""Whether a page already shows what it should, without drawing it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from pathlib import Path
+
+from pipeline.results.comparability import Report
+
+HEAD = (
+    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta name="report-fingerprint" content="'
+)
+
+
+def can_draw() -> bool:
+    """Whether there can be figures: machines that only run engines may lack Matplotlib."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def of(report: Report) -> str:
+    """A digest of everything that the page shows: what was measured, and the code that draws.
+
+    Whether a stage ran just now or earlier is no part of it, nor of the page.
+    """
+    stages = [{**stage, "state": None} for stage in report["stages"]]
+    digest = hashlib.sha256(json.dumps({**report, "stages": stages}).encode())
+    digest.update(str(can_draw()).encode())
+    for file in sorted(Path(__file__).parent.rglob("*")):
+        if file.suffix in (".py", ".css"):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def is_current(file: Path, report: Report) -> bool:
+    """Whether `file` is the page of just this report, so that it need not be drawn again."""
+    expected = f"{HEAD}{of(report)}"
+    try:
+        with file.open(encoding="utf-8") as page:
+            return page.read(len(expected)) == expected
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,62 @@
+"""What a report shows beyond the records: the arrays that the benchmark left beside its own.
+
+latency.npz   milliseconds of every call, float32 (calls,), as `<engine>.b<batch>.t<threads>`
+changed.npz   some test images that the chosen engine names otherwise than the trained model
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.results import comparability
+from pipeline.results.comparability import Report
+
+CHANGED_ARRAYS = ("images", "labels", "before", "after", "indices")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Arrays by name; `faults` says which file could not be read. Empty where none was left."""
+
+    latency: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    changed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+
+def read(report: Report, artifacts: Path | None) -> Evidence:
+    """The arrays of the benchmark, none if it is older than the engines that are reported.
+
+    A file that cannot be read is a fault and not an error: the numbers of the records stand.
+    """
+    benchmark = comparability.stage_named(report, "benchmark")
+    if artifacts is None or benchmark is None or benchmark["outdated"]:
+        return Evidence()
+    folder = artifacts / "benchmark"
+    faults: list[str] = []
+    latency = _arrays(folder / "latency.npz", faults)
+    changed = _arrays(folder / "changed.npz", faults)
+    if not set(CHANGED_ARRAYS) <= set(changed):
+        changed = {}
+    return Evidence(latency, changed, tuple(faults))
+
+
+def _arrays(file: Path, faults: list[str]) -> dict[str, NDArray[Any]]:
+    if not file.exists():
+        return {}
+    try:
+        # np.load leaves a broken archive open if it has opened it itself.
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        faults.append(
+            f"{file.name} of the benchmark cannot be read ({error}), so its figures are missing. "
+            "Run: pipeline run benchmark --force"
+        )
+        return {}

@@ -1,0 +1,162 @@
+"""The quality gates: what the engine that a run stands for must reach.
+
+That engine is the one that build chose, else the fastest of the benchmark, at the smallest
+batch size (pipeline/results/comparability.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.results import comparability, units
+from pipeline.results.comparability import Report, Row
+from pipeline.results.verdict import engine_name
+from stages.errors import GateFailed
+from stages.settings import Gates
+
+Result = dict[str, Any]
+Engine = Mapping[str, Any]
+
+ROUNDING = 1e-9
+"""Shares of samples are no exact floats: a loss of exactly the allowed points passes."""
+
+BYTES_PER_MB = 1e6
+
+PASSED, MISSED, NOT_JUDGED = "passed", "missed", "not judged"
+
+NO_BENCHMARK = "there is no benchmark of these artifacts as they are now"
+NO_ENGINE = "nothing to compare, for no engine ran here on the test split"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How one gate is judged; `value` is None where it was not measured."""
+
+    unit: str
+    value: Callable[[Report, Engine, Row], float | None]
+    sentence: Callable[[Engine, Row, float], str]
+    hint: str
+
+
+def judge(report: Report, limits: Mapping[str, float]) -> list[Result]:
+    """One result per limit, which are named as in the settings section `gates`.
+
+    gate, limit, unit    what was asked for
+    engine, got          what was judged, None where nothing was
+    state                "passed", "missed", or "not judged" without a benchmark; a benchmark in
+                         which no engine ran has missed its gates
+    reason               got and allowed, in words
+    """
+    return [_judge(name, limit, report) for name, limit in limits.items()]
+
+
+def _judge(name: str, limit: float, report: Report) -> Result:
+    gate, benchmark = GATES[name], comparability.stage_named(report, "benchmark")
+    result: Result = {"gate": name, "limit": limit, "unit": gate.unit, "engine": None, "got": None}
+    if benchmark is None or benchmark["outdated"]:
+        return {**result, "state": NOT_JUDGED, "reason": NO_BENCHMARK}
+    found = comparability.chosen_engine(report)
+    got = None if found is None else gate.value(report, *found)
+    if found is None or got is None:
+        return {**result, "state": MISSED, "reason": NO_ENGINE}
+    what = gate.sentence(*found, got) + _doubt(name, limit, found[1])
+    return {
+        **result,
+        "engine": engine_name(found[0]),
+        "got": got,
+        "state": PASSED if got <= limit + ROUNDING else MISSED,
+        "reason": f"{what}; allowed are {limit:g} {gate.unit}",
+    }
+
+
+def enforce(results: Sequence[Result]) -> None:
+    """Raise GateFailed if a gate was missed: a line per gate, with got and allowed."""
+    missed = [result for result in results if result["state"] == MISSED]
+    if missed:
+        hints = [GATES[result["gate"]].hint for result in missed if result["engine"]]
+        raise GateFailed(
+            "\n".join(map(in_words, missed)),
+            "\n".join(hints) or "which engines run here: pipeline doctor",
+        )
+
+
+def in_words(result: Result) -> str:
+    """ "gates.max_p50_ms missed: litert int8 takes 0.0080 ms at batch 1; allowed are 0.005 ms"."""
+    return f"gates.{result['gate']} {result['state']}: {result['reason']}"
+
+
+def limits_of(gates: Gates) -> dict[str, float]:
+    """The gates that are set."""
+    return {name: limit for name, limit in gates if limit is not None}
+
+
+def limits_before(artifacts: Path) -> dict[str, float]:
+    """The limits that the last run judged by, from its report.json; none without a sound one."""
+    try:
+        results = json.loads((artifacts / "report.json").read_bytes())["gates"]
+        found = {result["gate"]: float(result["limit"]) for result in results}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {name: limit for name, limit in found.items() if name in GATES}
+
+
+def _accuracy_drop(report: Report, engine: Engine, _: Row) -> float | None:
+    change = comparability.engine_change(report, engine)
+    return None if change is None else -change
+
+
+def _accuracy_sentence(engine: Engine, _: Row, got: float) -> str:
+    top1 = units.percent(engine["accuracy"]["top1"])
+    where = "below" if got >= 0 else "above"
+    return (
+        f"{engine_name(engine)} has {top1} top-1 accuracy, {abs(got):.2f} points {where} "
+        "the trained model"
+    )
+
+
+def _latency_sentence(engine: Engine, row: Row, got: float) -> str:
+    return (
+        f"{engine_name(engine)} takes {units.milliseconds(got)} ms (p50) at batch "
+        f"{row['batch_size']}"
+    )
+
+
+def _size_mb(_: Report, engine: Engine, __: Row) -> float | None:
+    size = engine["size_bytes"]
+    return None if size is None else size / BYTES_PER_MB
+
+
+def _size_sentence(engine: Engine, _: Row, got: float) -> str:
+    return f"{engine_name(engine)} has {units.size(got * BYTES_PER_MB)}"
+
+
+def _doubt(name: str, limit: float, row: Row) -> str:
+    low, high = row.get("p50_low_ms"), row.get("p50_high_ms")
+    if name != "max_p50_ms" or low is None or high is None or not low <= limit <= high:
+        return ""
+    bounds = f"{units.milliseconds(low)} to {units.milliseconds(high)} ms"
+    return f", too close to be sure (95 % interval: {bounds})"
+
+
+GATES = {
+    "max_accuracy_drop": Gate(
+        "points",
+        _accuracy_drop,
+        _accuracy_sentence,
+        "lower prune.ratio or raise quantize.epochs, or allow more with --max-accuracy-drop",
+    ),
+    "max_p50_ms": Gate(
+        "ms",
+        lambda _, __, row: row["p50_ms"],
+        _latency_sentence,
+        "raise prune.ratio, or build more kinds of engines: build.backends, build.precisions",
+    ),
+    "max_size_mb": Gate(
+        "MB", _size_mb, _size_sentence, "raise prune.ratio, or add int8 to build.precisions"
+    ),
+}
+"""The fields of the settings section `gates`, by the same names."""

@@ -1,0 +1,110 @@
+"""Models as `.tflite`: in float32, and in full INT8 from the same ranges as the ONNX graphs.
+
+Each is written in up to two forms that compute the same; the build keeps the faster.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from stages.artifacts.ranges import Range
+from stages.artifacts.signature import Signature
+from stages.engines.litert import by_pairs
+from stages.errors import ConversionError
+from stages.keras_graph.fake_quant import Quantizer, execute
+from stages.keras_graph.paired_columns import has_pairs, traceable_by_pairs
+from stages.keras_graph.placement import Point, only
+from stages.keras_graph.tracing import traceable
+from stages.keras_graph.walk import Visit
+
+
+def write_int8(
+    file: Path,
+    folded: keras.Model,
+    points: Mapping[str, Point],
+    ranges: Mapping[str, Range],
+    signature: Signature,
+) -> list[Path]:
+    """Write a folded model as the INT8 `file`, and by pairs of columns where it has some.
+
+    Fake-quantization nodes carry the ranges, so no representative data is needed; the
+    converter quantizes kernels itself, per channel. The input is as `signature` says, the output
+    float32. Returns the files. Raises ConversionError.
+    """
+
+    def quantize(point: Point, value: Any) -> Any:
+        low, high = ranges[point.name].limits("litert")
+        return tf.quantization.fake_quant_with_min_max_args(value, low, high)
+
+    wanted, optimizations = only(points, "litert"), [tf.lite.Optimize.DEFAULT]
+    return _write(file, folded, wanted, quantize, signature, optimizations)
+
+
+def write_float(file: Path, folded: keras.Model, signature: Signature) -> list[Path]:
+    """Write a folded model as the float32 `file`; forms, input, errors and result as above."""
+    return _write(file, folded, {}, lambda _, value: value, signature, [])
+
+
+def _write(
+    file: Path,
+    folded: keras.Model,
+    points: Mapping[str, Point],
+    quantize: Quantizer,
+    signature: Signature,
+    optimizations: list[Any],
+) -> list[Path]:
+    visits: dict[Path, Visit] = {file: traceable}
+    if has_pairs(folded):
+        visits[by_pairs(file)] = traceable_by_pairs
+    for form, visit in visits.items():
+        forward = partial(_forward, folded, points, quantize, visit)
+        form.write_bytes(_flatbuffer(folded, forward, signature, optimizations))
+    return list(visits)
+
+
+def _forward(
+    folded: keras.Model, points: Mapping[str, Point], quantize: Quantizer, visit: Visit, image: Any
+) -> Any:
+    return execute(folded, points, image, quantize, visit)
+
+
+def _flatbuffer(
+    model: keras.Model,
+    forward: Callable[[Any], Any],
+    signature: Signature,
+    optimizations: list[Any],
+) -> bytes:
+    """Variables are frozen first: the converter leaves those of a Keras 3 function unreadable."""
+    shape = (signature.batch_size or None, *signature.input_shape)
+    spec = tf.TensorSpec(shape, signature.dtype, name=signature.input_name)
+    function = tf.function(
+        lambda image: forward(normalised(image, signature)),
+        input_signature=[spec],
+    )
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], trackable_obj=model)
+    converter.optimizations = optimizations
+    try:
+        with warnings.catch_warnings():
+            # It expects representative data; the fake-quantization nodes say all it needs.
+            warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
+            return bytes(converter.convert())
+    except Exception as error:  # its error class is private
+        reason = str(error).strip().splitlines()[0]
+        raise ConversionError(f"LiteRT cannot convert this model: {reason}") from error
+
+
+def normalised(image: Any, signature: Signature) -> Any:
+    """`image`, a tensor of pixels or of what was preprocessed, as the model sees it: float32."""
+    if signature.dtype == "float32":
+        return image
+    pixels = tf.cast(image, tf.float32) * signature.scale
+    return pixels + signature.offset if signature.offset else pixels

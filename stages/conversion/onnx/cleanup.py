@@ -1,0 +1,58 @@
+"""Take out of an exported graph what only tf2onnx needed."""
+
+from __future__ import annotations
+
+import onnx
+import onnxslim
+
+from stages.conversion.onnx.graph import Index, attribute
+
+Shape = list[int | None]
+
+
+def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` without computed constants, dead nodes, needless pads, transposes and reshapes.
+
+    onnxslim leaves quantized activations and zero padding before a max-pool as they are. It
+    does not see through pairs, where tf2onnx leaves reshapes of (N, C, 1, 1) to itself.
+    """
+    slim: onnx.ModelProto = onnxslim.slim(model)
+    drop_idle_reshapes(slim)
+    return slim
+
+
+def drop_idle_reshapes(model: onnx.ModelProto) -> None:
+    """Remove, in place, every Reshape to the shape that its input has already."""
+    graph, shapes, index = model.graph, _shapes(model), Index(model.graph)
+    outputs = {value.name for value in graph.output}
+    instead: dict[str, str] = {}
+    for node in [node for node in graph.node if node.op_type == "Reshape"]:
+        source, target = node.input
+        if target in index.constants and node.output[0] not in outputs:
+            wanted = index.array(target).tolist()
+            if not attribute(node, "allowzero") and _is_same(shapes.get(source), wanted):
+                instead[node.output[0]] = instead.get(source, source)
+                graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [instead.get(name, name) for name in node.input]
+
+
+def _is_same(shape: Shape | None, wanted: list[int]) -> bool:
+    """Whether all sizes are equal but one, which then has to be: (N, 8, 1, 1), [-1, 8, 1, 1]."""
+    if shape is None or len(shape) != len(wanted):
+        return False
+    other = [want for have, want in zip(shape, wanted, strict=True) if have != want]
+    return other in ([], [-1])
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """Sizes of all tensors whose rank is known; None where a size is not."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    return {
+        value.name: [
+            dim.dim_value if dim.HasField("dim_value") else None
+            for dim in value.type.tensor_type.shape.dim
+        ]
+        for value in (*graph.value_info, *graph.input)
+        if value.type.tensor_type.HasField("shape")
+    }

@@ -1,0 +1,65 @@
+"""A float32 graph as a float16 graph with float32 input and output.
+
+Strongly typed TensorRT does what the graph says: FP16 has to be in the ONNX. Q/DQ scales
+may be float16 from opset 19 on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper, version_converter
+
+from stages.conversion.onnx.graph import Array, set_constant, sort
+
+OPSET = 19
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` at opset 19, computing in float16 between a Cast at either end."""
+    half = version_converter.convert_version(model, OPSET)
+    graph = half.graph
+    del graph.value_info[:]
+    for tensor in list(graph.initializer):
+        if tensor.data_type == TensorProto.FLOAT:
+            set_constant(graph, tensor.name, _rounded(numpy_helper.to_array(tensor)))
+    for node in graph.node:
+        _retype(node)
+    _cast_ends(graph)
+    sort(graph)
+    onnx.checker.check_model(half, full_check=True)
+    return half
+
+
+def _rounded(values: Array) -> Array:
+    """float32 -> float16; what is too large becomes the largest float16, not infinity."""
+    limit = np.finfo(np.float16).max
+    return np.asarray(np.clip(values, -limit, limit).astype(np.float16))
+
+
+def _retype(node: onnx.NodeProto) -> None:
+    """Make constants inside `node` and casts to float32 half precision."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+        if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
+            values = _rounded(numpy_helper.to_array(attribute.t))
+            attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name))
+
+
+def _cast_ends(graph: onnx.GraphProto) -> None:
+    for value in graph.input:
+        inner = f"{value.name}_half"
+        for node in graph.node:
+            node.input[:] = [inner if name == value.name else name for name in node.input]
+        cast = helper.make_node("Cast", [value.name], [inner], inner, to=TensorProto.FLOAT16)
+        graph.node.insert(0, cast)
+    for value in graph.output:
+        inner = f"{value.name}_half"
+        for node in graph.node:
+            node.output[:] = [inner if name == value.name else name for name in node.output]
+            node.input[:] = [inner if name == value.name else name for name in node.input]
+        cast = helper.make_node(
+            "Cast", [inner], [value.name], f"{value.name}_cast", to=TensorProto.FLOAT
+        )
+        graph.node.append(cast)

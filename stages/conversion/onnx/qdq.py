@@ -1,0 +1,193 @@
+"""Q/DQ passes: what turns a graph with quantized activations into an INT8 graph.
+
+The exported graph has QuantizeLinear / DequantizeLinear pairs on activations only. Kernel
+scales are a function of the kernel itself (max|w| / 127 per channel), so they are made here
+from the initializers: nothing has to be matched by name between Keras and ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from stages.conversion.onnx.graph import Array, Index, attribute, drop_unused, set_constant, sort
+from stages.errors import ConversionError
+from stages.numerics import qparams
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Flatten")
+REPEATED = "_input_dq"
+TOLERANCE = 2.0**-23
+"""Half of the float32 steps between two marked scales (targets.py)."""
+KEEPS_VALUES = (*MOVES_VALUES, "MaxPool", "Pad")
+
+
+def kernel_axis(node: onnx.NodeProto) -> int:
+    """Axis of the output channels: Conv (cout, cin, kh, kw) -> 0, Gemm (in, out) -> 1."""
+    if node.op_type == "Gemm" and attribute(node, "transB"):
+        return 0
+    return 0 if node.op_type == "Conv" else 1
+
+
+def name_pairs(model: onnx.ModelProto, scales: Mapping[str, tuple[float, float]]) -> None:
+    """Find, in place, the pairs of every point by the scale that marks it: `scales` has the
+    marked scale and the one to put there.
+
+    The QuantizeLinear of point "relu1" is then called "relu1.quantize" and its scale
+    "relu1.scale". Raises ConversionError if a pair has a scale that no point has.
+    """
+    graph, index = model.graph, Index(model.graph)
+    named: set[str] = set()
+    pairs = [n for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    for node in pairs:
+        value = float(index.array(node.input[1]))
+        name = min(scales, key=lambda point: abs(scales[point][0] / value - 1))
+        if abs(scales[name][0] / value - 1) > TOLERANCE:
+            raise ConversionError(f"a pair has the scale {value}, which belongs to no point")
+        node.input[1] = set_constant(graph, f"{name}.scale", np.array(scales[name][1], np.float32))
+        if node.op_type == "QuantizeLinear" and name not in named:
+            node.name = f"{name}.quantize"
+            named.add(name)
+    drop_unused(graph)
+
+
+def quantized_tensors(model: onnx.ModelProto) -> dict[str, str]:
+    """Point -> the tensor that holds its quantized values: what its DequantizeLinear reads."""
+    found: dict[str, str] = {}
+    for node in model.graph.node:
+        is_points = node.op_type == "DequantizeLinear" and node.input[1].endswith(".scale")
+        if is_points and not node.name.endswith(REPEATED):
+            found.setdefault(node.input[1].removesuffix(".scale"), node.input[0])
+    return found
+
+
+def adjoin(model: onnx.ModelProto) -> None:
+    """Put every DequantizeLinear, in place, directly behind its QuantizeLinear.
+
+    tf2onnx moves a Transpose, Reshape or Squeeze in between, where engines do not look for a pair.
+    """
+    graph = model.graph
+    for pair_end in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
+        index, moved = Index(graph), []
+        source = index.producer.get(pair_end.input[0])
+        while source is not None and source.op_type in MOVES_VALUES:
+            moved.append(source)
+            source = index.producer.get(source.input[0])
+        alone = all(index.only_consumer(node.output[0]) is not None for node in moved)
+        if not moved or not alone or source is None or source.op_type != "QuantizeLinear":
+            continue
+        moved[0].output[0] = pair_end.output[0]
+        pair_end.input[0] = source.output[0]
+        pair_end.output[0] = moved[-1].input[0] = f"{source.output[0]}_dq_{pair_end.name}"
+    del graph.value_info[:]
+    sort(graph)
+
+
+def repeat_at_inputs(model: onnx.ModelProto) -> None:
+    """Repeat Q/DQ, in place, at the input of a weighted node that a pool or the like parts
+    from its pair.
+
+    DQ - MaxPool - Conv becomes DQ - MaxPool - Q - DQ - Conv with the same scale: the values
+    are on the grid already, and without the pair the convolution would silently stay float.
+    """
+    graph = model.graph
+    for node in [node for node in graph.node if node.op_type in WEIGHTED]:
+        index = Index(graph)
+        source = index.producer.get(node.input[0])
+        if source is None or source.op_type == "DequantizeLinear":
+            continue
+        while source is not None and source.op_type in KEEPS_VALUES:
+            source = index.producer.get(source.input[0])
+        if source is None or source.op_type != "DequantizeLinear":
+            continue
+        scale_and_zero, name = list(source.input[1:]), node.input[0]
+        quantized, real = f"{node.name}_input_q", f"{node.name}{REPEATED}"
+        graph.node.extend(
+            [
+                helper.make_node("QuantizeLinear", [name, *scale_and_zero], [quantized], quantized),
+                helper.make_node("DequantizeLinear", [quantized, *scale_and_zero], [real], real),
+            ]
+        )
+        node.input[0] = real
+    sort(graph)
+
+
+def quantize_kernels(model: onnx.ModelProto, bias: Literal["float", "int32"]) -> int:
+    """Store, in place, the kernels of all nodes with a quantized input as INT8 and DQ.
+
+    Per output channel, symmetric, narrow range. ONNX Runtime wants the bias as int32 in
+    steps of input scale x kernel scale, TensorRT refuses that and takes it as float.
+    Returns how many kernels became INT8.
+    """
+    graph, count = model.graph, 0
+    for node in [node for node in graph.node if node.op_type in WEIGHTED]:
+        index = Index(graph)
+        source = index.producer.get(node.input[0])
+        is_quantized = source is not None and source.op_type == "DequantizeLinear"
+        if source is None or not is_quantized or node.input[1] not in index.constants:
+            continue
+        kernel, axis = index.array(node.input[1]), kernel_axis(node)
+        scales = qparams.kernel_scales(kernel.astype(np.float32), axis)
+        broadcast = scales.reshape([-1 if i == axis else 1 for i in range(kernel.ndim)])
+        steps = qparams.quantize(kernel.astype(np.float32), broadcast, qparams.KERNEL)
+        node.input[1] = _dequantized(graph, node.input[1], steps.astype(np.int8), scales, axis)
+        if bias == "int32" and len(node.input) == 3:
+            input_scale = np.float32(index.array(source.input[1]))
+            _quantize_bias(graph, node, index, np.asarray(scales * input_scale, np.float32))
+        count += 1
+    sort(graph)
+    drop_unused(graph)
+    return count
+
+
+def _dequantized(graph: onnx.GraphProto, name: str, steps: Array, scales: Array, axis: int) -> str:
+    """Initializers for `steps` and `scales`, and a DequantizeLinear whose output is returned."""
+    inputs = [
+        set_constant(graph, f"{name}_q", steps),
+        set_constant(graph, f"{name}_scale", scales),
+        set_constant(graph, f"{name}_zero", np.zeros(scales.shape, steps.dtype)),
+    ]
+    real = f"{name}_dq"
+    if all(real not in node.output for node in graph.node):
+        graph.node.append(helper.make_node("DequantizeLinear", inputs, [real], real, axis=axis))
+    return real
+
+
+def _quantize_bias(
+    graph: onnx.GraphProto, node: onnx.NodeProto, index: Index, scales: Array
+) -> None:
+    values = index.array(node.input[2]).astype(np.float64)
+    limit = np.iinfo(np.int32)
+    steps = np.clip(np.round(values / scales), limit.min, limit.max).astype(np.int32)
+    node.input[2] = _dequantized(graph, node.input[2], steps, scales, 0)
+
+
+def to_unsigned(model: onnx.ModelProto) -> None:
+    """Turn, in place, signed activations into UINT8 with zero point 128.
+
+    The same numbers on the same grid (q + 128); ONNX Runtime's kernels take UINT8 input.
+    """
+    graph = model.graph
+    index = Index(graph)
+    for node in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        old = node.input[2]
+        if index.constants[old].data_type != TensorProto.INT8:
+            continue
+        shifted = np.asarray(index.array(old).astype(np.int16) + 128).astype(np.uint8)
+        new = set_constant(graph, f"{old}_u8", shifted)
+        for reader in _dequantizers(index, node):
+            reader.input[2] = new
+        node.input[2] = new
+    del graph.value_info[:]
+
+
+def _dequantizers(index: Index, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The DequantizeLinear nodes that read what `node` quantizes, through shape changes."""
+    found = []
+    for reader in index.consumers.get(node.output[0], []):
+        found += [reader] if reader.op_type == "DequantizeLinear" else _dequantizers(index, reader)
+    return found

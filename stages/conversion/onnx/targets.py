@@ -1,0 +1,98 @@
+"""One set of ranges, a graph per target: what each engine wants to be given.
+
+model.int8.tensorrt.onnx    signed INT8, float16 rest, float16 bias, opset 19
+model.int8.tensorrt8.onnx   the same with a float32 rest, opset 17 (TensorRT 8.6)
+model.int8.cpu.onnx         UINT8 activations, INT8 kernels, INT32 bias, opset 17
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import onnx
+import tensorflow as tf
+
+from stages.artifacts.ranges import Range, Target
+from stages.artifacts.signature import Signature
+from stages.conversion.onnx import dense, qdq
+from stages.conversion.onnx.export import OPSET, to_onnx
+from stages.errors import ConversionError
+from stages.keras_graph.fake_quant import execute
+from stages.keras_graph.placement import Point, only
+from stages.keras_graph.tracing import layer_of, scoped
+from stages.keras_graph.walk import walk
+
+MARK = 2.0**-21
+"""Relative difference by which scales are told apart on their way through tf2onnx, which drops
+all names; scales are float16 values, a thousand times further apart."""
+MOST_POINTS = 1000
+"""With more marks than that, a scale could be taken for its neighbour."""
+
+
+def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) -> onnx.ModelProto:
+    """The folded `model` as a float32 ONNX graph. Raises ConversionError."""
+    graph = to_onnx(lambda image: walk(model, [image], scoped)[0], signature, opset)
+    dense.fuse_dense(graph)
+    name_nodes(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def int8_graph(
+    model: keras.Model,
+    points: Mapping[str, Point],
+    ranges: Mapping[str, Range],
+    signature: Signature,
+    target: Target,
+    opset: int = OPSET,
+) -> onnx.ModelProto:
+    """The folded `model` as a Q/DQ graph for `target`, float32 between the pairs.
+
+    Raises ConversionError.
+    """
+    wanted = only(points, target)
+    if len(wanted) > MOST_POINTS:
+        raise ConversionError(
+            f"{model.name!r} has {len(wanted)} tensors to quantize, expected at most {MOST_POINTS}",
+            "leave layers in float: --set quantize.keep_float=...",
+        )
+    marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
+
+    def quantize(point: Point, value: Any) -> Any:
+        low, high = (limit * marks[point.name] for limit in ranges[point.name].limits(target))
+        return tf.quantization.quantize_and_dequantize_v2(
+            value, low, high, signed_input=low < 0, range_given=True, round_mode="HALF_TO_EVEN"
+        )
+
+    graph = to_onnx(lambda image: execute(model, wanted, image, quantize, scoped), signature, opset)
+    scales = {name: ranges[name].scale(target) for name in wanted}
+    qdq.name_pairs(graph, {name: (scale * marks[name], scale) for name, scale in scales.items()})
+    qdq.adjoin(graph)
+    dense.fuse_dense(graph)
+    name_nodes(graph)
+    qdq.repeat_at_inputs(graph)
+    qdq.quantize_kernels(graph, bias="int32" if target == "cpu" else "float")
+    if target == "cpu":
+        qdq.to_unsigned(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Give the nodes with a kernel, in place, the names of their layers.
+
+    So a layer that a report names is found in the graph; the second call of a shared layer
+    gets ":2" at the end.
+    """
+    taken: set[str] = set()
+    for node in model.graph.node:
+        traces = [node.name, *node.output, *node.input[1:]]
+        layer = next(filter(None, map(layer_of, traces)), None)
+        if layer is not None and node.op_type in qdq.WEIGHTED:
+            node.name, number = layer, 1
+            while node.name in taken:
+                number += 1
+                node.name = f"{layer}:{number}"
+            taken.add(node.name)

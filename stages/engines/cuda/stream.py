@@ -1,0 +1,211 @@
+"""The way of a batch through a GPU: copied to it, computed, and copied back, in one stream.
+
+From the second call with one batch size on, all three are one CUDA graph. With two lanes the
+copies of one batch overlap the computation of the other. What is computed comes in as a
+`Computation`: nothing here knows TensorRT.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from statistics import median
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from stages import progress
+from stages.engines.cuda.memory import Buffer, CudaMemory, Graph, cuda_errors
+from stages.errors import EngineError
+from stages.measurement import clock
+
+LANES = 2
+
+
+class Computation(Protocol):
+    """What happens to a batch between the copies. Its methods raise EngineError."""
+
+    name: str
+
+    def bind(self, source: int, target: int) -> None:
+        """Read from the GPU's address `source` from now on, and write to `target`."""
+
+    def set_rows(self, rows: int) -> None:
+        """Compute so many rows from now on."""
+
+    def queue(self, stream: int) -> None:
+        """Put the computation into a stream."""
+
+    def capture_blocker(self, stream: int) -> str:
+        """Why it cannot be part of a CUDA graph; empty if it can."""
+
+
+class Lane:
+    """A stream with buffers for the largest batch, and a CUDA graph.
+
+    It holds one batch at a time: `submit`, then `collect`.
+    """
+
+    def __init__(
+        self,
+        computation: Computation,
+        largest: int,
+        row_in: tuple[int, ...],
+        row_out: tuple[int, ...],
+        dtype: DTypeLike = np.float32,
+        captures: bool = True,
+    ) -> None:
+        """Take memory for `largest` rows of shape `row_in` and `dtype`, and float32 `row_out`.
+
+        Without `captures` no CUDA graph is made.
+        Raises EngineError; whatever was taken until then is given back.
+        """
+        self._computation: Computation | None = computation
+        self._largest = largest
+        self._rows = self._calls = 0
+        self._graph: Graph | None = None
+        self._captures = captures
+        self._memory = CudaMemory()
+        try:
+            self._input: Buffer = self._memory.allocate((largest, *row_in), dtype)
+            self._output: Buffer = self._memory.allocate((largest, *row_out))
+            computation.bind(self._input.address, self._output.address)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def uses_graph(self) -> bool:
+        """Whether calls of the present batch size are CUDA graphs."""
+        return self._graph is not None
+
+    def submit(self, rows: NDArray[Any]) -> None:
+        """Take a copy of a batch and queue its way through the GPU. Raises EngineError."""
+        if len(rows) != self._rows:
+            self._set_rows(len(rows))
+        self._input.host[: self._rows] = rows
+        if self._graph is None and self._calls > 0 and self._captures:
+            self._graph = self._captured(self._queue)
+        if self._graph is not None:
+            self._graph.launch()
+        else:
+            self._queue()
+        self._calls += 1
+
+    def collect(self) -> NDArray[np.float32]:
+        """Wait for the batch that was submitted: what came of it. Raises EngineError."""
+        self._memory.synchronize()
+        found: NDArray[np.float32] = self._output.host[: self._rows].copy()
+        return found
+
+    def time_parts(self, rows: NDArray[Any], calls: int) -> dict[str, float]:
+        """Median milliseconds of `calls` calls, part by part.
+
+        `h2d_ms`, `compute_ms` and `d2h_ms` lie between CUDA events; `enqueue_ms` is the time
+        the CPU takes to queue the computation, which is a CUDA graph of its own where it can be
+        one. Raises EngineError.
+        """
+        self.submit(rows)
+        self.collect()
+        graph = self._captured(self._compute) if self._captures else None
+        try:
+            compute = graph.launch if graph else self._compute
+            parts = [self._time_once(compute) for _ in range(calls)]
+        finally:
+            if graph:
+                graph.close()
+        return {name: median(each[name] for each in parts) for name in parts[0]}
+
+    def close(self) -> None:
+        """Free the graph, the computation and the memory; closing twice is harmless."""
+        try:
+            self._drop_graph()
+        finally:
+            self._computation = None
+            self._memory.close()
+
+    def _set_rows(self, rows: int) -> None:
+        if self._computation is None:
+            raise EngineError("the lane is closed")
+        if rows > self._largest:
+            raise EngineError(
+                f"{self._computation.name}: a batch of {rows}, expected at most {self._largest}",
+                "build for larger ones: --set build.max_batch_size=N",
+            )
+        self._drop_graph()  # what it holds belongs to another batch size
+        self._rows = self._calls = 0
+        self._computation.set_rows(rows)
+        self._rows = rows
+
+    def _queue(self) -> None:
+        self._memory.upload(self._input, self._rows)
+        self._compute()
+        self._memory.download(self._output, self._rows)
+
+    def _compute(self) -> None:
+        if self._computation is not None:
+            self._computation.queue(self._memory.stream_handle)
+
+    def _captured(self, queue: Callable[[], None]) -> Graph | None:
+        """`queue` as a CUDA graph; where that fails calls stay as they are, and it is said.
+
+        The first call of a batch size is never captured: TensorRT prepares in it what depends
+        on the shape.
+        """
+        if self._computation is None:
+            return None
+        reason = self._computation.capture_blocker(self._memory.stream_handle)
+        if not reason:
+            try:
+                return self._memory.capture(queue)
+            except EngineError as error:
+                reason = error.message
+        self._captures = False
+        progress.report(f"{self._computation.name}: no CUDA graph, {reason}")
+        return None
+
+    def _time_once(self, compute: Callable[[], None]) -> dict[str, float]:
+        memory = self._memory
+        with cuda_errors():
+            events = [memory.record_event()]
+            memory.upload(self._input, self._rows)
+            events.append(memory.record_event())
+            _, enqueue_ms = clock.once(compute)
+            events.append(memory.record_event())
+            memory.download(self._output, self._rows)
+            events.append(memory.record_event())
+            memory.synchronize()
+            spans = [first.time_till(last) for first, last in itertools.pairwise(events)]
+        names = ("h2d_ms", "compute_ms", "d2h_ms")
+        return {**dict(zip(names, spans, strict=True)), "enqueue_ms": enqueue_ms}
+
+    def _drop_graph(self) -> None:
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            graph.close()
+
+
+def run_many(
+    lane: Callable[[int], Lane], batches: Iterable[NDArray[Any]]
+) -> Iterator[NDArray[np.float32]]:
+    """Results of `batches`, in order, with two of them under way at a time.
+
+    `lane(0)` and `lane(1)` give the lanes; the second is asked for with the second batch.
+    """
+    waiting: deque[Lane] = deque()
+    try:
+        for turn, rows in enumerate(batches):
+            if len(waiting) == LANES:
+                yield waiting.popleft().collect()
+            free = lane(turn % LANES)
+            free.submit(rows)
+            waiting.append(free)
+        while waiting:
+            yield waiting.popleft().collect()
+    finally:
+        for busy in waiting:  # the reader stopped early: nothing may be left under way
+            with suppress(EngineError):
+                busy.collect()

@@ -1,0 +1,92 @@
+"""TensorRT 8.6, 10 and 11 on an NVIDIA GPU.
+
+From TensorRT 9 on the graph's own types decide every precision. 8.6 has no such networks and
+reads ONNX up to opset 17 only: there FP16 is a flag for the builder, and the INT8 graph is the
+one with float32 scales.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from stages.engines.base import Account, Blocker, BuildRequest
+from stages.engines.cuda.memory import gpu_blocker, pycuda_blocker
+from stages.engines.tensorrt import build_info, network
+from stages.engines.tensorrt.build_info import Bound
+from stages.engines.tensorrt.execution import GpuEngine
+from stages.settings import Precision
+
+STRONGLY_TYPED_SOURCES: dict[Precision, str] = {
+    "fp32": "model.fp32.onnx",
+    "fp16": "model.fp16.onnx",
+    "int8": "model.int8.tensorrt.onnx",
+}
+FLAGGED_SOURCES: dict[Precision, str] = {
+    "fp32": "model.fp32.onnx",
+    "fp16": "model.fp32.onnx",
+    "int8": "model.int8.tensorrt8.onnx",
+}
+FLAGS: dict[Precision, tuple[str, ...]] = {
+    "fp32": (),
+    "fp16": ("FP16",),
+    "int8": ("INT8", "FP16"),  # layers outside the Q/DQ pairs may run in FP16
+}
+"""Names of trt.BuilderFlag, for TensorRT without strong typing."""
+
+TIMING_CACHE = "tensorrt.timing"
+
+
+def build_blocker() -> Blocker | None:
+    """It needs the package and a GPU: the builder chooses kernels by timing them."""
+    if importlib.util.find_spec("tensorrt") is None:
+        return Blocker(
+            "the package tensorrt is not installed", "pip install 'keras-trt-pipeline[gpu]'"
+        )
+    return gpu_blocker()
+
+
+def run_blocker() -> Blocker | None:
+    """Running needs PyCUDA too."""
+    return build_blocker() or pycuda_blocker("gpu")
+
+
+def source_file(precision: Precision) -> str | None:
+    """The convert stage's file that the TensorRT installed here can build."""
+    sources = STRONGLY_TYPED_SOURCES if _builds_strongly_typed() else FLAGGED_SOURCES
+    return sources[precision]
+
+
+def build(source: Path, out: Path, request: BuildRequest) -> Account:
+    """Build `source` for the GPU of this machine. Raises EngineError.
+
+    What was timed is kept in `tensorrt.timing` beside the engines.
+    """
+    trt, wanted = _tensorrt(), request.tensorrt
+    flags = () if _builds_strongly_typed() else FLAGS[request.precision]
+    account = network.build(trt, source, out, request, flags, out.parent / TIMING_CACHE)
+    bound = Bound(not wanted.version_compatible, not wanted.hardware_compatible)
+    build_info.write(out, build_info.here(trt), bound)
+    return account
+
+
+class Runner(GpuEngine):
+    """An engine of TensorRT on the first GPU."""
+
+    @staticmethod
+    def trt() -> Any:
+        return _tensorrt()
+
+
+def _builds_strongly_typed() -> bool:
+    """Also where TensorRT is missing: today's is the one to expect."""
+    if importlib.util.find_spec("tensorrt") is None:
+        return True
+    return network.is_strongly_typed(_tensorrt())
+
+
+def _tensorrt() -> Any:
+    import tensorrt
+
+    return tensorrt

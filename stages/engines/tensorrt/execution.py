@@ -1,0 +1,214 @@
+"""Run an engine of TensorRT 8.6, 10, 11 or TensorRT-RTX through the lanes of cuda_lane.py.
+
+As in trt_network.py the interface comes in as the argument `trt`. All of them have had named
+tensors and `execute_async_v3` since TensorRT 8.5.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.artifacts.signature import Signature
+from stages.engines.base import Batch, Engine, Images
+from stages.engines.cuda import stream as cuda_lane
+from stages.engines.cuda.memory import free_memory
+from stages.engines.cuda.stream import Lane
+from stages.engines.tensorrt.network import deserialize
+from stages.engines.tensorrt.profile import recorder
+from stages.errors import EngineError
+
+
+class Execution:
+    """An opened engine with its buffers on the GPU, for one thread, until `close`.
+
+    `memory_mib` is what opening it took of the GPU's memory; running may take more.
+    """
+
+    def __init__(self, trt: Any, file: Path, signature: Signature) -> None:
+        """Raises EngineError; whatever was taken until then is given back."""
+        self._trt, self._file, self._signature = trt, file, signature
+        self._lanes: list[Lane] = []
+        self.engine: Any = None
+        free_bytes, _ = free_memory()  # CUDA starts before TensorRT does: both use one context
+        try:
+            self.engine = deserialize(trt, file)
+            self._check_tensors()
+            self._lane(0)
+            self.memory_mib = (free_bytes - free_memory()[0]) / (1 << 20)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, images: Images) -> Batch:
+        """Copy a batch (N, H, W, C) to the GPU, run it, and copy its logits (N, classes) back."""
+        lane = self._lane(0)
+        lane.submit(images)
+        return lane.collect()
+
+    def run_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
+        """The same for each of `batches`, in order; two of them are under way at a time."""
+        return cuda_lane.run_many(self._lane, batches)
+
+    def time_parts(self, images: Images, calls: int) -> dict[str, float]:
+        """Median milliseconds of the parts of a call: see Lane.time_parts."""
+        return self._lane(0).time_parts(images, calls)
+
+    def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float]:
+        """Median milliseconds of every layer by name, each call one by one, without a graph."""
+        context = Context(self._trt, self.engine, self._file.name, self._signature)
+        record = recorder(self._trt)
+        lane = self._new_lane(context, captures=False)
+        try:
+            lane.submit(images)  # the first call prepares
+            lane.collect()
+            context.profile_with(record)
+            for _ in range(calls):
+                lane.submit(images)
+                lane.collect()
+        finally:
+            lane.close()
+        found: dict[str, float] = record.medians()
+        return found
+
+    def close(self) -> None:
+        """Give everything back, contexts and their memory before the engine."""
+        try:
+            while self._lanes:
+                self._lanes.pop().close()
+        finally:
+            self.engine = None
+
+    def _lane(self, index: int) -> Lane:
+        """The lane so numbered; it takes its memory when it is first asked for."""
+        if index == len(self._lanes):
+            context = Context(self._trt, self.engine, self._file.name, self._signature)
+            self._lanes.append(self._new_lane(context))
+        return self._lanes[index]
+
+    def _new_lane(self, context: Context, captures: bool = True) -> Lane:
+        return Lane(
+            context,
+            self._signature.batch_size or self._largest_of_profile(),
+            self._signature.input_shape,
+            (len(self._signature.class_names),),
+            self._signature.dtype,
+            captures,
+        )
+
+    def _largest_of_profile(self) -> int:
+        _, _, most = self.engine.get_tensor_profile_shape(self._signature.input_name, 0)
+        return int(most[0])
+
+    def _check_tensors(self) -> None:
+        """One input and one float32 output with the signature's names, or an EngineError."""
+        names = map(self.engine.get_tensor_name, range(self.engine.num_io_tensors))
+        found = {name: self.engine.get_tensor_dtype(name) for name in names}
+        wanted = {
+            self._signature.input_name: getattr(self._trt, self._signature.dtype),
+            self._signature.output_name: self._trt.float32,
+        }
+        if found != wanted:
+            raise EngineError(
+                f"{self._file.name} has the tensors {found}, expected {wanted}",
+                "run: pipeline run build --force",
+            )
+
+
+class GpuEngine(Engine):
+    """An engine on the first GPU; `threads` has no meaning there."""
+
+    _execution: Execution | None = None
+
+    @staticmethod
+    @abstractmethod
+    def trt() -> Any:
+        """The module `tensorrt` or `tensorrt_rtx`."""
+
+    def time_parts(self, images: Images, calls: int) -> dict[str, float] | None:
+        """Median milliseconds on the GPU and of queueing: see Lane.time_parts."""
+        return self.execution.time_parts(self._checked(images), calls)
+
+    def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float] | None:
+        """As TensorRT times them, call by call."""
+        return self.execution.layer_milliseconds(self._checked(images), calls)
+
+    @property
+    def gpu_memory_mib(self) -> float | None:
+        """What opening it took of the GPU's memory: weights, activations and buffers."""
+        return self.execution.memory_mib
+
+    @property
+    def execution(self) -> Execution:
+        """What runs it. Raises EngineError where it is not open."""
+        if self._execution is None:
+            raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
+        return self._execution
+
+    def _open(self) -> None:
+        self._close()
+        self._execution = Execution(self.trt(), self.file, self.signature)
+
+    def _infer(self, images: Images) -> Batch:
+        return self.execution.run(images)
+
+    def _infer_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
+        return self.execution.run_many(batches)
+
+    def _close(self) -> None:
+        execution, self._execution = self._execution, None
+        if execution is not None:
+            execution.close()
+
+
+class Context:
+    """A trt.IExecutionContext as what a lane computes."""
+
+    def __init__(self, trt: Any, engine: Any, name: str, signature: Signature) -> None:
+        """Raises EngineError where the GPU has no room for it."""
+        self.name, self._signature = name, signature
+        self._context = create_context(trt, engine)
+        if self._context is None:
+            raise EngineError(
+                f"{trt.__name__} has no room on the GPU to run {name}",
+                "end other programs on the GPU, or set a smaller build.max_batch_size",
+            )
+
+    def bind(self, source: int, target: int) -> None:
+        self._context.set_tensor_address(self._signature.input_name, source)
+        self._context.set_tensor_address(self._signature.output_name, target)
+
+    def set_rows(self, rows: int) -> None:
+        shape = (rows, *self._signature.input_shape)
+        if not self._context.set_input_shape(self._signature.input_name, shape):
+            raise EngineError(f"{self.name}: TensorRT refuses the shape {shape}")
+
+    def queue(self, stream: int) -> None:
+        if not self._context.execute_async_v3(stream):
+            raise EngineError(f"{self.name}: TensorRT could not queue a batch")
+
+    def profile_with(self, recorder: Any) -> None:
+        """Report the time of every layer to a trt.IProfiler from now on."""
+        self._context.profiler = recorder
+
+    def capture_blocker(self, stream: int) -> str:
+        capturable = getattr(self._context, "is_stream_capturable", None)
+        if capturable is None or capturable(stream):
+            return ""
+        return "TensorRT says that its layers cannot be captured"
+
+
+def create_context(trt: Any, engine: Any) -> Any:
+    """trt.IExecutionContext, or None where the GPU has no room for it.
+
+    TensorRT-RTX compiles kernels for a shape when it first meets it; it is told to do so at
+    once, because a CUDA graph that is captured earlier would keep the slower ones.
+    """
+    strategies = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
+    if strategies is None:
+        return engine.create_execution_context()
+    config = engine.create_runtime_config()
+    config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+    return engine.create_execution_context(config)

@@ -1,0 +1,195 @@
+"""From an ONNX graph to an engine file, for TensorRT 8.6, 10 and 11 and for TensorRT-RTX.
+
+All four have the same Python interface with different gaps. It comes in as the argument `trt`,
+and what it can do is asked of it by name: version numbers say little and the integers behind
+the enumerations differ. See docs/decisions/0003-strongly-typed-tensorrt.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from stages.engines.base import Account, BuildRequest
+from stages.engines.cuda.memory import gpu_blocker
+from stages.engines.layers import Layer, has_sparse_kernel, requested
+from stages.engines.tensorrt import build_info, layers
+from stages.engines.tensorrt.logger import logger, said, sparsity_verdict
+from stages.errors import EngineError
+from stages.settings import Precision
+
+COULD_NOT_START = "see: nvidia-smi"
+
+
+def is_strongly_typed(trt: Any) -> bool:
+    """Whether precision is decided by the graph's own types (TensorRT 9 and later, and RTX)."""
+    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+
+def network_flags(trt: Any) -> int:
+    """Strong typing where it exists, and the explicit batch that 8.6 has to be asked for."""
+    flags = trt.NetworkDefinitionCreationFlag
+    wanted = ("STRONGLY_TYPED",) if is_strongly_typed(trt) else ("EXPLICIT_BATCH",)
+    return sum(1 << int(getattr(flags, name)) for name in wanted)
+
+
+def build(
+    trt: Any,
+    source: Path,
+    out: Path,
+    request: BuildRequest,
+    builder_flags: Iterable[str] = (),
+    timing_cache: Path | None = None,
+) -> Account:
+    """Build the ONNX graph `source` and write the engine file `out`.
+
+    `builder_flags` are names of trt.BuilderFlag. `timing_cache` is a file that is read, where
+    there is one, and written. Raises EngineError with what the parser or the builder said.
+    """
+    log = logger(trt)
+    log.clear()
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # its constructor found no usable GPU
+        message = f"{trt.__name__} cannot start: {said(log, error)}"
+        raise EngineError(message, COULD_NOT_START) from error
+    network = builder.create_network(network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(source.read_bytes()):
+        raise EngineError(f"{trt.__name__} refuses {source.name}: {_parser_errors(parser)}")
+    flags, graph = list(builder_flags), onnx.load(source)
+    config = _config(trt, builder, network, request, [*flags, *_own_flags(trt, graph, request)])
+    if timing_cache is not None:
+        _use_timing_cache(config, timing_cache, request.tensorrt.timing_cache)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(f"{trt.__name__} cannot build {source.name}: {said(log)}")
+    out.write_bytes(plan)
+    if timing_cache is not None:
+        timing_cache.write_bytes(config.get_timing_cache().serialize())
+    verdict = sparsity_verdict(log.sparsity)
+    asked = requested(graph, "fp16" if "FP16" in flags else None)
+    return Account(_layers(trt, plan, asked), (verdict,) if verdict else ())
+
+
+def deserialize(trt: Any, file: Path) -> Any:
+    """Open an engine file: trt.ICudaEngine. Raises EngineError with what TensorRT said."""
+    log = logger(trt)
+    log.clear()
+    now = build_info.here(trt)
+    build_info.check(file, now)
+    told = build_info.read(file)
+    try:
+        runtime = trt.Runtime(log)
+        plan = file.read_bytes()
+        if told and not told[1].to_version:
+            runtime.engine_host_code_allowed = True  # it brings a runtime of its own version
+        engine = runtime.deserialize_cuda_engine(plan)
+    except TypeError as error:  # its constructor found no usable GPU
+        message = f"{trt.__name__} cannot start: {said(log, error)}"
+        raise EngineError(message, COULD_NOT_START) from error
+    if engine is None:
+        origin = f"; it was built for: {told[0]}" if told else ""
+        raise EngineError(
+            f"{file.name} cannot be opened: {said(log, _diagnosis(trt, runtime, plan))}"
+            f"{origin}; this machine has: {now}",
+            "an engine fits one version and one kind of GPU; run: pipeline run build --force",
+        )
+    return engine
+
+
+def _diagnosis(trt: Any, runtime: Any, plan: bytes) -> str:
+    """What TensorRT-RTX finds wrong with an engine, by its own names."""
+    if not hasattr(runtime, "get_engine_validity"):
+        return "no reason given"
+    _, bits = runtime.get_engine_validity(plan)
+    kinds = trt.EngineInvalidityDiagnostics.__members__
+    found = [name for name, kind in kinds.items() if int(bits) & int(kind)]
+    return ", ".join(found) or "no reason given"
+
+
+def _own_flags(trt: Any, graph: onnx.ModelProto, request: BuildRequest) -> list[str]:
+    """Names of trt.BuilderFlag that the graph and the settings ask for.
+
+    Sparse kernels are tried where a kernel has the 2:4 pattern; trying takes time. Only engines
+    whose memory comes from the caller can be captured as CUDA graphs by TensorRT-RTX.
+    """
+    wanted = {
+        "SPARSE_WEIGHTS": has_sparse_kernel(graph),
+        "VERSION_COMPATIBLE": request.tensorrt.version_compatible,
+        "REFIT": request.tensorrt.refittable,
+        "REQUIRE_USER_ALLOCATION": hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"),
+    }
+    return [name for name, is_wanted in wanted.items() if is_wanted]
+
+
+def _config(
+    trt: Any, builder: Any, network: Any, request: BuildRequest, flags: Iterable[str]
+) -> Any:
+    """Workspace limit, flags, and one profile: from 1 image to the largest batch."""
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib << 20)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layers keep their ONNX names
+    config.builder_optimization_level = request.tensorrt.optimization_level
+    for flag in flags:
+        config.set_flag(getattr(trt.BuilderFlag, flag))
+    _set_gpus(trt, config, request)
+    # 8.6 has to be asked to let two contexts share a profile; later ones always do.
+    features: Any = getattr(trt, "PreviewFeature", None)
+    if hasattr(features, "PROFILE_SHARING_0806"):
+        config.set_preview_feature(features.PROFILE_SHARING_0806, True)
+    profile = builder.create_optimization_profile()
+    image = request.signature.input_shape
+    profile.set_shape(network.get_input(0).name, *((size, *image) for size in request.profile))
+    config.add_optimization_profile(profile)
+    return config
+
+
+def _set_gpus(trt: Any, config: Any, request: BuildRequest) -> None:
+    """For which GPUs: all since Ampere where TensorRT is asked to; for RTX those named."""
+    if hasattr(trt, "ComputeCapability"):
+        wanted = request.tensorrt.compute_capabilities
+        if wanted:
+            config.num_compute_capabilities = len(wanted)
+        for index, capability in enumerate(wanted):
+            name = f"SM{capability.replace('.', '')}"
+            config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
+    elif request.tensorrt.hardware_compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+
+
+def _use_timing_cache(config: Any, own: Path, given: Path | None) -> None:
+    """Begin with what this run has timed, else with the user's cache, else with nothing."""
+    if given is not None and not given.is_file():
+        raise EngineError(f"there is no timing cache {given}", "set tensorrt.timing_cache")
+    found = own if own.is_file() else given
+    cache = config.create_timing_cache(found.read_bytes() if found else b"")
+    if not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise EngineError(
+            f"the timing cache {found} is of another GPU or another TensorRT",
+            "leave it out: --set tensorrt.timing_cache=null",
+        )
+
+
+def _layers(trt: Any, plan: Any, asked: dict[str, Precision]) -> tuple[Layer, ...]:
+    """From the inspector where there is a GPU, else from what the builder logged, if it did."""
+    log = logger(trt)
+    message = log.layers
+    engine = None
+    if gpu_blocker() is None:
+        engine = trt.Runtime(log).deserialize_cuda_engine(plan)
+    if engine is not None:
+        text = engine.create_engine_inspector().get_engine_information(
+            trt.LayerInformationFormat.JSON
+        )
+        kernels = layers.from_inspector(text)
+    else:
+        kernels = layers.from_message(message)
+    return tuple(layers.layers(kernels, asked))
+
+
+def _parser_errors(parser: Any) -> str:
+    return "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))

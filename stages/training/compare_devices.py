@@ -1,0 +1,67 @@
+"""How fast each device of this host trains: the same network, images and steps on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from stages import datasets, models, progress
+from stages.artifacts.signature import Signature
+from stages.datasets import DataSet
+from stages.settings import TrainStage
+from stages.training.fit import fit, prepare
+
+STEPS = 100
+"""At least so many are timed, in whole epochs, after a first epoch in which things are compiled."""
+
+
+def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    """Train on every device in turn; `inputs` and `out` stay as they are.
+
+    Returns rows {"device", "images_per_second", "step_ms", "times_cpu"}: the CPU first, then every
+    GPU, then all GPUs together where there are several.
+    """
+    prepare(settings.train)
+    dataset = datasets.load(settings.data)
+    gpus = [f"gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
+    names = ["cpu", *gpus, *(["gpus"] if len(gpus) > 1 else [])]
+    timed = {}
+    for done, name in enumerate(names):
+        progress.report(f"trains on {name}", done, len(names))
+        timed[name] = _timed(settings, dataset, name)
+    base = timed["cpu"]["images_per_second"]
+    return {
+        "rows": [
+            {"device": name, **row, "times_cpu": row["images_per_second"] / base}
+            for name, row in timed.items()
+        ]
+    }
+
+
+def _timed(settings: TrainStage, dataset: DataSet, device: str) -> dict[str, float]:
+    steps = -(-len(dataset.train) // settings.train.batch_size)
+    changes = {"devices": device, "epochs": 1 + -(-STEPS // steps), "patience": 0}
+    training = settings.train.model_copy(update=changes)
+    height, width, channels = dataset.train.images.shape[1:]
+    shape, names = (height, width, channels), tuple(dataset.class_names)
+    signature = Signature(shape, names, settings.data.scale, settings.data.offset)
+    pixels = (signature.scale, signature.offset)
+    model = models.create(settings.model, shape, len(names), pixels)
+    rows = fit(
+        model,
+        dataset,
+        signature,
+        training,
+        label="train",
+        data=settings.data,
+        precision=training.precision,
+    )["history"][1:]
+    images = sum(row["images_per_second"] * row["seconds"] for row in rows)
+    milliseconds = sum(row["step_ms"] for row in rows) / len(rows)
+    return {
+        "images_per_second": images / sum(row["seconds"] for row in rows),
+        "step_ms": milliseconds,
+    }

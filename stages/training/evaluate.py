@@ -1,0 +1,87 @@
+"""How good and how fast a Keras model is, measured the same way after every stage."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from stages.artifacts.signature import Signature
+from stages.datasets import Split
+from stages.keras_graph.cost import multiply_adds
+from stages.measurement import clock
+from stages.numerics import latency
+from stages.numerics.classification import cross_entropy, describe, metrics
+
+BATCH = 256
+
+
+def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, classes)."""
+    parts = [
+        model(images[start : start + BATCH], training=False).numpy()
+        for start in range(0, len(images), BATCH)
+    ]
+    outputs: NDArray[np.float32] = np.concatenate(parts).astype(np.float32)
+    return outputs
+
+
+def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[np.float32]:
+    """Outputs of `model` for a split, which may be larger than memory: float32 (N, classes)."""
+    starts = range(0, len(split), BATCH)
+    return np.concatenate(
+        [logits(model, signature.preprocess(split.images[at : at + BATCH])) for at in starts]
+    )
+
+
+def accuracy(model: keras.Model, split: Split, signature: Signature) -> dict[str, Any]:
+    """Top-1 accuracy, macro recall and macro precision of `model` on `split`."""
+    return metrics(answers(model, split, signature), split.labels)
+
+
+def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float, float]:
+    """(top-1 accuracy, minus cross-entropy): the better of two models has the larger pair.
+
+    The loss decides among equals, which are common on a few hundred images.
+    """
+    outputs = answers(model, split, signature)
+    return metrics(outputs, split.labels)["top1"], -cross_entropy(outputs, split.labels)
+
+
+def measure(
+    model: keras.Model, split: Split, signature: Signature, precision: str = "fp32"
+) -> dict[str, Any]:
+    """Accuracy on `split`, size, and latency of the compiled tf.function at batch 1.
+
+    `details.classification` is what numerics.classification.describe says of `split`.
+
+    `model.predict` is not timed: its tens of milliseconds are its own overhead.
+    """
+    image = tf.constant(signature.preprocess(split.images[:1]))
+    forward = tf.function(
+        lambda batch: model(batch, training=False),
+        input_signature=[tf.TensorSpec(image.shape, image.dtype)],
+    )
+    samples = clock.measure({"tf": lambda: forward(image).numpy()}, 0.2, 0.5)["tf"]
+    row = latency.row(
+        samples,
+        batch_size=1,
+        runtime="tf.function",
+        precision=precision,
+        threads=tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
+    )
+    outputs = answers(model, split, signature)
+    return {
+        "model": {
+            "file": "model.keras",
+            "parameters": int(model.count_params()),
+            "multiply_adds": multiply_adds(model),
+        },
+        "accuracy": metrics(outputs, split.labels),
+        "latency": [row],
+        "details": {"classification": describe(outputs, split.labels, signature.class_names)},
+    }

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline.checks import doctor
+from stages.engines.base import Blocker
+from stages.engines.registry import ENGINES, EngineRow
+
+BROKEN = "import nowhere_to_be_found\n"
+BLOCKED = """
+from stages.engines.base import Blocker
+def build_blocker() -> None: return None
+def run_blocker() -> None: return Blocker("no GPU", "pip install 'something[gpu]'")
+"""
+
+
+def diagnosis(width: int = 100) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width).print(doctor.diagnose())
+    return out.getvalue()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Adds an engine `sample` whose module has the given source."""
+
+    def add(source: str) -> None:
+        (tmp_path / "sample_engine.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "sample_engine", raising=False)
+        monkeypatch.setitem(
+            ENGINES, "sample", EngineRow("sample_engine", ("sample-runtime",), ".bin", "cpu")
+        )
+
+    yield add
+    sys.modules.pop("sample_engine", None)
+
+
+def line(text: str, start: str) -> list[str]:
+    return next(words for each in text.splitlines() if (words := each.split())[:1] == [start])
+
+
+def test_every_engine_is_listed_and_training_too() -> None:
+    text = diagnosis()
+    for name in ("training", *ENGINES):
+        assert line(text, name)[0] == name
+
+
+def test_an_engine_that_can_be_built_but_not_run_says_why_and_what_would_change_it(
+    engine: Callable[[str], None],
+) -> None:
+    engine(BLOCKED)
+    text = diagnosis()
+    assert line(text, "sample") == ["sample", "yes", "no"]
+    assert "sample cannot be run: no GPU\n  pip install 'something[gpu]'" in text
+
+
+def test_an_engine_whose_runtime_does_not_load_is_named_with_the_error(
+    engine: Callable[[str], None],
+) -> None:
+    engine(BROKEN)
+    text = diagnosis(width=200)
+    assert line(text, "sample") == ["sample", "no", "no"]
+    assert "sample cannot be built or run: its runtime is installed but does not load" in text
+    assert "No module named 'nowhere_to_be_found'" in text
+    assert "pip install --force-reinstall sample-runtime" in text
+
+
+def test_this_machine_is_described() -> None:
+    text = diagnosis()
+    assert line(text, "python")[1] == ".".join(map(str, sys.version_info[:3]))
+    for name in ("processor", "features", "fast", "GPU", "packages"):
+        assert line(text, name)
+
+
+def test_training_is_possible_where_its_packages_are() -> None:
+    missing = [name for name in doctor.TRAINING if find_spec(name) is None]
+    found = doctor.training_blocker()
+    assert (found is None) == (not missing)
+
+
+def test_a_missing_training_package_is_named_with_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "TRAINING", ("json", "nowhere_to_be_found"))
+    assert doctor.training_blocker() == Blocker(
+        "not installed: nowhere_to_be_found", "pip install nowhere_to_be_found"
+    )
+
+
+def test_tensorflow_is_not_imported() -> None:
+    script = (
+        "import io, sys; from rich.console import Console; from pipeline import doctor;"
+        "Console(file=io.StringIO()).print(doctor.diagnose());"
+        "print({'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_piped_output_has_no_control_characters() -> None:
+    assert all(character.isprintable() or character == "\n" for character in diagnosis())

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.core.freshness import State, assess_all, differences, identify
+from pipeline.core.hashing import key_of
+from pipeline.core.plan import PLAN, find
+from pipeline.core.store import Store
+from stages.errors import ArtifactError, DataError
+from stages.settings import Data, Prune, Settings, TrainStage
+
+BEFORE: dict[str, Any] = {
+    "revision": 1,
+    "settings": {
+        "prune": {"ratio": 0.5},
+        "data": {"path": None},
+        "build": {"precisions": ["int8"]},
+    },
+    "external": {"data.npz": "a"},
+    "inputs": {"train": {"model.keras": "a"}},
+    "environment": {"gpu": {"driver": "550"}, "python": "3.11.7"},
+}
+
+SEEN_BY_TRAIN = [
+    (section, knob)
+    for section, part in TrainStage()
+    for knob in type(part).model_fields
+    if (section, knob) not in {("data", "path"), ("model", "source")}
+]
+"""All settings of the stage but its two files, whose content is in the key as well."""
+
+
+SHA256 = "0" * 64
+
+
+def with_another(section: str, knob: str) -> Settings:
+    """The default settings with another valid value of one knob."""
+    words = (
+        "imagenet",
+        "mnist",
+        "percentile",
+        "sgd",
+        "step",
+        "balanced",
+        "cpu",
+        "bfloat16",
+        SHA256,
+    )
+    for value in (1, 2, 0.25, *words, True, False):
+        with contextlib.suppress(ValidationError):
+            other = Settings.model_validate({section: {knob: value}})
+            if other != Settings():
+                return other
+    raise LookupError(f"no other value of {section}.{knob} is known here")
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return {**BEFORE, **fields}
+
+
+@pytest.mark.parametrize(
+    ("after", "reasons"),
+    [
+        (changed(), ()),
+        (changed(revision=2), ("revision 1 -> 2",)),
+        (
+            changed(settings={**BEFORE["settings"], "prune": {"ratio": 0.3}}),
+            ("prune.ratio 0.5 -> 0.3",),
+        ),
+        (
+            changed(settings={**BEFORE["settings"], "data": {"path": "x.npz", "seed": 1}}),
+            ('data.path none -> "x.npz"', "data.seed none -> 1"),
+        ),
+        (changed(external={"data.npz": "b"}), ("data.npz changed",)),
+        (changed(inputs={"train": {"model.keras": "b"}}), ("train changed",)),
+        (
+            changed(environment={"gpu": {"driver": "560"}, "python": "3.11.7"}),
+            ('environment: gpu.driver "550" -> "560"',),
+        ),
+        (changed(environment={}), ()),
+    ],
+)
+def test_a_difference_is_told_in_words(after: dict[str, Any], reasons: tuple[str, ...]) -> None:
+    assert differences(BEFORE, after) == reasons
+
+
+def test_a_summary_counts_the_reasons_that_it_leaves_out() -> None:
+    assert State("stale", ("a", "b", "c")).summary == "a, b, c"
+    assert State("stale", ("a", "b", "c", "d", "e")).summary == "a, b, c and 2 more"
+
+
+def key(stage: str, of: Settings, store: Store, **environment: Any) -> str:
+    return key_of(identify(find(PLAN, stage), of, store, environment))
+
+
+@pytest.mark.parametrize(("section", "knob"), SEEN_BY_TRAIN)
+def test_every_setting_that_train_sees_changes_its_key(
+    section: str, knob: str, tmp_path: Path
+) -> None:
+    other, store = with_another(section, knob), Store(tmp_path)
+    assert key("train", other, store) != key("train", Settings(), store)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(0, 0.9), st.floats(0, 0.9))
+def test_two_ratios_have_one_key_only_if_they_are_equal(one: float, other: float) -> None:
+    keys = {key_of(Prune(ratio=ratio).model_dump(mode="json")) for ratio in (one, other)}
+    assert (len(keys) == 1) == (repr(one) == repr(other))
+
+
+def test_a_setting_that_a_stage_does_not_see_leaves_its_key(tmp_path: Path) -> None:
+    other = Settings.model_validate({"prune": {"ratio": 0.25}, "gates": {"max_accuracy_drop": 1}})
+    assert key("train", other, Store(tmp_path)) == key("train", Settings(), Store(tmp_path))
+
+
+def test_the_environment_of_train_leaves_its_key(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert key("train", Settings(), store, gpu=1) == key("train", Settings(), store, gpu=2)
+
+
+def test_a_changed_file_of_the_user_changes_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "digits.npz"
+    of = Settings(data=Data(name="npz", path=str(file)))
+    file.write_bytes(b"one")
+    before = key("train", of, Store(tmp_path / "a"))
+    file.write_bytes(b"two")
+    assert key("train", of, Store(tmp_path / "a")) != before
+
+
+def test_a_missing_file_of_the_user_is_named(tmp_path: Path) -> None:
+    of = Settings(data=Data(name="npz", path="no/such.npz"))
+    with pytest.raises(DataError, match=r"cannot read 'no/such\.npz': No such file") as caught:
+        identify(find(PLAN, "train"), of, Store(tmp_path), {})
+    assert "current folder" in caught.value.hint
+
+
+def test_a_missing_input_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="prune needs the artifact of train") as caught:
+        identify(find(PLAN, "prune"), Settings(), Store(tmp_path), {})
+    assert "pipeline run train" in caught.value.hint
+
+
+def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
+    of = Settings(data=Data(name="npz", path="no/such.npz"))
+    states = assess_all(PLAN, of, Store(tmp_path), {})
+    assert {state.name for state in states.values()} == {"missing"}
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core import hashing
+from pipeline.core.hashing import Hashes, canonical_json, hash_file, hash_folder, key_of
+
+OLD_NS = 1_600_000_000 * 10**9
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+)
+values = st.recursive(
+    scalars | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=12,
+)
+trees = st.dictionaries(st.text(), values, min_size=1, max_size=6)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"weights")
+    return path
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files whose content was read; every file counts as settled."""
+    names: list[str] = []
+
+    def hash_and_tell(path: Path) -> str:
+        names.append(path.name)
+        return hash_file(path)
+
+    monkeypatch.setattr(hashing, "hash_file", hash_and_tell)
+    monkeypatch.setattr(hashing, "SETTLE_NS", -(10**9))
+    return names
+
+
+def test_the_key_of_a_known_value_never_changes() -> None:
+    value = {"stage": "train", "revision": 1, "settings": {"rate": 2e-3, "path": None, "ü": [1, 2]}}
+    assert canonical_json(value) == (
+        b'{"revision":1,"settings":{"path":null,"rate":0.002,"\\u00fc":[1,2]},"stage":"train"}'
+    )
+    assert key_of(value) == "bb829dd6af4d38b3d7902a7b9c0f0682b9c9caeac35adcbfa71a63c1ee2a918d"
+
+
+@settings(deadline=None, max_examples=50)
+@given(trees)
+def test_the_order_of_keys_does_not_matter(tree: dict[str, Any]) -> None:
+    assert key_of(dict(reversed(tree.items()))) == key_of(tree)
+
+
+@settings(deadline=None, max_examples=50)
+@given(trees)
+def test_a_value_that_went_through_a_file_has_the_same_key(tree: dict[str, Any]) -> None:
+    assert key_of(json.loads(json.dumps(tree))) == key_of(tree)
+
+
+@settings(deadline=None, max_examples=50)
+@given(trees, st.data())
+def test_any_changed_value_changes_the_key(tree: dict[str, Any], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(tree)))
+    other = data.draw(values.filter(lambda value: json.dumps(value) != json.dumps(tree[name])))
+    assert key_of({**tree, name: other}) != key_of(tree)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_json_cannot_say_has_no_key(value: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        key_of({"rate": value})
+
+
+def test_a_file_has_the_sha256_of_its_content(file: Path) -> None:
+    assert hash_file(file) == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_an_unchanged_file_is_read_once(file: Path, tmp_path: Path, reads: list[str]) -> None:
+    hashes = Hashes(tmp_path / ".hashes.json")
+    assert hashes.of(file) == hashes.of(file) == hash_file(file)
+    hashes.save()
+    assert Hashes(tmp_path / ".hashes.json").of(file) == hash_file(file)
+    assert reads == ["model.keras"]
+
+
+def test_a_file_of_another_size_is_read_again(file: Path, tmp_path: Path, reads: list[str]) -> None:
+    hashes = Hashes(tmp_path / ".hashes.json")
+    hashes.of(file)
+    file.write_bytes(b"more weights")
+    assert hashes.of(file) == hashlib.sha256(b"more weights").hexdigest()
+
+
+def test_a_file_changed_behind_an_old_time_is_read_again(
+    file: Path, tmp_path: Path, reads: list[str]
+) -> None:
+    os.utime(file, ns=(OLD_NS, OLD_NS))
+    hashes = Hashes(tmp_path / ".hashes.json")
+    hashes.of(file)
+    inode_time = file.stat().st_ctime_ns
+    while file.stat().st_ctime_ns == inode_time:
+        file.write_bytes(b"WEIGHTS")
+        os.utime(file, ns=(OLD_NS, OLD_NS))
+    assert hashes.of(file) == hashlib.sha256(b"WEIGHTS").hexdigest()
+
+
+def test_a_file_replaced_by_another_is_read_again(
+    file: Path, tmp_path: Path, reads: list[str]
+) -> None:
+    hashes = Hashes(tmp_path / ".hashes.json")
+    hashes.of(file)
+    other = tmp_path / "other"
+    other.write_bytes(b"WEIGHTS")
+    shutil.copystat(file, other)
+    other.replace(file)
+    assert hashes.of(file) == hashlib.sha256(b"WEIGHTS").hexdigest()
+
+
+def test_a_file_that_has_only_just_changed_is_not_trusted_yet(
+    file: Path, tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "SETTLE_NS", 3600 * 10**9)
+    hashes = Hashes(tmp_path / ".hashes.json")
+    hashes.of(file)
+    hashes.of(file)
+    assert reads == ["model.keras", "model.keras"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"a": 3}', '{"a": []}'])
+def test_a_damaged_memory_is_forgotten(
+    file: Path, tmp_path: Path, reads: list[str], content: str
+) -> None:
+    memory = tmp_path / ".hashes.json"
+    memory.write_text(content.replace('"a"', json.dumps(str(file))))
+    hashes = Hashes(memory)
+    assert hashes.of(file) == hash_file(file)
+    hashes.save()
+    assert Hashes(memory).of(file) == hash_file(file)
+    assert reads == ["model.keras"]
+
+
+def test_files_that_are_gone_are_forgotten(file: Path, tmp_path: Path, reads: list[str]) -> None:
+    hashes = Hashes(tmp_path / ".hashes.json")
+    hashes.of(file)
+    file.unlink()
+    hashes.save()
+    assert json.loads((tmp_path / ".hashes.json").read_text()) == {}
+
+
+def test_a_folder_that_does_not_exist_needs_no_memory(file: Path, tmp_path: Path) -> None:
+    hashes = Hashes(tmp_path / "nowhere/.hashes.json")
+    assert hashes.of(file) == hash_file(file)
+    hashes.save()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_is_known_by_names_sizes_and_times_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    image = tmp_path / "cat/a.png"
+    image.write_bytes(b"1234")
+    os.utime(image, ns=(OLD_NS, OLD_NS))
+    seen = [hash_folder(tmp_path), Hashes(tmp_path / "x").of(tmp_path)]
+    assert seen[0] == seen[1]
+    os.utime(image, ns=(OLD_NS, OLD_NS + 1))
+    seen.append(hash_folder(tmp_path))
+    image.write_bytes(b"12345")
+    os.utime(image, ns=(OLD_NS, OLD_NS))
+    seen.append(hash_folder(tmp_path))
+    image.rename(tmp_path / "cat/b.png")
+    seen.append(hash_folder(tmp_path))
+    (tmp_path / "cat/c.png").write_bytes(b"")
+    seen.append(hash_folder(tmp_path))
+    assert len(set(seen)) == 5

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_line
+
+from pipeline.core.plan import Stage, find
+from pipeline.core.process import StageBug, StageProcess, Task
+from stages.errors import DataError, StageCrashed
+from stages.settings import Settings
+
+Said = list[tuple[str, str, "tuple[int, int] | None"]]
+
+
+@pytest.fixture
+def process() -> Iterator[StageProcess]:
+    with StageProcess() as running:
+        yield running
+
+
+def task(tmp_path: Path, name: str, module: str = "tiny_line.copy") -> Task:
+    stage: Stage = find(tiny_line.plan_with_copy(module), name)
+    out = tmp_path / name
+    out.mkdir()
+    settings = stage.settings.of(Settings()).model_dump(mode="json")
+    inputs = {need: tmp_path / need for need in stage.needs}
+    return Task(stage, settings, inputs, out, tmp_path / f"logs/{name}.log", tmp_path / "resume")
+
+
+def run(process: StageProcess, asked: Task, said: Said | None = None) -> dict[str, Any]:
+    lines: Said = [] if said is None else said
+    measurements = process.run(asked, lambda *line: lines.append(line))
+    details: dict[str, Any] = measurements["details"]
+    return details
+
+
+def test_a_stage_writes_its_files_and_returns_its_measurements(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    details = run(process, task(tmp_path, "write"))
+    assert (tmp_path / "write/text.txt").read_text() == "epochs 24\n"
+    assert details["batch_size"] == 32
+    assert details["pid"] != os.getpid()
+
+
+def test_progress_and_warnings_of_a_stage_arrive_in_order(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    said: Said = []
+    run(process, task(tmp_path, "write"), said)
+    assert said == [
+        ("WARNING", "a warning of a stage", None),
+        ("INFO", "looking around", None),
+        ("INFO", "epoch 1", (1, 2)),
+        ("INFO", "epoch 2", (2, 2)),
+    ]
+
+
+def test_all_that_a_stage_prints_is_in_its_log(process: StageProcess, tmp_path: Path) -> None:
+    run(process, task(tmp_path, "write"))
+    log = (tmp_path / "logs/write.log").read_text()
+    assert "printed by Python\n" in log
+    assert "printed by native code\n" in log
+    assert "buffered by native code\n" in log
+    assert "UserWarning: a warning of a library\n" in log
+    run(process, task(tmp_path, "copy"))
+    assert "printed by" not in (tmp_path / "logs/copy.log").read_text()
+
+
+def test_a_log_holds_the_last_run_only(process: StageProcess, tmp_path: Path) -> None:
+    asked = task(tmp_path, "write")
+    run(process, asked)
+    (asked.out / "folder/deep.txt").unlink()
+    (asked.out / "folder").rmdir()
+    run(process, asked)
+    assert asked.log.read_text().count("printed by Python") == 1
+
+
+def test_numbers_that_json_cannot_say_become_null(process: StageProcess, tmp_path: Path) -> None:
+    assert run(process, task(tmp_path, "write"))["loss"] is None
+
+
+def test_a_stage_has_nothing_to_read_on_stdin(process: StageProcess, tmp_path: Path) -> None:
+    assert run(process, task(tmp_path, "write"))["stdin"] == ""
+
+
+def test_stages_of_one_kind_share_a_process_and_another_kind_gets_its_own(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    write, copy = run(process, task(tmp_path, "write")), run(process, task(tmp_path, "copy"))
+    assert write["pid"] == copy["pid"]
+    join = run(process, task(tmp_path, "join"))
+    assert join["pid"] != write["pid"]
+    assert not is_alive(write["pid"])
+
+
+def test_only_the_tensorflow_process_gets_tensorflows_variables(
+    process: StageProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    write = run(process, task(tmp_path, "write"))
+    assert (write["keras_backend"], write["log_level"]) == ("tensorflow", "2")
+    run(process, task(tmp_path, "copy"))
+    assert run(process, task(tmp_path, "join"))["keras_backend"] == "jax"
+
+
+def test_a_log_level_that_the_user_chose_stays(
+    process: StageProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert run(process, task(tmp_path, "write"))["log_level"] == "0"
+
+
+def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    with StageProcess() as process:
+        details = run(process, task(tmp_path, "write"))
+        assert is_alive(details["pid"])
+    assert not is_alive(details["pid"])
+
+
+def test_a_users_mistake_in_a_stage_arrives_as_what_it_is(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    asked = task(tmp_path, "copy", "tiny_line.refuses")
+    with pytest.raises(DataError) as caught:
+        run(process, asked)
+    assert caught.value.message == "got 3 images, expected at least 10"
+    assert caught.value.hint == f"add images\nwhat the stage printed: {asked.log}"
+    assert "refuses.py" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("tiny_line.fails", "stage copy: KeyError: 0.5"),
+        ("tiny_line.answers_oddly", "stage copy: TypeError: Object of type PosixPath is not JSON"),
+        ("tiny_line.nowhere", "stage copy: ModuleNotFoundError: No module named 'tiny_line.now"),
+    ],
+)
+def test_a_mistake_in_the_code_of_a_stage_names_stage_and_log(
+    process: StageProcess, tmp_path: Path, module: str, message: str
+) -> None:
+    asked = task(tmp_path, "copy", module)
+    with pytest.raises(StageBug, match=message) as caught:
+        run(process, asked)
+    assert caught.value.log == asked.log
+    assert "Traceback" in asked.log.read_text()
+    assert "Traceback" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("module", "cause"), [("tiny_line.aborts", "SIGABRT"), ("tiny_line.exits", "exit status 7")]
+)
+def test_a_process_that_dies_names_stage_cause_and_log(
+    process: StageProcess, tmp_path: Path, module: str, cause: str
+) -> None:
+    asked = task(tmp_path, "copy", module)
+    with pytest.raises(StageCrashed) as caught:
+        run(process, asked)
+    assert caught.value.message == f"the process of stage copy died: {cause}"
+    assert str(asked.log) in caught.value.hint
+
+
+def test_a_native_crash_leaves_the_python_stack_in_the_log(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    asked = task(tmp_path, "copy", "tiny_line.aborts")
+    with pytest.raises(StageCrashed):
+        run(process, asked)
+    assert "Fatal Python error: Aborted" in asked.log.read_text()
+    assert "aborts.py" in asked.log.read_text()
+
+
+def test_a_stage_after_a_crash_gets_a_new_process(process: StageProcess, tmp_path: Path) -> None:
+    with pytest.raises(StageCrashed):
+        run(process, task(tmp_path, "copy", "tiny_line.aborts"))
+    assert run(process, task(tmp_path, "write"))["batch_size"] == 32
+
+
+def test_a_process_killed_between_two_stages_is_the_next_ones_failure(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    details = run(process, task(tmp_path, "write"))
+    os.kill(details["pid"], 9)
+    with pytest.raises(StageCrashed, match=r"stage copy died: SIGKILL, .* memory runs out"):
+        run(process, task(tmp_path, "copy"))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_child_that_is_killed_in_the_middle_of_its_answer_has_crashed(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    with pytest.raises(StageCrashed, match="SIGKILL, which is how the system ends a process when"):
+        run(process, task(tmp_path, "copy", "tiny_line.dies_mid_answer"))
+    assert run(process, task(tmp_path, "write"))["batch_size"] == 32

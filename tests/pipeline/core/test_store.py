@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_artifact
+from children import environment
+
+from pipeline.core.store import RECORD, Store
+from stages.errors import ArtifactError
+
+OLD, NEW = "old weights", "the new weights"
+
+
+def content(root: Path) -> str | None:
+    """What the artifact holds, None without one; fails unless the artifact is whole."""
+    store = Store(root)
+    record = store.read("train")
+    if record is None:
+        return None
+    assert store.damage("train", record) == ()
+    return (store.folder("train") / "model.keras").read_text()
+
+
+def names(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir())
+
+
+def kill_before(step: int, root: Path) -> bool:
+    """Write NEW in a process that is killed before its file operation `step`; was it?"""
+    command = [sys.executable, tiny_artifact.__file__, str(root), str(step), NEW]
+    status = subprocess.run(command, env=environment(), check=False).returncode
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
+def test_an_artifact_is_there_with_its_record_when_the_block_ends(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    assert content(tmp_path) == OLD
+    assert names(tmp_path) == ["train"]
+
+
+def test_a_second_artifact_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    tiny_artifact.write(tmp_path, NEW)
+    assert content(tmp_path) == NEW
+    assert names(tmp_path) == ["train"]
+
+
+def test_a_block_that_fails_leaves_the_old_artifact_and_nothing_else(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    with pytest.raises(FileNotFoundError), Store(tmp_path).writing("train") as folder:
+        shutil.copy(tmp_path / "nowhere", folder)
+    assert content(tmp_path) == OLD
+    assert names(tmp_path) == ["train"]
+
+
+@pytest.mark.parametrize("before", [None, OLD])
+def test_a_process_killed_at_any_file_operation_leaves_the_old_artifact_or_the_new_one(
+    tmp_path: Path, before: str | None
+) -> None:
+    seen = []
+    for step in range(100):
+        root = tmp_path / str(step)
+        root.mkdir()
+        if before is not None:
+            tiny_artifact.write(root, before)
+        was_killed = kill_before(step, root)
+        seen.append(content(root))
+        Store(root).recover()
+        assert content(root) == seen[-1]
+        assert names(root) in (["train"], [])
+        if not was_killed:
+            break
+    assert seen[0] == before
+    assert seen[-1] == NEW
+    assert seen == sorted(seen, key=[before, NEW].index)
+    assert len(seen) > 10
+
+
+def test_the_stage_can_be_written_again_after_a_kill_in_the_swap(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    (tmp_path / "train").rename(tmp_path / ".old-train")
+    assert content(tmp_path) == OLD
+    Store(tmp_path).recover()
+    tiny_artifact.write(tmp_path, NEW)
+    assert content(tmp_path) == NEW
+    assert names(tmp_path) == ["train"]
+
+
+def test_a_stage_without_an_artifact_has_no_record(tmp_path: Path) -> None:
+    assert Store(tmp_path / "nowhere").read("train") is None
+    assert Store(tmp_path / "nowhere").read_all(["train", "prune"]) == ({}, [])
+
+
+@pytest.mark.parametrize("name", ["model.keras", "extra/a.txt"])
+@pytest.mark.parametrize("length", range(len(OLD)))
+def test_a_truncated_file_is_damage(tmp_path: Path, name: str, length: int) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    file = tmp_path / "train" / name
+    os.truncate(file, length)
+    store = Store(tmp_path)
+    record = store.read("train")
+    assert record
+    assert store.damage("train", record) == (f"{file} has another size than recorded",)
+
+
+def test_a_record_truncated_anywhere_is_refused_with_its_name(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    file = tmp_path / "train" / RECORD
+    whole = file.read_text().rstrip()
+    for length in range(len(whole)):
+        file.write_text(whole[:length])
+        with pytest.raises(ArtifactError, match=r"train/record\.json is damaged") as caught:
+            Store(tmp_path).read("train")
+        assert caught.value.hint == "run: pipeline run train"
+
+
+def spoil_version(record: dict[str, Any]) -> None:
+    record["record_version"] = 2
+
+
+def spoil_stage(record: dict[str, Any]) -> None:
+    record["stage"] = "prune"
+
+
+def spoil_key(record: dict[str, Any]) -> None:
+    del record["key"]
+
+
+def spoil_hash(record: dict[str, Any]) -> None:
+    record["files"]["model.keras"]["sha256"] = None
+
+
+def spoil_file(record: dict[str, Any]) -> None:
+    record["files"]["model.keras"] = []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (spoil_version, "it has version 2, expected 1"),
+        (spoil_stage, "it belongs to stage 'prune'"),
+        (spoil_key, "it lacks key"),
+        (spoil_hash, "its list of files is wrong"),
+        (spoil_file, "its list of files is wrong"),
+    ],
+)
+def test_a_foreign_record_is_refused_with_the_reason(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    file = tmp_path / "train" / RECORD
+    record = json.loads(file.read_text())
+    spoil(record)
+    file.write_text(json.dumps(record))
+    with pytest.raises(ArtifactError, match=reason):
+        Store(tmp_path).read("train")
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"3", b"null", b"\xff\xfe", b'"text"'])
+def test_what_is_no_record_at_all_is_refused(tmp_path: Path, raw: bytes) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    (tmp_path / "train" / RECORD).write_bytes(raw)
+    with pytest.raises(ArtifactError, match="is damaged"):
+        Store(tmp_path).read("train")
+    assert Store(tmp_path).read_all(["train"])[1][0].startswith(str(tmp_path))
+
+
+def test_a_folder_in_the_place_of_the_record_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train" / RECORD).mkdir(parents=True)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        Store(tmp_path).read("train")
+
+
+def test_a_changed_a_missing_and_an_unreadable_file_are_told_apart(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    store = Store(tmp_path)
+    record = store.read("train")
+    assert record
+    file = tmp_path / "train/model.keras"
+    file.write_text(OLD.upper())
+    assert store.damage("train", record) == (f"{file} changed on disk",)
+    file.unlink()
+    assert store.damage("train", record) == (f"{file} is missing",)
+    file.symlink_to(file)
+    assert "cannot be read" in store.damage("train", record)[0]
+
+
+def test_a_file_that_the_stage_did_not_write_is_no_damage(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    (tmp_path / "train/notes.txt").write_text("mine")
+    assert content(tmp_path) == OLD

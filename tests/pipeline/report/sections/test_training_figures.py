@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from pipeline.report.sections import training_figures
+from pipeline.results.assemble import assemble
+from tests.pipeline.records import records
+from tests.pipeline.report.drawn import by_name, lines
+from tests.pipeline.report.full_run import full_records, full_report
+
+
+def test_every_stage_that_trained_has_its_curves() -> None:
+    found = by_name(training_figures.charts, full_report())
+    assert list(found) == ["curves-train", "curves-prune", "curves-quantize"]
+    learnt, checked = lines(found["curves-train"], 0)
+    assert learnt == ([1, 2, 3, 4], pytest.approx([1, 1 / 2, 1 / 3, 1 / 4]))
+    assert checked[1][:3] == pytest.approx([1.1, 0.55, 1.1 / 3])
+    assert lines(found["curves-train"], 1)[1][1] == pytest.approx([80, 90, 280 / 3, 95])
+
+
+def test_a_loss_that_was_not_finite_is_a_gap_and_not_told() -> None:
+    chart = by_name(training_figures.charts, full_report())["curves-train"]
+    assert math.isnan(lines(chart, 0)[1][1][3])
+    assert chart.description == (
+        "After 4 epochs: training loss 0.25, training accuracy 97.50 %, "
+        "validation accuracy 95.00 %."
+    )
+
+
+@pytest.mark.parametrize("history", [None, [], {"loss": [0.5, 0.1]}, [{"loss": 1.0}]])
+def test_a_record_without_epochs_has_no_figure(history: Any) -> None:
+    found = full_records()
+    found["train"]["measurements"]["details"]["history"] = history
+    assert "curves-train" not in by_name(training_figures.charts, assemble(found, {}))
+
+
+def test_a_model_that_was_taken_as_it_was_has_no_figure() -> None:
+    assert by_name(training_figures.charts, assemble(records(), {})) == {}

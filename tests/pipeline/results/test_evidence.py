@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.results import evidence
+from pipeline.results.assemble import assemble
+from tests.pipeline.records import changed, records
+from tests.pipeline.report.full_run import full_report, write_arrays
+
+
+def test_the_arrays_of_the_benchmark_are_read(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    found = evidence.read(full_report(), tmp_path)
+    assert found.latency["litert.int8.b1.t1"].shape == (500,)
+    assert found.changed["labels"].tolist() == [1, 1, 1, 0]
+    assert found.faults == ()
+
+
+def test_a_run_that_left_no_arrays_has_no_faults(tmp_path: Path) -> None:
+    for artifacts in (tmp_path, None):
+        assert evidence.read(full_report(), artifacts) == evidence.Evidence()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_broken_file_is_named_with_the_command_that_makes_it_anew(
+    content: bytes, tmp_path: Path
+) -> None:
+    write_arrays(tmp_path)
+    (tmp_path / "benchmark" / "latency.npz").write_bytes(content)
+    found = evidence.read(full_report(), tmp_path)
+    assert found.latency == {}
+    assert found.changed
+    (fault,) = found.faults
+    assert fault.startswith("latency.npz")
+    assert "pipeline run benchmark --force" in fault
+
+
+def test_arrays_of_an_outdated_benchmark_are_not_shown(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    report = assemble(changed(records(), "train"), {})
+    assert evidence.read(report, tmp_path) == evidence.Evidence()

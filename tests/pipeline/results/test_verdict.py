@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.results.assemble import assemble
+from tests.pipeline.records import LINE, accuracy, changed, engine, records, row
+
+
+def verdict(found: dict[str, Any]) -> Any:
+    return assemble(found, {})["verdict"]
+
+
+def with_winner(
+    p50_ms: float, right: int = 355, threads: int = 1, samples: int = 360
+) -> dict[str, Any]:
+    """The whole line, in which the LiteRT engine got other results."""
+    found = records()
+    for each in found["benchmark"]["measurements"]["engines"]:
+        if each["backend"] == "litert":
+            each["latency"] = [{**row("litert", "int8", 1, p50_ms), "threads": threads}]
+            each["accuracy"] = accuracy(right, samples)
+        else:
+            each["latency"] = []
+    return found
+
+
+def test_the_fastest_engine_is_compared_in_speed_size_and_accuracy() -> None:
+    # 0.056 / 0.008 = 7.0, 1_687_000 / 120_500 = 14.0, (355 - 357) / 360 = -0.56 points
+    assert verdict(records()) == [
+        "litert int8: 7.0x faster than the trained model in ONNX Runtime float32 "
+        "(0.0560 -> 0.0080 ms at batch 1), 14x smaller, "
+        "0.56 points less accurate (2 of 360 images).",
+        # 0.056 / 0.025, 0.025 / 0.008
+        "Pruning brought 2.2x of that, LiteRT and INT8 together 3.1x (not timed apart).",
+        "Most images per second: onnxruntime int8, 160,000 at batch 32, 5.0x the trained model's.",
+    ]
+
+
+def test_a_slower_engine_is_called_slower() -> None:
+    assert "2.0x slower than" in verdict(with_winner(0.112))[0]
+
+
+def test_an_engine_of_the_same_speed_is_called_as_fast() -> None:
+    assert "as fast as the trained model" in verdict(with_winner(0.0561))[0]
+
+
+def test_an_engine_that_gets_as_many_images_right_is_as_accurate() -> None:
+    assert verdict(with_winner(0.008, right=357))[0].endswith("as accurate.")
+
+
+def test_an_engine_that_gets_one_image_more_right_is_more_accurate() -> None:
+    text = verdict(with_winner(0.008, right=358))[0]
+    assert text.endswith("0.28 points more accurate (1 of 360 images).")
+
+
+def test_accuracy_on_other_images_is_given_without_a_comparison() -> None:
+    text = verdict(with_winner(0.008, right=50, samples=100))[0]
+    assert text.endswith("50.00 % accurate.")
+
+
+def test_thread_counts_are_named_where_they_differ() -> None:
+    assert (
+        "0.0560 ms on 1 -> 0.0080 ms on 2 threads at batch 1"
+        in verdict(with_winner(0.008, threads=2))[0]
+    )
+
+
+def test_no_throughput_is_claimed_when_one_batch_size_was_timed() -> None:
+    assert not any("images per second" in line for line in verdict(with_winner(0.008)))
+
+
+def test_without_a_baseline_no_speedup_is_claimed() -> None:
+    found = records()
+    found["benchmark"]["measurements"]["details"] = {}
+    text = verdict(found)[0]
+    assert text.startswith("litert int8: fastest at batch 1: 0.0080 ms")
+    assert "faster" not in text
+
+
+def test_an_outdated_benchmark_gives_no_verdict() -> None:
+    assert verdict(changed(records(), "train")) == [
+        "The benchmark is older than the model: no verdict. Run: pipeline run all"
+    ]
+
+
+def test_before_the_benchmark_nothing_is_claimed_about_speed() -> None:
+    assert verdict(records(*LINE[:-1])) == [
+        "4 of 7 engines built, none benchmarked yet. Run: pipeline run all"
+    ]
+
+
+def test_after_train_alone_the_accuracy_is_all_there_is_to_say() -> None:
+    assert verdict(records("train")) == [
+        "train: 99.17 % of 360 images right; no engine was built yet. Run: pipeline run all"
+    ]
+
+
+def test_a_record_without_measurements_claims_nothing() -> None:
+    found = records("train")
+    found["train"]["measurements"] = {}
+    assert verdict(found) == ["Nothing was measured yet. Run: pipeline run all"]
+
+
+def test_what_was_timed_apart_is_told_apart() -> None:
+    found = records()
+    engines = found["benchmark"]["measurements"]["engines"]
+    engines.append(engine("litert", "fp32", ".tflite", 356, (0.016, 0.4)))
+    shares = verdict(found)[1]
+    # 0.056 / 0.025, 0.025 / 0.016, 0.016 / 0.008
+    assert shares == "Pruning brought 2.2x of that, LiteRT 1.6x, INT8 2.0x."
+
+
+def test_without_the_pruned_float_model_no_share_is_claimed() -> None:
+    assert verdict(with_winner(0.008))[1] == (
+        "How much pruning, LiteRT and INT8 brought each was not timed."
+    )
+
+
+def test_an_unstable_timing_is_a_warning() -> None:
+    found = records()
+    found["benchmark"]["measurements"]["engines"][2]["latency"][0]["stable"] = False
+    last = verdict(found)[-1]
+    assert last == "UNSTABLE: the timing of LiteRT INT8 moved while it was measured."

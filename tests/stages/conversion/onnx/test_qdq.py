@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from stages.conversion.onnx.graph import Index
+from stages.conversion.onnx.qdq import (
+    adjoin,
+    name_pairs,
+    quantize_kernels,
+    quantized_tensors,
+    repeat_at_inputs,
+    to_unsigned,
+)
+from stages.errors import ConversionError
+from stages.numerics import qparams
+from tests.stages.conversion.onnx.builders import evaluate, graph, kinds
+
+RNG = np.random.default_rng(0)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def pair(source: str, result: str) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("QuantizeLinear", [source, "s", "z"], [f"{result}_q"], f"{result}_q"),
+        helper.make_node("DequantizeLinear", [f"{result}_q", "s", "z"], [result], result),
+    ]
+
+
+CONSTANTS = {
+    "s": np.float32(0.03125),
+    "z": np.int8(0),
+    "w": floats(6, 3, 3, 3),
+    "b": floats(6),
+}
+X = floats(2, 3, 8, 8)
+
+
+def conv(pooled: bool = False, zero: np.ndarray = CONSTANTS["z"]) -> onnx.ModelProto:
+    """x - Q - DQ (- MaxPool) - Conv."""
+    nodes, source = pair("x", "a"), "a"
+    if pooled:
+        nodes.append(helper.make_node("MaxPool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2]))
+        source = "p"
+    nodes.append(helper.make_node("Conv", [source, "w", "b"], ["y"], "conv"))
+    side = 2 if pooled else 6
+    constants = {**CONSTANTS, "z": zero}
+    return graph(nodes, constants, ("N", 3, 8, 8), ("N", 6, side, side))
+
+
+def test_the_pair_is_repeated_behind_a_max_pool_and_changes_nothing():
+    model = conv(pooled=True)
+    expected = evaluate(model, X)
+    repeat_at_inputs(model)
+    pair = ["QuantizeLinear", "DequantizeLinear"]
+    assert kinds(model) == [*pair, "MaxPool", *pair, "Conv"]
+    assert np.array_equal(evaluate(model, X), expected)
+
+
+def test_without_the_repeated_pair_the_kernel_would_stay_float():
+    model = conv(pooled=True)
+    assert quantize_kernels(model, bias="float") == 0
+    repeat_at_inputs(model)
+    assert quantize_kernels(model, bias="float") == 1
+
+
+def test_kernels_become_int8_per_output_channel():
+    model = conv()
+    assert quantize_kernels(model, bias="float") == 1
+    index = Index(model.graph)
+    steps, scales = index.array("w_q"), index.array("w_scale")
+    assert steps.dtype == np.int8
+    assert np.allclose(scales, np.abs(CONSTANTS["w"]).max(axis=(1, 2, 3)) / 127)
+    assert np.abs(steps).max(axis=(1, 2, 3)).tolist() == [127] * 6
+    assert "w" not in index.constants
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_the_quantized_graph_computes_integers_times_scales():
+    model = conv()
+    quantize_kernels(model, bias="int32")
+    index = Index(model.graph)
+    scale = np.float32(0.03125)
+    steps = qparams.quantize(X, scale, qparams.INT8).astype(np.int64)
+    kernel = index.array("w_q").astype(np.int64)
+    windows = np.lib.stride_tricks.sliding_window_view(steps, (3, 3), axis=(2, 3))
+    sums = np.einsum("nchwij,ocij->nohw", windows, kernel) + index.array("b_q").reshape(1, -1, 1, 1)
+    by_hand = sums * (index.array("w_scale") * scale).reshape(1, -1, 1, 1)
+    assert np.allclose(evaluate(model, X), by_hand, atol=1e-4)
+
+
+def test_the_bias_is_int32_for_onnx_runtime_and_float_for_tensorrt():
+    for_cpu, for_tensorrt = conv(), conv()
+    quantize_kernels(for_cpu, bias="int32")
+    quantize_kernels(for_tensorrt, bias="float")
+    assert Index(for_cpu.graph).array("b_q").dtype == np.int32
+    assert np.array_equal(Index(for_tensorrt.graph).array("b"), CONSTANTS["b"])
+
+
+def test_a_node_with_a_float_input_keeps_its_float_kernel():
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv")]
+    constants = {name: CONSTANTS[name] for name in "wb"}
+    model = graph(nodes, constants, ("N", 3, 8, 8), ("N", 6, 6, 6))
+    assert quantize_kernels(model, bias="int32") == 0
+    assert kinds(model) == ["Conv"]
+
+
+def test_unsigned_activations_are_the_same_numbers():
+    model = conv()
+    expected = evaluate(model, X)
+    to_unsigned(model)
+    zero = Index(model.graph).array(model.graph.node[0].input[2])
+    assert (zero.dtype, int(zero)) == (np.uint8, 128)
+    onnx.checker.check_model(model, full_check=True)
+    assert np.array_equal(evaluate(model, X), expected)
+
+
+def test_int8_kernels_are_left_alone_by_the_unsigned_pass():
+    model = conv(zero=np.uint8(0))
+    quantize_kernels(model, bias="int32")
+    before = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    to_unsigned(model)
+    after = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("between", ["Transpose", "Reshape"])
+def test_a_pair_that_was_parted_is_joined_again(between):
+    quantize, dequantize = pair("x", "a")
+    if between == "Transpose":
+        middle = helper.make_node("Transpose", ["a_q"], ["t"], perm=[0, 2, 3, 1])
+        shape: tuple[object, ...] = ("N", 8, 8, 3)
+    else:
+        middle = helper.make_node("Reshape", ["a_q", "shape"], ["t"])
+        shape = ("N", 192)
+    dequantize.input[0] = "t"
+    last = helper.make_node("Relu", ["a"], ["y"])
+    constants = {"s": CONSTANTS["s"], "z": CONSTANTS["z"], "shape": np.array([-1, 192])}
+    model = graph([quantize, middle, dequantize, last], constants, ("N", 3, 8, 8), shape)
+    expected = evaluate(model, X)
+    adjoin(model)
+    assert kinds(model) == ["QuantizeLinear", "DequantizeLinear", between, "Relu"]
+    assert np.array_equal(evaluate(model, X), expected)
+
+
+def test_pairs_are_named_by_the_scale_that_marks_them_and_get_the_plain_one():
+    marked = np.float32(0.03125 * (1 + 2.0**-21))
+    model = conv()
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(marked, "s"))
+    name_pairs(model, {"other": (0.03125, 0.03125), "a": (float(marked), 0.03125)})
+    assert quantized_tensors(model) == {"a": "a_q"}
+    assert Index(model.graph).array("a.scale") == np.float32(0.03125)
+
+
+def test_a_pair_that_no_point_marked_is_an_error():
+    with pytest.raises(ConversionError, match="belongs to no point"):
+        name_pairs(conv(), {"a": (0.5, 0.5)})

@@ -1,0 +1,185 @@
+"""The exported networks, executed by ONNX Runtime as they are written and as it fuses them."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+from stages.artifacts.ranges import Range
+from stages.conversion.litert import write_int8
+from stages.conversion.onnx import targets
+from stages.conversion.onnx.float16 import to_half
+from stages.conversion.onnx.graph import Index
+from stages.conversion.onnx.qdq import quantized_tensors
+from stages.conversion.onnx.targets import float_graph, int8_graph
+from stages.engines import litert
+from stages.engines.onnxruntime import Runner, interpret
+from stages.errors import ConversionError
+from stages.keras_graph.fake_quant import simulate
+from stages.keras_graph.fold import fold
+from stages.keras_graph.placement import only, points
+from stages.numerics.parity import compare
+from stages.training import evaluate
+from tests.stages.conversion.onnx.builders import SIGNATURE, kinds
+from tests.stages.networks import APPLICATIONS, NETWORKS, images, pixels, randomized
+
+ALL = {**NETWORKS, **APPLICATIONS}
+BATCH = images(64)
+QUANTA = 2.1
+"""Off by two, and a little for the scale being rounded to float16."""
+
+
+def test_more_points_than_marks_can_tell_apart_are_refused(monkeypatch):
+    net = Quantized("plain")
+    monkeypatch.setattr(targets, "MOST_POINTS", len(net.points) - 1)
+    with pytest.raises(ConversionError, match="tensors to quantize, expected at most"):
+        int8_graph(net.model, net.points, net.ranges, SIGNATURE, "cpu")
+
+
+class Quantized:
+    """A network folded and calibrated, and what its simulation says."""
+
+    def __init__(self, name: str) -> None:
+        self.float = randomized(ALL[name]())
+        self.model = fold(self.float)
+        self.points = points(self.model, SIGNATURE)
+        tensors = [point.tensor for point in self.points.values()]
+        seen = keras.Model(self.model.inputs[0], tensors)(BATCH)
+        self.ranges = {
+            point.name: Range(float(np.abs(values).max()), point.signed)
+            for point, values in zip(self.points.values(), seen, strict=True)
+        }
+
+    @functools.cache  # noqa: B019 - nine small networks, gone with the module
+    def graph(self, target):
+        return int8_graph(self.model, self.points, self.ranges, SIGNATURE, target)
+
+    @functools.cache  # noqa: B019
+    def simulated(self, target):
+        return evaluate.logits(simulate(self.model, self.points, self.ranges, target), BATCH)
+
+
+@pytest.fixture(scope="module", params=list(ALL))
+def net(request):
+    return Quantized(request.param)
+
+
+def run(model: onnx.ModelProto, folder) -> np.ndarray:
+    onnx.save(model, folder / "model.onnx")
+    return interpret(folder / "model.onnx", SIGNATURE, pixels(64))
+
+
+def quanta(reference: np.ndarray, got: np.ndarray) -> float:
+    """Largest difference in steps of the logits' INT8 grid."""
+    return compare(reference, got)["max_relative_difference"] * 127
+
+
+def test_the_float_graph_agrees_with_keras(net, tmp_path):
+    expected = evaluate.logits(net.float, BATCH)
+    got = run(float_graph(net.model, SIGNATURE), tmp_path)
+    assert compare(expected, got)["max_relative_difference"] < 1e-5
+
+
+def test_the_float16_graph_agrees_to_half_precision(net, tmp_path):
+    expected = evaluate.logits(net.float, BATCH)
+    got = run(to_half(float_graph(net.model, SIGNATURE)), tmp_path)
+    assert compare(expected, got)["max_relative_difference"] < 5e-3
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_the_int8_graph_agrees_with_the_simulation_to_two_quanta(net, target, tmp_path):
+    assert quanta(net.simulated(target), run(net.graph(target), tmp_path)) <= QUANTA
+
+
+def test_onnx_runtimes_integer_kernels_give_the_same(net, tmp_path):
+    onnx.save(net.graph("cpu"), tmp_path / "model.onnx")
+    with Runner(tmp_path / "model.onnx", SIGNATURE) as engine:
+        assert quanta(net.simulated("cpu"), engine.infer(BATCH)) <= QUANTA
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_every_kernel_is_int8_and_every_input_of_it_a_pair(net, target):
+    graph = net.graph(target).graph
+    index = Index(graph)
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            for name in node.input[:2]:
+                assert index.producer[name].op_type == "DequantizeLinear"
+            pair = index.producer[index.producer[node.input[0]].input[0]]
+            assert pair.op_type == "QuantizeLinear"
+
+
+def test_tensorrts_graph_has_signed_types_with_zero_point_zero_and_float_biases(net):
+    graph = net.graph("tensorrt").graph
+    index = Index(graph)
+    for node in graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero = index.array(node.input[2])
+            assert zero.dtype == np.int8
+            assert not zero.any()
+        if node.op_type in ("Conv", "Gemm") and len(node.input) == 3:
+            assert index.array(node.input[2]).dtype == np.float32
+
+
+def test_the_cpus_graph_has_unsigned_activations(net):
+    graph = net.graph("cpu").graph
+    index = Index(graph)
+    zeros = [index.array(n.input[2]) for n in graph.node if n.op_type == "QuantizeLinear"]
+    assert {zero.dtype for zero in zeros} == {np.dtype(np.uint8)}
+
+
+def test_no_chain_of_shape_operations_is_left(net):
+    for model in (float_graph(net.model, SIGNATURE), net.graph("cpu"), net.graph("tensorrt")):
+        assert not {"Shape", "Gather", "Slice"} & set(kinds(model))
+        assert kinds(model).count("Transpose") <= 1
+
+
+def test_only_the_points_of_the_target_are_quantized(net):
+    for target in ("cpu", "tensorrt"):
+        graph = net.graph(target).graph
+        index = Index(graph)
+        scales = [
+            float(index.array(node.input[1]))
+            for node in graph.node
+            if node.op_type == "QuantizeLinear"
+        ]
+        wanted = {net.ranges[name].scale(target) for name in only(net.points, target)}
+        assert set(scales) == wanted
+
+
+def test_nodes_with_a_kernel_have_the_names_of_their_layers(net):
+    for model in (float_graph(net.model, SIGNATURE), net.graph("cpu"), net.graph("tensorrt")):
+        names = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+        assert len(set(names)) == len(names)
+        assert {name.split(":")[0] for name in names} <= {x.name for x in net.model.layers}
+
+
+def test_every_point_has_its_named_pair_with_its_exact_scale(net):
+    for target in ("cpu", "tensorrt"):
+        graph = net.graph(target)
+        index = Index(graph.graph)
+        assert quantized_tensors(graph).keys() == only(net.points, target).keys()
+        for name in only(net.points, target):
+            assert index.array(f"{name}.scale") == np.float32(net.ranges[name].scale(target))
+
+
+def test_litert_computes_the_simulation_to_two_quanta_in_every_form(net, tmp_path):
+    file = tmp_path / "model.int8.tflite"
+    for form in write_int8(file, net.model, net.points, net.ranges, SIGNATURE):
+        with litert.Runner(form, SIGNATURE) as engine:
+            assert quanta(net.simulated("litert"), engine.infer(BATCH)) <= QUANTA
+
+
+def test_the_opset_can_be_chosen(tmp_path):
+    net = Quantized("residual")
+    older = int8_graph(net.model, net.points, net.ranges, SIGNATURE, "tensorrt", opset=13)
+    assert older.opset_import[0].version == 13
+    assert quanta(net.simulated("tensorrt"), run(older, tmp_path)) <= QUANTA
+    halved = to_half(float_graph(net.model, SIGNATURE, opset=18))
+    assert halved.opset_import[0].version == 19
+    expected = evaluate.logits(net.float, BATCH)
+    assert compare(expected, run(halved, tmp_path))["max_relative_difference"] < 5e-3

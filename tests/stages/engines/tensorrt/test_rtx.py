@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.engines.base import BuildRequest
+from stages.engines.cuda import memory
+from stages.engines.tensorrt import rtx
+from stages.errors import EngineError
+from stages.settings import Precision
+from tests.stages.graphs import SIGNATURE
+
+pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
+
+needs_no_gpu = pytest.mark.skipif(
+    memory.gpu_blocker() is None, reason="this machine has NVIDIA's driver"
+)
+
+
+def test_it_can_be_built_wherever_its_package_is_installed() -> None:
+    assert rtx.build_blocker() is None
+
+
+@needs_no_gpu
+def test_without_a_gpu_the_reason_and_the_way_out_are_named() -> None:
+    blocker = rtx.run_blocker()
+    assert blocker is not None
+    assert "no GPU" in blocker.reason
+    assert "pipeline run build benchmark" in blocker.fix
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_an_engine_is_built_ahead_of_time_from_the_graph_of_its_precision(
+    converted: Path, tmp_path: Path, precision: Precision
+) -> None:
+    source = converted / str(rtx.source_file(precision))
+    rtx.build(source, tmp_path / "engine.rtx", BuildRequest(SIGNATURE, precision))
+    assert (tmp_path / "engine.rtx").read_bytes()[:4] != source.read_bytes()[:4]
+
+
+@needs_no_gpu
+def test_opening_an_engine_without_a_gpu_fails_with_one_clear_error(
+    converted: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "engine.rtx"
+    rtx.build(converted / "model.fp32.onnx", file, BuildRequest(SIGNATURE, "fp32"))
+    engine = rtx.Runner(file, SIGNATURE)
+    with pytest.raises(EngineError, match="PyCUDA cannot be loaded"):
+        engine.open()
+    engine.close()

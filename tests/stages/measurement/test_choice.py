@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.engines.base import BuildRequest
+from stages.engines.records import Entry
+from stages.engines.registry import load
+from stages.measurement import choice
+from stages.settings import Build
+from tests.stages.graphs import SIGNATURE, images, reference
+
+QUICK = {"seconds": 0.02}
+
+
+@pytest.fixture(scope="module")
+def folder(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two engines, as the build stage leaves them."""
+    out: Path = tmp_path_factory.mktemp("engines")
+    SIGNATURE.write(out)
+    for entry in ENTRIES[:2]:
+        module = load(entry.backend)
+        source = converted / str(module.source_file(entry.precision))
+        module.build(source, out / str(entry.file), BuildRequest(SIGNATURE, entry.precision))
+    return out
+
+
+ENTRIES = [
+    Entry("onnxruntime", "fp32", "onnxruntime.fp32.onnx", "ran"),
+    Entry("litert", "int8", "litert.int8.tflite", "ran"),
+    Entry("openvino", "fp32", "openvino.fp32.openvino", "built_not_run"),
+    Entry("tensorrt", "fp32"),
+]
+PIXELS = images(50, seed=5)
+LABELS = np.argmax(reference("fp32", SIGNATURE.preprocess(PIXELS)), axis=1)
+
+
+def choose(folder: Path, **knobs: Any) -> dict[str, Any]:
+    settings = Build(**{**QUICK, **knobs})
+    return choice.choose(ENTRIES, folder, PIXELS, LABELS, settings)
+
+
+def test_every_engine_that_ran_is_timed_with_every_thread_count_and_batch_size(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "usable_cores", lambda: 2)
+    found = choose(folder, batch_sizes=(1, 8), threads=(1, 2, 64))
+    cases = {(row["engine"], row["batch_size"], row["threads"]) for row in found["table"]}
+    names = ("onnxruntime.fp32", "litert.int8")
+    assert cases == {(name, size, count) for name in names for size in (1, 8) for count in (1, 2)}
+    assert len(found["table"]) == len(cases)
+    for row in found["table"]:
+        assert row["p50_ms"] > 0
+        assert row["p50_low_ms"] <= row["p50_high_ms"]
+        assert row["top1"] >= (1.0 if row["engine"] == "onnxruntime.fp32" else 0.9)
+
+
+def test_the_choice_is_one_of_the_rows_and_lies_beside_the_engines(folder: Path) -> None:
+    found = choose(folder, batch_sizes=(1, 8), threads=(1,))
+    assert set(found["chosen"]) == {"1", "8"}
+    assert choice.read(folder) == found["chosen"]
+    for size, best in found["chosen"].items():
+        assert best == choice.fastest(found["table"], int(size))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["validation_samples"], found["max_accuracy_drop"]) == (50, 0.5)
+
+
+def test_where_no_count_of_threads_fits_one_is_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "usable_cores", lambda: 2)
+    found = choose(folder, batch_sizes=(1,), threads=(64,))
+    assert {row["threads"] for row in found["table"]} == {1}
+
+
+def test_without_an_engine_nothing_is_chosen(folder: Path, tmp_path: Path) -> None:
+    SIGNATURE.write(tmp_path)
+    found = choice.choose(ENTRIES[3:], tmp_path, PIXELS, LABELS, Build())
+    assert (found["table"], found["chosen"]) == ([], {})
+    assert choice.read(tmp_path) == {}
+
+
+def row(engine: str, p50: float, spread: float = 0.0, **other: Any) -> dict[str, Any]:
+    known = {"batch_size": 1, "threads": 1, "top1": 0.9, "within_budget": True, "stable": True}
+    interval = {"p50_low_ms": p50 - spread, "p50_ms": p50, "p50_high_ms": p50 + spread}
+    return {"engine": engine, **known, **interval, **other}
+
+
+def chosen(*rows: dict[str, Any]) -> str:
+    found = choice.fastest(rows, 1)
+    assert found is not None
+    return str(found["engine"])
+
+
+def test_the_fastest_within_the_budget_is_chosen() -> None:
+    quick = row("quick", 1.0, within_budget=False)
+    assert chosen(row("slow", 3.0), quick, row("middle", 2.0)) == "middle"
+
+
+def test_an_unstable_row_is_chosen_only_if_it_is_faster_at_its_worst() -> None:
+    steady = row("steady", 2.0)
+    assert chosen(steady, row("shaky", 1.9, 0.2, stable=False)) == "steady"
+    assert chosen(steady, row("shaky", 1.0, 0.2, stable=False)) == "shaky"
+
+
+def test_where_no_row_is_stable_the_lower_ends_are_compared() -> None:
+    one, other = row("one", 2.0, 0.9, stable=False), row("other", 1.9, 0.1, stable=False)
+    assert chosen(one, other) == "one"
+
+
+def test_where_nothing_is_within_the_budget_the_most_accurate_is_chosen() -> None:
+    rows = [row("good", 2.0, within_budget=False), row("bad", 1.0, within_budget=False, top1=0.1)]
+    assert chosen(*rows) == "good"
+    assert choice.fastest(rows, 1)["within_budget"] is False  # type: ignore[index]
+
+
+def test_other_batch_sizes_do_not_matter() -> None:
+    assert chosen(row("one", 2.0), row("eight", 1.0, batch_size=8)) == "one"
+    assert choice.fastest([row("one", 2.0)], 8) is None
+
+
+@pytest.mark.parametrize(
+    ("samples", "drop", "allowed"),
+    [
+        (1000, 0.5, {"a.fp32", "b.int8"}),  # 4 and 6 images lost
+        (1000, 0.6, {"a.fp32", "b.int8", "c.int8"}),
+        (1000, 0.0, {"a.fp32"}),
+        (166, 0.0, {"a.fp32", "b.int8", "c.int8"}),  # one image, whatever the budget
+        (500, 0.59, {"a.fp32", "b.int8"}),  # 2 and 3 images lost, 2 allowed
+    ],
+)
+def test_the_budget_is_counted_from_the_float32_engine(
+    samples: int, drop: float, allowed: set[str]
+) -> None:
+    top1 = {"a.fp32": 0.9, "b.int8": 0.896, "c.int8": 0.894}
+    assert choice.within_budget(top1, samples, drop) == allowed
+
+
+def test_without_a_float32_engine_the_best_is_the_measure() -> None:
+    assert choice.within_budget({"a.int8": 0.9, "b.int8": 0.8}, 1000, 0.5) == {"a.int8"}
+    assert choice.within_budget({}, 1000, 0.5) == set()

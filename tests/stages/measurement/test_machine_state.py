@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.measurement import machine_state
+from stages.measurement.machine_state import Snapshot
+
+
+def proc(folder: Path, stat: str, loadavg: str = "0.50 0.40 0.30 1/100 4242\n") -> Path:
+    (folder / "stat").write_text(stat)
+    (folder / "loadavg").write_text(loadavg)
+    return folder
+
+
+def test_steal_is_the_eighth_number_and_guests_are_not_counted_twice(tmp_path: Path) -> None:
+    stat = "cpu  100 10 50 800 20 1 2 17 90 5\ncpu0 1 2 3 4 5 6 7 8 9 10\n"
+    assert machine_state.snapshot(proc(tmp_path, stat)) == Snapshot(0.5, (1000, 17))
+
+
+def test_between_two_moments_the_stolen_share_is_that_of_the_time_between() -> None:
+    found = machine_state.between(Snapshot(0.5, (1000, 17)), Snapshot(1.5, (1400, 37)))
+    assert found == {
+        "load_average_before": 0.5,
+        "load_average_after": 1.5,
+        "cpu_steal_percent": pytest.approx(5.0),
+    }
+
+
+def test_no_time_between_gives_no_share() -> None:
+    moment = Snapshot(0.5, (1000, 17))
+    assert machine_state.between(moment, moment)["cpu_steal_percent"] is None
+
+
+def test_a_kernel_that_counts_no_steal_gives_no_share(tmp_path: Path) -> None:
+    assert machine_state.snapshot(proc(tmp_path, "cpu  100 10 50 800\n")).ticks is None
+
+
+def test_a_machine_without_proc_and_sys_tells_nothing_and_breaks_nothing(tmp_path: Path) -> None:
+    moment = machine_state.snapshot(tmp_path)
+    assert moment == Snapshot(None, None)
+    assert set(machine_state.between(moment, moment).values()) == {None}
+    assert machine_state.governor(tmp_path) is None
+
+
+def test_the_governor_is_that_of_the_first_core(tmp_path: Path) -> None:
+    file = tmp_path / machine_state.GOVERNOR
+    file.parent.mkdir(parents=True)
+    file.write_text("performance\n")
+    assert machine_state.governor(tmp_path) == "performance"
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this machine has no /proc")
+def test_this_machine_tells_its_load_and_its_time() -> None:
+    moment = machine_state.snapshot()
+    assert moment.load_average is not None
+    assert moment.ticks is not None
+    assert moment.ticks[0] > moment.ticks[1] >= 0
+
+
+def test_a_machine_without_nvidia_smi_has_no_gpu_to_tell_of() -> None:
+    assert machine_state.gpus("no-such-program") is None
+
+
+def smi(folder: Path, script: str) -> str:
+    """A program that answers as nvidia-smi does."""
+    file = folder / "smi"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    return str(file)
+
+
+def test_a_gpu_tells_its_clocks_and_why_they_are_held_back(tmp_path: Path) -> None:
+    line = "NVIDIA H100, P0, 1980 MHz, 2619 MHz, 118.40 W, 41, 0x0000000000000004"
+    assert machine_state.gpus(smi(tmp_path, f"echo '{line}'; echo '{line}'")) == 2 * [
+        {
+            "name": "NVIDIA H100",
+            "pstate": "P0",
+            "clocks.sm": "1980 MHz",
+            "clocks.mem": "2619 MHz",
+            "power.draw": "118.40 W",
+            "temperature.gpu": "41",
+            "throttle_reasons": "0x0000000000000004",
+        }
+    ]
+
+
+def test_an_older_driver_is_asked_by_the_older_name(tmp_path: Path) -> None:
+    script = 'case "$1" in *event*) exit 2;; *) echo "GPU, P8, 1, 2, 3, 4, 0x1";; esac'
+    found = machine_state.gpus(smi(tmp_path, script))
+    assert found is not None
+    assert found[0]["throttle_reasons"] == "0x1"
+
+
+def test_a_driver_that_gives_no_answer_is_no_error(tmp_path: Path) -> None:
+    assert machine_state.gpus(smi(tmp_path, "exit 9")) is None

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+
+from stages.training import evaluate
+from tests.stages.conftest import DIGITS
+from tests.stages.training.test_fit import small
+
+
+def test_logits_come_in_the_order_of_the_images_over_several_batches(digits):
+    model = small()
+    images = DIGITS.preprocess(digits.train.images[:600])
+    assert np.allclose(evaluate.logits(model, images), model(images), atol=1e-5)
+
+
+def test_a_measurement_holds_accuracy_size_and_latency(digits):
+    model = small()
+    measured = evaluate.measure(model, digits.test, DIGITS)
+    predicted = model(DIGITS.preprocess(digits.test.images)).numpy().argmax(axis=1)
+    assert measured["accuracy"]["top1"] == np.mean(predicted == digits.test.labels)
+    assert measured["accuracy"]["samples"] == len(digits.test.labels) >= 350
+    assert measured["model"]["parameters"] == model.count_params()
+    (row,) = measured["latency"]
+    assert (row["runtime"], row["batch_size"]) == ("tf.function", 1)
+    assert 0 < row["p50_ms"] <= row["p99_ms"]
+
+
+def test_a_measurement_says_what_is_mistaken_for_what(digits):
+    found = evaluate.measure(small(), digits.test, DIGITS)
+    described = found["details"]["classification"]
+    assert described["classes"] == list("0123456789")
+    assert sum(row["support"] for row in described["per_class"]) == len(digits.test.labels)
+    hits = sum(row[i] for i, row in enumerate(described["confusion"]))
+    assert hits == round(found["accuracy"]["top1"] * len(digits.test.labels))
