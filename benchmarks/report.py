@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import report as reports
 from pipeline.core.plan import PLAN
 from pipeline.core.store import Store
 from pipeline.report import figures
 from pipeline.report.html import STYLE
 from pipeline.report.svg import WIDTH
+from pipeline.results.assemble import assemble
 from pipeline.results.evidence import Evidence
 from stages.measurement import clock
 
@@ -63,7 +63,7 @@ def measure(artifacts: Path) -> None:
 def picture(artifacts: Path) -> str:
     """The steps of latency, size and accuracy side by side, light or dark as the reader likes."""
     records, _ = Store(artifacts).read_all(stage.name for stage in PLAN)
-    report = reports.assemble(records, {})
+    report = assemble(records, {})
     drawn = {chart.name: (chart, svg) for chart, svg in figures.draw(report, Evidence())}
     panels = "".join(_panel(place, *drawn[name]) for place, name in enumerate(SHOWN))
     width = len(SHOWN) * (WIDTH + GAP) + GAP

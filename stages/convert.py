@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from stages import datasets, progress
 from stages.artifacts import ranges
-from stages.artifacts.ranges import Range, Target
+from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_float, write_int8
@@ -37,6 +37,7 @@ from stages.datasets import Split
 from stages.engines import litert
 from stages.engines.base import Batch
 from stages.engines.onnxruntime import Runner, interpret
+from stages.engines.registry import Target
 from stages.errors import ConversionError
 from stages.keras_graph.cost import multiply_adds
 from stages.keras_graph.fake_quant import simulate

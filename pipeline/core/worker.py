@@ -32,6 +32,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from stages.errors import UserError, machine_error
 
 Request = dict[str, Any]
@@ -173,9 +175,10 @@ def run_stage(request: Request) -> dict[str, Any]:
     offered = {"resume": Path(request["resume"]), "logs": Path(request["log"]).with_suffix("")}
     taken = inspect.signature(stage.run).parameters
     extra = {name: folder for name, folder in offered.items() if name in taken}
-    measurements: dict[str, Any] = _finite(
-        stage.run(settings, inputs, Path(request["out"]), **extra)
-    )
+    result = stage.run(settings, inputs, Path(request["out"]), **extra)
+    if isinstance(result, BaseModel):
+        result = json.loads(result.model_dump_json())
+    measurements: dict[str, Any] = _finite(result)
     return measurements
 
 

@@ -7,15 +7,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from stages.engines.registry import Target
 from stages.errors import ConversionError
 from stages.numerics.qparams import INT8, UINT8, Grid, activation_scale
 
-Target = Literal["tensorrt", "cpu", "litert"]
-"""Whose rounding: `cpu` is ONNX Runtime and its like."""
 FILE = "ranges.json"
 
 

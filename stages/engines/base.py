@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.engines.layers import Layer
+from stages.engines.registry import Precision
 from stages.errors import EngineError
-from stages.settings import Precision, TensorRT
+from stages.settings import TensorRT
 
 Batch = NDArray[np.float32]
 Images = NDArray[np.float32] | NDArray[np.uint8]

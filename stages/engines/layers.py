@@ -17,8 +17,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from stages.engines.registry import Precision
 from stages.numerics.sparsity import is_two_of_four
-from stages.settings import Precision
 
 MATRIX_NODES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 WIDTH = {"int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "fp32": 32}

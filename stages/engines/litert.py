@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from stages.engines import amx
 from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
+from stages.engines.registry import Precision
 from stages.errors import EngineError
 from stages.measurement import clock
-from stages.settings import Precision
 
 SOURCES: dict[Precision, str] = {"fp32": "model.fp32.tflite", "int8": "model.int8.tflite"}
 

@@ -24,9 +24,9 @@ from stages.artifacts.signature import Signature
 from stages.engines import amx
 from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
 from stages.engines.layers import Layer, requested
+from stages.engines.registry import Precision
 from stages.errors import EngineError
 from stages.measurement.accuracy import in_batches
-from stages.settings import Precision
 
 SOURCES: dict[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.cpu.onnx"}
 """The CPU has no FP16 arithmetic in ONNX Runtime: such a graph is computed in float32."""

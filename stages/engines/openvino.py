@@ -26,8 +26,8 @@ import onnx
 
 from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
 from stages.engines.layers import Layer, requested
+from stages.engines.registry import Precision
 from stages.errors import EngineError
-from stages.settings import Precision
 
 SOURCES: dict[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.cpu.onnx"}
 

@@ -16,9 +16,9 @@ from typing import Any
 from stages.artifacts.signature import Signature
 from stages.engines import amx, registry
 from stages.engines.base import Blocker, Engine
-from stages.engines.registry import ENGINES
+from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
-from stages.settings import Backend, Precision
+from stages.settings import Backend
 
 FILE = "engines.json"
 

@@ -1,35 +1,157 @@
-"""The engines, by name. An engine is one file of this package and one row here."""
+"""The engines: one row each, from which everything that lists engines is derived.
+
+An engine is one file of this package, or a folder, and one row here. The row is plain data, so
+that settings, reports and `doctor` may read it where no runtime is installed.
+"""
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
-from stages.engines.base import EngineModule
+if TYPE_CHECKING:
+    from stages.engines.base import EngineModule
+
+Precision = Literal["fp32", "fp16", "int8"]
+Target = Literal["tensorrt", "cpu", "litert"]
+"""Whose rounding an INT8 graph has; `cpu` is that of ONNX Runtime and its like."""
+
+PRECISION_LABELS = {"fp32": "float32", "fp16": "FP16", "int8": "INT8"}
 
 
 @dataclass(frozen=True)
-class EngineRow:
-    """Where an engine lives, which packages it needs and how its files end."""
+class EngineSpec:
+    """One engine.
 
+    packages     distributions it needs, for `doctor` and for freshness
+    suffix       ending of its engine files
+    precisions   those it can be built in
+    rounding     whose rounding its INT8 engine has
+    is_default   whether `build.backends` names it by default
+    extra        the extra of pyproject.toml that installs it, "" where the base install does
+    built, run   where it can be built and run, as in README's table
+    """
+
+    label: str
     module: str
     packages: tuple[str, ...]
     suffix: str
-    device: str
+    device: Literal["cpu", "gpu"]
+    precisions: tuple[Precision, ...]
+    rounding: Target
+    is_default: bool
+    extra: str
+    built: str
+    run: str
 
 
-ENGINES: dict[str, EngineRow] = {
-    "onnxruntime": EngineRow("stages.engines.onnxruntime", ("onnxruntime",), ".onnx", "cpu"),
-    "litert": EngineRow("stages.engines.litert", ("ai-edge-litert",), ".tflite", "cpu"),
-    "openvino": EngineRow("stages.engines.openvino", ("openvino",), ".openvino", "cpu"),
-    "tensorrt": EngineRow("stages.engines.tensorrt.engine", ("tensorrt", "pycuda"), ".plan", "gpu"),
-    "tensorrt_rtx": EngineRow(
-        "stages.engines.tensorrt.rtx", ("tensorrt-rtx", "pycuda"), ".rtx", "gpu"
+ENGINES: dict[str, EngineSpec] = {
+    "onnxruntime": EngineSpec(
+        label="ONNX Runtime",
+        module="stages.engines.onnxruntime",
+        packages=("onnxruntime",),
+        suffix=".onnx",
+        device="cpu",
+        precisions=("fp32", "int8"),
+        rounding="cpu",
+        is_default=True,
+        extra="",
+        built="anywhere",
+        run="CPU",
+    ),
+    "litert": EngineSpec(
+        label="LiteRT",
+        module="stages.engines.litert",
+        packages=("ai-edge-litert",),
+        suffix=".tflite",
+        device="cpu",
+        precisions=("fp32", "int8"),
+        rounding="litert",
+        is_default=True,
+        extra="",
+        built="anywhere",
+        run="CPU",
+    ),
+    "openvino": EngineSpec(
+        label="OpenVINO",
+        module="stages.engines.openvino",
+        packages=("openvino",),
+        suffix=".openvino",
+        device="cpu",
+        precisions=("fp32", "int8"),
+        rounding="cpu",
+        is_default=True,
+        extra="",
+        built="on x86-64",
+        run="CPU",
+    ),
+    "tensorrt": EngineSpec(
+        label="TensorRT",
+        module="stages.engines.tensorrt.engine",
+        packages=("tensorrt", "pycuda"),
+        suffix=".plan",
+        device="gpu",
+        precisions=("fp32", "fp16", "int8"),
+        rounding="tensorrt",
+        is_default=True,
+        extra="gpu",
+        built="on the GPU machine",
+        run="NVIDIA GPU, through PyCUDA",
+    ),
+    "tensorrt_rtx": EngineSpec(
+        label="TensorRT-RTX",
+        module="stages.engines.tensorrt.rtx",
+        packages=("tensorrt-rtx", "pycuda"),
+        suffix=".rtx",
+        device="gpu",
+        precisions=("fp32", "fp16", "int8"),
+        rounding="tensorrt",
+        is_default=True,
+        extra="rtx",
+        built="anywhere on x86-64 Linux",
+        run="NVIDIA GPU, through PyCUDA",
     ),
 }
 
 
+class EngineName(NamedTuple):
+    """An engine of one precision, as in "litert.int8"."""
+
+    backend: str
+    precision: str
+
+    @classmethod
+    def parse(cls, text: str) -> EngineName:
+        """ "litert.int8" -> EngineName("litert", "int8"); "litert" has the precision ""."""
+        backend, _, precision = text.partition(".")
+        return cls(backend, precision)
+
+    def __str__(self) -> str:
+        """As settings, file names and records write it: "litert.int8"."""
+        return f"{self.backend}.{self.precision}"
+
+    @property
+    def words(self) -> str:
+        """As tables write it: "litert int8"."""
+        return f"{self.backend} {self.precision}"
+
+    @property
+    def label(self) -> str:
+        """As prose writes it: "LiteRT INT8"."""
+        return f"{backend_label(self.backend)} {precision_label(self.precision)}"
+
+
+def backend_label(backend: str) -> str:
+    """The runtime's own spelling: "litert" -> "LiteRT"; an unknown name as it is."""
+    return ENGINES[backend].label if backend in ENGINES else backend
+
+
+def precision_label(precision: str) -> str:
+    """As in prose: "int8" -> "INT8"."""
+    return PRECISION_LABELS.get(precision, precision)
+
+
 def load(backend: str) -> EngineModule:
     """Import the module of `backend`; its runtime is imported only when it is used."""
-    return cast(EngineModule, importlib.import_module(ENGINES[backend].module))
+    return cast("EngineModule", importlib.import_module(ENGINES[backend].module))

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from stages.artifacts.ranges import Range, Target
+from stages.artifacts.ranges import Range
+from stages.engines.registry import Target
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import output_axis
 from stages.keras_graph.placement import Point, inputs_of_weighted, only

@@ -33,8 +33,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from stages.artifacts.ranges import Target
 from stages.artifacts.signature import Signature
+from stages.engines.registry import Target
 from stages.errors import ModelError
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import WEIGHTED

@@ -27,9 +27,9 @@ import numpy as np
 from stages.artifacts.signature import Signature
 from stages.engines import records, registry
 from stages.engines.base import BuildRequest
+from stages.engines.registry import Precision
 from stages.errors import EngineError
 from stages.measurement import clock
-from stages.settings import Precision
 
 WARMUP_SECONDS = 0.05
 WINDOW_SECONDS = 0.03

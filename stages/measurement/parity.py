@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.artifacts.ranges import Target
+from stages.engines.registry import ENGINES, Target
 from stages.numerics.parity import compare
 
 Logits = NDArray[np.float32]
@@ -34,15 +34,6 @@ step more or less in a deep network becomes many further on."""
 
 HALVES = ("model.int8.tensorrt.onnx", "tensorrt.int8", "tensorrt_rtx.int8")
 
-TARGETS: dict[str, Target] = {
-    "onnxruntime": "cpu",
-    "openvino": "cpu",
-    "litert": "litert",
-    "tensorrt": "tensorrt",
-    "tensorrt_rtx": "tensorrt",
-}
-"""Backend -> whose rounding its INT8 engine has."""
-
 
 def fake_quantized(target: Target) -> str:
     """Name of the rung that simulates `target` in Keras."""
@@ -51,7 +42,7 @@ def fake_quantized(target: Target) -> str:
 
 def reference(backend: str, precision: str) -> str:
     """The rung that an engine is compared with."""
-    return fake_quantized(TARGETS[backend]) if precision == "int8" else KERAS_FLOAT
+    return fake_quantized(ENGINES[backend].rounding) if precision == "int8" else KERAS_FLOAT
 
 
 def simulation(

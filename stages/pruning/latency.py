@@ -15,18 +15,18 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from stages.artifacts.ranges import Range, Target
+from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.litert import write_float, write_int8
 from stages.conversion.onnx.float16 import to_half
 from stages.conversion.onnx.preprocessing import take_pixels
 from stages.conversion.onnx.targets import float_graph, int8_graph
+from stages.engines.registry import Precision, Target
 from stages.errors import EngineError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
 from stages.measurement import engine_process
 from stages.measurement.engine_process import Trial
-from stages.settings import Precision
 
 CALIBRATION_IMAGES = 64
 """Latency does not depend on the ranges but for their order of magnitude."""

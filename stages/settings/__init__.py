@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.settings.base import TARGET_PATTERN, Backend, Precision, Section
+from stages.settings.base import TARGET_PATTERN, Backend, Section
 from stages.settings.compression import Prune, Quantize
 from stages.settings.data import Data, Model
 from stages.settings.deployment import Benchmark, Build, Convert, Gates, Report, TensorRT
@@ -27,7 +27,6 @@ __all__ = [
     "FineTune",
     "Gates",
     "Model",
-    "Precision",
     "Prune",
     "PruneStage",
     "Quantize",

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from stages.engines.registry import ENGINES, Precision
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
-Precision = Literal["fp32", "fp16", "int8"]
-Backend = Literal["onnxruntime", "litert", "openvino", "tensorrt", "tensorrt_rtx"]
-TARGET_PATTERN = rf"^({'|'.join(get_args(Backend))})\.({'|'.join(get_args(Precision))})$"
+
+if TYPE_CHECKING:
+    Backend = str
+else:
+    Backend = Literal[tuple(ENGINES)]
+
+TARGET_PATTERN = rf"^({'|'.join(ENGINES)})\.({'|'.join(get_args(Precision))})$"
 """An engine in one word, as in "litert.int8"."""
 
 

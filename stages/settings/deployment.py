@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from stages.settings.base import Backend, Count, Positive, Precision, Seconds, Section
+from stages.engines.registry import ENGINES, Precision
+from stages.settings.base import Backend, Count, Positive, Seconds, Section
 
 ComputeCapability = Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 
@@ -33,12 +34,8 @@ class Convert(Section):
 class Build(Section):
     """Engines for this machine."""
 
-    backends: tuple[Backend, ...] = (
-        "onnxruntime",
-        "litert",
-        "openvino",
-        "tensorrt",
-        "tensorrt_rtx",
+    backends: tuple[Backend, ...] = tuple(
+        name for name, engine in ENGINES.items() if engine.is_default
     )
     """Engines to try; one that this machine lacks is recorded with the reason."""
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")

@@ -14,10 +14,11 @@ import keras
 import onnx
 import tensorflow as tf
 
-from stages.artifacts.ranges import Range, Target
+from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.onnx import dense, qdq
 from stages.conversion.onnx.export import OPSET, to_onnx
+from stages.engines.registry import Target
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import execute
 from stages.keras_graph.placement import Point, only

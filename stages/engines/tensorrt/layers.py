@@ -14,7 +14,7 @@ from math import prod
 from typing import Any
 
 from stages.engines.layers import WIDTH, Layer
-from stages.settings import Precision
+from stages.engines.registry import Precision
 
 HEAD = "Layers:"
 PRECISIONS = {

@@ -16,10 +16,10 @@ import onnx
 from stages.engines.base import Account, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.layers import Layer, has_sparse_kernel, requested
+from stages.engines.registry import Precision
 from stages.engines.tensorrt import build_info, layers
 from stages.engines.tensorrt.logger import logger, said, sparsity_verdict
 from stages.errors import EngineError
-from stages.settings import Precision
 
 COULD_NOT_START = "see: nvidia-smi"
 

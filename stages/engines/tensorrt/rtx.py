@@ -12,10 +12,10 @@ from typing import Any
 
 from stages.engines.base import Account, Blocker, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker, pycuda_blocker
+from stages.engines.registry import Precision
 from stages.engines.tensorrt import build_info, network
 from stages.engines.tensorrt.build_info import Bound
 from stages.engines.tensorrt.execution import GpuEngine
-from stages.settings import Precision
 
 SOURCES: dict[Precision, str] = {
     "fp32": "model.fp32.onnx",

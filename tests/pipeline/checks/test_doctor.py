@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.checks import doctor
 from stages.engines.base import Blocker
-from stages.engines.registry import ENGINES, EngineRow
+from stages.engines.registry import ENGINES, EngineSpec
 
 BROKEN = "import nowhere_to_be_found\n"
 BLOCKED = """
@@ -37,7 +37,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "sample_engine", raising=False)
         monkeypatch.setitem(
-            ENGINES, "sample", EngineRow("sample_engine", ("sample-runtime",), ".bin", "cpu")
+            ENGINES, "sample", EngineSpec("sample_engine", ("sample-runtime",), ".bin", "cpu")
         )
 
     yield add
@@ -98,7 +98,7 @@ def test_a_missing_training_package_is_named_with_the_command(
 
 def test_tensorflow_is_not_imported() -> None:
     script = (
-        "import io, sys; from rich.console import Console; from pipeline import doctor;"
+        "import io, sys; from rich.console import Console; from pipeline.checks import doctor;"
         "Console(file=io.StringIO()).print(doctor.diagnose());"
         "print({'tensorflow', 'keras'} & set(sys.modules))"
     )

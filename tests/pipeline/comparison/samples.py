@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.comparison import Run
-from pipeline.results import assemble
+from pipeline.results.assemble import assemble
 from pipeline.results.summary import summarize
 from tests.pipeline.records import records
 

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.comparison import find
 from pipeline.report import write
-from pipeline.results import assemble, history
+from pipeline.results import history
+from pipeline.results.assemble import assemble
 from stages.errors import ArtifactError
 from tests.pipeline.comparison.samples import measured, run, store
 from tests.pipeline.records import records

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.integrations import mlflow
 from pipeline.report import write
-from pipeline.results import assemble
+from pipeline.results.assemble import assemble
 from pipeline.results.summary import summarize
 from stages.errors import ReportError, SettingsError
 from tests.pipeline.records import records

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from pipeline.report.history_table import trend
-from pipeline.results import assemble
+from pipeline.results.assemble import assemble
 from pipeline.results.summary import summarize
 from tests.pipeline.records import records
 

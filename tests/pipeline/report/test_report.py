@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline import report as reports
+from pipeline.results.assemble import assemble
 from stages.errors import SettingsError
 from tests.pipeline.records import ENGINES, LINE, records
 
@@ -26,7 +27,7 @@ def validate(report: dict[str, Any]) -> None:
 
 @pytest.fixture
 def report() -> dict[str, Any]:
-    return reports.assemble(records(), {"benchmark": "ran"})
+    return assemble(records(), {"benchmark": "ran"})
 
 
 def test_the_schema_is_itself_valid() -> None:
@@ -128,7 +129,7 @@ def partial_records(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(partial_records())
 def test_any_part_of_a_run_can_be_reported_in_every_format(found: dict[str, Any]) -> None:
-    report = reports.assemble(found, {})
+    report = assemble(found, {})
     validate(report)
     for format in ("md", "csv"):
         assert reports.render(report, format)
@@ -139,7 +140,7 @@ def test_any_part_of_a_run_can_be_reported_in_every_format(found: dict[str, Any]
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(partial_records())
 def test_any_part_of_a_run_can_be_a_page(found: dict[str, Any]) -> None:
-    assert reports.render(reports.assemble(found, {}), "html").endswith("</html>\n")
+    assert reports.render(assemble(found, {}), "html").endswith("</html>\n")
 
 
 def test_a_page_that_shows_just_this_report_is_not_drawn_again(
@@ -148,7 +149,7 @@ def test_a_page_that_shows_just_this_report_is_not_drawn_again(
     page = reports.write(report, tmp_path)[2]
     marked = page.read_text() + "<!-- as it was -->"
     page.write_text(marked)
-    reports.write(reports.assemble(records(), {"train": "ran"}), tmp_path)
+    reports.write(assemble(records(), {"train": "ran"}), tmp_path)
     assert page.read_text() == marked
 
 
@@ -156,5 +157,5 @@ def test_a_page_of_another_run_is_drawn_again(report: dict[str, Any], tmp_path: 
     page = reports.write(report, tmp_path)[2]
     later = records()
     later["benchmark"]["started_at"] = "2026-07-02T10:00:00+00:00"
-    reports.write(reports.assemble(later, {}), tmp_path)
+    reports.write(assemble(later, {}), tmp_path)
     assert "2026-07-02 10:00" in page.read_text()

@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 
 from pipeline.report import render, write
-from pipeline.results import assemble, gate
+from pipeline.results import gate
+from pipeline.results.assemble import assemble
 from stages.errors import GateFailed
 from stages.settings import Gates
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from children import environment
 
-from pipeline.results import assemble, history
+from pipeline.results import history
+from pipeline.results.assemble import assemble
 from pipeline.results.summary import summarize
 from stages.errors import ArtifactError
 from tests.pipeline.records import records

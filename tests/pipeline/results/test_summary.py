@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.results import assemble
+from pipeline.results.assemble import assemble
 from pipeline.results.summary import chosen_row, summarize
 from tests.pipeline.records import changed, records
 

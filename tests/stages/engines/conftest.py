@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.engines.base import BuildRequest, Engine
-from stages.engines.registry import ENGINES, load
-from stages.settings import Precision
+from stages.engines.registry import ENGINES, Precision, load
 from tests.stages.graphs import SIGNATURE
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from stages.engines.layers import Layer
+from stages.engines.registry import Precision
 from stages.engines.tensorrt import layers
-from stages.settings import Precision
 
 TENSOR = (
     "{{ Name: {0}, Dimensions: [{1}], Strides: [1], StrideOrder: [0], "

@@ -16,9 +16,10 @@ from onnx import numpy_helper
 from stages.engines.base import Account, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.layers import mismatches
+from stages.engines.registry import Precision
 from stages.engines.tensorrt import network as trt_network
 from stages.errors import EngineError
-from stages.settings import Precision, TensorRT
+from stages.settings import TensorRT
 from tests.stages.graphs import SIGNATURE, graph
 
 trt = pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")

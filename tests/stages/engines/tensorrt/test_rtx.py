@@ -6,9 +6,9 @@ import pytest
 
 from stages.engines.base import BuildRequest
 from stages.engines.cuda import memory
+from stages.engines.registry import Precision
 from stages.engines.tensorrt import rtx
 from stages.errors import EngineError
-from stages.settings import Precision
 from tests.stages.graphs import SIGNATURE
 
 pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")

@@ -1,0 +1,84 @@
+"""What every stage measures: the bottom of all result types."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Measured(BaseModel):
+    """Base of all results: immutable; keys that this version does not know are ignored."""
+
+    model_config = ConfigDict(
+        frozen=True, populate_by_name=True, defer_build=True, allow_inf_nan=True
+    )
+
+
+class Quality(Measured):
+    """On the test split, from the model's own outputs; shares from 0 to 1."""
+
+    top1: Share | None = None
+    recall_macro: Share | None = None
+    precision_macro: Share | None = None
+    samples: Count | None = None
+
+
+class LatencyRow(Measured):
+    """Time of one call with `batch_size` images. Below 1,000 samples p99 is indicative only.
+
+    p50_low_ms and p50_high_ms are the 95 % interval of p50, window_p50_ms the medians of the
+    measurement's windows in order. saturated_images_per_second is the rate with all cores, or the
+    GPU, kept busy by `saturating_engines` engines.
+    """
+
+    batch_size: Annotated[int, Field(ge=1)]
+    runtime: str
+    precision: str
+    threads: Count
+    samples: Count
+    p50_ms: Amount
+    p90_ms: Amount
+    p99_ms: Amount
+    p99_is_indicative: bool | None = None
+    mean_ms: Amount
+    images_per_second: Amount
+    window_p50_ms: tuple[float, ...] | None = None
+    p50_low_ms: Amount | None = None
+    p50_high_ms: Amount | None = None
+    stable: bool | None = None
+    parts_ms: dict[str, float] | None = None
+    saturated_images_per_second: Amount | None = None
+    saturating_engines: Count | None = None
+    peak_memory_mib: float | None = None
+    gpu_memory_mib: float | None = None
+
+
+class ModelFacts(Measured):
+    """The file that a stage hands on; the store adds `sha256` and `size_bytes`."""
+
+    file: str | None = None
+    sha256: Sha256 | None = None
+    size_bytes: Count | None = None
+    parameters: Count | None = None
+    multiply_adds: Count | None = None
+
+
+class Details(Measured):
+    """What only one stage measures. A stage of your own may use this class for any JSON."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class StageResult(Measured):
+    """What every stage measures of the model that it hands on. Stages add to it by subclassing."""
+
+    model: ModelFacts = ModelFacts()
+    accuracy: Quality | None = None
+    latency: tuple[LatencyRow, ...] = ()
+    details: Details = Details()

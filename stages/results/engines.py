@@ -1,0 +1,192 @@
+"""What `build` and `benchmark` measure of the engines."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, ConfigDict, Field
+
+from stages.engines.registry import EngineName
+from stages.results.base import (
+    Amount,
+    Count,
+    Details,
+    LatencyRow,
+    Measured,
+    Quality,
+    Share,
+    StageResult,
+)
+from stages.results.conversion import ParityCheck, ParityDetails
+from stages.results.training import Classification
+
+EngineState = Literal["ran", "built_not_run", "unavailable"]
+
+
+class EngineTimings(Measured):
+    """What the benchmark measured of one engine, the baseline included."""
+
+    accuracy: Quality | None = None
+    latency: tuple[LatencyRow, ...] = ()
+    load_ms: Amount | None = None
+    first_call_ms: Amount | None = None
+
+
+class EngineResult(EngineTimings):
+    """One engine of one precision; `reason` says why it did not run, `fix` what changes that."""
+
+    backend: str
+    precision: str
+    file: str | None = None
+    state: EngineState = "unavailable"
+    reason: str | None = None
+    fix: str | None = None
+    parity: ParityCheck | None = None
+
+    @property
+    def name(self) -> EngineName:
+        """As in "litert.int8"."""
+        return EngineName(self.backend, self.precision)
+
+
+class Candidate(Measured):
+    """An engine timed briefly by build at one batch size and thread count."""
+
+    engine: str
+    batch_size: Annotated[int, Field(ge=1)]
+    threads: Count
+    p50_ms: Amount
+    window_p50_ms: tuple[float, ...] = ()
+    p50_low_ms: Amount | None = None
+    p50_high_ms: Amount | None = None
+    stable: bool = True
+    top1: Share | None = None
+    within_budget: bool | None = None
+
+
+class Chosen(Measured):
+    """The engine and the threads that are fastest at one batch size, within the budget."""
+
+    engine: str
+    threads: Count
+    stable: bool
+    within_budget: bool
+
+
+class EngineChoice(Measured):
+    """What build timed to choose an engine; `chosen` by batch size."""
+
+    batch_sizes: tuple[int, ...] = ()
+    max_accuracy_drop: float | None = None
+    validation_samples: Count | None = None
+    table: tuple[Candidate, ...] = ()
+    chosen: dict[int, Chosen] = Field(default_factory=dict)
+
+
+class IntegerKernels(Measured):
+    """Convolutions and matrix products by what they compute in."""
+
+    integer: Count
+    floating: Count = Field(validation_alias=AliasChoices("floating", "float"))
+
+
+class LayerFacts(Measured):
+    """A kernel of an engine: the precision that was asked for and the one that runs."""
+
+    name: str
+    nodes: tuple[str, ...] = ()
+    kind: str | None = None
+    requested: str | None = None
+    executed: str | None = None
+    tactic: str | None = None
+
+
+class PrecisionMismatch(Measured):
+    """A node that runs in more bits than it was asked to."""
+
+    node: str
+    layer: str
+    requested: str
+    executed: str
+
+
+class SlowerNode(Measured):
+    """A node that takes longer in INT8 than in FP16."""
+
+    node: str
+    int8_ms: Amount
+    fp16_ms: Amount
+
+
+class Int8Regression(Measured):
+    """A runtime whose INT8 engine is slower than its FP16 one."""
+
+    backend: str
+    int8_ms: Amount
+    fp16_ms: Amount
+    layers: tuple[SlowerNode, ...] = ()
+
+
+class BuildDetails(ParityDetails):
+    """Of `build`; layers, mismatches and remarks by engine."""
+
+    choice: EngineChoice | None = Field(
+        default=None, validation_alias=AliasChoices("choice", "auto")
+    )
+    onnxruntime_int8_kernels: IntegerKernels | None = None
+    layers: dict[str, tuple[LayerFacts, ...]] = Field(default_factory=dict)
+    precision_mismatches: dict[str, tuple[PrecisionMismatch, ...]] = Field(default_factory=dict)
+    remarks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    int8_slower_than_fp16: tuple[Int8Regression, ...] = ()
+
+
+class BuildResult(StageResult):
+    """What `build` returns."""
+
+    details: BuildDetails = BuildDetails()
+    engines: tuple[EngineResult, ...] = ()
+
+
+class PredictionDiff(Measured):
+    """How many test images `engine` classifies otherwise than the trained model."""
+
+    engine: str
+    lost: Count
+    won: Count
+    other: Count
+
+
+class MachineState(Measured):
+    """What the machine was doing while the engines were timed."""
+
+    cpu: str | None = None
+    cpu_flags: tuple[str, ...] | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    load_average_before: float | None = None
+    load_average_after: float | None = None
+    cpu_steal_percent: float | None = None
+    governor: str | None = None
+    clock_overhead_ms: float | None = None
+    warmup_seconds: float | None = None
+    seconds: float | None = None
+    windows: tuple[int, ...] | None = None
+    gpu: dict[str, Any] | None = None
+
+
+class BenchmarkDetails(Details):
+    """Of `benchmark`; `classification` by engine, "baseline" among them."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    fastest: str | None = None
+    baseline: EngineTimings | None = None
+    classification: dict[str, Classification] = Field(default_factory=dict)
+    changed: PredictionDiff | None = None
+    conditions: MachineState | None = None
+
+
+class BenchmarkResult(StageResult):
+    """What `benchmark` returns."""
+
+    details: BenchmarkDetails = BenchmarkDetails()
+    engines: tuple[EngineResult, ...] = ()

@@ -1,0 +1,103 @@
+"""What `prune` measures."""
+
+from __future__ import annotations
+
+from stages.results.base import Amount, Count, Measured, Quality, Share, StageResult
+from stages.results.training import Classification, TrainingDetails
+
+
+class PruningRound(Measured):
+    """One round of pruning and fine-tune; the last one kept is the result."""
+
+    parameters: Count
+    epochs: Count
+    accuracy_before_finetune: Quality
+    validation_top1: Share
+    is_kept: bool
+
+
+class PrunedGroup(Measured):
+    """Layers whose channels can only go together."""
+
+    layers: tuple[str, ...]
+    channels_before: Count
+    channels_after: Count
+
+
+class PruningLatency(Measured):
+    """Predicted against measured latency on `target`, as shares of the trained network's."""
+
+    target: str
+    trained_ms: Amount
+    predicted_ratio: Amount
+    ratio_when_chosen: Amount | None = None
+    measured_ratio: Amount
+
+
+class SensitivityLevel(Measured):
+    """The whole network with one group narrowed to `width`; `accuracy_drop` is a share."""
+
+    layers: tuple[str, ...]
+    channels: Count
+    width: Count
+    accuracy_drop: float
+    latency_ratio: Amount
+    latency_ms: Amount
+
+
+class GroupWidth(Measured):
+    """How many channels a group has left."""
+
+    layers: tuple[str, ...]
+    channels: Count
+
+
+class PathPoint(Measured):
+    """A network on the way down to a latency."""
+
+    widths: tuple[GroupWidth, ...]
+    latency_ratio: Amount
+    predicted_ratio: Amount
+
+
+class SparseLayer(Measured):
+    """Whether a layer is wide enough for sparse tensor cores to win."""
+
+    layer: str
+    input_channels: Count
+    output_channels: Count
+    is_wide_enough: bool
+
+
+class SparseSize(Measured):
+    """Zeros in the kernels, and what compression makes of them."""
+
+    zero_share: Share
+    weights_bytes: Count
+    compressed_bytes_before: Count
+    compressed_bytes_after: Count
+
+
+class PruneDetails(TrainingDetails):
+    """Of `prune`."""
+
+    classification: Classification | None = None
+    method: str | None = None
+    verdict: str | None = None
+    accuracy_before_finetune: Quality | None = None
+    rounds: tuple[PruningRound, ...] = ()
+    groups: tuple[PrunedGroup, ...] = ()
+    parameters_before: Count | None = None
+    parameters_after: Count | None = None
+    latency: PruningLatency | None = None
+    sensitivity: tuple[SensitivityLevel, ...] = ()
+    path: tuple[PathPoint, ...] = ()
+    validation_top1_before: Share | None = None
+    layers: tuple[SparseLayer, ...] = ()
+    size: SparseSize | None = None
+
+
+class PruneResult(StageResult):
+    """What `prune` returns."""
+
+    details: PruneDetails = PruneDetails()

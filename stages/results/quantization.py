@@ -1,0 +1,68 @@
+"""What `quantize` measures."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+
+from stages.results.base import Count, Measured, Sha256, Share, StageResult
+from stages.results.training import Classification, TrainingDetails
+
+
+class CalibrationFacts(Measured):
+    """The method that was chosen, and the validation accuracy of every one that was tried."""
+
+    method: str
+    validation_top1: dict[str, Share]
+    samples: Count
+    images_sha256: Sha256 | None = None
+
+
+class RangeFacts(Measured):
+    """|x| <= amax for the values of one tensor, not negative unless `signed`."""
+
+    amax: float
+    signed: bool
+    saturated_share: Share = 0.0
+
+
+class Saturation(Measured):
+    """What the final range of a tensor can represent, and what of the images lay outside."""
+
+    low: float
+    high: float
+    samples_clipped_share: Share
+
+
+class FloatCandidate(Measured):
+    """What leaving one tensor in float brings and costs; `is_float` if that was done."""
+
+    point: str
+    layers: tuple[str, ...]
+    accuracy_gain: float
+    loss_gain: float
+    latency_share: float
+    is_float: bool = Field(validation_alias=AliasChoices("is_float", "float"))
+
+
+class QuantizeDetails(TrainingDetails):
+    """Of `quantize`."""
+
+    classification: Classification | None = None
+    calibration: CalibrationFacts | None = None
+    kept: Literal["trained", "calibrated"] | None = None
+    calibrated_validation_top1: Share | None = None
+    trained_validation_top1: Share | None = None
+    float_validation_top1: Share | None = None
+    float_points: tuple[str, ...] = ()
+    float_layers: tuple[str, ...] = ()
+    sensitivity: tuple[FloatCandidate, ...] = ()
+    ranges: dict[str, RangeFacts] = Field(default_factory=dict)
+    saturation: dict[str, Saturation] = Field(default_factory=dict)
+
+
+class QuantizeResult(StageResult):
+    """What `quantize` returns."""
+
+    details: QuantizeDetails = QuantizeDetails()
