@@ -34,8 +34,9 @@ from stages.engines.cuda.memory import CudaMemory
 from stages.engines.tensorrt.execution import create_context
 from stages.errors import EngineError
 from stages.measurement import clock, machine_state, throughput
-from stages.measurement.accuracy import accuracy, batch_of
+from stages.measurement.accuracy import batch_of, logits
 from stages.numerics import latency
+from stages.numerics.classification import top1
 from stages.settings import TensorRT
 
 WARMUP_SECONDS = 0.5
@@ -109,7 +110,7 @@ def measure(
         windows = clock.until_stable(calls, WARMUP_SECONDS, options.seconds)
         p50 = {name: float(np.median(np.concatenate(each))) for name, each in windows.items()}
         medians = {name: [float(np.median(one)) for one in each] for name, each in windows.items()}
-        found = accuracy(engine, samples["images"], samples["labels"], batch_size)
+        outputs = logits(engine, samples["images"], batch_size)
         row = {
             "engine": f"{backend}.{precision}",
             "batch": batch_size,
@@ -121,7 +122,7 @@ def measure(
                 engine, images, options.seconds
             ),
             "GPU MiB": engine.gpu_memory_mib,
-            "top-1 %": 100 * found["top1"],
+            "top-1 %": 100 * top1(outputs, samples["labels"]),
             "stable": all(map(latency.is_stable, medians.values())),
             "window_p50_ms": medians,
             "layers": [layer.to_json() for layer in account.layers] if account else [],

@@ -24,8 +24,9 @@ from stages import datasets
 from stages.artifacts.signature import Signature
 from stages.engines.base import BuildRequest
 from stages.engines.registry import load
-from stages.measurement.accuracy import accuracy
+from stages.measurement.accuracy import logits
 from stages.measurement.engine_process import Trial, compare
+from stages.numerics import classification
 from stages.settings import ConvertStage
 
 ENGINES = [
@@ -103,7 +104,7 @@ def engine_top1(converted: Path, backend: str, precision: Any) -> float:
         source = converted / str(module.source_file(precision))
         module.build(source, file, BuildRequest(signature, precision))
         with module.Runner(file, signature, 1) as engine:
-            top1: float = accuracy(engine, test.images, test.labels, 64)["top1"]
+            top1: float = classification.top1(logits(engine, test.images, 64), test.labels)
     return top1
 
 

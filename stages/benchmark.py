@@ -177,9 +177,10 @@ def start(subject: Subject, engine: Engine, test: Split, batch_size: int) -> Non
     batch = batch_of(test.images, engine.signature, 1)
     _, first_call_ms = clock.once(partial(engine.infer, batch))
     outputs = logits(engine, test.images, batch_size)
-    subject.accuracy = classification.metrics(outputs, test.labels)
+    subject.accuracy = classification.metrics(outputs, test.labels).model_dump()
     names = engine.signature.class_names
-    subject.classes = classification.describe(outputs, test.labels, names)
+    described = classification.describe(outputs, test.labels, names)
+    subject.classes = described.model_dump(mode="json")
     subject.named = outputs.argmax(axis=1)
     subject.load_ms, subject.first_call_ms = load_ms, first_call_ms
     subject.entry = subject.entry.ran()
@@ -206,7 +207,7 @@ def time_all(
                 runtime=subject.entry.backend,
                 precision=subject.entry.precision,
                 threads=threads,
-            )
+            ).model_dump(mode="json", exclude_none=True)
             images = batch_of(test.images, engine.signature, batch_size)
             if parts := engine.time_parts(images, PARTS_CALLS):
                 row["parts_ms"] = parts

@@ -207,7 +207,7 @@ def try_out(
     rows = [_row(entry, times, len(image)) for entry in tried]
     for row, entry in zip(rows, tried, strict=True):
         if entry.name in outputs:
-            row["accuracy"] = metrics(outputs[entry.name], labels)
+            row["accuracy"] = metrics(outputs[entry.name], labels).model_dump()
             row["parity"] = compare_with_keras(entry, samples, outputs[entry.name])
     return tried, rows
 
@@ -232,6 +232,6 @@ def _row(entry: Entry, times: Mapping[str, clock.Samples], batch_size: int) -> d
                 runtime=entry.backend,
                 precision=entry.precision,
                 threads=1,
-            )
+            ).model_dump(exclude_none=True)
         ]
     return row

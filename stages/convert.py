@@ -225,4 +225,4 @@ def measure(file: str, test: Split, signature: Signature, out: Path) -> dict[str
     row = latency.row(
         samples, batch_size=len(batch), runtime="onnxruntime", precision="int8", threads=1
     )
-    return {"accuracy": found, "latency": [row]}
+    return {"accuracy": found.model_dump(), "latency": [row.model_dump(exclude_none=True)]}

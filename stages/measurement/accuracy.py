@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,12 @@ from stages.datasets import lazy_images
 from stages.engines.base import Batch, Engine, Images
 from stages.errors import EngineError
 from stages.numerics import classification
+from stages.results.base import Quality
 
 
 def accuracy(
     engine: Engine, images: lazy_images.Images, labels: NDArray[np.int64], batch_size: int
-) -> dict[str, Any]:
+) -> Quality:
     """Accuracy on images uint8 (N, H, W, C) with labels int64 (N,): see classification.metrics.
 
     Raises EngineError if an output is not finite.

@@ -26,9 +26,10 @@ from stages.engines.records import Entry
 from stages.engines.registry import ENGINES
 from stages.errors import EngineError
 from stages.measurement import clock
-from stages.measurement.accuracy import accuracy, batch_of
+from stages.measurement.accuracy import batch_of, logits
 from stages.measurement.throughput import usable_cores
 from stages.numerics import latency
+from stages.numerics.classification import top1
 from stages.settings import Build
 
 FILE = "choice.json"
@@ -59,8 +60,7 @@ def choose(
         engines = {name: engine for (name, _), engine in running.items()}
         largest = min(max(sizes), settings.max_batch_size)
         right = {
-            name: accuracy(engine, images, labels, largest)["top1"]
-            for name, engine in engines.items()
+            name: top1(logits(engine, images, largest), labels) for name, engine in engines.items()
         }
         allowed = within_budget(right, len(labels), settings.max_accuracy_drop)
         table = [

@@ -1,4 +1,4 @@
-"""Latency of single calls, summed up, and when its median is certain."""
+"""Latency statistics of single calls, and when their median is certain."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stages.results.base import LatencyRow
 
 P99_SAMPLES = 1000
 """With fewer, fewer than ten calls lie above p99, so that a few outliers decide it."""
@@ -26,7 +28,7 @@ def row(
     precision: str,
     threads: int,
     window_p50_ms: Sequence[float] = (),
-) -> dict[str, Any]:
+) -> LatencyRow:
     """One row of a latency table from the milliseconds of each call, float64 (calls,).
 
     samples            number of calls
@@ -47,20 +49,20 @@ def row(
     """
     p50, p90, p99 = np.percentile(samples_ms, (50, 90, 99)).tolist()
     mean = float(np.mean(samples_ms))
-    return {
-        "batch_size": batch_size,
-        "runtime": runtime,
-        "precision": precision,
-        "threads": threads,
-        "samples": len(samples_ms),
-        "p50_ms": p50,
-        "p90_ms": p90,
-        "p99_ms": p99,
-        "p99_is_indicative": len(samples_ms) < P99_SAMPLES,
-        "mean_ms": mean,
-        "images_per_second": 1000.0 * batch_size / mean,
+    return LatencyRow(
+        batch_size=batch_size,
+        runtime=runtime,
+        precision=precision,
+        threads=threads,
+        samples=len(samples_ms),
+        p50_ms=p50,
+        p90_ms=p90,
+        p99_ms=p99,
+        p99_is_indicative=len(samples_ms) < P99_SAMPLES,
+        mean_ms=mean,
+        images_per_second=1000.0 * batch_size / mean,
         **certainty(window_p50_ms),
-    }
+    )
 
 
 def median_interval(window_p50_ms: Sequence[float]) -> tuple[float, float]:
@@ -92,7 +94,7 @@ def is_stable(window_p50_ms: Sequence[float]) -> bool:
 
 
 def certainty(window_p50_ms: Sequence[float]) -> dict[str, Any]:
-    """The four keys of a row that windows decide: see `row`."""
+    """The four fields of a row that windows decide: see `row`. Empty without windows."""
     if not window_p50_ms:
         return {}
     low, high = median_interval(window_p50_ms)

@@ -42,8 +42,7 @@ class Job:
 
     def validation_top1(self, model: keras.Model) -> float:
         """Accuracy on the validation images: the test images decide nothing."""
-        top1: float = evaluate.accuracy(model, self.dataset.validation, self.signature)["top1"]
-        return top1
+        return evaluate.top1(model, self.dataset.validation, self.signature)
 
     def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
         """A function that returns smaller copies of a flat model, by the criterion."""
@@ -69,7 +68,7 @@ class Job:
         broken = evaluate.accuracy(model, self.dataset.test, self.signature)
         progress.report(
             f"{model.count_params()} of {self.trained.count_params()} parameters, "
-            f"accuracy {broken['top1']:.2%} before the fine-tune"
+            f"accuracy {broken.top1:.2%} before the fine-tune"
         )
         zeros.hold(model)
         evidence = fit(
@@ -86,7 +85,7 @@ class Job:
         return model, {
             "parameters": int(model.count_params()),
             "epochs": each.epochs,
-            "accuracy_before_finetune": broken,
+            "accuracy_before_finetune": broken.model_dump(),
             "validation_top1": self.validation_top1(model),
             **evidence,
         }

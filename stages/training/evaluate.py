@@ -14,8 +14,8 @@ from stages.artifacts.signature import Signature
 from stages.datasets import Split
 from stages.keras_graph.cost import multiply_adds
 from stages.measurement import clock
-from stages.numerics import latency
-from stages.numerics.classification import cross_entropy, describe, metrics
+from stages.numerics import classification, latency
+from stages.results.base import Quality
 
 BATCH = 256
 
@@ -38,9 +38,14 @@ def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[n
     )
 
 
-def accuracy(model: keras.Model, split: Split, signature: Signature) -> dict[str, Any]:
+def accuracy(model: keras.Model, split: Split, signature: Signature) -> Quality:
     """Top-1 accuracy, macro recall and macro precision of `model` on `split`."""
-    return metrics(answers(model, split, signature), split.labels)
+    return classification.metrics(answers(model, split, signature), split.labels)
+
+
+def top1(model: keras.Model, split: Split, signature: Signature) -> float:
+    """Top-1 accuracy of `model` on `split`, from 0 to 1."""
+    return classification.top1(answers(model, split, signature), split.labels)
 
 
 def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float, float]:
@@ -49,7 +54,8 @@ def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float
     The loss decides among equals, which are common on a few hundred images.
     """
     outputs = answers(model, split, signature)
-    return metrics(outputs, split.labels)["top1"], -cross_entropy(outputs, split.labels)
+    loss = classification.cross_entropy(outputs, split.labels)
+    return classification.top1(outputs, split.labels), -loss
 
 
 def measure(
@@ -81,7 +87,11 @@ def measure(
             "parameters": int(model.count_params()),
             "multiply_adds": multiply_adds(model),
         },
-        "accuracy": metrics(outputs, split.labels),
-        "latency": [row],
-        "details": {"classification": describe(outputs, split.labels, signature.class_names)},
+        "accuracy": classification.metrics(outputs, split.labels).model_dump(),
+        "latency": [row.model_dump(exclude_none=True)],
+        "details": {
+            "classification": classification.describe(
+                outputs, split.labels, signature.class_names
+            ).model_dump(mode="json")
+        },
     }

@@ -50,8 +50,8 @@ def test_all_images_are_run_in_batches_and_the_last_may_be_smaller(engine: Brigh
 def test_accuracy_comes_from_the_engines_own_outputs(engine: BrightPixels) -> None:
     labels = np.array([1, 0, 0])
     found = accuracy.accuracy(engine, pixels(255, 1, 255), labels, batch_size=8)
-    assert found["top1"] == pytest.approx(2 / 3)
-    assert found["samples"] == 3
+    assert found.top1 == pytest.approx(2 / 3)
+    assert found.samples == 3
 
 
 def test_outputs_that_are_not_finite_are_refused(engine: BrightPixels) -> None:

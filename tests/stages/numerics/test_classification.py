@@ -17,16 +17,18 @@ from stages.numerics.classification import (
     cross_entropy,
     describe,
     metrics,
+    top1,
 )
+from stages.results.training import ClassScore
 
 
-def logits_naming(classes: list[int], width: int) -> np.ndarray:
+def logits_of(classes: list[int], width: int) -> np.ndarray:
     return np.eye(width, dtype=np.float32)[classes]
 
 
 def test_the_example_of_the_docstring() -> None:
-    found = metrics(logits_naming([0, 2, 1], 3), np.array([0, 0, 1]))
-    assert found == {
+    found = metrics(logits_of([0, 2, 1], 3), np.array([0, 0, 1]))
+    assert found.model_dump() == {
         "top1": pytest.approx(2 / 3),
         "recall_macro": pytest.approx((1 / 2 + 1 + 0) / 3),
         "precision_macro": pytest.approx((1 + 1 + 0) / 3),
@@ -41,33 +43,34 @@ def test_it_agrees_with_scikit_learn_whatever_classes_occur(data: st.DataObject)
     classes = st.integers(0, width - 1)
     pairs = data.draw(st.lists(st.tuples(classes, classes), min_size=1, max_size=40))
     labels = np.array([label for label, _ in pairs])
-    predicted = [named for _, named in pairs]
-    found = metrics(logits_naming(predicted, width), labels)
+    predicted = [prediction for _, prediction in pairs]
+    found = metrics(logits_of(predicted, width), labels)
     average = {"average": "macro", "zero_division": 0}
-    assert found["top1"] == pytest.approx(accuracy_score(labels, predicted))
-    assert found["recall_macro"] == pytest.approx(recall_score(labels, predicted, **average))
-    assert found["precision_macro"] == pytest.approx(precision_score(labels, predicted, **average))
-    assert found["samples"] == len(pairs)
+    assert found.top1 == pytest.approx(accuracy_score(labels, predicted))
+    assert top1(logits_of(predicted, width), labels) == found.top1
+    assert found.recall_macro == pytest.approx(recall_score(labels, predicted, **average))
+    assert found.precision_macro == pytest.approx(precision_score(labels, predicted, **average))
+    assert found.samples == len(pairs)
 
 
-def test_a_class_that_never_occurs_and_is_never_named_does_not_count() -> None:
-    found = metrics(logits_naming([0, 1], 10), np.array([0, 1]))
-    assert (found["top1"], found["recall_macro"], found["precision_macro"]) == (1.0, 1.0, 1.0)
+def test_a_class_that_never_occurs_and_is_never_predicted_does_not_count() -> None:
+    found = metrics(logits_of([0, 1], 10), np.array([0, 1]))
+    assert (found.top1, found.recall_macro, found.precision_macro) == (1.0, 1.0, 1.0)
 
 
-def test_a_class_that_never_occurs_but_is_named_costs_recall_and_precision() -> None:
-    found = metrics(logits_naming([0, 2], 3), np.array([0, 0]))
-    assert found["recall_macro"] == pytest.approx((1 / 2 + 0) / 2)
-    assert found["precision_macro"] == pytest.approx((1 + 0) / 2)
+def test_a_class_that_never_occurs_but_is_predicted_costs_recall_and_precision() -> None:
+    found = metrics(logits_of([0, 2], 3), np.array([0, 0]))
+    assert found.recall_macro == pytest.approx((1 / 2 + 0) / 2)
+    assert found.precision_macro == pytest.approx((1 + 0) / 2)
 
 
 def test_the_first_of_equal_logits_is_the_answer() -> None:
-    assert metrics(np.zeros((1, 3), np.float32), np.array([0]))["top1"] == 1.0
+    assert metrics(np.zeros((1, 3), np.float32), np.array([0])).top1 == 1.0
 
 
 def test_numbers_are_plain_python_for_json() -> None:
-    found = metrics(logits_naming([0], 2), np.array([0]))
-    assert {type(value) for value in found.values()} == {int, float}
+    found = metrics(logits_of([0], 2), np.array([0]))
+    assert {type(value) for value in found.model_dump().values()} == {int, float}
 
 
 def test_cross_entropy_is_scikit_learns_log_loss():
@@ -92,20 +95,21 @@ def test_every_class_is_described_as_scikit_learn_does(data: st.DataObject) -> N
     classes = st.integers(0, width - 1)
     pairs = data.draw(st.lists(st.tuples(classes, classes), min_size=1, max_size=40))
     labels = np.array([label for label, _ in pairs])
-    predicted = [named for _, named in pairs]
+    predicted = [prediction for _, prediction in pairs]
     names = [f"class {number}" for number in range(width)]
-    found = describe(logits_naming(predicted, width), labels, names)
-    assert found["classes"] == names
-    assert found["confusion"] == confusion_matrix(labels, predicted, labels=range(width)).tolist()
+    found = describe(logits_of(predicted, width), labels, names)
+    assert found.classes == tuple(names)
+    expected = confusion_matrix(labels, predicted, labels=range(width))
+    np.testing.assert_array_equal(found.confusion, expected)
     expected = precision_recall_fscore_support(
         labels, predicted, labels=range(width), zero_division=0
     )
     for key, column in zip(("precision", "recall", "f1", "support"), expected, strict=True):
-        assert [row[key] for row in found["per_class"]] == pytest.approx(list(column)), key
+        assert [getattr(row, key) for row in found.per_class] == pytest.approx(list(column)), key
 
 
 def test_the_confusion_of_very_many_classes_is_left_out() -> None:
     width = MAX_CONFUSION_CLASSES + 1
     found = describe(np.eye(width), np.arange(width), [str(number) for number in range(width)])
-    assert (found["confusion"], len(found["per_class"])) == ([], width)
-    assert found["per_class"][-1] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1}
+    assert (found.confusion, len(found.per_class)) == ((), width)
+    assert found.per_class[-1] == ClassScore(precision=1.0, recall=1.0, f1=1.0, support=1)

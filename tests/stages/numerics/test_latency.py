@@ -8,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.numerics import latency
+from stages.results.base import LatencyRow
 
 
-def row(samples_ms: list[float], batch_size: int = 1) -> dict[str, float]:
+def row(samples_ms: list[float], batch_size: int = 1) -> LatencyRow:
     return latency.row(
         np.array(samples_ms), batch_size=batch_size, runtime="litert", precision="int8", threads=2
     )
 
 
 def test_a_row_by_hand() -> None:
-    assert row([1.0, 2.0, 3.0], batch_size=4) == {
+    assert row([1.0, 2.0, 3.0], batch_size=4).model_dump(exclude_none=True) == {
         "batch_size": 4,
         "runtime": "litert",
         "precision": "int8",
@@ -34,7 +35,7 @@ def test_a_row_by_hand() -> None:
 
 def test_one_sample_is_every_percentile() -> None:
     found = row([0.5])
-    assert {found[key] for key in ("p50_ms", "p90_ms", "p99_ms", "mean_ms")} == {0.5}
+    assert {getattr(found, key) for key in ("p50_ms", "p90_ms", "p99_ms", "mean_ms")} == {0.5}
 
 
 def test_the_order_of_the_calls_does_not_matter() -> None:
@@ -47,20 +48,25 @@ def test_percentiles_rise_and_throughput_is_images_over_time(
     samples_ms: list[float], batch_size: int
 ) -> None:
     found = row(samples_ms, batch_size)
-    ranked = [min(samples_ms), found["p50_ms"], found["p90_ms"], found["p99_ms"], max(samples_ms)]
+    ranked = [min(samples_ms), found.p50_ms, found.p90_ms, found.p99_ms, max(samples_ms)]
     slack = 1e-9 * ranked[-1]
     assert all(low <= high + slack for low, high in itertools.pairwise(ranked))
     seconds = sum(samples_ms) / 1000
-    assert found["images_per_second"] == pytest.approx(batch_size * len(samples_ms) / seconds)
+    assert found.images_per_second == pytest.approx(batch_size * len(samples_ms) / seconds)
 
 
 def test_numbers_are_plain_python_for_json() -> None:
-    assert {type(value) for value in row([1.0, 2.0]).values()} == {int, float, str, bool}
+    assert {type(value) for value in row([1.0, 2.0]).model_dump(exclude_none=True).values()} == {
+        int,
+        float,
+        str,
+        bool,
+    }
 
 
 def test_p99_stands_on_a_thousand_calls() -> None:
-    assert row([1.0] * 999)["p99_is_indicative"] is True
-    assert row([1.0] * 1000)["p99_is_indicative"] is False
+    assert row([1.0] * 999).p99_is_indicative is True
+    assert row([1.0] * 1000).p99_is_indicative is False
 
 
 def test_a_row_of_windows_says_how_certain_its_median_is() -> None:
@@ -73,9 +79,9 @@ def test_a_row_of_windows_says_how_certain_its_median_is() -> None:
         threads=1,
         window_p50_ms=[1.0, 1.001, 1.002, 1.001, 1.0],
     )
-    assert found["window_p50_ms"] == [1.0, 1.001, 1.002, 1.001, 1.0]
-    assert 1.0 <= found["p50_low_ms"] <= found["p50_ms"] <= found["p50_high_ms"] <= 1.002
-    assert found["stable"] is True
+    assert found.window_p50_ms == (1.0, 1.001, 1.002, 1.001, 1.0)
+    assert 1.0 <= found.p50_low_ms <= found.p50_ms <= found.p50_high_ms <= 1.002
+    assert found.stable is True
 
 
 def test_the_interval_is_that_of_all_possible_draws() -> None:
