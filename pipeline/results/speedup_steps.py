@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.results import comparability, units
+from pipeline.results import comparability
 from pipeline.results.comparability import Report, Row
+from stages.engines.registry import EngineName, backend_label, precision_label
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def steps(report: Report) -> list[Step]:
             causes = []
     precision = engine["precision"]
     if precision != "fp32":
-        causes.append(units.precision(precision))
+        causes.append(precision_label(precision))
     if causes:
-        name = f"{units.runtime(engine['backend'])} {units.precision(precision)}"
+        name = EngineName(engine["backend"], precision).label
         way.append(Step(name, _joined(causes), precision, row, *_model(engine)))
     return way
 
@@ -73,7 +74,7 @@ def _between(
     if _is_pruned(report):
         changes.append(("pruning", floats.get("onnxruntime")))
     if engine["backend"] != "onnxruntime":
-        changes.append((units.runtime(engine["backend"]), floats.get(engine["backend"])))
+        changes.append((backend_label(engine["backend"]), floats.get(engine["backend"])))
     return changes
 
 
