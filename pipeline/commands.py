@@ -63,7 +63,7 @@ def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
         files = finalize.publish(report, request.artifacts, id)
         must_log = did_something or REPORT in request.stages
         problem = finalize.track(settings, report, files, id) if must_log else None
-    finalize.conclude(report["gates"], problem)
+    finalize.conclude(report.gates, problem)
 
 
 def show_plan(request: Request, settings: Settings, plan: Plan = PLAN) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.display import console
 from pipeline.core.plan import Plan
@@ -16,6 +15,7 @@ from pipeline.core.store import Store
 from pipeline.report import table, write
 from pipeline.results import gate, history, summary
 from pipeline.results.assemble import assemble
+from pipeline.results.model import GateResult, Report
 from stages.errors import ArtifactError, GateFailed, ReportError
 from stages.settings import Settings
 
@@ -30,7 +30,7 @@ def prepare(settings: Settings) -> None:
 
 def report_of(
     store: Store, plan: Plan, outcomes: Mapping[str, str], limits: Mapping[str, float]
-) -> dict[str, Any]:
+) -> Report:
     """The report, with the gates judged by `limits`; what those say joins its verdict.
 
     Raises ArtifactError if there is no record at all; one that is damaged is warned of.
@@ -41,10 +41,10 @@ def report_of(
     report = assemble(records, outcomes)
     gates = gate.judge(report, limits)
     judged = [f"{gate.in_words(result)}." for result in gates]
-    return {**report, "gates": gates, "verdict": [*report["verdict"], *judged]}
+    return report.model_copy(update={"gates": tuple(gates), "verdict": (*report.verdict, *judged)})
 
 
-def publish(report: Mapping[str, Any], artifacts: Path, id: str | None) -> list[Path]:
+def publish(report: Report, artifacts: Path, id: str | None) -> list[Path]:
     """Write the report files and return them; show the table and the run's id in the history.
 
     Raises ReportError.
@@ -63,7 +63,7 @@ def publish(report: Mapping[str, Any], artifacts: Path, id: str | None) -> list[
     return files
 
 
-def remember(report: Mapping[str, Any], artifacts: Path) -> str | None:
+def remember(report: Report, artifacts: Path) -> str | None:
     """Add the run to the history and return its id; one that cannot be written is warned of."""
     try:
         return history.append(artifacts, summary.summarize(report))
@@ -73,7 +73,7 @@ def remember(report: Mapping[str, Any], artifacts: Path) -> str | None:
 
 
 def track(
-    settings: Settings, report: Mapping[str, Any], files: Sequence[Path], name: str | None
+    settings: Settings, report: Report, files: Sequence[Path], name: str | None
 ) -> ReportError | None:
     """Log the run to MLflow if the settings say so; an error is returned: the gates come first."""
     if settings.report.mlflow is None:
@@ -89,10 +89,10 @@ def track(
     return None
 
 
-def conclude(gates: Sequence[gate.Result], problem: ReportError | None) -> None:
+def conclude(gates: Sequence[GateResult], problem: ReportError | None) -> None:
     """Raise what decides the exit code: a missed gate, else `problem`, which never hides one."""
     for result in gates:
-        if result["state"] == gate.NOT_JUDGED:
+        if result.state == gate.NOT_JUDGED:
             _warn(gate.in_words(result))
     try:
         gate.enforce(gates)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -13,14 +12,21 @@ from pipeline.core.display import Display
 from pipeline.core.plan import Stage
 from pipeline.core.process import StageProcess, Task
 from pipeline.core.store import Store
+from stages.results.training import DeviceComparison, DeviceSpeed
 from stages.settings import Settings, TrainStage
 
 COMPARISON = Stage(
-    "compare-devices", 1, "stages.training.compare_devices", TrainStage, (), "tensorflow"
+    name="compare-devices",
+    revision=1,
+    module="stages.training.compare_devices",
+    settings=TrainStage,
+    result=DeviceComparison,
+    needs=(),
+    process="tensorflow",
 )
 """No row of the plan: it leaves no artifact, and nothing is made from what it measures."""
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[DeviceSpeed]
 
 
 def compare(settings: Settings, artifacts: Path, shown: Display) -> Rows:
@@ -33,8 +39,8 @@ def compare(settings: Settings, artifacts: Path, shown: Display) -> Rows:
         folder, log = Path(temporary), Store(artifacts).log(COMPARISON.name)
         task = Task(COMPARISON, seen, {}, folder, log, folder)
         shown.start(COMPARISON.name, "train on every device")
-        rows: Rows = process.run(task, shown.progress)["rows"]
-    return rows
+        result = process.run(task, shown.progress)
+    return result.rows if isinstance(result, DeviceComparison) else ()
 
 
 def table(rows: Rows) -> Table:
@@ -44,10 +50,10 @@ def table(rows: Rows) -> Table:
         drawn.add_column(title, justify="right")
     for row in rows:
         drawn.add_row(
-            row["device"],
-            f"{row['images_per_second']:,.0f}",
-            f"{row['step_ms']:.2f}",
-            f"{row['times_cpu']:.1f}",
+            row.device,
+            f"{row.images_per_second:,.0f}",
+            f"{row.step_ms:.2f}",
+            f"{row.times_cpu:.1f}",
         )
     if len(rows) == 1:
         drawn.caption = "TensorFlow sees no GPU on this machine: pipeline doctor"

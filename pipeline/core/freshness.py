@@ -6,20 +6,19 @@ A record repeats the identity, so that a key that differs can be explained.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.core.hashing import key_of
+from pipeline.core.differences import changed, in_words
 from pipeline.core.plan import Plan, Stage
-from pipeline.core.store import Record, Store
+from pipeline.core.record import Identity, Record
+from pipeline.core.store import Store
 from stages.errors import ArtifactError, DataError, UserError
 from stages.settings import Settings, StageSettings
 
 MOST_REASONS = 3
 
-Identity = dict[str, Any]
 Environment = Mapping[str, Any]
 
 
@@ -43,19 +42,19 @@ class State:
 
 
 def identify(stage: Stage, settings: Settings, store: Store, environment: Environment) -> Identity:
-    """What decides the artifact of `stage`; the same names as in its record.
+    """What decides the artifact of `stage`.
 
     Raises DataError for a missing file of the user, ArtifactError for a missing input.
     """
     own = stage.settings.of(settings)
-    return {
-        "stage": stage.name,
-        "revision": stage.revision,
-        "settings": own.model_dump(mode="json"),
-        "external": _hash_external(own, store),
-        "inputs": {need: _hash_input(stage, need, store) for need in stage.needs},
-        "environment": dict(environment) if own.depends_on_machine else {},
-    }
+    return Identity(
+        stage=stage.name,
+        revision=stage.revision,
+        settings=own.model_dump(mode="json"),
+        external=_hash_external(own, store),
+        inputs={need: _hash_input(stage, need, store) for need in stage.needs},
+        environment=dict(environment) if own.depends_on_machine else {},
+    )
 
 
 def _hash_external(settings: StageSettings, store: Store) -> dict[str, str]:
@@ -78,7 +77,7 @@ def _hash_input(stage: Stage, need: str, store: Store) -> dict[str, str]:
             f"{stage.name} needs the artifact of {need}, and {store.folder(need)} has none",
             f"run: pipeline run {need}, or: pipeline run --to {stage.name}",
         )
-    return {name: entry["sha256"] for name, entry in record["files"].items()}
+    return record.hashes()
 
 
 def assess(stage: Stage, identity: Identity, store: Store) -> State:
@@ -91,7 +90,7 @@ def assess(stage: Stage, identity: Identity, store: Store) -> State:
         return State("missing")
     if damage := store.damage(stage.name, record):
         return State("damaged", damage)
-    if record["key"] == key_of(identity):
+    if record.key == identity.compute_key():
         return State("fresh")
     return State("stale", differences(record, identity) or ("its key differs",))
 
@@ -124,33 +123,11 @@ def _assess_anyway(
 
 def differences(record: Record, identity: Identity) -> tuple[str, ...]:
     """What changed between a record and an identity: `prune.ratio 0.5 -> 0.3`, `train changed`."""
-    found = _changes({"revision": record["revision"]}, {"revision": identity["revision"]})
-    found += _changes(record["settings"], identity["settings"])
-    found += [f"{name} changed" for name in _unequal(record["external"], identity["external"])]
-    found += [f"{name} changed" for name in _unequal(record["inputs"], identity["inputs"])]
-    if identity["environment"]:
-        changes = _changes(record["environment"], identity["environment"])
+    found = in_words({"revision": record.revision}, {"revision": identity.revision})
+    found += in_words(record.settings, identity.settings)
+    found += [f"{name} changed" for name in changed(record.external, identity.external)]
+    found += [f"{name} changed" for name in changed(record.inputs, identity.inputs)]
+    if identity.environment:
+        changes = in_words(record.environment, identity.environment)
         found += [f"environment: {change}" for change in changes]
     return tuple(found)
-
-
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    old, new = _flatten(before), _flatten(after)
-    return [
-        f"{name} {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in _unequal(old, new)
-    ]
-
-
-def _unequal(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    names = dict.fromkeys((*before, *after))
-    return [name for name in names if before.get(name) != after.get(name)]
-
-
-def _flatten(value: Any, name: str = "") -> dict[str, str]:
-    """{"prune": {"ratio": 0.5}} -> {"prune.ratio": "0.5"}."""
-    if not isinstance(value, Mapping):
-        return {name: "none" if value is None else json.dumps(value)}
-    flat: dict[str, str] = {}
-    for key, child in value.items():
-        flat.update(_flatten(child, f"{name}.{key}" if name else key))
-    return flat

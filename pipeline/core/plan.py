@@ -24,6 +24,12 @@ from typing import Literal
 
 from pipeline.core.spelling import nearest, suggestion
 from stages.errors import SettingsError
+from stages.results.base import StageResult
+from stages.results.conversion import ConvertResult
+from stages.results.engines import BenchmarkResult, BuildResult
+from stages.results.pruning import PruneResult
+from stages.results.quantization import QuantizeResult
+from stages.results.training import TrainResult
 from stages.settings import (
     BenchmarkStage,
     BuildStage,
@@ -42,7 +48,7 @@ REPORT = "report"
 
 @dataclass(frozen=True)
 class Stage:
-    """One row: what a stage is called, where its code is, what it sees and what it waits for.
+    """One row: what a stage is called, where its code is, what it sees, returns and waits for.
 
     Raise `revision` whenever the same settings and inputs give another result than before:
     it is part of the key, the code itself is not.
@@ -52,6 +58,7 @@ class Stage:
     revision: int
     module: str
     settings: type[StageSettings]
+    result: type[StageResult]
     needs: tuple[str, ...]
     process: Process
 
@@ -76,32 +83,59 @@ def checked(plan: Plan) -> Plan:
 
 PLAN = checked(
     (
-        Stage("train", 2, "stages.train", TrainStage, (), "tensorflow"),
-        Stage("prune", 2, "stages.prune", PruneStage, ("train",), "tensorflow"),
-        Stage("quantize", 3, "stages.quantize", QuantizeStage, ("prune",), "tensorflow"),
         Stage(
-            "convert",
-            2,
-            "stages.convert",
-            ConvertStage,
-            ("train", "prune", "quantize"),
-            "tensorflow",
+            name="train",
+            revision=2,
+            module="stages.train",
+            settings=TrainStage,
+            result=TrainResult,
+            needs=(),
+            process="tensorflow",
         ),
         Stage(
-            "build",
-            2,
-            "stages.build",
-            BuildStage,
-            ("convert",),
-            "engine",
+            name="prune",
+            revision=2,
+            module="stages.prune",
+            settings=PruneStage,
+            result=PruneResult,
+            needs=("train",),
+            process="tensorflow",
         ),
         Stage(
-            "benchmark",
-            3,
-            "stages.benchmark",
-            BenchmarkStage,
-            ("build",),
-            "engine",
+            name="quantize",
+            revision=3,
+            module="stages.quantize",
+            settings=QuantizeStage,
+            result=QuantizeResult,
+            needs=("prune",),
+            process="tensorflow",
+        ),
+        Stage(
+            name="convert",
+            revision=2,
+            module="stages.convert",
+            settings=ConvertStage,
+            result=ConvertResult,
+            needs=("train", "prune", "quantize"),
+            process="tensorflow",
+        ),
+        Stage(
+            name="build",
+            revision=2,
+            module="stages.build",
+            settings=BuildStage,
+            result=BuildResult,
+            needs=("convert",),
+            process="engine",
+        ),
+        Stage(
+            name="benchmark",
+            revision=3,
+            module="stages.benchmark",
+            settings=BenchmarkStage,
+            result=BenchmarkResult,
+            needs=("build",),
+            process="engine",
         ),
     )
 )

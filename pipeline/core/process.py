@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -13,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from pipeline.core.messages import EVENT, Crashed, Failed, Finished, Progress, StageCall
 from pipeline.core.plan import Process, Stage
 from stages.errors import KINDS, StageCrashed
+from stages.results.base import StageResult
 
 BOOT = "import sys; sys.path[:] = sys.argv[1:]; from pipeline.core.worker import main; main()"
 """The child imports from where the parent does: a folder called `stages` in the current
@@ -52,7 +55,7 @@ class ChildTraceback(Exception):
 class Task:
     """One call of a stage: `inputs` maps needed stages to their folders, `out` is empty.
 
-    `resume` outlives a kill; a stage that can go on takes it as an argument of that name.
+    `resume` outlives a kill; a stage that can resume takes it as an argument of that name.
     """
 
     stage: Stage
@@ -62,19 +65,17 @@ class Task:
     log: Path
     resume: Path
 
-    def to_json(self) -> str:
-        """The request line that pipeline/core/worker.py reads."""
+    def to_call(self) -> StageCall:
+        """What the child is asked."""
         settings_class = self.stage.settings
-        return json.dumps(
-            {
-                "module": self.stage.module,
-                "settings_class": [settings_class.__module__, settings_class.__qualname__],
-                "settings": self.settings,
-                "inputs": {need: str(folder) for need, folder in self.inputs.items()},
-                "out": str(self.out),
-                "log": str(self.log),
-                "resume": str(self.resume),
-            }
+        return StageCall(
+            module=self.stage.module,
+            settings_class=(settings_class.__module__, settings_class.__qualname__),
+            settings=dict(self.settings),
+            inputs=dict(self.inputs),
+            out=self.out,
+            log=self.log,
+            resume=self.resume,
         )
 
 
@@ -98,8 +99,8 @@ class StageProcess:
         else:
             self.kill()
 
-    def run(self, task: Task, listen: Listener) -> dict[str, Any]:
-        """Run one stage and return its measurements; `listen` gets (level, text, step).
+    def run(self, task: Task, listen: Listener) -> StageResult:
+        """Run one stage and return its result; `listen` gets (level, text, step).
 
         Raises the UserError that the stage raised, StageBug for any other exception of it,
         and StageCrashed if the child died.
@@ -112,19 +113,18 @@ class StageProcess:
             self._kind, self._child = task.stage.process, _start(task)
         return self._ask(self._child, task, listen)
 
-    def _ask(self, child: subprocess.Popen[str], task: Task, listen: Listener) -> dict[str, Any]:
+    def _ask(self, child: subprocess.Popen[str], task: Task, listen: Listener) -> StageResult:
         if child.stdin is None or child.stdout is None:
             raise ValueError("the child must be started with pipes")
         with contextlib.suppress(BrokenPipeError):  # A dead child is found out below.
-            child.stdin.write(task.to_json() + "\n")
+            child.stdin.write(task.to_call().to_line())
             child.stdin.flush()
         for line in child.stdout:
             event = _event(line)
             if event is None:
                 break
-            if event["event"] == "progress":
-                step = event["step"]
-                listen(event["level"], event["text"], (step[0], step[1]) if step else None)
+            if isinstance(event, Progress):
+                listen(event.level, event.text, event.step)
             else:
                 return _answer(event, task)
         raise self._crashed(child, task)
@@ -159,13 +159,12 @@ class StageProcess:
             child.wait()
 
 
-def _event(line: str) -> dict[str, Any] | None:
+def _event(line: str) -> Progress | Finished | Failed | Crashed | None:
     """What a child says; None for the half of a line, which it leaves if it is killed meanwhile."""
     try:
-        event: dict[str, Any] = json.loads(line)
-    except ValueError:
+        return EVENT.validate_json(line)
+    except ValidationError:
         return None
-    return event
 
 
 def _start(task: Task) -> subprocess.Popen[str]:
@@ -192,16 +191,15 @@ def _close_pipes(child: subprocess.Popen[str]) -> None:
                 pipe.close()
 
 
-def _answer(event: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    """The measurements of a result event. Raises what the other events stand for."""
-    if event["event"] == "result":
-        measurements: dict[str, Any] = event["measurements"]
-        return measurements
-    cause = ChildTraceback(event["traceback"])
-    if event["event"] == "error":
-        hint = f"{event['hint']}\nwhat the stage printed: {task.log}".lstrip()
-        raise KINDS[event["kind"]](event["message"], hint) from cause
-    raise StageBug(f"stage {task.stage.name}: {event['message']}", task.log) from cause
+def _answer(event: Finished | Failed | Crashed, task: Task) -> StageResult:
+    """The result of a stage that ended well. Raises what the other events stand for."""
+    if isinstance(event, Finished):
+        return task.stage.result.model_validate(event.measurements)
+    cause = ChildTraceback(event.traceback)
+    if isinstance(event, Failed):
+        hint = f"{event.hint}\nwhat the stage printed: {task.log}".lstrip()
+        raise KINDS[event.kind](event.message, hint) from cause
+    raise StageBug(f"stage {task.stage.name}: {event.message}", task.log) from cause
 
 
 def _cause(status: int) -> str:

@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 from typing import Literal
 
 from pipeline.core.display import Display
-from pipeline.core.freshness import Environment, Identity, assess, identify
-from pipeline.core.hashing import key_of
+from pipeline.core.freshness import Environment, assess, identify
 from pipeline.core.plan import Plan, Stage, ancestors
 from pipeline.core.process import StageProcess, Task
-from pipeline.core.store import RECORD_VERSION, Store, write_record
+from pipeline.core.record import Identity, Record, write
+from pipeline.core.store import Store
 from stages.errors import ArtifactError, UserError
 from stages.settings import Settings
 
@@ -95,21 +95,19 @@ def _make(line: Line, stage: Stage, identity: Identity, process: StageProcess) -
     started_at, clock = datetime.now(timezone.utc), time.monotonic()
     with line.store.writing(stage.name) as folder:
         inputs = {need: line.store.folder(need) for need in stage.needs}
-        resume = line.store.resume(stage.name, key_of(identity))
+        resume = line.store.resume(stage.name, identity.compute_key())
         log = line.store.log(stage.name)
-        task = Task(stage, identity["settings"], inputs, folder, log, resume)
+        task = Task(stage, identity.settings, inputs, folder, log, resume)
         measurements = process.run(task, line.display.progress)
         seconds = time.monotonic() - clock
-        record = {
-            "record_version": RECORD_VERSION,
-            "key": key_of(identity),
-            **identity,
-            "environment": dict(line.environment),
-            "started_at": started_at.isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "files": line.store.list_files(folder),
-            "measurements": measurements,
-        }
-        write_record(folder, record)
+        record = Record(
+            **{**dict(identity), "environment": dict(line.environment)},
+            key=identity.compute_key(),
+            started_at=started_at.isoformat(timespec="seconds"),
+            seconds=round(seconds, 3),
+            files=line.store.list_files(folder),
+            measurements=measurements,
+        )
+        write(record, folder)
     line.store.forget(stage.name)
     line.display.finish(stage.name, seconds)

@@ -15,42 +15,25 @@ missing beside a whole `.old-train`, which `folder` reads and `recover` puts bac
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
+from pipeline.core import record as records
 from pipeline.core.hashing import Hashes
+from pipeline.core.plan import PLAN, Plan
+from pipeline.core.record import FileEntry, Record
 from stages.errors import ArtifactError
-
-RECORD = "record.json"
-RECORD_VERSION = 1
-
-Record = dict[str, Any]
-
-FIELDS: dict[str, type] = {
-    "record_version": int,
-    "stage": str,
-    "revision": int,
-    "key": str,
-    "settings": dict,
-    "external": dict,
-    "inputs": dict,
-    "environment": dict,
-    "started_at": str,
-    "seconds": float,
-    "files": dict,
-    "measurements": dict,
-}
+from stages.results.base import StageResult
 
 
 class Store:
     """The artifact folder `root`. Only `writing` and `recover` change an artifact."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, plan: Plan = PLAN) -> None:
         self.root = root
+        self._results = {stage.name: stage.result for stage in plan}
         self.hashes = Hashes(root / ".hashes.json")
 
     def folder(self, stage: str) -> Path:
@@ -80,9 +63,9 @@ class Store:
     def read(self, stage: str) -> Record | None:
         """The record of `stage`, or None without an artifact.
 
-        Raises ArtifactError if there is a `record.json` that is truncated or foreign.
+        Raises ArtifactError for a `record.json` that is truncated, foreign or not of this version.
         """
-        file = self.folder(stage) / RECORD
+        file = self.folder(stage) / records.FILE
         try:
             raw = file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -90,7 +73,7 @@ class Store:
         except OSError as error:
             raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error
         try:
-            return _record(json.loads(raw), stage)
+            return records.parse(raw, stage, self._results.get(stage, StageResult))
         except ValueError as error:
             raise ArtifactError(
                 f"{file} is damaged: {error}", f"run: pipeline run {stage}"
@@ -112,15 +95,15 @@ class Store:
         folder = self.folder(stage)
         return tuple(
             f"{folder / name} {fault}"
-            for name, expected in record["files"].items()
+            for name, expected in record.files.items()
             if (fault := self._fault(folder / name, expected))
         )
 
-    def _fault(self, file: Path, expected: Mapping[str, Any]) -> str:
+    def _fault(self, file: Path, expected: FileEntry) -> str:
         try:
-            if file.stat().st_size != expected["size_bytes"]:
+            if file.stat().st_size != expected.size_bytes:
                 return "has another size than recorded"
-            return "" if self.hashes.of(file) == expected["sha256"] else "changed on disk"
+            return "" if self.hashes.of(file) == expected.sha256 else "changed on disk"
         except FileNotFoundError:
             return "is missing"
         except OSError as error:
@@ -160,45 +143,12 @@ class Store:
         for draft in self.root.glob(".new-*"):
             shutil.rmtree(draft, ignore_errors=True)
 
-    def list_files(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """Name -> {"sha256", "size_bytes"} of all files below `folder`, for its record."""
+    def list_files(self, folder: Path) -> dict[str, FileEntry]:
+        """All files below `folder` by name, for its record."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         return {
-            file.relative_to(folder).as_posix(): {
-                "sha256": self.hashes.of(file),
-                "size_bytes": file.stat().st_size,
-            }
+            file.relative_to(folder).as_posix(): FileEntry(
+                sha256=self.hashes.of(file), size_bytes=file.stat().st_size
+            )
             for file in files
         }
-
-
-def write_record(folder: Path, record: Record) -> None:
-    """Write `record.json` into `folder` and see it safely on the disk."""
-    with (folder / RECORD).open("w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _record(raw: Any, stage: str) -> Record:
-    """`raw` if it is a record of `stage`. Raises ValueError."""
-    if not isinstance(raw, dict):
-        raise ValueError("it holds no JSON object")
-    if wrong := [name for name, kind in FIELDS.items() if not isinstance(raw.get(name), kind)]:
-        raise ValueError(f"it lacks {', '.join(wrong)}")
-    if raw["record_version"] != RECORD_VERSION:
-        raise ValueError(f"it has version {raw['record_version']}, expected {RECORD_VERSION}")
-    if raw["stage"] != stage:
-        raise ValueError(f"it belongs to stage {raw['stage']!r}")
-    if not all(_is_file_entry(entry) for entry in raw["files"].values()):
-        raise ValueError("its list of files is wrong")
-    return raw
-
-
-def _is_file_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("sha256"), str)
-        and isinstance(entry.get("size_bytes"), int)
-    )

@@ -1,13 +1,7 @@
 """The child process in which stages run; `pipeline/core/process.py` is its other end.
 
-Requests come as JSON lines on stdin, events go as JSON lines to what was stdout:
-
-    request  {"module", "settings_class": [module, name], "settings", "inputs", "out", "log",
-              "resume"}
-    event    {"event": "progress", "level", "text", "step": [done, total] | null}
-             {"event": "result", "measurements"}
-             {"event": "error", "kind", "message", "hint", "traceback"}    of stages.errors
-             {"event": "bug", "message", "traceback"}                      anything else
+Calls come as JSON lines on stdin, events go as JSON lines to what was stdout
+(pipeline/core/messages.py).
 
 Everything else that the stage or its libraries print, from Python or not, goes to the log.
 When stdin closes the parent is done, or dead: then this process ends at once, in the middle
@@ -23,7 +17,6 @@ import importlib
 import inspect
 import json
 import logging
-import math
 import os
 import queue
 import sys
@@ -34,9 +27,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from pipeline.core.messages import Crashed, Failed, Finished, Message, Progress, StageCall
 from stages.errors import UserError, machine_error
-
-Request = dict[str, Any]
 
 
 class Events:
@@ -46,11 +38,11 @@ class Events:
         self._stream = os.fdopen(descriptor, "w", encoding="utf-8")
         self._lock = threading.Lock()
 
-    def send(self, event: str, **fields: Any) -> None:
+    def send(self, message: Message) -> None:
         """Send one line. Raises ValueError or TypeError for what is no JSON."""
-        line = json.dumps({"event": event, **fields}, allow_nan=False)
+        line = message.to_line()
         with self._lock:
-            self._stream.write(line + "\n")
+            self._stream.write(line)
             self._stream.flush()
 
 
@@ -63,12 +55,8 @@ class ProgressHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record as a progress event."""
-        self._events.send(
-            "progress",
-            level=record.levelname,
-            text=record.getMessage(),
-            step=getattr(record, "step", None),
-        )
+        step = getattr(record, "step", None)
+        self._events.send(Progress(level=record.levelname, text=record.getMessage(), step=step))
 
 
 def main() -> None:
@@ -79,12 +67,12 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     _log_to_stderr(events)
-    waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[StageCall] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, waiting), daemon=True).start()
     while True:
-        request = waiting.get()
-        _redirect(request["log"])
-        serve(request, events)
+        call = waiting.get()
+        _redirect(call.log)
+        serve(call, events)
 
 
 def _log_to_stderr(events: Events) -> None:
@@ -99,13 +87,13 @@ def _log_to_stderr(events: Events) -> None:
     logging.getLogger("stages").addHandler(ProgressHandler(events))
 
 
-def _receive(requests: Any, waiting: queue.SimpleQueue[Request]) -> None:
+def _receive(requests: Any, waiting: queue.SimpleQueue[StageCall]) -> None:
     for line in requests:
-        waiting.put(json.loads(line))
+        waiting.put(StageCall.model_validate_json(line))
     os._exit(0)
 
 
-def _redirect(log: str) -> None:
+def _redirect(log: Path) -> None:
     """Let stdout and stderr, Python's and those of native code, go to the file `log`."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(file, 1)
@@ -128,29 +116,24 @@ def _flush_native() -> None:
         ctypes.CDLL(None).fflush(None)
 
 
-def serve(request: Request, events: Events) -> None:
+def serve(call: StageCall, events: Events) -> None:
     """Run one stage and send how it ended."""
     try:
-        measurements = run_stage(request)
+        measurements = run_stage(call)
         _flush()
-        events.send("result", measurements=measurements)
+        events.send(Finished(measurements=measurements))
     except BaseException as error:
-        _send_error(error, events)
+        events.send(_described(error))
 
 
-def _send_error(error: BaseException, events: Events) -> None:
+def _described(error: BaseException) -> Failed | Crashed:
     known = error if isinstance(error, UserError) else machine_error(error)
+    trace = _print_traceback()
     if known is None:
         message = "".join(traceback.format_exception_only(error)).strip()
-        events.send("bug", message=message, traceback=_print_traceback())
-        return
-    events.send(
-        "error",
-        kind=type(known).__name__,
-        message=known.message,
-        hint=known.hint,
-        traceback=_print_traceback(),
-    )
+        return Crashed(message=message, traceback=trace)
+    kind = type(known).__name__
+    return Failed(kind=kind, message=known.message, hint=known.hint, traceback=trace)
 
 
 def _print_traceback() -> str:
@@ -161,34 +144,24 @@ def _print_traceback() -> str:
     return text
 
 
-def run_stage(request: Request) -> dict[str, Any]:
-    """Import the stage's module, rebuild its settings and call its `run`.
+def run_stage(call: StageCall) -> dict[str, Any]:
+    """Import the stage's module, rebuild its settings and call its `run`; the result as JSON.
 
-    A stage whose `run` has an argument `resume` gets the folder for what it can go on from, one
+    A stage whose `run` has an argument `resume` gets the folder of what it can resume from, one
     with an argument `logs` the folder for its TensorBoard logs, beside the log of its output.
     """
-    module, name = request["settings_class"]
+    module, name = call.settings_class
     settings_class = getattr(importlib.import_module(module), name)
-    settings = settings_class.model_validate(request["settings"])
-    inputs = {need: Path(folder) for need, folder in request["inputs"].items()}
-    stage = importlib.import_module(request["module"])
-    offered = {"resume": Path(request["resume"]), "logs": Path(request["log"]).with_suffix("")}
+    settings = settings_class.model_validate(call.settings)
+    stage = importlib.import_module(call.module)
+    offered = {"resume": call.resume, "logs": call.log.with_suffix("")}
     taken = inspect.signature(stage.run).parameters
     extra = {name: folder for name, folder in offered.items() if name in taken}
-    result = stage.run(settings, inputs, Path(request["out"]), **extra)
-    if isinstance(result, BaseModel):
-        result = json.loads(result.model_dump_json())
-    measurements: dict[str, Any] = _finite(result)
+    result = stage.run(settings, call.inputs, call.out, **extra)
+    if not isinstance(result, BaseModel):
+        raise TypeError(f"{call.module}.run returned a {type(result).__name__}, not its result")
+    measurements: dict[str, Any] = json.loads(result.model_dump_json())
     return measurements
-
-
-def _finite(value: Any) -> Any:
-    """`value` with None for NaN and infinities, as in the loss of a training that diverged."""
-    if isinstance(value, dict):
-        return {key: _finite(child) for key, child in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(child) for child in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

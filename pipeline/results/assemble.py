@@ -5,180 +5,163 @@ Where a number in the report comes from:
     stages[i].model, accuracy, latency    record of that stage
     + rows measured_in "benchmark"        train: the baseline; prune, quantize: the ONNX Runtime
                                           engines, all timed in turns in one benchmark
+    stages[i].details                     record of that stage, whatever it measured
     engines[i]                            record of benchmark; of build where there is none
     baseline                              file: record of build; the rest: record of benchmark
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
+from pipeline.core.record import Record
+from pipeline.results.model import Baseline, EngineReport, Report, ReportRow, StageReport
 from pipeline.results.verdict import verdict
+from stages.engines.registry import EngineName
 from stages.errors import ArtifactError
+from stages.results.base import LatencyRow, ModelFacts, Quality, StageResult
+from stages.results.engines import BenchmarkResult, BuildResult, EngineTimings
+from stages.results.training import DatasetCounts, TrainResult
 
-SCHEMA_VERSION = 1
+BASELINE_FILE = "baseline."
+"""How the file of the trained, unpruned model begins, among those of build."""
 
-Record = Mapping[str, Any]
-
-DATASET = ("name", "train_samples", "calibration_samples", "test_samples")
-MODEL = ("file", "sha256", "size_bytes", "parameters", "multiply_adds")
-ACCURACY = ("top1", "recall_macro", "precision_macro", "samples")
-ROW: tuple[str, ...] = ("batch_size", "runtime", "precision", "threads", "samples")
-ROW += ("p50_ms", "p90_ms", "p99_ms", "mean_ms", "images_per_second")
-ENGINE = ("backend", "precision", "file", "sha256", "size_bytes", "state", "reason", "fix")
+Result = TypeVar("Result", bound=StageResult)
+Records = Mapping[str, Record]
 
 
-def assemble(records: Mapping[str, Record], states: Mapping[str, str]) -> dict[str, Any]:
-    """Build the content of report.json (see report.schema.json).
+def assemble(records: Records, states: Mapping[str, str]) -> Report:
+    """The report of the records, which are by stage, in the order of the line.
 
-    `records` holds the record.json of every stage that has one, by stage, in the order of the
-    line; `states` says "ran" or "cached" of those that were selected, the others count as
-    cached. Every key of the schema is present, None where nothing was measured; numbers that
-    are not finite become None, since JSON has no word for them.
+    `states` says "ran" or "cached" of the stages that were selected, the others count as cached.
     Raises ArtifactError if there is no record at all.
     """
     if not records:
         raise ArtifactError("nothing to report: no stage has run yet", "run: pipeline run all")
     outdated = _outdated(records)
-    report: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "verdict": [],
-        "environment": list(records.values())[-1].get("environment") or {},
-        "dataset": _fill(DATASET, _measured(records, "train").get("dataset")),
-        "stages": [
-            _stage(name, records, states.get(name, "cached"), name in outdated) for name in records
-        ],
-        "baseline": _baseline(records),
-        "engines": _engines(records),
-    }
+    baseline, engines = _baseline(records), _engines(records)
+    train = _measured(records, TrainResult)
+    stages = [
+        _stage(name, records, states.get(name, "cached"), name in outdated) for name in records
+    ]
     if "benchmark" in records and "benchmark" not in outdated:
-        _join_benchmark(report)
-    report["verdict"] = verdict(report)
-    finite: dict[str, Any] = _finite(report)
-    return finite
+        stages = [_with_rows(stage, baseline, engines) for stage in stages]
+    report = Report(
+        environment=list(records.values())[-1].environment,
+        dataset=train.dataset if train else DatasetCounts(),
+        stages=tuple(stages),
+        baseline=baseline,
+        engines=tuple(engines),
+    )
+    return report.model_copy(update={"verdict": tuple(verdict(report))})
 
 
-def _stage(
-    name: str, records: Mapping[str, Record], state: str, is_outdated: bool
-) -> dict[str, Any]:
+def _stage(name: str, records: Records, state: str, is_outdated: bool) -> StageReport:
     record = records[name]
-    measured = _measured(records, name)
-    model = measured.get("model") or {}
-    return {
-        "stage": name,
-        "state": "ran" if state == "ran" else "cached",
-        "outdated": is_outdated,
-        "seconds": record.get("seconds"),
-        "model": _fill(MODEL, {**model, **_model_file(records, name, model.get("file"))}),
-        "accuracy": _fill(ACCURACY, measured.get("accuracy")),
-        "latency": _rows(measured.get("latency"), name),
-        "details": measured.get("details") or {},
-        **{key: record.get(key) for key in ("key", "revision", "started_at")},
-        "settings": record.get("settings") or {},
-        "environment": record.get("environment") or {},
-    }
+    measured = record.measurements
+    return StageReport(
+        stage=name,
+        state="ran" if state == "ran" else "cached",
+        outdated=is_outdated,
+        seconds=record.seconds,
+        model=_with_file(measured.model, record, records),
+        accuracy=measured.accuracy or Quality(),
+        latency=_rows(measured.latency, name),
+        details=measured.details,
+        key=record.key,
+        revision=record.revision,
+        started_at=record.started_at,
+        settings=record.settings,
+        environment=record.environment,
+    )
 
 
-def _engines(records: Mapping[str, Record]) -> list[dict[str, Any]]:
-    source = "build" if _has_changed("build", "benchmark", records) else "benchmark"
-    if not _measured(records, source).get("engines"):
-        source = "build"
+def _with_file(model: ModelFacts, record: Record, records: Records) -> ModelFacts:
+    """With hash and size of its file: the stage's own, or of a stage that it reads."""
+    owners = [record, *(records[need] for need in record.inputs if need in records)]
+    for owner in owners:
+        if model.file in owner.files:
+            return model.model_copy(update=dict(owner.files[model.file]))
+    return model
+
+
+def _rows(rows: Iterable[LatencyRow], measured_in: str) -> tuple[ReportRow, ...]:
+    return tuple(ReportRow(**dict(row), measured_in=measured_in) for row in rows)
+
+
+def _engines(records: Records) -> list[EngineReport]:
+    build, benchmark = _measured(records, BuildResult), _measured(records, BenchmarkResult)
+    if benchmark and benchmark.engines and not _has_changed("build", "benchmark", records):
+        source, found = "benchmark", benchmark.engines
+    else:
+        source, found = "build", build.engines if build else ()
+    files = records["build"].files if "build" in records else {}
     return [
-        _engine(found, records, source) for found in _measured(records, source).get("engines") or []
+        EngineReport.model_validate(
+            {
+                **dict(engine),
+                **(dict(files[engine.file]) if engine.file in files else {}),
+                "measured_in": source,
+                "accuracy": engine.accuracy or Quality(),
+                "latency": _rows(engine.latency, source),
+            }
+        )
+        for engine in found
     ]
 
 
-def _engine(found: Mapping[str, Any], records: Mapping[str, Record], source: str) -> dict[str, Any]:
-    return {
-        **_fill(ENGINE, {**found, **_file(records, "build", found.get("file"))}),
-        "measured_in": source,
-        "accuracy": _fill(ACCURACY, found.get("accuracy")),
-        "latency": _rows(found.get("latency"), source),
-    }
-
-
-def _baseline(records: Mapping[str, Record]) -> dict[str, Any]:
+def _baseline(records: Records) -> Baseline:
     """The trained, unpruned float32 model in ONNX Runtime: what every speed-up is against."""
-    files = records.get("build", {}).get("files") or {}
-    file = next((name for name in files if name.startswith("baseline.")), None)
-    timed = {} if _has_changed("build", "benchmark", records) else _measured(records, "benchmark")
-    found = (timed.get("details") or {}).get("baseline") or {}
-    return {
-        **_fill(("file", "sha256", "size_bytes"), _file(records, "build", file)),
-        "accuracy": _fill(ACCURACY, found.get("accuracy")),
-        "latency": _rows(found.get("latency"), "benchmark"),
-    }
+    files = records["build"].files if "build" in records else {}
+    file = next((name for name in files if name.startswith(BASELINE_FILE)), None)
+    benchmark = _measured(records, BenchmarkResult)
+    timed = None
+    if benchmark and not _has_changed("build", "benchmark", records):
+        timed = benchmark.details.baseline
+    timed = timed or EngineTimings()
+    return Baseline(
+        file=file,
+        **(dict(files[file]) if file else {}),
+        accuracy=timed.accuracy or Quality(),
+        latency=_rows(timed.latency, "benchmark"),
+    )
 
 
-def _join_benchmark(report: dict[str, Any]) -> None:
-    """Give train, prune and quantize the rows of their own model in ONNX Runtime."""
-    engines = {(each["backend"], each["precision"]): each for each in report["engines"]}
-    joined = {
-        "train": report["baseline"],
-        "prune": engines.get(("onnxruntime", "fp32")),
-        "quantize": engines.get(("onnxruntime", "int8")),
-    }
-    for stage in report["stages"]:
-        rows = (joined.get(stage["stage"]) or {}).get("latency", [])
-        stage["latency"] += [dict(row) for row in rows if row["measured_in"] == "benchmark"]
+def _with_rows(
+    stage: StageReport, baseline: Baseline, engines: Iterable[EngineReport]
+) -> StageReport:
+    """train, prune and quantize with the rows of their own model in ONNX Runtime."""
+    by_name = {engine.name: engine for engine in engines}
+    shown = {
+        "train": baseline,
+        "prune": by_name.get(EngineName("onnxruntime", "fp32")),
+        "quantize": by_name.get(EngineName("onnxruntime", "int8")),
+    }.get(stage.stage)
+    rows = [row for row in shown.latency if row.measured_in == "benchmark"] if shown else []
+    return stage.model_copy(update={"latency": (*stage.latency, *rows)})
 
 
-def _outdated(records: Mapping[str, Record]) -> set[str]:
+def _outdated(records: Records) -> set[str]:
     """Stages made from files that have changed since, directly or through another stage."""
     found: set[str] = set()
     for name, record in records.items():
-        needed = record.get("inputs") or {}
-        if any(each in found or _has_changed(each, name, records) for each in needed):
+        if any(each in found or _has_changed(each, name, records) for each in record.inputs):
             found.add(name)
     return found
 
 
-def _has_changed(needed: str, by: str, records: Mapping[str, Record]) -> bool:
+def _has_changed(needed: str, by: str, records: Records) -> bool:
     """Whether `by` has read other files of `needed` than those recorded now."""
-    read = (records.get(by, {}).get("inputs") or {}).get(needed)
-    if read is None or needed not in records:
+    if needed not in records or by not in records:
         return False
-    now = records[needed].get("files") or {}
-    return any(now.get(file, {}).get("sha256") != sha256 for file, sha256 in read.items())
+    read, now = records[by].inputs.get(needed, {}), records[needed].hashes()
+    return any(now.get(file) != sha256 for file, sha256 in read.items())
 
 
-def _file(records: Mapping[str, Record], stage: str, name: str | None) -> dict[str, Any]:
-    """`file`, `sha256` and `size_bytes` of a stage's file, as far as they are recorded."""
-    entry = (records.get(stage, {}).get("files") or {}).get(name) or {}
-    return {"file": name, "sha256": entry.get("sha256"), "size_bytes": entry.get("size_bytes")}
-
-
-def _model_file(records: Mapping[str, Record], stage: str, name: str | None) -> dict[str, Any]:
-    """`_file` of the stage, or of a stage it reads: the benchmark's model is an engine of build."""
-    for owner in (stage, *(records[stage].get("inputs") or {})):
-        found = _file(records, owner, name)
-        if found["sha256"]:
-            return found
-    return _file(records, stage, name)
-
-
-def _measured(records: Mapping[str, Record], stage: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = records.get(stage, {}).get("measurements") or {}
-    return found
-
-
-def _rows(rows: Sequence[Mapping[str, Any]] | None, measured_in: str) -> list[dict[str, Any]]:
-    return [{**_fill(ROW, row), "measured_in": measured_in} for row in rows or []]
-
-
-def _fill(keys: Sequence[str], found: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`found` with every one of `keys`, None where it lacks them."""
-    return {**dict.fromkeys(keys), **(found or {})}
-
-
-def _finite(value: Any) -> Any:
-    """`value` with None for infinities and NaN, as in the loss of a training that diverged."""
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _measured(records: Records, kind: type[Result]) -> Result | None:
+    """What the stage with this kind of result measured, None without its record."""
+    for record in records.values():
+        if isinstance(record.measurements, kind):
+            return record.measurements
+    return None

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.results import comparability
-from pipeline.results.comparability import Report
+from pipeline.results.model import Report
 
 CHANGED_ARRAYS = ("images", "labels", "before", "after", "indices")
 
@@ -35,8 +34,7 @@ def read(report: Report, artifacts: Path | None) -> Evidence:
 
     A file that cannot be read is a fault and not an error: the numbers of the records stand.
     """
-    benchmark = comparability.stage_named(report, "benchmark")
-    if artifacts is None or benchmark is None or benchmark["outdated"]:
+    if artifacts is None or not report.is_current("benchmark"):
         return Evidence()
     folder = artifacts / "benchmark"
     faults: list[str] = []

@@ -6,20 +6,15 @@ batch size (pipeline/results/comparability.py).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.results import comparability, units
-from pipeline.results.comparability import Report, Row
-from pipeline.results.verdict import engine_name
+from pipeline.results.model import EngineReport, GateResult, Report, read
 from stages.errors import GateFailed
+from stages.results.base import LatencyRow
 from stages.settings import Gates
-
-Result = dict[str, Any]
-Engine = Mapping[str, Any]
 
 ROUNDING = 1e-9
 """Shares of samples are no exact floats: a loss of exactly the allowed points passes."""
@@ -37,56 +32,56 @@ class Gate:
     """How one gate is judged; `value` is None where it was not measured."""
 
     unit: str
-    value: Callable[[Report, Engine, Row], float | None]
-    sentence: Callable[[Engine, Row, float], str]
+    value: Callable[[Report, EngineReport, LatencyRow], float | None]
+    sentence: Callable[[EngineReport, LatencyRow, float], str]
     hint: str
 
 
-def judge(report: Report, limits: Mapping[str, float]) -> list[Result]:
+def judge(report: Report, limits: Mapping[str, float]) -> list[GateResult]:
     """One result per limit, which are named as in the settings section `gates`.
 
-    gate, limit, unit    what was asked for
-    engine, got          what was judged, None where nothing was
-    state                "passed", "missed", or "not judged" without a benchmark; a benchmark in
-                         which no engine ran has missed its gates
-    reason               got and allowed, in words
+    Without a benchmark a gate is not judged; a benchmark in which no engine ran has missed it.
     """
     return [_judge(name, limit, report) for name, limit in limits.items()]
 
 
-def _judge(name: str, limit: float, report: Report) -> Result:
-    gate, benchmark = GATES[name], comparability.stage_named(report, "benchmark")
-    result: Result = {"gate": name, "limit": limit, "unit": gate.unit, "engine": None, "got": None}
-    if benchmark is None or benchmark["outdated"]:
-        return {**result, "state": NOT_JUDGED, "reason": NO_BENCHMARK}
+def _judge(name: str, limit: float, report: Report) -> GateResult:
+    gate = GATES[name]
+
+    def result(state: str, reason: str, **judged: object) -> GateResult:
+        known = {"gate": name, "limit": limit, "unit": gate.unit, "engine": None, "got": None}
+        return GateResult.model_validate({**known, "state": state, "reason": reason, **judged})
+
+    if not report.is_current("benchmark"):
+        return result(NOT_JUDGED, NO_BENCHMARK)
     found = comparability.chosen_engine(report)
     got = None if found is None else gate.value(report, *found)
     if found is None or got is None:
-        return {**result, "state": MISSED, "reason": NO_ENGINE}
-    what = gate.sentence(*found, got) + _doubt(name, limit, found[1])
-    return {
-        **result,
-        "engine": engine_name(found[0]),
-        "got": got,
-        "state": PASSED if got <= limit + ROUNDING else MISSED,
-        "reason": f"{what}; allowed are {limit:g} {gate.unit}",
-    }
+        return result(MISSED, NO_ENGINE)
+    engine, row = found
+    what = gate.sentence(engine, row, got) + _doubt(name, limit, row)
+    return result(
+        PASSED if got <= limit + ROUNDING else MISSED,
+        f"{what}; allowed are {limit:g} {gate.unit}",
+        engine=engine.name.words,
+        got=got,
+    )
 
 
-def enforce(results: Sequence[Result]) -> None:
+def enforce(results: Sequence[GateResult]) -> None:
     """Raise GateFailed if a gate was missed: a line per gate, with got and allowed."""
-    missed = [result for result in results if result["state"] == MISSED]
+    missed = [result for result in results if result.state == MISSED]
     if missed:
-        hints = [GATES[result["gate"]].hint for result in missed if result["engine"]]
+        hints = [GATES[result.gate].hint for result in missed if result.engine]
         raise GateFailed(
             "\n".join(map(in_words, missed)),
             "\n".join(hints) or "which engines run here: pipeline doctor",
         )
 
 
-def in_words(result: Result) -> str:
+def in_words(result: GateResult) -> str:
     """ "gates.max_p50_ms missed: litert int8 takes 0.0080 ms at batch 1; allowed are 0.005 ms"."""
-    return f"gates.{result['gate']} {result['state']}: {result['reason']}"
+    return f"gates.{result.gate} {result.state}: {result.reason}"
 
 
 def limits_of(gates: Gates) -> dict[str, float]:
@@ -97,45 +92,40 @@ def limits_of(gates: Gates) -> dict[str, float]:
 def limits_before(artifacts: Path) -> dict[str, float]:
     """The limits that the last run judged by, from its report.json; none without a sound one."""
     try:
-        results = json.loads((artifacts / "report.json").read_bytes())["gates"]
-        found = {result["gate"]: float(result["limit"]) for result in results}
-    except (OSError, ValueError, KeyError, TypeError):
+        report = read((artifacts / "report.json").read_bytes())
+    except (OSError, ValueError):
         return {}
-    return {name: limit for name, limit in found.items() if name in GATES}
+    return {result.gate: result.limit for result in report.gates}
 
 
-def _accuracy_drop(report: Report, engine: Engine, _: Row) -> float | None:
+def _accuracy_drop(report: Report, engine: EngineReport, _: LatencyRow) -> float | None:
     change = comparability.engine_change(report, engine)
     return None if change is None else -change
 
 
-def _accuracy_sentence(engine: Engine, _: Row, got: float) -> str:
-    top1 = units.percent(engine["accuracy"]["top1"])
+def _accuracy_sentence(engine: EngineReport, _: LatencyRow, got: float) -> str:
+    top1 = units.percent(engine.accuracy.top1)
     where = "below" if got >= 0 else "above"
     return (
-        f"{engine_name(engine)} has {top1} top-1 accuracy, {abs(got):.2f} points {where} "
+        f"{engine.name.words} has {top1} top-1 accuracy, {abs(got):.2f} points {where} "
         "the trained model"
     )
 
 
-def _latency_sentence(engine: Engine, row: Row, got: float) -> str:
-    return (
-        f"{engine_name(engine)} takes {units.milliseconds(got)} ms (p50) at batch "
-        f"{row['batch_size']}"
-    )
+def _latency_sentence(engine: EngineReport, row: LatencyRow, got: float) -> str:
+    return f"{engine.name.words} takes {units.milliseconds(got)} ms (p50) at batch {row.batch_size}"
 
 
-def _size_mb(_: Report, engine: Engine, __: Row) -> float | None:
-    size = engine["size_bytes"]
-    return None if size is None else size / BYTES_PER_MB
+def _size_mb(_: Report, engine: EngineReport, __: LatencyRow) -> float | None:
+    return None if engine.size_bytes is None else engine.size_bytes / BYTES_PER_MB
 
 
-def _size_sentence(engine: Engine, _: Row, got: float) -> str:
-    return f"{engine_name(engine)} has {units.size(got * BYTES_PER_MB)}"
+def _size_sentence(engine: EngineReport, _: LatencyRow, got: float) -> str:
+    return f"{engine.name.words} has {units.size(got * BYTES_PER_MB)}"
 
 
-def _doubt(name: str, limit: float, row: Row) -> str:
-    low, high = row.get("p50_low_ms"), row.get("p50_high_ms")
+def _doubt(name: str, limit: float, row: LatencyRow) -> str:
+    low, high = row.p50_low_ms, row.p50_high_ms
     if name != "max_p50_ms" or low is None or high is None or not low <= limit <= high:
         return ""
     bounds = f"{units.milliseconds(low)} to {units.milliseconds(high)} ms"
@@ -151,7 +141,7 @@ GATES = {
     ),
     "max_p50_ms": Gate(
         "ms",
-        lambda _, __, row: row["p50_ms"],
+        lambda _, __, row: row.p50_ms,
         _latency_sentence,
         "raise prune.ratio, or build more kinds of engines: build.backends, build.precisions",
     ),

@@ -10,28 +10,32 @@ import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
 
 from pipeline.core.hashing import key_of
+from pipeline.core.record import faults
 from pipeline.core.spelling import nearest, suggestion
-from pipeline.results.summary import Summary, chosen_row
+from pipeline.results.summary import Summary
 from stages.errors import ArtifactError
 
 FILE = "history.jsonl"
-VERSION = 1
+VERSION: Literal[1] = 1
 ID_CHARACTERS = 8
 
-NEEDED: dict[str, type | tuple[type, ...]] = {
-    "id": str,
-    "time": str,
-    "engine": (str, type(None)),
-    "stages": dict,
-    "engines": dict,
-    "settings": dict,
-    "environment": dict,
-    "conditions": dict,
-    "gates": list,
-}
-KNOWN = ("dataset", "model", "batch_size")
+
+class Entry(Summary):
+    """One line of the history: a run with its id and the time at which it ended."""
+
+    version: Literal[1]
+    id: str
+    time: str
+
+    def to_line(self) -> bytes:
+        """The entry as one line of ASCII; what was not measured is left out."""
+        content = self.model_dump(mode="json", exclude_none=True)
+        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
 def append(root: Path, summary: Summary) -> str:
@@ -40,17 +44,17 @@ def append(root: Path, summary: Summary) -> str:
     Raises ArtifactError if the line cannot be written whole; then nothing of it stays.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    entry = {**summary, "version": VERSION, "time": now}
-    entry["id"] = key_of([entry, os.getpid()])[:ID_CHARACTERS]
+    content = {**summary.model_dump(mode="json"), "time": now}
+    id = key_of([content, os.getpid()])[:ID_CHARACTERS]
+    entry = Entry.model_validate({**content, "version": VERSION, "id": id})
     try:
-        line = json.dumps(entry, separators=(",", ":"), allow_nan=False)
-        _append(root / FILE, line.encode("ascii") + b"\n")
+        _append(root / FILE, entry.to_line())
     except OSError as error:
         raise ArtifactError(
             f"cannot write to {str(root / FILE)!r}: {error.strerror}",
             "the artifacts and the report are complete; only this run's line is missing",
         ) from error
-    return str(entry["id"])
+    return id
 
 
 def _append(file: Path, line: bytes) -> None:
@@ -68,7 +72,7 @@ def _append(file: Path, line: bytes) -> None:
             raise
 
 
-def read(root: Path) -> tuple[list[Summary], list[str]]:
+def read(root: Path) -> tuple[list[Entry], list[str]]:
     """The runs, oldest first, and what is wrong with the lines that hold none.
 
     Raises ArtifactError if the file cannot be read; without a file there are no runs.
@@ -89,39 +93,34 @@ def read(root: Path) -> tuple[list[Summary], list[str]]:
     return runs, faults
 
 
-def _entry(line: bytes) -> Summary:
+def _entry(line: bytes) -> Entry:
     """Raises ValueError for what is no line of the history."""
     try:
-        entry = json.loads(line)
+        content = json.loads(line)
     except ValueError as error:
         raise ValueError("not whole, or no JSON") from error
-    if not isinstance(entry, dict):
+    if not isinstance(content, dict):
         raise ValueError("holds no JSON object")
-    wrong = [key for key, kind in NEEDED.items() if not isinstance(entry.get(key, ()), kind)]
-    if wrong := [*wrong, *(key for key in KNOWN if key not in entry)]:
-        raise ValueError(f"lacks {', '.join(wrong[:3])}")
-    if entry.get("version") != VERSION:
-        raise ValueError(f"has version {entry.get('version')!r}, expected {VERSION}")
+    if content.get("version") != VERSION:
+        raise ValueError(f"has version {content.get('version')!r}, expected {VERSION}")
     try:
-        chosen_row(entry)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError("its engines are not what a run writes") from error
-    found: Summary = entry
-    return found
+        return Entry.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(faults(error)) from error
 
 
-def find(root: Path, word: str) -> Summary:
+def find(root: Path, word: str) -> Entry:
     """The run whose id is, or begins with, `word`; the last one of equals.
 
     Raises ArtifactError for none and for several.
     """
     runs, _ = read(root)
-    ids = {run["id"]: run for run in runs if run["id"].startswith(word)}
+    ids = {run.id: run for run in runs if run.id.startswith(word)}
     if len(ids) == 1:
         return next(iter(ids.values()))
     if ids:
         raise ArtifactError(f"{word!r} begins {len(ids)} ids: {', '.join(ids)}", "write one out")
-    near = nearest(word, [run["id"] for run in runs])
+    near = nearest(word, [run.id for run in runs])
     raise ArtifactError(
         f"no run {word!r}: neither a folder nor a file, nor an id in "
         f"{str(root / FILE)!r}{suggestion(near)}",

@@ -12,13 +12,12 @@ engine brought in all. A step that was not measured falls together with the next
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.results import comparability
-from pipeline.results.comparability import Report, Row
-from stages.engines.registry import EngineName, backend_label, precision_label
+from pipeline.results.model import Baseline, EngineReport, Report
+from stages.engines.registry import backend_label, precision_label
+from stages.results.base import LatencyRow, Quality
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class Step:
     name: str
     cause: str
     precision: str
-    row: Row
+    row: LatencyRow
     size_bytes: int | None
-    accuracy: Mapping[str, Any]
+    accuracy: Quality
 
 
 def steps(report: Report) -> list[Step]:
@@ -39,50 +38,44 @@ def steps(report: Report) -> list[Step]:
     if found is None:
         return []
     engine, row = found
-    batch = row["batch_size"]
-    start = comparability.fastest(report["baseline"]["latency"], batch)
+    batch = row.batch_size
+    start = comparability.fastest(report.baseline.latency, batch)
     if start is None:
         return []
-    way = [Step("trained", "", "fp32", start, *_model(report["baseline"]))]
+    way = [_step("trained", "", "fp32", start, report.baseline)]
     causes: list[str] = []
     for cause, middle in _between(report, engine):
-        timed = comparability.fastest(middle["latency"], batch) if middle else None
+        timed = comparability.fastest(middle.latency, batch) if middle else None
         causes.append(cause)
         if middle is not None and timed is not None:
             name = "pruned" if cause == "pruning" else f"in {cause}"
-            way.append(Step(name, _joined(causes), "fp32", timed, *_model(middle)))
+            way.append(_step(name, _joined(causes), "fp32", timed, middle))
             causes = []
-    precision = engine["precision"]
-    if precision != "fp32":
-        causes.append(precision_label(precision))
+    if engine.precision != "fp32":
+        causes.append(precision_label(engine.precision))
     if causes:
-        name = EngineName(engine["backend"], precision).label
-        way.append(Step(name, _joined(causes), precision, row, *_model(engine)))
+        way.append(_step(engine.name.label, _joined(causes), engine.precision, row, engine))
     return way
 
 
-def _between(
-    report: Report, engine: Mapping[str, Any]
-) -> list[tuple[str, Mapping[str, Any] | None]]:
+def _between(report: Report, engine: EngineReport) -> list[tuple[str, EngineReport | None]]:
     """What was changed one after the other in float32, and the engine that shows it, if any."""
     floats = {
-        each["backend"]: each
-        for each in comparability.benchmarked(report)
-        if each["precision"] == "fp32"
+        each.backend: each for each in comparability.benchmarked(report) if each.precision == "fp32"
     }
-    changes: list[tuple[str, Mapping[str, Any] | None]] = []
+    changes: list[tuple[str, EngineReport | None]] = []
     if _is_pruned(report):
         changes.append(("pruning", floats.get("onnxruntime")))
-    if engine["backend"] != "onnxruntime":
-        changes.append((backend_label(engine["backend"]), floats.get(engine["backend"])))
+    if engine.backend != "onnxruntime":
+        changes.append((backend_label(engine.backend), floats.get(engine.backend)))
     return changes
 
 
 def _is_pruned(report: Report) -> bool:
-    train, prune = (comparability.stage_named(report, name) for name in ("train", "prune"))
+    train, prune = report.stage("train"), report.stage("prune")
     if train is None or prune is None:
         return False
-    before, after = (stage["model"]["parameters"] for stage in (train, prune))
+    before, after = train.model.parameters, prune.model.parameters
     return before is None or after is None or bool(before != after)
 
 
@@ -91,13 +84,15 @@ def _joined(causes: list[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _model(found: Mapping[str, Any]) -> tuple[int | None, Mapping[str, Any]]:
-    return found["size_bytes"], found["accuracy"]
+def _step(
+    name: str, cause: str, precision: str, row: LatencyRow, model: Baseline | EngineReport
+) -> Step:
+    return Step(name, cause, precision, row, model.size_bytes, model.accuracy)
 
 
 def brought(way: list[Step]) -> list[tuple[str, float]]:
     """What each step brought: ("pruning", 1.7) if it is 1.7 times as fast as the step before."""
     return [
-        (step.cause, before.row["p50_ms"] / step.row["p50_ms"])
+        (step.cause, before.row.p50_ms / step.row.p50_ms)
         for before, step in itertools.pairwise(way)
     ]

@@ -10,92 +10,154 @@ What was made from older files than those recorded now is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from pydantic import Field
 
 from pipeline.core.hashing import key_of
 from pipeline.results import comparability
-from pipeline.results.comparability import Report
-
-Summary = dict[str, Any]
+from pipeline.results.model import Baseline, EngineReport, Report, ReportRow, StageReport
+from stages.results.base import Amount, Count, Measured, Share
+from stages.results.engines import BenchmarkDetails, MachineState
 
 BASELINE = "baseline"
 """The trained, unpruned float32 model in ONNX Runtime, among the engines."""
 
-MODEL = ("parameters", "multiply_adds", "size_bytes")
-ACCURACY = ("top1", "samples")
-ENGINE = ("sha256", "size_bytes", "measured_in")
-ROW: tuple[str, ...] = ("batch_size", "threads", "samples", "p50_ms", "p50_low_ms", "p50_high_ms")
-ROW += ("window_p50_ms", "stable", "images_per_second")
-GATE = ("gate", "state")
+
+class TimedRow(Measured):
+    """One latency of an engine, as in stages.results.base.LatencyRow."""
+
+    batch_size: Count
+    threads: Count | None = None
+    samples: Count | None = None
+    p50_ms: Amount
+    p50_low_ms: Amount | None = None
+    p50_high_ms: Amount | None = None
+    window_p50_ms: tuple[float, ...] | None = None
+    stable: bool | None = None
+    images_per_second: Amount | None = None
+
+
+class ModelSummary(Measured):
+    """A stage's model."""
+
+    top1: Share | None = None
+    samples: Count | None = None
+    parameters: Count | None = None
+    multiply_adds: Count | None = None
+    size_bytes: Count | None = None
+
+
+class EngineSummary(Measured):
+    """An engine that ran, or the baseline."""
+
+    top1: Share | None = None
+    samples: Count | None = None
+    sha256: str | None = None
+    size_bytes: Count | None = None
+    measured_in: str | None = None
+    latency: tuple[TimedRow, ...] = ()
+
+
+class GateSummary(Measured):
+    """A quality gate and how it was judged."""
+
+    gate: str
+    state: str
+
+
+class Summary(Measured):
+    """A run; `engine` is the one that it stands for, at `batch_size`."""
+
+    time: str | None = None
+    dataset: str | None = None
+    model: str | None = None
+    engine: str | None = None
+    batch_size: Count | None = None
+    stages: dict[str, ModelSummary]
+    engines: dict[str, EngineSummary]
+    settings: dict[str, Any]
+    settings_hash: str | None = None
+    environment: dict[str, Any]
+    conditions: MachineState
+    gates: tuple[GateSummary, ...] = Field(default=())
+
+    @property
+    def chosen(self) -> EngineSummary | None:
+        """The engine that the run stands for, None if none ran."""
+        return self.engines.get(self.engine) if self.engine else None
+
+    @property
+    def chosen_row(self) -> TimedRow | None:
+        """Its fastest row at the smallest batch."""
+        rows = self.chosen.latency if self.chosen else ()
+        timed = [row for row in rows if row.batch_size == self.batch_size]
+        return min(timed, key=lambda row: row.p50_ms, default=None)
+
+    def stage(self, name: str) -> ModelSummary:
+        """The model of a stage; of one that has no record nothing is known."""
+        return self.stages.get(name, ModelSummary())
 
 
 def summarize(report: Report) -> Summary:
-    """The summary of an assembled report; whatever was not measured is None or left out."""
-    stages = [stage for stage in report["stages"] if not stage["outdated"]]
-    settings = _settings(stages)
-    chosen = None if _is_outdated(report) else comparability.chosen_engine(report)
-    benchmark = comparability.stage_named(report, "benchmark") or {}
-    return {
-        "time": max((stage["started_at"] or "" for stage in report["stages"]), default="") or None,
-        "dataset": report["dataset"]["name"],
-        "model": _model(settings),
-        "engine": dotted(chosen[0]) if chosen else None,
-        "batch_size": chosen[1]["batch_size"] if chosen else None,
-        "stages": {stage["stage"]: _stage(stage) for stage in stages},
-        "engines": {} if _is_outdated(report) else dict(_engines(report)),
-        "settings": settings,
-        "settings_hash": key_of(settings)[:8],
-        "environment": benchmark.get("environment") or report["environment"],
-        "conditions": (benchmark.get("details") or {}).get("conditions") or {},
-        "gates": [_take(GATE, gate) for gate in report.get("gates", [])],
-    }
-
-
-def chosen_row(summary: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The fastest row of the chosen engine at the smallest batch, None if no engine ran."""
-    engine = summary["engines"].get(summary["engine"]) or {"latency": []}
-    found: Mapping[str, Any] | None = comparability.fastest(
-        engine["latency"], summary["batch_size"]
+    """The summary of a report; whatever was not measured is None or left out."""
+    stages = [stage for stage in report.stages if not stage.outdated]
+    benchmark = report.stage("benchmark")
+    is_outdated = benchmark is not None and benchmark.outdated
+    settings = {name: part for stage in stages for name, part in stage.settings.items()}
+    chosen = None if is_outdated else comparability.chosen_engine(report)
+    measured = report.details(BenchmarkDetails)
+    return Summary(
+        time=max((stage.started_at or "" for stage in report.stages), default="") or None,
+        dataset=report.dataset.name,
+        model=_model(settings),
+        engine=str(chosen[0].name) if chosen else None,
+        batch_size=chosen[1].batch_size if chosen else None,
+        stages={stage.stage: _stage(stage) for stage in stages},
+        engines={} if is_outdated else dict(_engines(report)),
+        settings=settings,
+        settings_hash=key_of(settings)[:8],
+        environment=(benchmark.environment if benchmark else {}) or report.environment,
+        conditions=(measured and measured.conditions) or MachineState(),
+        gates=tuple(GateSummary(gate=each.gate, state=each.state) for each in report.gates),
     )
-    return found
 
 
-def dotted(engine: Mapping[str, Any]) -> str:
-    """An engine in one word, as the settings write it: "litert.int8"."""
-    return f"{engine['backend']}.{engine['precision']}"
+def _model(settings: dict[str, Any]) -> str | None:
+    """What the settings call the network: settings are the user's, not a record's."""
+    model = settings.get("model", {})
+    name: str | None = model.get("source") or model.get("name")
+    return name
 
 
-def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_take(ACCURACY, stage["accuracy"]), **_take(MODEL, stage["model"])}
+def _stage(stage: StageReport) -> ModelSummary:
+    return ModelSummary(
+        top1=stage.accuracy.top1,
+        samples=stage.accuracy.samples,
+        parameters=stage.model.parameters,
+        multiply_adds=stage.model.multiply_adds,
+        size_bytes=stage.model.size_bytes,
+    )
 
 
-def _is_outdated(report: Report) -> bool:
-    benchmark = comparability.stage_named(report, "benchmark")
-    return benchmark is not None and bool(benchmark["outdated"])
-
-
-def _settings(stages: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """All sections that some stage saw."""
-    return {name: part for stage in stages for name, part in stage["settings"].items()}
-
-
-def _model(settings: Mapping[str, Any]) -> str | None:
-    model = settings.get("model") or {}
-    return model.get("source") or model.get("name")
-
-
-def _engines(report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
-    if report["baseline"]["latency"]:
-        yield BASELINE, _engine({**report["baseline"], "measured_in": "benchmark"})
+def _engines(report: Report) -> Iterator[tuple[str, EngineSummary]]:
+    if report.baseline.latency:
+        yield BASELINE, _engine(report.baseline, "benchmark")
     for engine in comparability.ran(report):
-        yield dotted(engine), _engine(engine)
+        yield str(engine.name), _engine(engine, engine.measured_in)
 
 
-def _engine(engine: Mapping[str, Any]) -> dict[str, Any]:
-    rows = [_take(ROW, row) for row in engine["latency"] if row["p50_ms"] and row["batch_size"]]
-    return {**_take(ACCURACY, engine["accuracy"]), **_take(ENGINE, engine), "latency": rows}
+def _engine(engine: Baseline | EngineReport, measured_in: str) -> EngineSummary:
+    return EngineSummary(
+        top1=engine.accuracy.top1,
+        samples=engine.accuracy.samples,
+        sha256=engine.sha256,
+        size_bytes=engine.size_bytes,
+        measured_in=measured_in,
+        latency=_rows(engine.latency),
+    )
 
 
-def _take(keys: tuple[str, ...], found: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: found[key] for key in keys if found.get(key) is not None}
+def _rows(rows: Sequence[ReportRow]) -> tuple[TimedRow, ...]:
+    return tuple(TimedRow.model_validate(dict(row)) for row in rows)

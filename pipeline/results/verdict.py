@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from pipeline.results import comparability, speedup_steps, units
-from pipeline.results.comparability import Report, Row
+from pipeline.results.model import EngineReport, Report
+from stages.results.base import LatencyRow, Quality
 
 
 def verdict(report: Report) -> list[str]:
     """One to four sentences on an assembled report."""
-    benchmark = comparability.stage_named(report, "benchmark")
-    if benchmark is not None and benchmark["outdated"]:
+    benchmark = report.stage("benchmark")
+    if benchmark is not None and benchmark.outdated:
         return ["The benchmark is older than the model: no verdict. Run: pipeline run all"]
     found = comparability.chosen_engine(report)
     if found is None:
@@ -25,22 +23,17 @@ def verdict(report: Report) -> list[str]:
     ]
 
 
-def engine_name(engine: Mapping[str, Any]) -> str:
-    """ "litert int8"."""
-    return f"{engine['backend']} {engine['precision']}"
-
-
-def _fastest(report: Report, engine: Mapping[str, Any], row: Row) -> str:
-    baseline = report["baseline"]
-    against = comparability.fastest(baseline["latency"], row["batch_size"])
+def _fastest(report: Report, engine: EngineReport, row: LatencyRow) -> str:
+    baseline = report.baseline
+    against = comparability.fastest(baseline.latency, row.batch_size)
     if against is None:
-        parts = [f"fastest at batch {row['batch_size']}: {units.milliseconds(row['p50_ms'])} ms"]
+        parts = [f"fastest at batch {row.batch_size}: {units.milliseconds(row.p50_ms)} ms"]
     else:
-        speed = _faster(comparability.ratio(against["p50_ms"], row["p50_ms"]))
+        speed = _faster(comparability.ratio(against.p50_ms, row.p50_ms))
         parts = [f"{speed} the trained model in ONNX Runtime float32 ({_from_to(against, row)})"]
-    parts += _smaller(comparability.ratio(baseline["size_bytes"], engine["size_bytes"]))
-    parts += _accurate(comparability.engine_change(report, engine), engine["accuracy"])
-    return f"{engine_name(engine)}: {', '.join(parts)}."
+    parts += _smaller(comparability.ratio(baseline.size_bytes, engine.size_bytes))
+    parts += _accurate(comparability.engine_change(report, engine), engine.accuracy)
+    return f"{engine.name.words}: {', '.join(parts)}."
 
 
 def _faster(factor: float | None) -> str:
@@ -53,14 +46,14 @@ def _slower(factor: float) -> str:
     return f"{units.times(1 / factor)} slower than"
 
 
-def _from_to(against: Row, row: Row) -> str:
+def _from_to(against: LatencyRow, row: LatencyRow) -> str:
     """ "0.0551 -> 0.00798 ms at batch 1": p50, with thread counts where they matter."""
-    before, after = (units.milliseconds(each["p50_ms"]) for each in (against, row))
-    batch = f"at batch {row['batch_size']}"
-    if against["threads"] == row["threads"]:
-        threads = row["threads"] or 1
-        return f"{before} -> {after} ms {batch}" + (f", {threads} threads" if threads > 1 else "")
-    return f"{before} ms on {against['threads']} -> {after} ms on {row['threads']} threads {batch}"
+    before, after = (units.milliseconds(each.p50_ms) for each in (against, row))
+    batch = f"at batch {row.batch_size}"
+    if against.threads != row.threads:
+        return f"{before} ms on {against.threads} -> {after} ms on {row.threads} threads {batch}"
+    threads = f", {row.threads} threads" if row.threads > 1 else ""
+    return f"{before} -> {after} ms {batch}{threads}"
 
 
 def _smaller(factor: float | None) -> list[str]:
@@ -71,15 +64,15 @@ def _smaller(factor: float | None) -> list[str]:
     return [f"{units.times(factor)} smaller" if factor > 1 else f"{units.times(1 / factor)} larger"]
 
 
-def _accurate(change: float | None, accuracy: Mapping[str, Any]) -> list[str]:
-    if change is None:
-        known = accuracy["top1"] is not None
-        return [f"{units.percent(accuracy['top1'])} accurate"] if known else []
-    images = round(abs(change) / 100 * accuracy["samples"])
+def _accurate(change: float | None, accuracy: Quality) -> list[str]:
+    if change is None or accuracy.samples is None:
+        known = accuracy.top1 is not None
+        return [f"{units.percent(accuracy.top1)} accurate"] if known else []
+    images = round(abs(change) / 100 * accuracy.samples)
     if images == 0:
         return ["as accurate"]
     word = "more" if change > 0 else "less"
-    of = f"{images:,} of {accuracy['samples']:,} images"
+    of = f"{images:,} of {accuracy.samples:,} images"
     return [f"{units.points(abs(change)).lstrip('+')} points {word} accurate ({of})"]
 
 
@@ -103,7 +96,7 @@ def _shares(report: Report) -> list[str]:
 def _doubts(report: Report) -> list[str]:
     """A warning where one of the two timings that are compared was not steady."""
     way = speedup_steps.steps(report)
-    shaky = [step.name for step in (way[:1] + way[-1:]) if step.row.get("stable") is False]
+    shaky = [step.name for step in (way[:1] + way[-1:]) if step.row.stable is False]
     if not shaky:
         return []
     return [f"UNSTABLE: the timing of {' and '.join(shaky)} moved while it was measured."]
@@ -112,34 +105,33 @@ def _doubts(report: Report) -> list[str]:
 def _throughput(report: Report) -> list[str]:
     """The engine with the most images per second at the largest batch, if there is a larger one."""
     engines = comparability.benchmarked(report)
-    sizes = comparability.batch_sizes(row for engine in engines for row in engine["latency"])
-    rows = [(comparability.fastest(engine["latency"], sizes[-1]), engine) for engine in engines]
-    timed = [(row, engine) for row, engine in rows if row and row["images_per_second"]]
-    if len(sizes) < 2 or not timed:
+    sizes = comparability.batch_sizes(row for engine in engines for row in engine.latency)
+    if len(sizes) < 2:
         return []
-    row, engine = max(timed, key=lambda pair: pair[0]["images_per_second"])
-    against = comparability.fastest(report["baseline"]["latency"], sizes[-1]) or {}
-    factor = comparability.ratio(row["images_per_second"], against.get("images_per_second"))
+    rows = [(comparability.fastest(engine.latency, sizes[-1]), engine) for engine in engines]
+    timed = [(row, engine) for row, engine in rows if row]
+    row, engine = max(timed, key=lambda pair: pair[0].images_per_second)
+    against = comparability.fastest(report.baseline.latency, sizes[-1])
+    rate = against.images_per_second if against else None
+    factor = comparability.ratio(row.images_per_second, rate)
     compared = f", {units.times(factor)} the trained model's" if factor else ""
-    rate = units.count(row["images_per_second"])
     return [
-        f"Most images per second: {engine_name(engine)}, {rate} at batch {sizes[-1]}{compared}."
+        f"Most images per second: {engine.name.words}, {units.count(row.images_per_second)} "
+        f"at batch {sizes[-1]}{compared}."
     ]
 
 
 def _unfinished(report: Report) -> str:
     """What is known before an engine was timed."""
-    if report["engines"]:
-        states = [engine["state"] for engine in report["engines"]]
-        built = sum(state != "unavailable" for state in states)
+    if report.engines:
+        built = sum(engine.state != "unavailable" for engine in report.engines)
         return (
-            f"{built} of {len(states)} engines built, none benchmarked yet. Run: pipeline run all"
+            f"{built} of {len(report.engines)} engines built, none benchmarked yet. "
+            "Run: pipeline run all"
         )
-    known = [stage for stage in report["stages"] if stage["accuracy"]["top1"] is not None]
+    known = [stage for stage in report.stages if stage.accuracy.top1 is not None]
     if not known:
         return "Nothing was measured yet. Run: pipeline run all"
     last = known[-1]
-    right = (
-        f"{units.percent(last['accuracy']['top1'])} of {units.count(last['accuracy']['samples'])}"
-    )
-    return f"{last['stage']}: {right} images right; no engine was built yet. Run: pipeline run all"
+    right = f"{units.percent(last.accuracy.top1)} of {units.count(last.accuracy.samples)}"
+    return f"{last.stage}: {right} images right; no engine was built yet. Run: pipeline run all"

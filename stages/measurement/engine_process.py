@@ -127,9 +127,10 @@ def require(backend: str, precision: Precision) -> str:
     module = registry.load(backend)
     records.require(module.build_blocker())
     records.require(module.run_blocker())
-    if precision not in registry.ENGINES[backend].precisions:
+    file = module.source_file(precision)
+    if file is None:
         raise EngineError(f"{backend} has no {precision} engine", "choose another prune.target")
-    return registry.source_file(backend, precision)
+    return file
 
 
 def _serve(

@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.results.base import LatencyRow
-
-P99_SAMPLES = 1000
-"""With fewer, fewer than ten calls lie above p99, so that a few outliers decide it."""
+from stages.results.base import P99_SAMPLES, LatencyRow
 
 INTERVAL_WIDTH, WINDOW_SPREAD = 0.01, 0.02
 """What stable means, as shares of the median: see `is_stable`."""

@@ -29,6 +29,10 @@ class Quality(Measured):
     samples: Count | None = None
 
 
+P99_SAMPLES = 1000
+"""With fewer, fewer than ten calls lie above p99, so that a few outliers decide it."""
+
+
 class LatencyRow(Measured):
     """Time of one call with `batch_size` images. Below 1,000 samples p99 is indicative only.
 
@@ -57,6 +61,13 @@ class LatencyRow(Measured):
     saturating_engines: Count | None = None
     peak_memory_mib: float | None = None
     gpu_memory_mib: float | None = None
+
+    @property
+    def has_indicative_p99(self) -> bool:
+        """Whether p99 rests on too few calls; earlier records do not say it themselves."""
+        if self.p99_is_indicative is None:
+            return self.samples < P99_SAMPLES
+        return self.p99_is_indicative
 
 
 class ModelFacts(Measured):

@@ -90,6 +90,21 @@ class TrainDetails(TrainingDetails):
     classification: Classification | None = None
 
 
+class DeviceSpeed(Measured):
+    """How fast one device trains, and that many times the CPU."""
+
+    device: str
+    images_per_second: float
+    step_ms: float
+    times_cpu: float
+
+
+class DeviceComparison(StageResult):
+    """What `compare-devices` returns."""
+
+    rows: tuple[DeviceSpeed, ...] = ()
+
+
 class TrainResult(StageResult):
     """What `train` returns."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from stages import datasets, models, progress
 from stages.artifacts.signature import Signature
 from stages.datasets import DataSet
+from stages.results.training import DeviceComparison, DeviceSpeed
 from stages.settings import TrainStage
 from stages.training.fit import fit, prepare
 
@@ -18,11 +18,11 @@ STEPS = 100
 """At least so many are timed, in whole epochs, after a first epoch in which things are compiled."""
 
 
-def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> DeviceComparison:
     """Train on every device in turn; `inputs` and `out` stay as they are.
 
-    Returns rows {"device", "images_per_second", "step_ms", "times_cpu"}: the CPU first, then every
-    GPU, then all GPUs together where there are several.
+    One row per device: the CPU first, then every GPU, then all GPUs together where there are
+    several.
     """
     prepare(settings.train)
     dataset = datasets.load(settings.data)
@@ -33,12 +33,11 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> dict[str
         progress.report(f"trains on {name}", done, len(names))
         timed[name] = _timed(settings, dataset, name)
     base = timed["cpu"]["images_per_second"]
-    return {
-        "rows": [
-            {"device": name, **row, "times_cpu": row["images_per_second"] / base}
-            for name, row in timed.items()
-        ]
-    }
+    rows = [
+        DeviceSpeed(device=name, **row, times_cpu=row["images_per_second"] / base)
+        for name, row in timed.items()
+    ]
+    return DeviceComparison(rows=tuple(rows))
 
 
 def _timed(settings: TrainStage, dataset: DataSet, device: str) -> dict[str, float]:

@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.report.tables import Grid
 from pipeline.results import comparability, units
 from pipeline.results.comparability import Report
-from stages.engines.registry import EngineName
 
 MOST_MISTAKES = 12
 
@@ -43,7 +42,7 @@ def described(report: Report) -> Classes | None:
         return None
     return Classes(
         tuple(map(str, before["classes"])),
-        EngineName(found[0]["backend"], found[0]["precision"]).label,
+        f"{units.runtime(found[0]['backend'])} {units.precision(found[0]['precision'])}",
         before["per_class"],
         after["per_class"],
         before["confusion"],

@@ -8,7 +8,6 @@ from typing import Any
 from pipeline.report.tables import Grid
 from pipeline.results import comparability, units
 from pipeline.results.comparability import Report
-from stages.engines.registry import precision_label
 
 Layer = Mapping[str, Any]
 
@@ -49,7 +48,7 @@ def layer_grid(report: Report) -> Grid:
             name,
             str(layer["name"]),
             layer.get("kind") or units.UNKNOWN,
-            precision_label(layer["requested"]) if layer["requested"] else "any",
+            units.precision(layer["requested"]) if layer["requested"] else "any",
             layer["executed"] or units.UNKNOWN,
             layer.get("tactic") or units.UNKNOWN,
         )

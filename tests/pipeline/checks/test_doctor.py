@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import io
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from pipeline.checks import doctor
 from stages.engines.base import Blocker
-from stages.engines.registry import ENGINES
+from stages.engines.registry import ENGINES, EngineSpec
 
 BROKEN = "import nowhere_to_be_found\n"
 BLOCKED = """
@@ -37,9 +36,9 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         (tmp_path / "sample_engine.py").write_text(source)
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "sample_engine", raising=False)
-        row = {"module": "sample_engine", "packages": ("sample-runtime",)}
-        spec = dataclasses.replace(ENGINES["onnxruntime"], **row)
-        monkeypatch.setitem(ENGINES, "sample", spec)
+        monkeypatch.setitem(
+            ENGINES, "sample", EngineSpec("sample_engine", ("sample-runtime",), ".bin", "cpu")
+        )
 
     yield add
     sys.modules.pop("sample_engine", None)

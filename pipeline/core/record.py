@@ -1,0 +1,102 @@
+"""The record of a stage: what decided its artifact, every file in it, and what was measured.
+
+This is the only reader of `record.json`: whatever else looks at a record has these types.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+
+from pipeline.core.hashing import key_of
+from stages.results.base import Count, Sha256, StageResult
+
+FILE = "record.json"
+VERSION: Literal[1] = 1
+
+MOST_FAULTS = 3
+
+
+class FileEntry(BaseModel):
+    """One file of an artifact."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    sha256: Sha256
+    size_bytes: Count
+
+
+class Identity(BaseModel):
+    """All that decides what a stage writes.
+
+    external   hash of every file of the user, by its path
+    inputs     SHA-256 of every file of every needed stage, by stage and name
+    """
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    stage: str
+    revision: int
+    settings: dict[str, Any]
+    external: dict[str, str]
+    inputs: dict[str, dict[str, str]]
+    environment: dict[str, Any]
+
+    def compute_key(self) -> str:
+        """SHA-256 of the identity: two artifacts with one key hold the same."""
+        return key_of(self.model_dump(mode="json", include=set(Identity.model_fields)))
+
+
+class Record(Identity):
+    """`record.json`. Its environment is that of the run, whether or not it is part of the key."""
+
+    record_version: Literal[1] = VERSION
+    key: str
+    started_at: str
+    seconds: float = Field(allow_inf_nan=False)
+    files: dict[str, FileEntry]
+    measurements: SerializeAsAny[StageResult]
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every file by name, as a stage that reads this artifact records it."""
+        return {name: entry.sha256 for name, entry in self.files.items()}
+
+
+def write(record: Record, folder: Path) -> None:
+    """Write `record.json` into `folder` and see it safely on the disk."""
+    with (folder / FILE).open("w", encoding="utf-8") as file:
+        file.write(record.model_dump_json(indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def parse(raw: bytes, stage: str, result: type[StageResult]) -> Record:
+    """The record of `stage`, whose measurements are a `result`.
+
+    Raises ValueError for anything else, with what is wrong in one line.
+    """
+    content = json.loads(raw)
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")
+    version = content.get("record_version")
+    if version != VERSION:
+        raise ValueError(f"it has version {version!r}, expected {VERSION}")
+    try:
+        measured = result.model_validate(content.get("measurements"))
+        record = Record.model_validate({**content, "measurements": measured})
+    except ValidationError as error:
+        raise ValueError(faults(error)) from error
+    if record.stage != stage:
+        raise ValueError(f"it belongs to stage {record.stage!r}")
+    return record
+
+
+def faults(error: ValidationError) -> str:
+    """The first few mistakes in one line: "files.model.keras.sha256: Field required"."""
+    lines = [f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in error.errors()]
+    more = f" and {len(lines) - MOST_FAULTS} more" if len(lines) > MOST_FAULTS else ""
+    return "; ".join(lines[:MOST_FAULTS]) + more

@@ -1,0 +1,168 @@
+"""The report as types: what report.json holds, and the only reader of it.
+
+    Report
+      stages      StageReport    one per record, in the order of the line
+      baseline    Baseline       the trained, unpruned float32 model in ONNX Runtime
+      engines     EngineReport   one per engine and precision
+      gates       GateResult     the quality gates that the run was given
+
+A value that was not measured is None, null in JSON. The schema that other programs may rely on,
+report.schema.json, is generated from these classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, SerializeAsAny, ValidationError
+
+from pipeline.core.plan import PLAN, Plan
+from pipeline.core.record import faults
+from stages.engines.registry import EngineName
+from stages.results.base import (
+    Amount,
+    Count,
+    Details,
+    LatencyRow,
+    Measured,
+    ModelFacts,
+    Quality,
+    Sha256,
+    StageResult,
+)
+from stages.results.engines import EngineResult
+from stages.results.training import DatasetCounts
+
+SCHEMA_VERSION: Literal[1] = 1
+
+BENCHMARK = "benchmark"
+
+StageDetails = TypeVar("StageDetails", bound=Details)
+
+
+class ReportRow(LatencyRow):
+    """`measured_in` is the stage that timed it; only rows of `benchmark` were timed in turns."""
+
+    measured_in: str
+
+
+class StageReport(Measured):
+    """One stage that has a record; `outdated` if it was made from files that changed since."""
+
+    stage: str
+    state: Literal["ran", "cached"]
+    outdated: bool = False
+    seconds: Amount | None
+    model: ModelFacts
+    accuracy: Quality
+    latency: tuple[ReportRow, ...]
+    details: SerializeAsAny[Details] = Details()
+    key: str | None = None
+    revision: Count | None = None
+    started_at: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+
+class Baseline(Measured):
+    """The trained, unpruned float32 model in ONNX Runtime: what speed-ups are against."""
+
+    file: str | None = None
+    sha256: Sha256 | None = None
+    size_bytes: Count | None = None
+    accuracy: Quality = Quality()
+    latency: tuple[ReportRow, ...] = ()
+
+
+class EngineReport(EngineResult):
+    """One engine of one precision, with its file as build left it."""
+
+    sha256: Sha256 | None = None
+    size_bytes: Count | None = None
+    measured_in: Literal["build", "benchmark"] = "benchmark"
+    accuracy: Quality = Quality()
+    latency: tuple[ReportRow, ...] = ()
+
+    @property
+    def is_benchmarked(self) -> bool:
+        """Whether the benchmark ran it, so that its latencies compare with the others'."""
+        return self.state == "ran" and self.measured_in == BENCHMARK
+
+
+class GateResult(Measured):
+    """A quality gate; `engine` and `got` are None where nothing was judged."""
+
+    gate: Literal["max_accuracy_drop", "max_p50_ms", "max_size_mb"]
+    limit: float
+    unit: Literal["points", "ms", "MB"]
+    engine: str | None
+    got: float | None
+    state: Literal["passed", "missed", "not judged"]
+    reason: str
+
+
+class Report(Measured):
+    """What `pipeline report` joins from the records. Listed keys stay; others may be added."""
+
+    model_config = ConfigDict(title="report.json of keras-trt-pipeline")
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    verdict: tuple[str, ...] = ()
+    environment: dict[str, Any]
+    dataset: DatasetCounts
+    stages: Annotated[tuple[StageReport, ...], Field(min_length=1)]
+    baseline: Baseline = Baseline()
+    engines: tuple[EngineReport, ...]
+    gates: tuple[GateResult, ...] = ()
+
+    def stage(self, name: str) -> StageReport | None:
+        """The entry of a stage, None if it has no record."""
+        return next((stage for stage in self.stages if stage.stage == name), None)
+
+    def details(self, kind: type[StageDetails]) -> StageDetails | None:
+        """What only one stage measures, by its type; None if that stage has no record."""
+        for stage in self.stages:
+            if isinstance(stage.details, kind):
+                return stage.details
+        return None
+
+    def engine(self, name: EngineName) -> EngineReport | None:
+        """The entry of an engine, None if it was not wanted."""
+        return next((engine for engine in self.engines if engine.name == name), None)
+
+    def is_current(self, name: str) -> bool:
+        """Whether a stage has a record, made from files as they are now."""
+        stage = self.stage(name)
+        return stage is not None and not stage.outdated
+
+
+def read(raw: bytes, plan: Plan = PLAN) -> Report:
+    """The report in the bytes of a report.json. Raises ValueError, in one line."""
+    content = json.loads(raw)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError("it is not what `pipeline report --format json` writes")
+    results = {stage.name: stage.result for stage in plan}
+    try:
+        if isinstance(stages := content.get("stages"), list):
+            content["stages"] = [_with_details(stage, results) for stage in stages]
+        return Report.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(faults(error)) from error
+
+
+def _with_details(stage: Any, results: Mapping[str, type[StageResult]]) -> Any:
+    """A stage of report.json whose details have the type that its row of the plan says."""
+    if not isinstance(stage, dict):
+        return stage
+    result = results.get(str(stage.get("stage")), StageResult)
+    typed = result.model_validate({"details": stage.get("details") or {}})
+    return {**stage, "details": typed.details}
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of report.json, draft 2020-12."""
+    described = Report.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
