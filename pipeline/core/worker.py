@@ -25,10 +25,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from pipeline.core.messages import Crashed, Failed, Finished, Message, Progress, StageCall
 from stages.errors import UserError, machine_error
+from stages.results.base import StageResult
 
 
 class Events:
@@ -158,8 +157,9 @@ def run_stage(call: StageCall) -> dict[str, Any]:
     taken = inspect.signature(stage.run).parameters
     extra = {name: folder for name, folder in offered.items() if name in taken}
     result = stage.run(settings, call.inputs, call.out, **extra)
-    if not isinstance(result, BaseModel):
-        raise TypeError(f"{call.module}.run returned a {type(result).__name__}, not its result")
+    if not isinstance(result, StageResult):
+        kind = type(result).__name__
+        raise TypeError(f"{call.module}.run returned a {kind}, expected a StageResult")
     measurements: dict[str, Any] = json.loads(result.model_dump_json())
     return measurements
 

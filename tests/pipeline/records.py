@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
+
+from pipeline.core import record as record_module
+from pipeline.core.plan import PLAN
+from pipeline.results.assemble import assemble
+from pipeline.results.model import Report
 
 Record = dict[str, Any]
 
@@ -140,7 +146,7 @@ MEASUREMENTS: dict[str, Record] = {
         "model": {"file": "model.keras", "parameters": 421_642, "multiply_adds": 8_000_000},
         "accuracy": accuracy(357),
         "latency": [row("tf.function", "fp32", 1, 0.4, samples=800)],
-        "details": {"history": {"loss": [0.5, 0.1]}},
+        "details": {"history": [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.1}]},
         "dataset": {
             "name": "digits",
             "train_samples": 1179,
@@ -152,7 +158,7 @@ MEASUREMENTS: dict[str, Record] = {
         "model": {"file": "model.keras", "parameters": 108_000, "multiply_adds": 2_100_000},
         "accuracy": accuracy(356),
         "latency": [row("tf.function", "fp32", 1, 0.3, samples=800)],
-        "details": {"removed_channels": {"conv_1": 16}},
+        "details": {"method": "channels"},
     },
     "quantize": {
         "model": {"file": "model.keras", "parameters": 108_000, "multiply_adds": 2_100_000},
@@ -187,7 +193,7 @@ MEASUREMENTS: dict[str, Record] = {
                     row("onnxruntime", "fp32", size, p50) for size, p50 in ((1, 0.056), (32, 1.0))
                 ],
             },
-            "conditions": {"load_average": 0.2},
+            "conditions": {"load_average_before": 0.2},
         },
         "engines": ENGINES,
     },
@@ -232,3 +238,19 @@ def changed(found: Mapping[str, Record], stage: str) -> dict[str, Record]:
     for file in fresh[stage]["files"].values():
         file["sha256"] = file["sha256"][::-1]
     return fresh
+
+
+def parsed(found: Mapping[str, Record]) -> dict[str, record_module.Record]:
+    """The sample records as the store reads them."""
+    results = {stage.name: stage.result for stage in PLAN}
+    return {
+        stage: record_module.parse(json.dumps(raw).encode(), stage, results[stage])
+        for stage, raw in found.items()
+    }
+
+
+def report_of(
+    found: Mapping[str, Record] | None = None, states: Mapping[str, str] | None = None
+) -> Report:
+    """The report of these sample records, of the whole line if none are given."""
+    return assemble(parsed(records() if found is None else found), states or {})

@@ -10,26 +10,28 @@ import signal
 import sys
 from pathlib import Path
 
-from pipeline.core.store import RECORD_VERSION, Record, Store, write_record
+from pipeline.core.record import Record
+from pipeline.core.record import write as write_record
+from pipeline.core.store import Store
+from stages.results.base import StageResult
 
 FILE_OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 
 
 def record_of(store: Store, folder: Path) -> Record:
-    return {
-        "record_version": RECORD_VERSION,
-        "stage": "train",
-        "revision": 1,
-        "key": "k",
-        "settings": {},
-        "external": {},
-        "inputs": {},
-        "environment": {},
-        "started_at": "2026-01-01T00:00:00+00:00",
-        "seconds": 1.0,
-        "files": store.list_files(folder),
-        "measurements": {},
-    }
+    return Record(
+        stage="train",
+        revision=1,
+        key="k",
+        settings={},
+        external={},
+        inputs={},
+        environment={},
+        started_at="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+        files=store.list_files(folder),
+        measurements=StageResult(),
+    )
 
 
 def write(root: Path, text: str) -> None:
@@ -39,7 +41,7 @@ def write(root: Path, text: str) -> None:
         (folder / "model.keras").write_text(text)
         (folder / "extra").mkdir()
         (folder / "extra/a.txt").write_text(text)
-        write_record(folder, record_of(store, folder))
+        write_record(record_of(store, folder), folder)
 
 
 def die_before_operation(step: int) -> None:

@@ -12,11 +12,14 @@ from pydantic import ValidationError
 from pipeline.core.freshness import State, assess_all, differences, identify
 from pipeline.core.hashing import key_of
 from pipeline.core.plan import PLAN, find
+from pipeline.core.record import Identity, Record
 from pipeline.core.store import Store
 from stages.errors import ArtifactError, DataError
+from stages.results.base import StageResult
 from stages.settings import Data, Prune, Settings, TrainStage
 
 BEFORE: dict[str, Any] = {
+    "stage": "train",
     "revision": 1,
     "settings": {
         "prune": {"ratio": 0.5},
@@ -88,7 +91,10 @@ def changed(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_difference_is_told_in_words(after: dict[str, Any], reasons: tuple[str, ...]) -> None:
-    assert differences(BEFORE, after) == reasons
+    record = Record(
+        **BEFORE, key="k", started_at="", seconds=1.0, files={}, measurements=StageResult()
+    )
+    assert differences(record, Identity(**after)) == reasons
 
 
 def test_a_summary_counts_the_reasons_that_it_leaves_out() -> None:
@@ -97,7 +103,7 @@ def test_a_summary_counts_the_reasons_that_it_leaves_out() -> None:
 
 
 def key(stage: str, of: Settings, store: Store, **environment: Any) -> str:
-    return key_of(identify(find(PLAN, stage), of, store, environment))
+    return identify(find(PLAN, stage), of, store, environment).compute_key()
 
 
 @pytest.mark.parametrize(("section", "knob"), SEEN_BY_TRAIN)

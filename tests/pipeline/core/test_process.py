@@ -33,9 +33,8 @@ def task(tmp_path: Path, name: str, module: str = "tiny_line.copy") -> Task:
 
 def run(process: StageProcess, asked: Task, said: Said | None = None) -> dict[str, Any]:
     lines: Said = [] if said is None else said
-    measurements = process.run(asked, lambda *line: lines.append(line))
-    details: dict[str, Any] = measurements["details"]
-    return details
+    result = process.run(asked, lambda *line: lines.append(line))
+    return result.details.model_dump()
 
 
 def test_a_stage_writes_its_files_and_returns_its_measurements(
@@ -138,7 +137,10 @@ def test_a_users_mistake_in_a_stage_arrives_as_what_it_is(
     ("module", "message"),
     [
         ("tiny_line.fails", "stage copy: KeyError: 0.5"),
-        ("tiny_line.answers_oddly", "stage copy: TypeError: Object of type PosixPath is not JSON"),
+        (
+            "tiny_line.answers_oddly",
+            "stage copy: TypeError: tiny_line.answers_oddly.run returned a dict, expected",
+        ),
         ("tiny_line.nowhere", "stage copy: ModuleNotFoundError: No module named 'tiny_line.now"),
     ],
 )

@@ -123,17 +123,15 @@ def test_a_second_run_skips_everything(done: Bench) -> None:
 
 def test_a_record_says_what_made_the_artifact_and_what_is_in_it(done: Bench) -> None:
     write, join = done.record("write"), done.record("join")
-    assert write["settings"]["train"]["epochs"] == 24
-    assert sorted(write["files"]) == ["folder/deep.txt", "text.txt"]
-    assert write["files"]["text.txt"]["size_bytes"] == 10
-    assert write["environment"] == join["environment"] == ENVIRONMENT
-    assert join["inputs"]["copy"] == {
-        "copy.txt": done.record("copy")["files"]["copy.txt"]["sha256"]
-    }
-    assert 0 < join["seconds"] < 60
-    assert join["started_at"].endswith("+00:00")
-    assert join["measurements"]["details"]["pid"] != os.getpid()
-    assert len(join["key"]) == 64
+    assert write.settings["train"]["epochs"] == 24
+    assert sorted(write.files) == ["folder/deep.txt", "text.txt"]
+    assert write.files["text.txt"].size_bytes == 10
+    assert write.environment == join.environment == ENVIRONMENT
+    assert join.inputs["copy"] == {"copy.txt": done.record("copy").files["copy.txt"].sha256}
+    assert 0 < join.seconds < 60
+    assert join.started_at.endswith("+00:00")
+    assert join.measurements.details.model_dump()["pid"] != os.getpid()
+    assert len(join.key) == 64
 
 
 def test_nothing_but_artifacts_logs_and_hashes_is_left_in_the_folder(done: Bench) -> None:
@@ -156,7 +154,7 @@ def test_a_changed_setting_runs_its_stage_and_what_stands_on_it(done: Bench) -> 
 def test_a_stage_whose_files_come_out_the_same_leaves_the_others_fresh(done: Bench) -> None:
     settings = {"train": {"batch_size": 8}}
     assert done.run(settings=settings) == {"write": RAN, "copy": CACHED, "join": CACHED}
-    assert done.record("write")["measurements"]["details"]["batch_size"] == 8
+    assert done.record("write").measurements.details.model_dump()["batch_size"] == 8
 
 
 def test_another_environment_runs_only_what_is_keyed_by_it(done: Bench) -> None:
@@ -274,7 +272,7 @@ def test_a_stage_that_was_killed_goes_on_from_what_it_kept_and_then_nothing_is_l
     (kept,) = (bench.root / ".resume-copy").iterdir()
     assert bench.run("write", "copy", plan=DIES_ONCE) == {"write": CACHED, "copy": RAN}
     assert (bench.root / "copy/copy.txt").read_text() == "ratio 0.5, and the rest"
-    assert kept.name == bench.record("copy")["key"]
+    assert kept.name == bench.record("copy").key
     assert not (bench.root / ".resume-copy").exists()
 
 

@@ -14,7 +14,8 @@ import pytest
 import tiny_artifact
 from children import environment
 
-from pipeline.core.store import RECORD, Store
+from pipeline.core.record import FILE as RECORD
+from pipeline.core.store import Store
 from stages.errors import ArtifactError
 
 OLD, NEW = "old weights", "the new weights"
@@ -149,9 +150,9 @@ def spoil_file(record: dict[str, Any]) -> None:
     [
         (spoil_version, "it has version 2, expected 1"),
         (spoil_stage, "it belongs to stage 'prune'"),
-        (spoil_key, "it lacks key"),
-        (spoil_hash, "its list of files is wrong"),
-        (spoil_file, "its list of files is wrong"),
+        (spoil_key, "key: Field required"),
+        (spoil_hash, r"files.model.keras.sha256: Input should be a valid string"),
+        (spoil_file, r"files.model.keras: Input should be"),
     ],
 )
 def test_a_foreign_record_is_refused_with_the_reason(

@@ -15,6 +15,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.core.plan import Plan, Stage, checked
+from stages.results.base import StageResult
+from stages.results.engines import BenchmarkResult
+from stages.results.training import TrainResult
 from stages.settings import Convert, Prune, StageSettings, Train
 
 
@@ -36,17 +39,19 @@ class JoinStage(StageSettings):
 
 PLAN = checked(
     (
-        Stage("write", 1, "tiny_line.write", WriteStage, (), "tensorflow"),
-        Stage("copy", 1, "tiny_line.copy", CopyStage, ("write",), "tensorflow"),
-        Stage("join", 1, "tiny_line.join", JoinStage, ("write", "copy"), "engine"),
+        Stage("write", 1, "tiny_line.write", WriteStage, StageResult, (), "tensorflow"),
+        Stage("copy", 1, "tiny_line.copy", CopyStage, StageResult, ("write",), "tensorflow"),
+        Stage("join", 1, "tiny_line.join", JoinStage, StageResult, ("write", "copy"), "engine"),
     )
 )
 
 
 MEASURED = checked(
     (
-        Stage("train", 1, "tiny_line.measures", WriteStage, (), "tensorflow"),
-        Stage("benchmark", 1, "tiny_line.measures", CopyStage, ("train",), "engine"),
+        Stage("train", 1, "tiny_line.measures", WriteStage, TrainResult, (), "tensorflow"),
+        Stage(
+            "benchmark", 1, "tiny_line.measures", CopyStage, BenchmarkResult, ("train",), "engine"
+        ),
     )
 )
 """Two stages that claim an accuracy: 97 % of the model, 95 % of an engine."""

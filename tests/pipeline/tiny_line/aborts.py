@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.results.base import StageResult
 
-def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+
+def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> StageResult:
     (out / "copy.txt").write_text("half")
     os.abort()

@@ -1,4 +1,4 @@
-"""Returns what is no JSON."""
+"""Returns what is no result."""
 
 from __future__ import annotations
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from stages.results.base import Details, StageResult
 from tiny_line import CopyStage
 
 
-def run(settings: CopyStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def run(settings: CopyStage, inputs: Mapping[str, Path], out: Path) -> StageResult:
     text = (inputs["write"] / "text.txt").read_text()
     (out / "copy.txt").write_text(f"{text}ratio {settings.prune.ratio}\n")
-    return {"details": {"pid": os.getpid()}}
+    return StageResult(details=Details(pid=os.getpid()))

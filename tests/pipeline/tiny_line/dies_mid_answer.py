@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.results.base import StageResult
 
-def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+
+def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> StageResult:
     for descriptor in range(3, 64):
         with contextlib.suppress(OSError):
             is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
             if is_pipe and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_WRONLY:
                 os.write(descriptor, b'{"event": "resu')
     os.kill(os.getpid(), signal.SIGKILL)
-    return {}
+    return StageResult()

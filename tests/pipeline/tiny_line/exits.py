@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.results.base import StageResult
 
-def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+
+def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> StageResult:
     os._exit(7)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.results.base import StageResult
 
-def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
-    return {"details": {}[settings.prune.ratio]}
+
+def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> StageResult:
+    return StageResult(details={}[settings.prune.ratio])

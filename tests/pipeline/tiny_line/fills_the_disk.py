@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.results.base import StageResult
 
-def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+
+def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> StageResult:
     Path("/dev/full").write_text("weights")
-    return {}
+    return StageResult()

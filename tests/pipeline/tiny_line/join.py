@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from stages.results.base import Details, StageResult
 from tiny_line import JoinStage
 
 
-def run(settings: JoinStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def run(settings: JoinStage, inputs: Mapping[str, Path], out: Path) -> StageResult:
     texts = [file.read_text() for folder in inputs.values() for file in folder.glob("*.txt")]
     (out / "joined.txt").write_text("".join(texts))
-    return {"details": {"pid": os.getpid(), "keras_backend": os.environ.get("KERAS_BACKEND")}}
+    return StageResult(
+        details=Details(pid=os.getpid(), keras_backend=os.environ.get("KERAS_BACKEND"))
+    )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import DataError
+from stages.results.base import StageResult
 
 
-def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def run(settings: Any, inputs: Mapping[str, Path], out: Path) -> StageResult:
     raise DataError("got 3 images, expected at least 10", "add images")

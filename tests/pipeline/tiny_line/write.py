@@ -8,13 +8,13 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from stages.progress import LOGGER, report
+from stages.results.base import Details, StageResult
 from tiny_line import WriteStage
 
 
-def run(settings: WriteStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def run(settings: WriteStage, inputs: Mapping[str, Path], out: Path) -> StageResult:
     print("printed by Python")
     os.write(1, b"printed by native code\n")
     ctypes.CDLL(None).printf(b"buffered by native code\n")
@@ -26,13 +26,13 @@ def run(settings: WriteStage, inputs: Mapping[str, Path], out: Path) -> dict[str
     (out / "text.txt").write_text(f"epochs {settings.train.epochs}\n")
     (out / "folder").mkdir()
     (out / "folder/deep.txt").write_text("deep\n")
-    return {
-        "details": {
-            "pid": os.getpid(),
-            "batch_size": settings.train.batch_size,
-            "loss": float("nan"),
-            "keras_backend": os.environ.get("KERAS_BACKEND"),
-            "log_level": os.environ.get("TF_CPP_MIN_LOG_LEVEL"),
-            "stdin": sys.stdin.read(),
-        }
-    }
+    return StageResult(
+        details=Details(
+            pid=os.getpid(),
+            batch_size=settings.train.batch_size,
+            loss=float("nan"),
+            keras_backend=os.environ.get("KERAS_BACKEND"),
+            log_level=os.environ.get("TF_CPP_MIN_LOG_LEVEL"),
+            stdin=sys.stdin.read(),
+        )
+    )
