@@ -31,6 +31,7 @@ from stages.artifacts.signature import Signature
 from stages.engines import environment, records, registry
 from stages.engines.base import BuildRequest
 from stages.engines.cuda.memory import CudaMemory
+from stages.engines.registry import EngineName
 from stages.engines.tensorrt.execution import create_context
 from stages.errors import EngineError
 from stages.measurement import clock, machine_state, throughput
@@ -101,7 +102,7 @@ def measure(
         batch_size,
         tensorrt=TensorRT(optimization_level=options.optimization_level),
     )
-    account = module.build(convert / str(module.source_file(precision)), file, request)
+    account = module.build(convert / registry.source_file(backend, precision), file, request)
     samples = np.load(convert / "samples.npz")
     images = batch_of(samples["images"], signature, batch_size)
     engine: Any = module.Runner(file, signature)
@@ -112,7 +113,7 @@ def measure(
         medians = {name: [float(np.median(one)) for one in each] for name, each in windows.items()}
         outputs = logits(engine, samples["images"], batch_size)
         row = {
-            "engine": f"{backend}.{precision}",
+            "engine": str(EngineName(backend, precision)),
             "batch": batch_size,
             "end to end ms": p50["engine"],
             "bare replay ms": p50["bare"],

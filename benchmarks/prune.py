@@ -18,21 +18,23 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from stages import datasets
 from stages.artifacts.signature import Signature
+from stages.engines import registry
 from stages.engines.base import BuildRequest
-from stages.engines.registry import load
+from stages.engines.registry import EngineName, Precision, load, source_file
 from stages.measurement.accuracy import logits
 from stages.measurement.engine_process import Trial, compare
 from stages.numerics import classification
 from stages.settings import ConvertStage
 
 ENGINES = [
-    (backend, precision)
+    EngineName(backend, precision)
     for precision in ("fp32", "int8")
-    for backend in ("onnxruntime", "openvino", "litert")
+    for backend, engine in registry.ENGINES.items()
+    if engine.device == "cpu"
 ]
 BATCH_SIZES = (1, 32)
 
@@ -57,7 +59,7 @@ def main() -> None:
         for batch_size in BATCH_SIZES:
             ms, ratio = latencies(full, pruned, engine, batch_size, options.windows)
             shown = f"{top1[0]:.2%} | {top1[1]:.2%} | {100 * (top1[0] - top1[1]):.2f}"
-            print(f"| {' '.join(engine)} | {batch_size} | {ms:.4f} | {ratio:.2f} | {shown} |")
+            print(f"| {engine.words} | {batch_size} | {ms:.4f} | {ratio:.2f} | {shown} |")
 
 
 def to_option(pair: str) -> tuple[str, str]:
@@ -101,7 +103,7 @@ def engine_top1(converted: Path, backend: str, precision: Any) -> float:
     test = datasets.load_test(settings.data)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "engine"
-        source = converted / str(module.source_file(precision))
+        source = converted / source_file(backend, precision)
         module.build(source, file, BuildRequest(signature, precision))
         with module.Runner(file, signature, 1) as engine:
             top1: float = classification.top1(logits(engine, test.images, 64), test.labels)
@@ -109,10 +111,10 @@ def engine_top1(converted: Path, backend: str, precision: Any) -> float:
 
 
 def latencies(
-    full: Path, pruned: Path, engine: tuple[str, Any], batch_size: int, windows: int
+    full: Path, pruned: Path, engine: EngineName, batch_size: int, windows: int
 ) -> tuple[float, float]:
     """Median of the full network in ms, and the pruned one's as a share of it."""
-    source = str(load(engine[0]).source_file(engine[1]))
+    source = source_file(engine.backend, cast(Precision, engine.precision))
     trials = [
         Trial(*engine, folder / "convert" / source, folder / "convert", batch_size)
         for folder in (full, pruned)

@@ -32,6 +32,7 @@ from stages.engines import layers, records, registry
 from stages.engines.base import Account, Batch, BuildRequest, Engine
 from stages.engines.onnxruntime import integer_kernels
 from stages.engines.records import BASELINE, Entry
+from stages.engines.registry import ENGINES
 from stages.errors import EngineError
 from stages.measurement import choice, clock, int8_regressions, parity
 from stages.measurement.accuracy import batch_of, logits
@@ -92,7 +93,7 @@ def validation(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def kernels(folder: Path) -> dict[str, Any]:
     """How many kernels of ONNX Runtime's INT8 engine are integer, if it was built."""
-    file = folder / f"onnxruntime.int8{registry.ENGINES['onnxruntime'].suffix}"
+    file = folder / f"onnxruntime.int8{ENGINES['onnxruntime'].suffix}"
     return {"onnxruntime_int8_kernels": integer_kernels(file)} if file.is_file() else {}
 
 
@@ -144,7 +145,7 @@ def build_all(
         Entry(backend, precision)
         for backend in settings.build.backends
         for precision in settings.build.precisions
-        if registry.load(backend).source_file(precision)
+        if precision in ENGINES[backend].precisions
     ]
     entries = []
     for done, entry in enumerate(wanted):
@@ -166,8 +167,8 @@ def build_one(
 ) -> Entry:
     """Write the engine's file into `out`, or note why there is none."""
     module = registry.load(entry.backend)
-    graph = source / str(module.source_file(entry.precision))
-    file = out / f"{entry.name}{registry.ENGINES[entry.backend].suffix}"
+    graph = source / registry.source_file(entry.backend, entry.precision)
+    file = out / f"{entry.name}{ENGINES[entry.backend].suffix}"
     try:
         records.require(module.build_blocker())
         if not graph.is_file():

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from stages.engines.registry import ENGINES, precision_label
 from tests.conftest import ROOT, pipeline
 
 README = (ROOT / "README.md").read_text()
@@ -50,6 +51,17 @@ def test_a_make_target_of_the_readme_exists(command):
 def test_the_ci_runs_the_test_command_of_the_readme():
     assert "make test" in COMMANDS
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_table_of_engines_has_the_rows_of_the_registry():
+    """A version may follow the name: TensorRT's are of several."""
+    (table,) = re.findall(r"^## Engines\n\n(.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    found = {re.findall("`(.*?)`", name)[0]: rest for name, *rest in cells[2:]}
+    assert found == {
+        name: [", ".join(map(precision_label, row.precisions)), row.built, row.run]
+        for name, row in ENGINES.items()
+    }
 
 
 def test_scripts_and_files_that_the_documentation_names_exist():

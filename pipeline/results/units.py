@@ -4,15 +4,6 @@ from __future__ import annotations
 
 UNKNOWN = "-"
 
-RUNTIMES = {
-    "onnxruntime": "ONNX Runtime",
-    "litert": "LiteRT",
-    "openvino": "OpenVINO",
-    "tensorrt": "TensorRT",
-    "tensorrt_rtx": "TensorRT-RTX",
-}
-PRECISIONS = {"fp32": "float32", "fp16": "FP16", "int8": "INT8"}
-
 
 def percent(share: float | None) -> str:
     """0.9917 -> "99.17 %"."""
@@ -79,16 +70,6 @@ def tick(milliseconds: float) -> str:
 def _three_digits(value: float) -> str:
     decimals = 2 - sum(value >= limit for limit in (9.995, 99.95))
     return f"{value:,.{max(decimals, 0)}f}"
-
-
-def runtime(backend: str) -> str:
-    """The runtime's own spelling: "litert" -> "LiteRT"."""
-    return RUNTIMES.get(backend, backend)
-
-
-def precision(name: str) -> str:
-    """As in prose: "int8" -> "INT8"."""
-    return PRECISIONS.get(name, name)
 
 
 def images(number: int) -> str:

@@ -1,19 +1,18 @@
 """What an engine is: a file that was built, opened, fed with batches, and closed.
 
-A module of this package is an engine if it has these five names; the table in
-`stages/engines/__init__.py` lists them.
+A module of this package is an engine if it has these four names and a row in registry.py.
 
-    build_blocker() -> Blocker | None           why it cannot be built here, if so
-    run_blocker() -> Blocker | None             why it cannot be run here, if so
-    source_file(precision) -> str | None        the convert stage's file it is built from
+    build_blocker() -> Blocker | None               why it cannot be built here, if so
+    run_blocker() -> Blocker | None                 why it cannot be run here, if so
     build(source, out, request) -> Account | None   write the engine file `out`
-    Runner(file, signature, threads)            the Engine below
+    Runner(file, signature, threads)                the Engine below
 
-Nothing touches a device before `open`. What callers may get wrong is checked once, here.
+Nothing touches a device before `open`. Wrong arguments of callers are checked once, here.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.engines.layers import Layer
-from stages.engines.registry import Precision
+from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
 from stages.settings import TensorRT
 
@@ -41,6 +40,19 @@ class Blocker:
 
     reason: str
     fix: str
+
+
+def missing_package(backend: str, *packages: str) -> Blocker | None:
+    """The first of `packages` that is not installed, if any; by default all of the engine's row.
+
+    The import name of a package is taken to be its own with underscores.
+    """
+    engine = ENGINES[backend]
+    for package in packages or engine.packages:
+        if importlib.util.find_spec(package.replace("-", "_")) is None:
+            wanted = f"'keras-trt-pipeline[{engine.extra}]'" if engine.extra else package
+            return Blocker(f"the package {package} is not installed", f"pip install {wanted}")
+    return None
 
 
 @dataclass(frozen=True)
@@ -197,11 +209,10 @@ class Engine(ABC):
 
 
 class EngineModule(Protocol):
-    """The five names of an engine module."""
+    """The names of an engine module."""
 
     Runner: type[Engine]
 
     def build_blocker(self) -> Blocker | None: ...
     def run_blocker(self) -> Blocker | None: ...
-    def source_file(self, precision: Precision) -> str | None: ...
     def build(self, source: Path, out: Path, request: BuildRequest) -> Account | None: ...

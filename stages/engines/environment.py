@@ -13,19 +13,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-PACKAGES = (
-    "keras-trt-pipeline",
-    "tensorflow",
-    "keras",
-    "onnx",
-    "tf2onnx",
-    "onnxruntime",
-    "ai-edge-litert",
-    "openvino",
-    "tensorrt",
-    "tensorrt-rtx",
-    "pycuda",
-    "numpy",
+from stages.engines.registry import ENGINES
+
+PACKAGES = tuple(
+    dict.fromkeys(
+        (
+            *("keras-trt-pipeline", "tensorflow", "keras", "onnx", "tf2onnx"),
+            *(package for engine in ENGINES.values() for package in engine.packages),
+            "numpy",
+        )
+    )
 )
 
 INT8_FLAGS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")

@@ -11,7 +11,6 @@ XNNPACK takes AMX or leaves it for a whole process: the first file that is opene
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -23,31 +22,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.engines import amx
-from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
-from stages.engines.registry import Precision
+from stages.engines.base import (
+    Account,
+    Batch,
+    Blocker,
+    BuildRequest,
+    Engine,
+    Images,
+    missing_package,
+)
 from stages.errors import EngineError
 from stages.measurement import clock
-
-SOURCES: dict[Precision, str] = {"fp32": "model.fp32.tflite", "int8": "model.int8.tflite"}
 
 PROBE_SECONDS = 0.2
 
 
 def build_blocker() -> Blocker | None:
     """The package is all it needs."""
-    if importlib.util.find_spec("ai_edge_litert") is None:
-        return Blocker("the package ai-edge-litert is not installed", "pip install ai-edge-litert")
-    return None
+    return missing_package("litert")
 
 
-def run_blocker() -> Blocker | None:
-    """What is built here also runs here."""
-    return build_blocker()
-
-
-def source_file(precision: Precision) -> str | None:
-    """The convert stage's file for `precision`; None where there is no such engine."""
-    return SOURCES.get(precision)
+run_blocker = build_blocker
+"""What is built here also runs here."""
 
 
 def by_pairs(source: Path) -> Path:

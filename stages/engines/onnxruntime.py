@@ -8,7 +8,6 @@ be no faster, and wrong on a CPU with other vector registers.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,14 +21,19 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.engines import amx
-from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
+from stages.engines.base import (
+    Account,
+    Batch,
+    Blocker,
+    BuildRequest,
+    Engine,
+    Images,
+    missing_package,
+)
 from stages.engines.layers import Layer, requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
 from stages.measurement.accuracy import in_batches
-
-SOURCES: dict[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.cpu.onnx"}
-"""The CPU has no FP16 arithmetic in ONNX Runtime: such a graph is computed in float32."""
 
 WRONG_FUSIONS = ["Pad_Fusion"]
 """Zero padding before a MaxPool becomes the MaxPool's own, which pads with minus infinity:
@@ -44,19 +48,11 @@ FLOAT_KERNELS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMu
 
 def build_blocker() -> Blocker | None:
     """The package is all it needs."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        return Blocker("the package onnxruntime is not installed", "pip install onnxruntime")
-    return None
+    return missing_package("onnxruntime")
 
 
-def run_blocker() -> Blocker | None:
-    """What is built here also runs here."""
-    return build_blocker()
-
-
-def source_file(precision: Precision) -> str | None:
-    """The convert stage's file for `precision`; None where there is no such engine."""
-    return SOURCES.get(precision)
+run_blocker = build_blocker
+"""What is built here also runs here."""
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> Account:

@@ -10,7 +10,6 @@ again all the same.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -24,12 +23,18 @@ from typing import Any
 import numpy as np
 import onnx
 
-from stages.engines.base import Account, Batch, Blocker, BuildRequest, Engine, Images
+from stages.engines.base import (
+    Account,
+    Batch,
+    Blocker,
+    BuildRequest,
+    Engine,
+    Images,
+    missing_package,
+)
 from stages.engines.layers import Layer, requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
-
-SOURCES: dict[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.cpu.onnx"}
 
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 """Members of an engine file; its comment is the OpenVINO that wrote it."""
@@ -54,19 +59,11 @@ TRY_AGAIN = "run: pipeline run build --force"
 
 def build_blocker() -> Blocker | None:
     """The package is all it needs."""
-    if importlib.util.find_spec("openvino") is None:
-        return Blocker("the package openvino is not installed", "pip install openvino")
-    return None
+    return missing_package("openvino")
 
 
-def run_blocker() -> Blocker | None:
-    """What is built here also runs here."""
-    return build_blocker()
-
-
-def source_file(precision: Precision) -> str | None:
-    """The convert stage's file for `precision`; None where there is no such engine."""
-    return SOURCES.get(precision)
+run_blocker = build_blocker
+"""What is built here also runs here."""
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> Account:

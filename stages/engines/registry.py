@@ -1,12 +1,14 @@
 """The engines: one row each, from which everything that lists engines is derived.
 
 An engine is one file of this package, or a folder, and one row here. The row is plain data, so
-that settings, reports and `doctor` may read it where no runtime is installed.
+that settings, reports and `doctor` can read it where no runtime is installed. The order of the
+rows is the order in which engines are built, opened and listed.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
@@ -24,9 +26,9 @@ PRECISION_LABELS = {"fp32": "float32", "fp16": "FP16", "int8": "INT8"}
 class EngineSpec:
     """One engine.
 
-    packages     distributions it needs, for `doctor` and for freshness
+    packages     distributions that it needs, the runtime itself first
     suffix       ending of its engine files
-    precisions   those it can be built in
+    sources      precision -> the convert stage's file that the engine is built from
     rounding     whose rounding its INT8 engine has
     is_default   whether `build.backends` names it by default
     extra        the extra of pyproject.toml that installs it, "" where the base install does
@@ -38,13 +40,26 @@ class EngineSpec:
     packages: tuple[str, ...]
     suffix: str
     device: Literal["cpu", "gpu"]
-    precisions: tuple[Precision, ...]
+    sources: Mapping[Precision, str]
     rounding: Target
     is_default: bool
     extra: str
     built: str
     run: str
 
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those it can be built in."""
+        return tuple(self.sources)
+
+
+CPU_GRAPHS: Mapping[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.cpu.onnx"}
+"""CPUs have no FP16 arithmetic: the runtimes compute such a graph in float32."""
+TENSORRT_GRAPHS: Mapping[Precision, str] = {
+    "fp32": "model.fp32.onnx",
+    "fp16": "model.fp16.onnx",
+    "int8": "model.int8.tensorrt.onnx",
+}
 
 ENGINES: dict[str, EngineSpec] = {
     "onnxruntime": EngineSpec(
@@ -53,7 +68,7 @@ ENGINES: dict[str, EngineSpec] = {
         packages=("onnxruntime",),
         suffix=".onnx",
         device="cpu",
-        precisions=("fp32", "int8"),
+        sources=CPU_GRAPHS,
         rounding="cpu",
         is_default=True,
         extra="",
@@ -66,7 +81,7 @@ ENGINES: dict[str, EngineSpec] = {
         packages=("ai-edge-litert",),
         suffix=".tflite",
         device="cpu",
-        precisions=("fp32", "int8"),
+        sources={"fp32": "model.fp32.tflite", "int8": "model.int8.tflite"},
         rounding="litert",
         is_default=True,
         extra="",
@@ -79,7 +94,7 @@ ENGINES: dict[str, EngineSpec] = {
         packages=("openvino",),
         suffix=".openvino",
         device="cpu",
-        precisions=("fp32", "int8"),
+        sources=CPU_GRAPHS,
         rounding="cpu",
         is_default=True,
         extra="",
@@ -92,7 +107,7 @@ ENGINES: dict[str, EngineSpec] = {
         packages=("tensorrt", "pycuda"),
         suffix=".plan",
         device="gpu",
-        precisions=("fp32", "fp16", "int8"),
+        sources=TENSORRT_GRAPHS,
         rounding="tensorrt",
         is_default=True,
         extra="gpu",
@@ -105,7 +120,7 @@ ENGINES: dict[str, EngineSpec] = {
         packages=("tensorrt-rtx", "pycuda"),
         suffix=".rtx",
         device="gpu",
-        precisions=("fp32", "fp16", "int8"),
+        sources=TENSORRT_GRAPHS,
         rounding="tensorrt",
         is_default=True,
         extra="rtx",
@@ -150,6 +165,16 @@ def backend_label(backend: str) -> str:
 def precision_label(precision: str) -> str:
     """As in prose: "int8" -> "INT8"."""
     return PRECISION_LABELS.get(precision, precision)
+
+
+def source_file(backend: str, precision: Precision) -> str:
+    """The convert stage's file that the engine is built from on this machine.
+
+    That of the row, unless the module has a `source_file(precision)` of its own, as where an
+    older release of the runtime needs another graph.
+    """
+    own = getattr(load(backend), "source_file", None)
+    return str(own(precision) if own else ENGINES[backend].sources[precision])
 
 
 def load(backend: str) -> EngineModule:

@@ -23,7 +23,7 @@ from stages.artifacts.signature import Signature
 from stages.engines import records
 from stages.engines.base import Engine
 from stages.engines.records import Entry
-from stages.engines.registry import ENGINES
+from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
 from stages.measurement import clock
 from stages.measurement.accuracy import batch_of, logits
@@ -148,7 +148,7 @@ def _time(
     """Rows of all candidates that take such a batch, timed in turns."""
     calls = {}
     for (name, threads), engine in running.items():
-        on_gpu = ENGINES[name.partition(".")[0]].device == "gpu"
+        on_gpu = ENGINES[EngineName.parse(name).backend].device == "gpu"
         if not (on_gpu and batch_size > settings.max_batch_size):
             batch = batch_of(images, engine.signature, batch_size)
             calls[f"{name} {threads}"] = partial(engine.infer, batch)

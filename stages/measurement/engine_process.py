@@ -127,10 +127,9 @@ def require(backend: str, precision: Precision) -> str:
     module = registry.load(backend)
     records.require(module.build_blocker())
     records.require(module.run_blocker())
-    file = module.source_file(precision)
-    if file is None:
+    if precision not in registry.ENGINES[backend].precisions:
         raise EngineError(f"{backend} has no {precision} engine", "choose another prune.target")
-    return file
+    return registry.source_file(backend, precision)
 
 
 def _serve(

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.report.tables import Grid
 from pipeline.results import comparability, units
 from pipeline.results.comparability import Report
+from stages.engines.registry import EngineName
 
 MOST_MISTAKES = 12
 
@@ -42,7 +43,7 @@ def described(report: Report) -> Classes | None:
         return None
     return Classes(
         tuple(map(str, before["classes"])),
-        f"{units.runtime(found[0]['backend'])} {units.precision(found[0]['precision'])}",
+        EngineName(found[0]["backend"], found[0]["precision"]).label,
         before["per_class"],
         after["per_class"],
         before["confusion"],

@@ -26,6 +26,7 @@ from pipeline.report.svg import (
 from pipeline.results import comparability, units
 from pipeline.results.comparability import Report, Row
 from pipeline.results.evidence import Evidence
+from stages.engines.registry import EngineName
 
 PLOT, ROW = 240.0, 17.0
 """Height of the plot and of each row below it."""
@@ -72,7 +73,7 @@ def _points(report: Report, batch_size: int) -> Iterator[Point]:
         row = comparability.fastest(model["latency"], batch_size)
         if row is not None and model["accuracy"]["top1"] is not None:
             precision = model["precision"]
-            name = f"{units.runtime(model['backend'])} {units.precision(precision)}"
+            name = EngineName(model["backend"], precision).label
             colour = STAND_IN[precision if place else "trained"]
             yield Point(name if place else "trained", colour, row, 100 * model["accuracy"]["top1"])
 

@@ -14,6 +14,7 @@ from pipeline.report.svg import LINE, STAND_IN, TEXT, Chart, figure_of, panel, r
 from pipeline.results import comparability, units
 from pipeline.results.comparability import Report, Row
 from pipeline.results.evidence import Evidence
+from stages.engines.registry import EngineName
 
 BINS = 90
 SHOWN = (0.1, 99.8)
@@ -49,7 +50,7 @@ def _models(report: Report) -> Iterator[tuple[str, str, Model]]:
     """Name, colour and measurements of the baseline and of every engine that was timed."""
     yield "trained, ONNX Runtime float32", STAND_IN["trained"], report["baseline"]
     for engine in comparability.benchmarked(report):
-        name = f"{units.runtime(engine['backend'])} {units.precision(engine['precision'])}"
+        name = EngineName(engine["backend"], engine["precision"]).label
         yield name, STAND_IN[engine["precision"]], engine
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.report.tables import Grid
 from pipeline.results import comparability, units
 from pipeline.results.comparability import Report
+from stages.engines.registry import precision_label
 
 Layer = Mapping[str, Any]
 
@@ -48,7 +49,7 @@ def layer_grid(report: Report) -> Grid:
             name,
             str(layer["name"]),
             layer.get("kind") or units.UNKNOWN,
-            units.precision(layer["requested"]) if layer["requested"] else "any",
+            precision_label(layer["requested"]) if layer["requested"] else "any",
             layer["executed"] or units.UNKNOWN,
             layer.get("tactic") or units.UNKNOWN,
         )

@@ -19,9 +19,9 @@ from pipeline.report.svg import (
     row_label,
     rows_only,
 )
-from pipeline.results import units
 from pipeline.results.comparability import Report
 from pipeline.results.evidence import Evidence
+from stages.engines.registry import precision_label
 
 ORDER = ("int8", "fp16", "fp32")
 
@@ -42,7 +42,7 @@ def _shares(found: Mapping[str, Sequence[Layer]]) -> Chart:
         for offset, key in ((0.0, "requested"), (0.3, "executed")):
             counts = Counter(precision.family(entry[key]) for entry in entries)
             _bar(axes, place + offset, counts, len(entries), key)
-            words = ", ".join(f"{count} {units.precision(each)}" for each, count in counts.items())
+            words = ", ".join(f"{count} {precision_label(each)}" for each, count in counts.items())
             told.append(f"{name} {key}: {words}")
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of the layers, %; above: requested, below: executed")
@@ -60,6 +60,6 @@ def _bar(axes: Axes, row: float, counts: Counter[str], total: int, key: str) -> 
         colour = STAND_IN.get(name, QUIET) if name in ORDER else STAND_IN["line"]
         axes.barh(row, share, 0.24, left, color=colour, alpha=0.9 if key == "executed" else 0.45)
         if share > 14:
-            text = f"{units.precision(name)} {counts[name]}"
+            text = f"{precision_label(name)} {counts[name]}"
             axes.text(left + 1.5, row + 0.01, text, va="center", fontsize=SMALL - 1)
         left += share

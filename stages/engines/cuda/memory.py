@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -36,15 +35,6 @@ def gpu_blocker() -> Blocker | None:
         return Blocker(
             f"no GPU: NVIDIA's driver library {DRIVER_LIBRARY} is not on this machine",
             "on a machine with an NVIDIA GPU run: pipeline run build benchmark",
-        )
-    return None
-
-
-def pycuda_blocker(extra: str) -> Blocker | None:
-    """Whether PyCUDA is missing; `extra` is the extra of this project that installs it."""
-    if importlib.util.find_spec("pycuda") is None:
-        return Blocker(
-            "the package pycuda is not installed", f"pip install 'keras-trt-pipeline[{extra}]'"
         )
     return None
 

@@ -11,51 +11,43 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Account, Blocker, BuildRequest
-from stages.engines.cuda.memory import gpu_blocker, pycuda_blocker
-from stages.engines.registry import Precision
+from stages.engines.base import Account, Blocker, BuildRequest, missing_package
+from stages.engines.cuda.memory import gpu_blocker
+from stages.engines.registry import ENGINES, Precision
 from stages.engines.tensorrt import build_info, network
 from stages.engines.tensorrt.build_info import Bound
 from stages.engines.tensorrt.execution import GpuEngine
 
-STRONGLY_TYPED_SOURCES: dict[Precision, str] = {
-    "fp32": "model.fp32.onnx",
-    "fp16": "model.fp16.onnx",
-    "int8": "model.int8.tensorrt.onnx",
-}
 FLAGGED_SOURCES: dict[Precision, str] = {
     "fp32": "model.fp32.onnx",
     "fp16": "model.fp32.onnx",
     "int8": "model.int8.tensorrt8.onnx",
 }
+"""In place of those of the registry's row, for TensorRT without strong typing."""
 FLAGS: dict[Precision, tuple[str, ...]] = {
     "fp32": (),
     "fp16": ("FP16",),
     "int8": ("INT8", "FP16"),  # layers outside the Q/DQ pairs may run in FP16
 }
-"""Names of trt.BuilderFlag, for TensorRT without strong typing."""
+"""Names of trt.BuilderFlag, for the same."""
 
 TIMING_CACHE = "tensorrt.timing"
 
 
 def build_blocker() -> Blocker | None:
     """It needs the package and a GPU: the builder chooses kernels by timing them."""
-    if importlib.util.find_spec("tensorrt") is None:
-        return Blocker(
-            "the package tensorrt is not installed", "pip install 'keras-trt-pipeline[gpu]'"
-        )
-    return gpu_blocker()
+    return missing_package("tensorrt", "tensorrt") or gpu_blocker()
 
 
 def run_blocker() -> Blocker | None:
     """Running needs PyCUDA too."""
-    return build_blocker() or pycuda_blocker("gpu")
+    return build_blocker() or missing_package("tensorrt")
 
 
-def source_file(precision: Precision) -> str | None:
+def source_file(precision: Precision) -> str:
     """The convert stage's file that the TensorRT installed here can build."""
-    sources = STRONGLY_TYPED_SOURCES if _builds_strongly_typed() else FLAGGED_SOURCES
-    return sources[precision]
+    typed = ENGINES["tensorrt"].sources
+    return (typed if _builds_strongly_typed() else FLAGGED_SOURCES)[precision]
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> Account:

@@ -6,41 +6,24 @@ compute capabilities 8.0, 8.6, 8.9 and 12.0, and the GPU finishes the work when 
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Account, Blocker, BuildRequest
-from stages.engines.cuda.memory import gpu_blocker, pycuda_blocker
-from stages.engines.registry import Precision
+from stages.engines.base import Account, Blocker, BuildRequest, missing_package
+from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.tensorrt import build_info, network
 from stages.engines.tensorrt.build_info import Bound
 from stages.engines.tensorrt.execution import GpuEngine
 
-SOURCES: dict[Precision, str] = {
-    "fp32": "model.fp32.onnx",
-    "fp16": "model.fp16.onnx",
-    "int8": "model.int8.tensorrt.onnx",
-}
-
 
 def build_blocker() -> Blocker | None:
     """The package is all it needs."""
-    if importlib.util.find_spec("tensorrt_rtx") is None:
-        return Blocker(
-            "the package tensorrt-rtx is not installed", "pip install 'keras-trt-pipeline[rtx]'"
-        )
-    return None
+    return missing_package("tensorrt_rtx", "tensorrt-rtx")
 
 
 def run_blocker() -> Blocker | None:
     """Running needs a GPU and PyCUDA."""
-    return build_blocker() or gpu_blocker() or pycuda_blocker("rtx")
-
-
-def source_file(precision: Precision) -> str | None:
-    """The convert stage's file for `precision`."""
-    return SOURCES[precision]
+    return build_blocker() or gpu_blocker() or missing_package("tensorrt_rtx")
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> Account:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from pipeline.checks import doctor
 from stages.engines.base import Blocker
-from stages.engines.registry import ENGINES, EngineSpec
+from stages.engines.registry import ENGINES
 
 BROKEN = "import nowhere_to_be_found\n"
 BLOCKED = """
@@ -36,9 +37,9 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         (tmp_path / "sample_engine.py").write_text(source)
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "sample_engine", raising=False)
-        monkeypatch.setitem(
-            ENGINES, "sample", EngineSpec("sample_engine", ("sample-runtime",), ".bin", "cpu")
-        )
+        row = {"module": "sample_engine", "packages": ("sample-runtime",)}
+        spec = dataclasses.replace(ENGINES["onnxruntime"], **row)
+        monkeypatch.setitem(ENGINES, "sample", spec)
 
     yield add
     sys.modules.pop("sample_engine", None)

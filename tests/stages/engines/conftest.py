@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from stages.engines.base import BuildRequest, Engine
-from stages.engines.registry import ENGINES, Precision, load
+from stages.engines.registry import ENGINES, Precision, load, source_file
 from tests.stages.graphs import SIGNATURE
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 MAX_BATCH_SIZE = 8
 
 
@@ -36,8 +35,7 @@ def _cases() -> list[object]:
             marks=[pytest.mark.gpu] if row.device == "gpu" else [],
         )
         for backend, row in ENGINES.items()
-        for precision in PRECISIONS
-        if load(backend).source_file(precision)
+        for precision in row.precisions
     ]
 
 
@@ -52,6 +50,6 @@ def built(
     if blocker is not None:
         pytest.skip(blocker.reason)
     out = tmp_path_factory.mktemp("engine") / f"{backend}.{precision}{ENGINES[backend].suffix}"
-    source = converted / str(module.source_file(precision))
+    source = converted / source_file(backend, precision)
     module.build(source, out, BuildRequest(SIGNATURE, precision, MAX_BATCH_SIZE))
     return Built(backend, precision, out)

@@ -157,7 +157,7 @@ import sys
 forbidden = {"subprocess.Popen", "os.system", "os.fork", "os.posix_spawn"}
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event in forbidden else None)
-from stages import environment
+from stages.engines import environment
 environment.describe()
 heavy = {"numpy", "pydantic", "rich", "tensorflow", "keras", "onnx", "onnxruntime", "tensorrt"}
 print(started, sorted(heavy & set(sys.modules)))

@@ -25,14 +25,6 @@ def tensor(dtype: type, scale: float, zero_point: int) -> dict[str, Any]:
     return {"dtype": dtype, "quantization": (scale, zero_point)}
 
 
-def test_it_has_float32_and_int8() -> None:
-    assert [litert.source_file(each) for each in ("fp32", "fp16", "int8")] == [
-        "model.fp32.tflite",
-        None,
-        "model.int8.tflite",
-    ]
-
-
 def test_a_float_engine_leaves_the_question_of_amx_to_others(
     converted: Path, tmp_path: Path
 ) -> None:

@@ -25,12 +25,6 @@ def operators(file: Path) -> list[str]:
     return [node.op_type for node in onnx.load(file).graph.node]
 
 
-def test_there_is_no_fp16_engine_on_the_cpu() -> None:
-    assert onnxruntime.source_file("fp16") is None
-    assert onnxruntime.source_file("fp32") == "model.fp32.onnx"
-    assert onnxruntime.source_file("int8") == "model.int8.cpu.onnx"
-
-
 def test_nothing_blocks_it_where_the_package_is_installed() -> None:
     assert onnxruntime.build_blocker() is None
     assert onnxruntime.run_blocker() is None

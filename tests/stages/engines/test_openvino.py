@@ -26,12 +26,6 @@ def built(converted: Path, folder: Path, kind: str = "fp32") -> Path:
     return file
 
 
-def test_it_has_float32_and_int8() -> None:
-    assert openvino.source_file("fp32") == "model.fp32.onnx"
-    assert openvino.source_file("int8") == "model.int8.cpu.onnx"
-    assert openvino.source_file("fp16") is None
-
-
 def test_nothing_blocks_it_where_the_package_is_installed() -> None:
     assert openvino.build_blocker() is None
     assert openvino.run_blocker() is None

@@ -9,7 +9,7 @@ import pytest
 
 from stages.engines.base import BuildRequest
 from stages.engines.records import Entry
-from stages.engines.registry import load
+from stages.engines.registry import load, source_file
 from stages.measurement import choice
 from stages.settings import Build
 from tests.stages.graphs import SIGNATURE, images, reference
@@ -23,9 +23,9 @@ def folder(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out: Path = tmp_path_factory.mktemp("engines")
     SIGNATURE.write(out)
     for entry in ENTRIES[:2]:
-        module = load(entry.backend)
-        source = converted / str(module.source_file(entry.precision))
-        module.build(source, out / str(entry.file), BuildRequest(SIGNATURE, entry.precision))
+        request = BuildRequest(SIGNATURE, entry.precision)
+        source = converted / source_file(entry.backend, entry.precision)
+        load(entry.backend).build(source, out / str(entry.file), request)
     return out
 
 

@@ -26,13 +26,6 @@ def test_a_machine_without_the_driver_has_no_gpu() -> None:
     assert cuda_memory.DRIVER_LIBRARY in blocker.reason
 
 
-@pytest.mark.skipif(has_pycuda, reason="PyCUDA is installed")
-def test_without_pycuda_the_extra_that_brings_it_is_named() -> None:
-    blocker = cuda_memory.pycuda_blocker("rtx")
-    assert blocker is not None
-    assert blocker.fix == "pip install 'keras-trt-pipeline[rtx]'"
-
-
 @pytest.mark.skipif(runs, reason="CUDA works on this machine")
 def test_memory_is_refused_where_cuda_does_not_work() -> None:
     with pytest.raises(EngineError, match=r"PyCUDA cannot be loaded|CUDA reports"):

@@ -49,7 +49,7 @@ OURS = re.compile(r"(create|get|init)\w*(Infer|Onnx|Plugin)")
 LOOK = """
 import json, sys
 import tensorrt_bindings as trt
-from stages.engines import trt_logger, trt_network, trt_profile
+from stages.engines.tensorrt import logger, network, profile
 used = json.loads(sys.argv[1])
 missing = [
     f"{kind}.{name}"
@@ -57,11 +57,11 @@ missing = [
     for name in names.split()
     if not hasattr(getattr(trt, kind, None), name)
 ]
-trt_logger.logger(trt), trt_profile.recorder(trt)
+logger.logger(trt), profile.recorder(trt)
 print(json.dumps({
     "missing": missing,
-    "is_strongly_typed": trt_network.is_strongly_typed(trt),
-    "flags": trt_network.network_flags(trt),
+    "is_strongly_typed": network.is_strongly_typed(trt),
+    "flags": network.network_flags(trt),
     "strongly_typed": 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
     "dtypes": [hasattr(trt, name) for name in ("uint8", "float32")],
 }))

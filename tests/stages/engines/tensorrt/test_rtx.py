@@ -6,7 +6,7 @@ import pytest
 
 from stages.engines.base import BuildRequest
 from stages.engines.cuda import memory
-from stages.engines.registry import Precision
+from stages.engines.registry import ENGINES, Precision
 from stages.engines.tensorrt import rtx
 from stages.errors import EngineError
 from tests.stages.graphs import SIGNATURE
@@ -34,7 +34,7 @@ def test_without_a_gpu_the_reason_and_the_way_out_are_named() -> None:
 def test_an_engine_is_built_ahead_of_time_from_the_graph_of_its_precision(
     converted: Path, tmp_path: Path, precision: Precision
 ) -> None:
-    source = converted / str(rtx.source_file(precision))
+    source = converted / ENGINES["tensorrt_rtx"].sources[precision]
     rtx.build(source, tmp_path / "engine.rtx", BuildRequest(SIGNATURE, precision))
     assert (tmp_path / "engine.rtx").read_bytes()[:4] != source.read_bytes()[:4]
 
