@@ -50,7 +50,7 @@ def test_a_stage_that_measured_no_model_has_the_keys_with_null() -> None:
     found["build"]["measurements"].update(model={}, accuracy=None, latency=[])
     build = stage(report_of(found), "build")
     assert (build.model, build.accuracy, build.latency) == (ModelFacts(), Quality(), ())
-    assert set(build.model_dump().accuracy.values()) == {None}
+    assert set(build.model_dump()["accuracy"].values()) == {None}
 
 
 def test_hash_and_size_of_a_stage_model_come_from_the_recorded_files() -> None:

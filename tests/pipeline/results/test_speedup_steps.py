@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from pipeline.results import speedup_steps
-from pipeline.results.assemble import assemble
-from tests.pipeline.records import LINE, engine, records
+from tests.pipeline.records import LINE, engine, records, report_of
 
 
 def named(found: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(step.name, step.cause) for step in speedup_steps.steps(assemble(found, {}))]
+    return [(step.name, step.cause) for step in speedup_steps.steps(report_of(found))]
 
 
 def test_a_step_that_was_not_timed_falls_together_with_the_next() -> None:
@@ -35,7 +34,7 @@ def test_a_float_engine_of_the_same_runtime_tells_runtime_and_precision_apart() 
 
 
 def test_what_the_steps_brought_multiplies_to_what_the_engine_brought() -> None:
-    way = speedup_steps.steps(assemble(records(), {}))
+    way = speedup_steps.steps(report_of())
     factors = [factor for _, factor in speedup_steps.brought(way)]
     assert math.prod(factors) == pytest.approx(0.056 / 0.008)
 
@@ -54,4 +53,4 @@ def test_the_pruned_float_engine_can_be_the_end() -> None:
 
 
 def test_without_a_benchmark_there_are_no_steps() -> None:
-    assert speedup_steps.steps(assemble(records(*LINE[:-1]), {})) == []
+    assert speedup_steps.steps(report_of(records(*LINE[:-1]))) == []

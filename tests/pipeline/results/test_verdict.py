@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.results.assemble import assemble
-from tests.pipeline.records import LINE, accuracy, changed, engine, records, row
+from tests.pipeline.records import LINE, accuracy, changed, engine, records, report_of, row
 
 
-def verdict(found: dict[str, Any]) -> Any:
-    return assemble(found, {})["verdict"]
+def verdict(found: dict[str, Any]) -> list[str]:
+    return list(report_of(found).verdict)
 
 
 def with_winner(
