@@ -143,7 +143,7 @@ def pipeline() -> None:
     """Keras CNN in; small, fast, measured TensorRT and CPU engines out.
 
     \b
-    pipeline run all            train, prune, quantize, convert, build, benchmark
+    pipeline run all            every stage, from the Keras model to measured engines
     pipeline status             what is fresh, what is stale and why
     pipeline report             the results once more
     pipeline compare A B        two runs, and how certain each difference is
@@ -156,7 +156,19 @@ def pipeline() -> None:
     """
 
 
-@pipeline.command()
+class RunCommand(click.Command):
+    """Names the stages of the plan in its help, which alone pays for reading the plan."""
+
+    def format_help_text(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the description."""
+        from pipeline.core.plan import PLAN
+
+        names = ", ".join(stage.name for stage in PLAN)
+        self.help = (self.help or "").replace("STAGE_NAMES", names)
+        super().format_help_text(context, formatter)
+
+
+@pipeline.command(cls=RunCommand)
 @click.argument("stages", nargs=-1, metavar="STAGES...")
 @settings_options
 @artifacts_option
@@ -184,8 +196,8 @@ def run(
 ) -> None:
     """Run the line, or some stages of it.
 
-    STAGES: all, or some of train, prune, quantize, convert, build, benchmark; or
-    report, which only draws the reports anew. A stage that is fresh is skipped.
+    STAGES: all, or some of STAGE_NAMES; or report, which only draws the
+    reports anew. A stage that is fresh is skipped.
     """
     if not stages and first is None and last is None:
         raise SettingsError("no stage given", "run: pipeline run all")

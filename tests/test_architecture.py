@@ -34,6 +34,7 @@ def test_a_stage_is_a_plain_function_of_settings_inputs_and_folder(stage):
     assert parameters[3:] in ([], ["resume"], ["resume", "logs"])
     hints = inspect.get_annotations(run, eval_str=True, globals={**run.__globals__})
     assert hints["settings"] is stage.settings
+    assert hints["return"] is stage.result
     assert run.__doc__
 
 

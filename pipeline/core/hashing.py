@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from stages.artifacts.atomic import replacing
+
 SETTLE_NS = 1_000_000_000
 """A file that changed less than so long ago is hashed again next time: it could change once
 more within the same tick of the file system's clock, and then nothing would tell.
@@ -86,10 +88,8 @@ class Hashes:
         if not self._is_changed:
             return
         known = {name: entry for name, entry in self._known.items() if os.path.exists(name)}
-        draft = self._cache.with_name(f"{self._cache.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), replacing(self._cache) as draft:
             draft.write_bytes(canonical_json(known))
-            draft.replace(self._cache)
         self._is_changed = False
 
 
