@@ -207,7 +207,7 @@ def run(
         overrides = (*overrides, f"gates.max_accuracy_drop={max_accuracy_drop}")
     settings = config.load(file, overrides)
     command = shlex.join(["pipeline", *sys.argv[1:]])
-    request = commands.Request(stages, artifacts, first, last, force, command)
+    request = commands.RunRequest(stages, artifacts, first, last, force, command)
     (commands.show_plan if dry_run else commands.run_stages)(request, settings)
 
 

@@ -34,7 +34,7 @@ COMPARISON_FORMATS = frozenset((TABLE, "md", "json"))
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What `pipeline run` was asked for; `command` is what the lock shows to others."""
 
     stages: tuple[str, ...]
@@ -45,7 +45,7 @@ class Request:
     command: str = "pipeline run"
 
 
-def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
+def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> None:
     """Run, write the reports, show the table, check the gates. Raises UserError."""
     from pipeline import finalize
     from pipeline.results import gate
@@ -66,7 +66,7 @@ def run_stages(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
     finalize.conclude(report.gates, problem)
 
 
-def show_plan(request: Request, settings: Settings, plan: Plan = PLAN) -> None:
+def show_plan(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> None:
     """Print what `pipeline run` would do; write nothing. Raises SettingsError."""
     selected = select(plan, request.stages, request.first, request.last)
     states = assess_all(plan, settings, Store(request.artifacts), environment.describe())
@@ -153,16 +153,16 @@ def show_comparison(
 
     format = format or _format_of(output, COMPARISON_FORMATS)
     before, after = (comparison.find(run, artifacts, plan) for run in runs)
-    found = comparison.compare(before, after)
+    compared = comparison.compare(before, after)
     if format == TABLE:
-        _draw(comparison.table(found), output)
+        _draw(comparison.table(compared), output)
     else:
-        _deliver(comparison.render(found, format), output)
+        _deliver(comparison.render(compared, format), output)
 
 
 def show_history(artifacts: Path, format: str) -> None:
     """Print the runs of an artifact folder, oldest first. Raises ArtifactError."""
-    from pipeline.report import history_table
+    from pipeline.report.history_table import history_table
     from pipeline.report.terminal import Drawn
     from pipeline.results import history
 
@@ -170,13 +170,13 @@ def show_history(artifacts: Path, format: str) -> None:
     for fault in faults:
         print(f"warning: left out of the history: {fault}", file=sys.stderr)
     if format == "json":
-        print(json.dumps(runs, indent=1))
+        print(json.dumps([run.to_json() for run in runs], indent=1))
     elif not runs:
         print(f"no run in {artifacts / history.FILE} yet; pipeline run all writes the first one")
     else:
-        grid = history_table.trend(runs)
-        console().print(Drawn(grid))
-        print(*grid.notes, sep="\n", end="\n" if grid.notes else "")
+        table = history_table(runs)
+        console().print(Drawn(table))
+        print(*table.notes, sep="\n", end="\n" if table.notes else "")
 
 
 def show_settings(file: Path | None, overrides: Sequence[str]) -> None:

@@ -5,65 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.comparison.model import Differing
 from pipeline.comparison.runs import Run
-from pipeline.report.tables import flatten
-from pipeline.results.summary import Summary, chosen_row
+from pipeline.core import differences
+from pipeline.results import units
+from pipeline.results.summary import Summary
 
-BUSY = 0.5
-"""A load average that differs by so much per core means other neighbours."""
+LOAD_PER_CORE = 0.5
+"""A load average that differs by more than this per core means other neighbours."""
 
 STEAL_PERCENT = 1.0
 """More CPU time than this taken by other guests shows in the medians."""
 
 
-def differences(before: Summary, after: Summary) -> dict[str, dict[str, list[str | None]]]:
-    """Names with their two values in words, where they differ; None where one has no such name."""
-    return {
-        "settings": _unequal(before["settings"], after["settings"]),
-        "versions": _unequal(before["environment"], after["environment"]),
-        "conditions": _unequal(before["conditions"], after["conditions"]),
-    }
-
-
-def _unequal(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[str | None]]:
-    old, new = dict(flatten(before)), dict(flatten(after))
-    names = dict.fromkeys((*old, *new))
-    return {
-        name: [old.get(name), new.get(name)] for name in names if old.get(name) != new.get(name)
-    }
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Differing:
+    """The names whose values are written differently."""
+    return differences.differing(units.spelled(before), units.spelled(after))
 
 
 def warnings(before: Run, after: Run) -> list[str]:
     """What makes the two runs less comparable than their numbers look, a sentence each."""
-    return [*_missing(before), *_missing(after), *_unlike(before.summary, after.summary)]
+    a, b = before.summary, after.summary
+    return [*_missing(before), *_missing(after), *_unlike(a, b), *_neighbours(a, b)]
 
 
 def _missing(run: Run) -> Iterator[str]:
-    if not run.summary["engines"]:
+    if not run.summary.engines:
         yield f"{run.name} has no benchmark of its present model."
-    row = chosen_row(run.summary)
-    if row is not None and row.get("stable") is False:
+    row = run.summary.chosen_row
+    if row is not None and row.stable is False:
         yield f"{run.name}: the machine did not settle while its engine was timed."
 
 
 def _unlike(before: Summary, after: Summary) -> Iterator[str]:
-    data = [(run["dataset"], _test_samples(run)) for run in (before, after)]
+    data = [(run.dataset, run.stage("train").samples) for run in (before, after)]
     if data[0] != data[1]:
         yield "The test images differ, so the accuracies answer different questions."
-    machines = [_machine(run["environment"]) for run in (before, after)]
+    machines = [_machine(run.environment) for run in (before, after)]
     if machines[0] != machines[1]:
         yield (
             f"Timed on different machines ({machines[0]}; {machines[1]}): "
             "latencies compare the machines as well."
         )
-    packages = [run["environment"].get("packages") for run in (before, after)]
-    if packages[0] != packages[1]:
+    if before.environment.get("packages") != after.environment.get("packages"):
         yield "Versions differ: see there before blaming the model."
-    yield from _neighbours(before, after)
-
-
-def _test_samples(run: Summary) -> Any:
-    return run["stages"].get("train", {}).get("samples")
 
 
 def _machine(environment: Mapping[str, Any]) -> str:
@@ -73,12 +58,12 @@ def _machine(environment: Mapping[str, Any]) -> str:
 
 
 def _neighbours(before: Summary, after: Summary) -> Iterator[str]:
-    conditions = before["conditions"], after["conditions"]
-    loads = [each.get("load_average_before") for each in conditions]
-    cores = (before["environment"].get("cpu") or {}).get("cores") or 1
-    if None not in loads and abs(loads[0] - loads[1]) > BUSY * cores:
-        yield f"The machine was not equally busy: load average {loads[0]:.1f} and {loads[1]:.1f}."
-    stolen = [each.get("cpu_steal_percent") or 0.0 for each in conditions]
+    old, new = before.conditions, after.conditions
+    load, other = old.load_average_before, new.load_average_before
+    cores = (before.environment.get("cpu") or {}).get("cores") or 1
+    if load is not None and other is not None and abs(load - other) > LOAD_PER_CORE * cores:
+        yield f"The machine was not equally busy: load average {load:.1f} and {other:.1f}."
+    stolen = [each.cpu_steal_percent or 0.0 for each in (old, new)]
     if max(stolen) > STEAL_PERCENT:
         yield (
             "Other guests of the host took CPU time while the engines were timed: "

@@ -2,81 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from pipeline.comparison.latency import CHOSEN
+from pipeline.comparison.model import (
+    CHOSEN,
+    AccuracyDifference,
+    Comparison,
+    LatencyDifference,
+    PairedAccuracyDifference,
+    SizeDifference,
+)
 from pipeline.results import units
-
-Entry = Mapping[str, Any]
 
 NONE = "no difference measured"
 LEAST_SHARE = 0.0005
-"""What would be written as 0.0 %."""
+"""Less would be written as 0.0 %."""
 
 FACTOR = 2.0
 """From here on "2.4x" reads better than "by 140 %"."""
 
 
-def latency(entry: Entry) -> str:
+def latency(entry: LatencyDifference) -> str:
     """ "faster by 8 % (6 to 10 %)": the second p50 is 8 % lower, with its 95 % interval."""
-    ratio, low, high = entry["ratio"], entry["low"], entry["high"]
-    if low is None and entry["before_ms"] == entry["after_ms"]:
-        return "the same p50"
-    if low is None:
-        return f"{_changed(ratio, 'faster', 'slower')} (uncertain: too few windows)"
-    if not entry["is_different"]:
-        return f"{NONE} ({_signed(low, high)})"
+    ratio, low, high = entry.ratio, entry.low, entry.high
     verb = _changed(ratio, "faster", "slower")
+    if low is None or high is None:
+        is_same = entry.before_ms == entry.after_ms
+        return "the same p50" if is_same else f"{verb} (uncertain: too few windows)"
+    if not entry.is_different:
+        return f"{NONE} ({_signed(low, high)})"
     near, far = (low, high) if ratio > 1 else (high, low)
     span = f"({_amount(near, ratio)} to {_amount(far, ratio)}{_unit(ratio)})"
-    return f"{verb} {span}" + (", the same network: the machine" if entry["is_control"] else "")
+    return f"{verb} {span}" + (", the same network: the machine" if entry.is_control else "")
 
 
-def accuracy(entry: Entry) -> str:
-    """ "1.2 points better (0.4 to 2.0)"; "no difference measured (-0.3 to 0.5 points)"."""
-    low, high = units.points(entry["low"]), units.points(entry["high"])
-    if not entry["is_different"]:
-        text = f"{NONE} ({low} to {high} points)"
+def accuracy(entry: AccuracyDifference) -> str:
+    """ "1.20 points better (0.40 to 2.00)"; "no difference measured (-0.30 to +0.50 points)"."""
+    if not entry.is_different:
+        text = f"{NONE} ({units.points(entry.low)} to {units.points(entry.high)} points)"
     else:
-        word = "better" if entry["points"] > 0 else "worse"
-        bounds = sorted(abs(entry[key]) for key in ("low", "high"))
-        text = f"{abs(entry['points']):.2f} points {word} ({bounds[0]:.2f} to {bounds[1]:.2f})"
-    if entry["method"] == "unpaired":
+        word = "better" if entry.points > 0 else "worse"
+        near, far = sorted((abs(entry.low), abs(entry.high)))
+        text = f"{abs(entry.points):.2f} points {word} ({near:.2f} to {far:.2f})"
+    if not isinstance(entry, PairedAccuracyDifference):
         return text
-    return f"{text}, {entry['only_before']} lost, {entry['only_after']} won, p {entry['p']:.2g}"
+    return f"{text}, {entry.only_before} lost, {entry.only_after} won, p {entry.p:.2g}"
 
 
-def size(entry: Entry, more: str = "larger", less: str = "smaller") -> str:
-    """ "3.2x smaller", "2 % larger", "the same"."""
-    if entry["before"] == entry["after"]:
+def size(entry: SizeDifference, more: str = "larger", less: str = "smaller") -> str:
+    """ "3.2x smaller", "larger by 2 %", "the same"."""
+    if entry.before == entry.after:
         return "the same"
-    if entry["ratio"] is None:
+    if entry.ratio is None:
         return units.UNKNOWN
-    if abs(entry["ratio"] - 1) < LEAST_SHARE:
+    if abs(entry.ratio - 1) < LEAST_SHARE:
         return "nearly the same"
-    return _changed(entry["ratio"], less, more)
+    return _changed(entry.ratio, less, more)
 
 
-def verdict(found: Mapping[str, Any]) -> list[str]:
+def verdict(compared: Comparison) -> list[str]:
     """One sentence on the engines that the two runs stand for."""
-    old, new = (run["engine"] for run in found["runs"])
+    old, new = (run.engine for run in compared.runs)
     if not old or not new:
         return ["At least one of the two runs has no engine that was benchmarked."]
-    what = CHOSEN if old != new else old
     engines = old if old == new else f"{old} -> {new}"
-    parts = list(_parts(found, what, found["runs"][0]["batch_size"]))
+    parts = list(_parts(compared, old if old == new else CHOSEN))
     return [f"{engines}: {'; '.join(parts)}."] if parts else [f"{engines}: nothing in common."]
 
 
-def _parts(found: Mapping[str, Any], what: str, batch_size: int) -> Iterator[str]:
-    timed = [row for row in found["latency"] if row["engine"] == what]
-    timed = [row for row in timed if row["batch_size"] == batch_size]
+def _parts(compared: Comparison, engine: str) -> Iterator[str]:
+    batch_size = compared.runs[0].batch_size
+    timed = [row for row in compared.latency if row.engine == engine]
+    timed = [row for row in timed if row.batch_size == batch_size]
     yield from (f"{latency(row)} at batch {batch_size}" for row in timed[:1])
-    yield from (f"accuracy: {accuracy(row)}" for row in found["accuracy"] if row["what"] == what)
-    for row in found["sizes"]:
-        if row["what"] == CHOSEN:
-            yield f"size: {size(row)}"
+    yield from (f"accuracy: {accuracy(row)}" for row in compared.accuracy if row.what == engine)
+    yield from (f"size: {size(row)}" for row in compared.sizes if row.what == CHOSEN)
 
 
 def _changed(ratio: float, less: str, more: str) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pipeline.comparison import describe
+from pipeline.comparison.model import Comparison, Differing, SizeDifference
 from pipeline.report.markdown import plain, section
 from pipeline.report.tables import Grid
 from pipeline.report.terminal import Drawn
 from pipeline.results import units
 from stages.errors import SettingsError
-
-Comparison = Mapping[str, Any]
 
 INTERVALS = (
     "Intervals: 95 %, by bootstrap over medians of windows. Of {count} intervals in this "
@@ -34,134 +32,127 @@ NO_CONTROL = (
     "No unchanged network was timed beside others in both runs on the same machine: what the "
     "machine itself changed is not known."
 )
-PAIRED = "Lost and won count images; p is McNemar's mid-p."
-UNPAIRED = "Without the predictions of both runs accuracies are taken as of independent images."
+METHODS = {
+    "paired": "Lost and won count images; p is McNemar's mid-p.",
+    "unpaired": "Without the predictions of both runs accuracies are taken as of independent "
+    "images.",
+}
 
 NAMES = {"size_bytes": "size", "multiply_adds": "multiply-adds", "parameters": "parameters"}
 
 
-def render(found: Comparison, format: str) -> str:
+def render(compared: Comparison, format: str) -> str:
     """The comparison as text: `md` or `json`. Raises SettingsError for others."""
     if format not in RENDERERS:
         known = ", ".join(RENDERERS)
         raise SettingsError(f"unknown format {format!r}, expected one of: {known}")
-    return RENDERERS[format](found)
+    return RENDERERS[format](compared)
 
 
-def table(found: Comparison) -> Group:
+def table(compared: Comparison) -> Group:
     """The comparison for a terminal."""
-    return Group(*_parts(found))
+    return Group(*_parts(compared))
 
 
-def _parts(found: Comparison) -> Iterator[RenderableType]:
-    yield from (Text(line) for line in _heading(found))
-    for grid in _grids(found):
+def _parts(compared: Comparison) -> Iterator[RenderableType]:
+    yield from (Text(line) for line in _heading(compared))
+    for grid in _tables(compared):
         if grid.rows:
             yield from (Text(), Text(grid.title, style="bold"), Drawn(grid))
             yield from (Text(note, style="dim") for note in grid.notes)
     yield Text()
-    yield from (Text(f"warning: {line}", style="yellow") for line in found["warnings"])
-    yield from (Text(line, style="bold") for line in found["verdict"])
+    yield from (Text(f"warning: {line}", style="yellow") for line in compared.warnings)
+    yield from (Text(line, style="bold") for line in compared.verdict)
 
 
-def _markdown(found: Comparison) -> str:
-    lines = ["# Comparison", "", *(f"**{plain(line)}**\n" for line in found["verdict"])]
-    lines += [f"- {plain(line)}" for line in _heading(found)]
-    lines += [f"- Warning: {plain(line)}" for line in found["warnings"]]
-    lines += ["", *(line for grid in _grids(found) for line in section(grid))]
+def _markdown(compared: Comparison) -> str:
+    lines = ["# Comparison", "", *(f"**{plain(line)}**\n" for line in compared.verdict)]
+    lines += [f"- {plain(line)}" for line in _heading(compared)]
+    lines += [f"- Warning: {plain(line)}" for line in compared.warnings]
+    lines += ["", *(line for grid in _tables(compared) for line in section(grid))]
     return "\n".join(lines) + "\n"
 
 
-def _json(found: Comparison) -> str:
-    return json.dumps(found, indent=2, allow_nan=False) + "\n"
+def _json(compared: Comparison) -> str:
+    return json.dumps(compared.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
 
 
-def _heading(found: Comparison) -> Iterator[str]:
-    for letter, run in zip("AB", found["runs"], strict=True):
-        facts = [run["time"], run["dataset"], run["model"]]
-        facts.append(f"engine {run['engine']}" if run["engine"] else "no engine")
-        yield f"{letter}: {run['name']} ({', '.join(filter(None, facts))})"
+def _heading(compared: Comparison) -> Iterator[str]:
+    for letter, run in zip("AB", compared.runs, strict=True):
+        engine = f"engine {run.engine}" if run.engine else "no engine"
+        facts = filter(None, (run.time, run.dataset, run.model, engine))
+        yield f"{letter}: {run.name} ({', '.join(facts)})"
 
 
-def _grids(found: Comparison) -> Iterator[Grid]:
-    yield _latency(found)
-    yield _accuracy(found)
-    yield _sizes(found)
-    yield _causes("Settings that differ", found["settings"])
-    yield _causes("Versions and machine that differ", found["versions"])
-    yield _causes("Conditions that differ", found["conditions"])
+def _tables(compared: Comparison) -> Iterator[Grid]:
+    yield _latency(compared)
+    yield _accuracy(compared)
+    yield _sizes(compared)
+    yield _differing("Settings that differ", compared.settings)
+    yield _differing("Versions and machine that differ", compared.versions)
+    yield _differing("Conditions that differ", compared.conditions)
 
 
-def _latency(found: Comparison) -> Grid:
+def _latency(compared: Comparison) -> Grid:
     rows = tuple(
         (
-            row["engine"],
-            units.count(row["batch_size"]),
-            units.count(row["threads"]),
-            units.milliseconds(row["before_ms"]),
-            units.milliseconds(row["after_ms"]),
+            row.engine,
+            units.count(row.batch_size),
+            units.count(row.threads),
+            units.milliseconds(row.before_ms),
+            units.milliseconds(row.after_ms),
             describe.latency(row),
         )
-        for row in found["latency"]
+        for row in compared.latency
     )
     columns = ("engine", "batch", "threads", "p50 ms, A", "p50 ms, B", "difference")
-    return Grid("Latency", "B against A", columns, rows, tuple(_latency_notes(found)))
+    return Grid("Latency", "B against A", columns, rows, tuple(_latency_notes(compared)))
 
 
-def _latency_notes(found: Comparison) -> Iterator[str]:
-    entries = (*found["latency"], *found["accuracy"])
-    count = sum(entry["low"] is not None for entry in entries)
-    if any(row["low"] is not None for row in found["latency"]):
+def _latency_notes(compared: Comparison) -> Iterator[str]:
+    intervals = sum(row.low is not None for row in compared.latency)
+    if intervals:
+        count = intervals + len(compared.accuracy)
         yield INTERVALS.format(count=count, chance=round(count / 20))
     yield LIMITS
-    drifts = [row["drift"] for row in found["latency"] if row["drift"]]
+    drifts = [row.drift for row in compared.latency if row.drift]
     yield CONTROL.format(drift=f"{100 * (max(drifts) - 1):.1f}") if drifts else NO_CONTROL
 
 
-def _accuracy(found: Comparison) -> Grid:
-    entries = found["accuracy"]
+def _accuracy(compared: Comparison) -> Grid:
     rows = tuple(
         (
-            row["what"],
-            units.percent(row["before"]["top1"]),
-            units.percent(row["after"]["top1"]),
-            units.count(row["after"]["samples"]),
+            row.what,
+            units.percent(row.before.top1),
+            units.percent(row.after.top1),
+            units.count(row.after.samples),
             describe.accuracy(row),
         )
-        for row in entries
+        for row in compared.accuracy
     )
-    methods = {row["method"] for row in entries}
-    notes = ((PAIRED,) if "paired" in methods else ()) + (
-        (UNPAIRED,) if "unpaired" in methods else ()
-    )
+    methods = {row.method for row in compared.accuracy}
+    notes = tuple(note for method, note in METHODS.items() if method in methods)
     columns = ("what", "accuracy, A", "accuracy, B", "images", "difference")
     return Grid("Accuracy", "B against A", columns, rows, notes)
 
 
-def _sizes(found: Comparison) -> Grid:
-    rows = tuple(
-        (
-            f"{row['what']}: {NAMES[row['kind']]}",
-            *(_number(row["kind"])(row[side]) for side in ("before", "after")),
-            describe.size(row) if row["kind"] == "size_bytes" else _counted(row),
-        )
-        for row in found["sizes"]
-    )
+def _sizes(compared: Comparison) -> Grid:
+    rows = tuple(_size_cells(row) for row in compared.sizes)
     return Grid("Size and parameters", "B against A", ("what", "A", "B", "difference"), rows)
 
 
-def _number(kind: str) -> Callable[[float | None], str]:
-    return units.size if kind == "size_bytes" else units.count
+def _size_cells(row: SizeDifference) -> tuple[str, ...]:
+    name = f"{row.what}: {NAMES[row.kind]}"
+    if row.kind == "size_bytes":
+        return name, units.size(row.before), units.size(row.after), describe.size(row)
+    difference = describe.size(row, "more", "fewer")
+    return name, units.count(row.before), units.count(row.after), difference
 
 
-def _counted(row: Mapping[str, Any]) -> str:
-    return describe.size(row, "more", "fewer")
-
-
-def _causes(title: str, found: Mapping[str, list[str | None]]) -> Grid:
+def _differing(title: str, values: Differing) -> Grid:
     rows = tuple(
-        (name, *(value if value is not None else units.UNKNOWN for value in values))
-        for name, values in found.items()
+        (name, *(units.UNKNOWN if value is None else value for value in pair))
+        for name, pair in values.items()
     )
     return Grid(title, "Where A and B differ", ("key", "in A", "in B"), rows)
 

@@ -16,14 +16,16 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.tables import flatten
-from pipeline.results.comparability import Report
-from pipeline.results.summary import Summary, chosen_row
+from pipeline.results import units
+from pipeline.results.model import Report
+from pipeline.results.summary import Summary
 from stages.errors import ReportError, SettingsError
+from stages.results.base import Measured
+from stages.results.training import TrainingDetails
 
 EXPERIMENT = "keras-trt-pipeline"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
@@ -111,7 +113,7 @@ def _fill(client: Any, id: str, report: Report, summary: Summary) -> None:
     from mlflow.entities import Metric, Param
 
     now = round(1000 * time.time())
-    params = [Param(key, value) for key, value in flatten(summary["settings"])]
+    params = [Param(key, value) for key, value in units.spelled(summary.settings).items()]
     points = [Metric(key, value, now, step) for key, value, step in metrics(report, summary)]
     for start in range(0, len(params), BATCH):
         client.log_batch(id, params=params[start : start + BATCH])
@@ -127,38 +129,35 @@ def _experiment(client: Any) -> str:
 
 def tags(summary: Summary) -> Iterator[tuple[str, str]]:
     """What describes the run and is no number."""
-    for key in ("dataset", "model", "engine", "settings_hash"):
-        if summary[key]:
-            yield key, str(summary[key])
-    yield from flatten(summary["environment"])
-    yield from ((f"gates.{gate['gate']}", gate["state"]) for gate in summary["gates"])
+    known = summary.model_dump(include={"dataset", "model", "engine", "settings_hash"})
+    yield from ((key, value) for key, value in known.items() if value)
+    yield from units.spelled(summary.environment).items()
+    yield from ((f"gates.{gate.gate}", gate.state) for gate in summary.gates)
 
 
 def metrics(report: Report, summary: Summary) -> Iterator[Point]:
     """Every number of the stages, the engines and the chosen engine; epochs are steps."""
-    for stage, model in summary["stages"].items():
-        yield from _numbers(stage, model, NUMBERS)
-    for stage in report["stages"]:
-        if not stage["outdated"]:
-            yield from _numbers(stage["stage"], stage, ("seconds",))
-            yield from _epochs(stage["stage"], stage["details"].get("history"))
-    for name, engine in summary["engines"].items():
+    for name, model in summary.stages.items():
+        yield from _numbers(name, model, NUMBERS)
+    for stage in report.stages:
+        if not stage.outdated:
+            yield from _numbers(stage.stage, stage, ("seconds",))
+            if isinstance(stage.details, TrainingDetails):
+                for epoch in stage.details.history:
+                    numbers = [key for key in type(epoch).model_fields if key != "epoch"]
+                    yield from _numbers(stage.stage, epoch, numbers, epoch.epoch)
+    for name, engine in summary.engines.items():
         yield from _numbers(name, engine, NUMBERS)
-        for row in engine["latency"]:
-            where = f"{name}.b{row['batch_size']}.t{row.get('threads', 1)}"
-            yield from _numbers(where, row, TIMINGS)
-    yield from _numbers("chosen", summary["engines"].get(summary["engine"], {}), NUMBERS)
-    yield from _numbers("chosen", chosen_row(summary) or {}, TIMINGS)
+        for row in engine.latency:
+            threads = 1 if row.threads is None else row.threads
+            yield from _numbers(f"{name}.b{row.batch_size}.t{threads}", row, TIMINGS)
+    yield from _numbers("chosen", summary.chosen, NUMBERS)
+    yield from _numbers("chosen", summary.chosen_row, TIMINGS)
 
 
-def _numbers(where: str, found: Mapping[str, Any], keys: Sequence[str]) -> Iterator[Point]:
-    for key in keys:
-        if isinstance(found.get(key), (int, float)):
-            yield f"{where}.{key}", float(found[key]), 0
-
-
-def _epochs(stage: str, history: Any) -> Iterator[Point]:
-    for epoch in history if isinstance(history, list) else []:
-        numbers = [key for key in epoch if key != "epoch"]
-        for name, value, _ in _numbers(stage, epoch, numbers):
-            yield name, value, int(epoch["epoch"])
+def _numbers(
+    where: str, measured: Measured | None, keys: Sequence[str], step: int = 0
+) -> Iterator[Point]:
+    for key, value in measured or ():
+        if key in keys and isinstance(value, (int, float)):
+            yield f"{where}.{key}", float(value), step

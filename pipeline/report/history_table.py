@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pipeline.report.tables import Grid, flatten
+from pipeline.core.differences import differing
+from pipeline.report.tables import Grid
 from pipeline.results import units
-from pipeline.results.summary import Summary, chosen_row
+from pipeline.results.history import Entry
+from pipeline.results.summary import EngineSummary, TimedRow
 
 MOST_CHANGES = 2
-COLUMNS: tuple[str, ...] = (
+COLUMNS = (
     "id",
     "time",
     "trained",
@@ -19,11 +20,13 @@ COLUMNS: tuple[str, ...] = (
     "change",
     "p50 ms",
     "change in %",
+    "size",
+    "gates",
+    "settings that changed",
 )
-COLUMNS += ("size", "gates", "settings that changed")
 
 
-def trend(runs: Sequence[Summary]) -> Grid:
+def history_table(runs: Sequence[Entry]) -> Grid:
     """One line per run, oldest first; changes are against the line above."""
     pairs = zip(runs, [None, *runs[:-1]], strict=True)
     rows = tuple(_cells(run, previous) for run, previous in pairs)
@@ -31,53 +34,49 @@ def trend(runs: Sequence[Summary]) -> Grid:
     return Grid("History", "Each run against the one before", COLUMNS, rows, notes)
 
 
-def _cells(run: Summary, previous: Summary | None) -> tuple[str, ...]:
-    old: Summary = previous or {}
-    engine, row = _engine(run), chosen_row(run)
-    before, row_before = (_engine(old), chosen_row(old)) if old else ({}, None)
+def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:
+    engine, row = run.chosen or EngineSummary(), run.chosen_row
+    before = previous.chosen if previous else None
     return (
-        run["id"],
-        run["time"][:16].replace("T", " "),
-        units.percent(run["stages"].get("train", {}).get("top1")),
-        run["engine"] or units.UNKNOWN,
-        units.percent(engine.get("top1")),
-        units.points(_points(engine, before)),
-        units.milliseconds(row["p50_ms"] if row else None),
-        _percent(row, row_before),
-        units.size(engine.get("size_bytes")),
+        run.id,
+        run.time[:16].replace("T", " "),
+        units.percent(run.stage("train").top1),
+        run.engine or units.UNKNOWN,
+        units.percent(engine.top1),
+        units.points(_points(engine, before or EngineSummary())),
+        units.milliseconds(row.p50_ms if row else None),
+        _percent(row, previous.chosen_row if previous else None),
+        units.size(engine.size_bytes),
         _gates(run),
-        _changes(run, old) if old else "",
+        _changes(previous, run) if previous else "",
     )
 
 
-def _engine(run: Summary) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = run["engines"].get(run["engine"], {})
-    return found
-
-
-def _points(now: Mapping[str, Any], before: Mapping[str, Any]) -> float | None:
-    if now.get("samples") is None or now["samples"] != before.get("samples"):
+def _points(now: EngineSummary, before: EngineSummary) -> float | None:
+    if now.top1 is None or before.top1 is None or now.samples != before.samples:
         return None
-    change: float = 100 * (now["top1"] - before["top1"])
-    return change
+    return 100 * (now.top1 - before.top1)
 
 
-def _percent(now: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> str:
-    if now is None or before is None or now["batch_size"] != before["batch_size"]:
+def _percent(now: TimedRow | None, before: TimedRow | None) -> str:
+    if now is None or before is None or now.batch_size != before.batch_size:
         return units.UNKNOWN
-    return f"{100 * (now['p50_ms'] / before['p50_ms'] - 1):+.1f}"
+    return f"{100 * (now.p50_ms / before.p50_ms - 1):+.1f}"
 
 
-def _gates(run: Summary) -> str:
-    missed = [gate["gate"] for gate in run["gates"] if gate.get("state") == "missed"]
+def _gates(run: Entry) -> str:
+    missed = [gate.gate for gate in run.gates if gate.state == "missed"]
     if missed:
         return f"missed: {', '.join(missed)}"
-    return ", ".join(dict.fromkeys(gate.get("state", "") for gate in run["gates"]))
+    return ", ".join(dict.fromkeys(gate.state for gate in run.gates))
 
 
-def _changes(run: Summary, old: Summary) -> str:
-    before, now = dict(flatten(old["settings"])), dict(flatten(run["settings"]))
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    texts = [f"{name} {before.get(name, '-')} -> {now.get(name, '-')}" for name in names]
+def _changes(before: Entry, now: Entry) -> str:
+    """ "prune.ratio 0.5 -> 0.25, 3 more"."""
+    changes = differing(units.spelled(before.settings), units.spelled(now.settings))
+    texts = [
+        f"{name} {' -> '.join(units.UNKNOWN if value is None else value for value in values)}"
+        for name, values in changes.items()
+    ]
     more = [f"{len(texts) - MOST_CHANGES} more"] if len(texts) > MOST_CHANGES else []
     return ", ".join([*texts[:MOST_CHANGES], *more])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.results.model import Report
+from stages.errors import ArtifactError
 
 CHANGED_ARRAYS = ("images", "labels", "before", "after", "indices")
 
@@ -46,15 +47,21 @@ def read(report: Report, artifacts: Path | None) -> Evidence:
 
 
 def _arrays(file: Path, faults: list[str]) -> dict[str, NDArray[Any]]:
-    if not file.exists():
+    try:
+        return load(file) if file.exists() else {}
+    except ArtifactError as error:
+        faults.append(
+            f"{file.name} of the benchmark cannot be read ({error.message}), so its figures are "
+            "missing. Run: pipeline run benchmark --force"
+        )
         return {}
+
+
+def load(file: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive of NumPy by name. Raises ArtifactError for anything else."""
     try:
         # np.load leaves a broken archive open if it has opened it itself.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        faults.append(
-            f"{file.name} of the benchmark cannot be read ({error}), so its figures are missing. "
-            "Run: pipeline run benchmark --force"
-        )
-        return {}
+        raise ArtifactError(str(error)) from error

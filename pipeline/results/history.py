@@ -10,7 +10,7 @@ import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -32,10 +32,15 @@ class Entry(Summary):
     id: str
     time: str
 
+    def to_json(self) -> dict[str, Any]:
+        """Every key of a run; of its stages and engines, only what was measured."""
+        measured = self.model_dump(mode="json", exclude_none=True)
+        return {**dict.fromkeys(type(self).model_fields), **measured}
+
     def to_line(self) -> bytes:
-        """The entry as one line of ASCII; what was not measured is left out."""
-        content = self.model_dump(mode="json", exclude_none=True)
-        return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        """The entry as one line of ASCII."""
+        line = json.dumps(self.to_json(), separators=(",", ":"), allow_nan=False)
+        return line.encode("ascii") + b"\n"
 
 
 def append(root: Path, summary: Summary) -> str:

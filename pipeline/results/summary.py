@@ -11,7 +11,7 @@ What was made from older files than those recorded now is left out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -31,7 +31,7 @@ class TimedRow(Measured):
     batch_size: Count
     threads: Count | None = None
     samples: Count | None = None
-    p50_ms: Amount
+    p50_ms: Annotated[float, Field(gt=0)]
     p50_low_ms: Amount | None = None
     p50_high_ms: Amount | None = None
     window_p50_ms: tuple[float, ...] | None = None
@@ -160,4 +160,5 @@ def _engine(engine: Baseline | EngineReport, measured_in: str) -> EngineSummary:
 
 
 def _rows(rows: Sequence[ReportRow]) -> tuple[TimedRow, ...]:
-    return tuple(TimedRow.model_validate(dict(row)) for row in rows)
+    """Rows that a clock could resolve: nothing can be a multiple of 0 ms."""
+    return tuple(TimedRow.model_validate(dict(row)) for row in rows if row.p50_ms)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.core.differences import flatten
+
 UNKNOWN = "-"
 
 
@@ -81,3 +86,15 @@ def shortened(names: list[str], limit: int = 60) -> str:
     """Names with commas between; a list longer than `limit` characters is cut to its first."""
     text = ", ".join(names)
     return text if len(text) <= limit else f"{names[0]} and {len(names) - 1} more"
+
+
+def spelled(values: Mapping[str, Any]) -> dict[str, str]:
+    """{"cpu": {"cores": 2}} -> {"cpu.cores": "2"}; what is None is left out."""
+    return {name: _spelled(value) for name, value in flatten(values) if value is not None}
+
+
+def _spelled(value: Any) -> str:
+    """["fp32", "int8"] -> "fp32, int8"; fractions keep four significant digits."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pipeline.checks import devices
 from pipeline.core.display import console
+from stages.results.training import DeviceSpeed
 from tests.conftest import pipeline
 
 
@@ -12,8 +13,8 @@ def text(rows: devices.Rows) -> str:
     return captured.get()
 
 
-def row(device: str, speed: float, times: float) -> dict[str, object]:
-    return {"device": device, "images_per_second": speed, "step_ms": 1.5, "times_cpu": times}
+def row(device: str, speed: float, times: float) -> DeviceSpeed:
+    return DeviceSpeed(device=device, images_per_second=speed, step_ms=1.5, times_cpu=times)
 
 
 def test_every_device_has_a_row_with_its_ratio_to_the_cpu():
@@ -27,8 +28,8 @@ def test_without_a_gpu_that_is_said():
 
 
 def test_the_command_trains_on_this_machine_and_leaves_no_artifact(tmp_path):
-    knobs = ("model.name=lenet", "train.batch_size=128")
-    options = [word for knob in knobs for word in ("--set", knob)]
+    settings = ("model.name=lenet", "train.batch_size=128")
+    options = [word for setting in settings for word in ("--set", setting)]
     done = pipeline("compare-devices", "--artifacts", tmp_path / "a", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert any(line.split()[:1] == ["cpu"] for line in done.stdout.splitlines())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.comparison import Run
-from pipeline.results.assemble import assemble
 from pipeline.results.summary import summarize
-from tests.pipeline.records import records
+from tests.pipeline.edits import edited
+from tests.pipeline.records import records, report_of
 
 
 def windows(p50_ms: float, seed: int, spread: float = 0.01) -> list[float]:
@@ -39,16 +39,19 @@ def measured(**speeds: float) -> dict[str, Any]:
 
 def run(name: str = "a", predictions: Any = None, **speeds: float) -> Run:
     """A run of `measured`."""
-    summary = summarize(assemble(measured(**speeds), {}))
-    return Run(name, copy.deepcopy(summary), predictions or {})
+    return Run(name, summarize(report_of(measured(**speeds))), predictions or {})
+
+
+def altered(found: Run, *path: str | int, to: Any) -> Run:
+    """The run with one value of its summary replaced."""
+    return replace(found, summary=edited(found.summary, *path, to=to))
 
 
 def unlike(found: Run, *names: str) -> Run:
-    """The run with other files of these engines, of all of them if none is named."""
-    for name in names or found.summary["engines"]:
-        found.summary["engines"][name]["sha256"] = "0" * 64
-    found.summary["stages"]["train"]["parameters"] += 1
-    return found
+    """The run of another network, with other files of these engines, of all if none is named."""
+    for name in names or found.summary.engines:
+        found = altered(found, "engines", name, "sha256", to="0" * 64)
+    return altered(found, "stages", "train", "parameters", to=421_643)
 
 
 def store(

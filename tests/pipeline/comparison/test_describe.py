@@ -1,17 +1,33 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from pipeline.comparison import compare, describe
-from tests.pipeline.comparison.samples import run, unlike
+from pipeline.comparison.model import (
+    AccuracyDifference,
+    LatencyDifference,
+    PairedAccuracyDifference,
+    SizeDifference,
+    Top1,
+)
+from tests.pipeline.comparison.samples import altered, run, unlike
 
 
-def timed(ratio: float, low: float | None, high: float | None, **more: Any) -> dict[str, Any]:
-    is_different = None if low is None or high is None else not low <= 1 <= high
-    found = {"ratio": ratio, "low": low, "high": high, "is_different": is_different}
-    return {**found, "is_control": False, "before_ms": 1.0, "after_ms": ratio, **more}
+def timed(
+    ratio: float, low: float | None, high: float | None, is_control: bool = False
+) -> LatencyDifference:
+    return LatencyDifference(
+        engine="litert.int8",
+        batch_size=1,
+        threads=1,
+        before_ms=1.0,
+        after_ms=ratio,
+        ratio=ratio,
+        low=low,
+        high=high,
+        is_different=None if low is None or high is None else not low <= 1 <= high,
+        is_control=is_control,
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,13 +47,25 @@ def timed(ratio: float, low: float | None, high: float | None, **more: Any) -> d
         ),
     ],
 )
-def test_a_difference_in_latency_in_words(entry: dict[str, Any], words: str) -> None:
+def test_a_difference_in_latency_in_words(entry: LatencyDifference, words: str) -> None:
     assert describe.latency(entry) == words
 
 
-def answered(points: float, low: float, high: float, **more: Any) -> dict[str, Any]:
-    found = {"points": points, "low": low, "high": high, "method": "unpaired"}
-    return {**found, "is_different": not low <= 0 <= high, **more}
+def answered(points: float, low: float, high: float) -> AccuracyDifference:
+    return AccuracyDifference(
+        what="litert.int8",
+        before=Top1(top1=0.9, samples=100),
+        after=Top1(top1=0.9, samples=100),
+        points=points,
+        low=low,
+        high=high,
+        is_different=not low <= 0 <= high,
+    )
+
+
+def paired(entry: AccuracyDifference) -> PairedAccuracyDifference:
+    facts = entry.model_dump(exclude={"method"})
+    return PairedAccuracyDifference(**facts, only_before=3, only_after=4, p=1.0)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +75,18 @@ def answered(points: float, low: float, high: float, **more: Any) -> dict[str, A
         (answered(1.2, 0.4, 2.0), "1.20 points better (0.40 to 2.00)"),
         (answered(0.1, -0.3, 0.5), "no difference measured (-0.30 to +0.50 points)"),
         (
-            answered(0.1, -0.3, 0.5, method="paired", only_before=3, only_after=4, p=1.0),
+            paired(answered(0.1, -0.3, 0.5)),
             "no difference measured (-0.30 to +0.50 points), 3 lost, 4 won, p 1",
         ),
     ],
 )
-def test_a_difference_in_accuracy_in_words(entry: dict[str, Any], words: str) -> None:
+def test_a_difference_in_accuracy_in_words(entry: AccuracyDifference, words: str) -> None:
     assert describe.accuracy(entry) == words
+
+
+def resized(before: int, after: int) -> SizeDifference:
+    ratio = after / before if before else None
+    return SizeDifference(what="train", kind="size_bytes", before=before, after=after, ratio=ratio)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +100,15 @@ def test_a_difference_in_accuracy_in_words(entry: dict[str, Any], words: str) ->
     ],
 )
 def test_a_difference_in_size_in_words(before: int, after: int, words: str) -> None:
-    assert describe.size({"before": before, "after": after, "ratio": after / before}) == words
+    assert describe.size(resized(before, after)) == words
 
 
 def test_an_unknown_ratio_is_a_dash() -> None:
-    assert describe.size({"before": 0, "after": 3, "ratio": None}) == "-"
+    assert describe.size(resized(0, 3)) == "-"
 
 
 def test_the_verdict_is_about_the_engines_that_the_runs_stand_for() -> None:
-    found = compare(unlike(run()), run(litert_int8=0.5))["verdict"]
+    found = compare(unlike(run()), run(litert_int8=0.5)).verdict
     assert len(found) == 1
     assert found[0].startswith("litert.int8: 2.0x faster (")
     assert found[0].endswith(
@@ -84,14 +117,13 @@ def test_the_verdict_is_about_the_engines_that_the_runs_stand_for() -> None:
 
 
 def test_the_verdict_names_two_engines_where_the_runs_chose_two() -> None:
-    found = compare(unlike(run()), run(litert_int8=4.0))["verdict"][0]
+    found = compare(unlike(run()), run(litert_int8=4.0)).verdict[0]
     assert found.startswith("litert.int8 -> onnxruntime.int8: 2.5x slower (")
     assert found.endswith("size: larger by 4 %.")
 
 
 def test_without_an_engine_the_verdict_says_so() -> None:
-    bare = run()
-    bare.summary.update(engine=None, engines={})
-    assert compare(bare, run())["verdict"] == [
-        "At least one of the two runs has no engine that was benchmarked."
-    ]
+    bare = altered(altered(run(), "engine", to=None), "engines", to={})
+    assert compare(bare, run()).verdict == (
+        "At least one of the two runs has no engine that was benchmarked.",
+    )

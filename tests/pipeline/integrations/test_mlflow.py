@@ -10,10 +10,10 @@ import pytest
 
 from pipeline.integrations import mlflow
 from pipeline.report import write
-from pipeline.results.assemble import assemble
-from pipeline.results.summary import summarize
+from pipeline.results.model import Report
+from pipeline.results.summary import GateSummary, summarize
 from stages.errors import ReportError, SettingsError
-from tests.pipeline.records import records
+from tests.pipeline.records import records, report_of
 
 
 def logged(uri: str) -> list[dict[str, Any]]:
@@ -41,10 +41,10 @@ def logged(uri: str) -> list[dict[str, Any]]:
     ]
 
 
-def report(**details: Any) -> dict[str, Any]:
+def report(**details: Any) -> Report:
     found = records()
     found["train"]["measurements"]["details"] = details
-    return assemble(found, {})
+    return report_of(found)
 
 
 @pytest.fixture(autouse=True)
@@ -134,5 +134,6 @@ def test_a_metric_is_a_number_and_nothing_else() -> None:
 
 
 def test_the_tags_say_which_gates_were_missed() -> None:
-    run = {**summarize(report()), "gates": [{"gate": "max_p50_ms", "state": "missed"}]}
+    missed = GateSummary(gate="max_p50_ms", state="missed")
+    run = summarize(report()).model_copy(update={"gates": (missed,)})
     assert dict(mlflow.tags(run))["gates.max_p50_ms"] == "missed"

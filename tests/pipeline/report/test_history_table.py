@@ -1,22 +1,22 @@
 from __future__ import annotations
 
-import copy
-from typing import Any
-
-from pipeline.report.history_table import trend
-from pipeline.results.assemble import assemble
-from pipeline.results.summary import summarize
-from tests.pipeline.records import records
+from pipeline.report.history_table import history_table
+from pipeline.results.history import Entry
+from pipeline.results.summary import GateSummary, summarize
+from tests.pipeline.edits import edited
+from tests.pipeline.records import records, report_of
 
 
-def run(**changes: Any) -> dict[str, Any]:
-    found = {**summarize(assemble(records(), {})), "id": "3f9c2a51"}
-    return copy.deepcopy({**found, **changes})
+def run(*stages: str) -> Entry:
+    """A run of these stages, of the whole line if none is named."""
+    summary = summarize(report_of(records(*stages)))
+    return Entry.model_validate({**dict(summary), "version": 1, "id": "3f9c2a51"})
 
 
-def cells(*runs: dict[str, Any]) -> dict[str, str]:
-    grid = trend(runs)
-    return dict(zip(grid.columns, grid.rows[-1], strict=True))
+def cells(*runs: Entry) -> dict[str, str]:
+    """The last line of the table."""
+    table = history_table(runs)
+    return dict(zip(table.columns, table.rows[-1], strict=True))
 
 
 def test_the_first_run_has_numbers_and_no_changes() -> None:
@@ -36,38 +36,32 @@ def test_the_first_run_has_numbers_and_no_changes() -> None:
 
 
 def test_changes_are_against_the_run_before() -> None:
-    second = run()
-    engine = second["engines"]["litert.int8"]
-    engine["top1"] += 2 / 360
-    engine["latency"][0]["p50_ms"] *= 0.9
-    second["settings"]["prune"]["ratio"] = 0.25
+    second = edited(run(), "engines", "litert.int8", "top1", to=357 / 360)
+    second = edited(second, "engines", "litert.int8", "latency", 0, "p50_ms", to=0.0072)
+    second = edited(second, "settings", "prune", "ratio", to=0.25)
     found = cells(run(), second)
     assert (found["change"], found["change in %"]) == ("+0.56", "-10.0")
     assert found["settings that changed"] == "prune.ratio 0.5 -> 0.25"
 
 
 def test_accuracies_on_other_images_and_latencies_of_another_batch_have_no_change() -> None:
-    second = run(batch_size=32)
-    second["engines"]["litert.int8"]["samples"] = 100
+    second = edited(edited(run(), "batch_size", to=32), "engines", "litert.int8", "samples", to=100)
     found = cells(run(), second)
     assert (found["change"], found["change in %"]) == ("-", "-")
 
 
 def test_many_changed_settings_are_counted() -> None:
-    second = run(settings={})
+    second = edited(run(), "settings", to={})
     assert cells(run(), second)["settings that changed"].endswith(" more")
 
 
 def test_a_run_without_an_engine_is_a_line_of_unknowns() -> None:
-    alone = {**summarize(assemble(records("train"), {})), "id": "b07d11e8"}
-    found = cells(run(), alone)
+    found = cells(run(), run("train"))
     assert (found["trained"], found["engine"], found["p50 ms"]) == ("99.17 %", "-", "-")
 
 
 def test_gates_are_told() -> None:
-    gates = [
-        {"gate": "max_p50_ms", "state": "missed"},
-        {"gate": "max_size_mb", "state": "passed"},
-    ]
-    assert cells(run(gates=gates))["gates"] == "missed: max_p50_ms"
-    assert cells(run(gates=gates[1:]))["gates"] == "passed"
+    missed = GateSummary(gate="max_p50_ms", state="missed")
+    passed = GateSummary(gate="max_size_mb", state="passed")
+    assert cells(edited(run(), "gates", to=(missed, passed)))["gates"] == "missed: max_p50_ms"
+    assert cells(edited(run(), "gates", to=(passed,)))["gates"] == "passed"
