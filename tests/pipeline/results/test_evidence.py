@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.results import evidence
-from pipeline.results.assemble import assemble
-from tests.pipeline.records import changed, records
+from tests.pipeline.records import changed, records, report_of
 from tests.pipeline.report.full_run import full_report, write_arrays
 
 
@@ -39,5 +38,5 @@ def test_a_broken_file_is_named_with_the_command_that_makes_it_anew(
 
 def test_arrays_of_an_outdated_benchmark_are_not_shown(tmp_path: Path) -> None:
     write_arrays(tmp_path)
-    report = assemble(changed(records(), "train"), {})
+    report = report_of(changed(records(), "train"))
     assert evidence.read(report, tmp_path) == evidence.Evidence()

@@ -10,30 +10,22 @@ import pytest
 from children import environment
 
 from pipeline.results import history
-from pipeline.results.assemble import assemble
-from pipeline.results.summary import summarize
+from pipeline.results.summary import Summary, summarize
 from stages.errors import ArtifactError
-from tests.pipeline.records import records
+from tests.pipeline.records import report_of
 
 
-def summary(**changes: Any) -> dict[str, Any]:
-    return {**summarize(assemble(records(), {})), **changes}
+def summary(model: str | None = None) -> Summary:
+    return summarize(report_of()).model_copy(update={"model": model})
 
 
 def test_runs_are_read_back_in_the_order_of_their_lines(tmp_path: Path) -> None:
     ids = [history.append(tmp_path, summary(model=f"network {n}")) for n in range(3)]
     runs, faults = history.read(tmp_path)
-    assert [run["id"] for run in runs] == ids
-    assert [run["model"] for run in runs] == ["network 0", "network 1", "network 2"]
+    assert [run.id for run in runs] == ids
+    assert [run.model for run in runs] == ["network 0", "network 1", "network 2"]
     assert faults == []
-    assert list(runs[0]["stages"]) == [
-        "train",
-        "prune",
-        "quantize",
-        "convert",
-        "build",
-        "benchmark",
-    ]
+    assert runs[0].stages == summary().stages
     assert len((tmp_path / history.FILE).read_text().splitlines()) == 3
 
 
@@ -46,7 +38,12 @@ def test_without_a_file_there_are_no_runs(tmp_path: Path) -> None:
     [
         ("{broken", "not whole, or no JSON"),
         ('"text"', "holds no JSON object"),
-        ("{}", "lacks id, time, engine"),
+        ("{}", "has version None, expected 1"),
+        (
+            '{"version": 1, "engine": 3}',
+            "time: Field required; engine: Input should be a valid string; "
+            "stages: Field required and 5 more",
+        ),
         (b"\xff\xfe".decode("latin-1"), "not whole, or no JSON"),
     ],
 )
@@ -66,8 +63,11 @@ def test_a_corrupt_line_is_reported_and_the_others_are_read(
     ("change", "fault"),
     [
         ({"version": 2}, "has version 2, expected 1"),
-        ({"engines": {"litert.int8": 3}}, "its engines are not what a run writes"),
-        ({"settings": None}, "lacks settings"),
+        (
+            {"engines": {"litert.int8": 3}},
+            "engines.litert.int8: Input should be a valid dictionary or instance of EngineSummary",
+        ),
+        ({"settings": None}, "settings: Input should be a valid dictionary"),
     ],
 )
 def test_a_line_of_another_kind_is_reported(
@@ -85,17 +85,18 @@ def test_a_line_that_a_kill_cut_off_does_not_swallow_the_next(tmp_path: Path) ->
     (tmp_path / history.FILE).write_bytes(whole + whole[:100])
     last = history.append(tmp_path, summary())
     runs, faults = history.read(tmp_path)
-    assert [run["id"] for run in runs][1:] == [last]
+    assert [run.id for run in runs][1:] == [last]
     assert len(faults) == 1
 
 
 APPEND = """
-import json, sys
+import sys
 from pathlib import Path
-from pipeline import history
-entry = json.loads(sys.stdin.read())
+from pipeline.results import history
+from pipeline.results.summary import Summary
+summary = Summary.model_validate_json(sys.stdin.read())
 for _ in range(40):
-    history.append(Path(sys.argv[1]), entry)
+    history.append(Path(sys.argv[1]), summary)
 """
 
 
@@ -106,7 +107,7 @@ def test_writers_that_do_not_know_of_each_other_keep_all_lines_whole(tmp_path: P
         for _ in range(3)
     ]
     for writer in writers:
-        writer.communicate(json.dumps(summary()), timeout=60)
+        writer.communicate(summary().model_dump_json(), timeout=60)
     runs, faults = history.read(tmp_path)
     assert (len(runs), faults) == (120, [])
 
@@ -115,20 +116,21 @@ def test_a_full_disk_leaves_the_history_as_it_was(tmp_path: Path) -> None:
     history.append(tmp_path, summary())
     before = (tmp_path / history.FILE).read_bytes()
     code = f"""
-import resource, signal, sys, json
+import resource, signal, sys
 from pathlib import Path
-from pipeline import history
+from pipeline.results import history
+from pipeline.results.summary import Summary
 from stages.errors import ArtifactError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 100}, {len(before) + 100}))
 try:
-    history.append(Path(sys.argv[1]), json.loads(sys.stdin.read()))
+    history.append(Path(sys.argv[1]), Summary.model_validate_json(sys.stdin.read()))
 except ArtifactError as error:
     print(error.message)
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
-        input=json.dumps(summary()),
+        input=summary().model_dump_json(),
         env=environment(),
         capture_output=True,
         text=True,
@@ -148,9 +150,9 @@ def test_a_history_that_is_a_folder_is_an_error_in_words(tmp_path: Path) -> None
 
 def test_a_run_is_found_by_the_beginning_of_its_id(tmp_path: Path) -> None:
     ids = [history.append(tmp_path, summary(model=str(n))) for n in range(40)]
-    assert history.find(tmp_path, ids[7])["model"] == "7"
+    assert history.find(tmp_path, ids[7]).model == "7"
     unique = next(found for found in ids if sum(other.startswith(found[:3]) for other in ids) == 1)
-    assert history.find(tmp_path, unique[:3])["id"] == unique
+    assert history.find(tmp_path, unique[:3]).id == unique
     with pytest.raises(ArtifactError, match=r"'' begins 40 ids"):
         history.find(tmp_path, "")
 

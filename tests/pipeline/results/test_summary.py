@@ -2,77 +2,83 @@ from __future__ import annotations
 
 import json
 
-from pipeline.results.assemble import assemble
-from pipeline.results.summary import chosen_row, summarize
-from tests.pipeline.records import changed, records
+from pipeline.results.summary import ModelSummary, Summary, summarize
+from tests.pipeline.edits import edited
+from tests.pipeline.records import changed, records, report_of
 
 
-def test_a_summary_names_the_run_and_the_engine_it_stands_for() -> None:
-    found = summarize(assemble(records(), {}))
-    assert (found["dataset"], found["engine"], found["batch_size"]) == ("digits", "litert.int8", 1)
-    assert found["time"] == "2026-07-01T10:00:00+00:00"
-    assert found["settings"]["prune"] == {"ratio": 0.5}
-    assert found["conditions"] == {"load_average": 0.2}
+def test_a_summary_says_which_run_it_is_and_which_engine_it_stands_for() -> None:
+    found = summarize(report_of())
+    assert (found.dataset, found.engine, found.batch_size) == ("digits", "litert.int8", 1)
+    assert found.time == "2026-07-01T10:00:00+00:00"
+    assert found.settings["prune"] == {"ratio": 0.5}
+    assert found.conditions.load_average_before == 0.2
 
 
 def test_the_model_is_the_users_own_or_the_name_in_the_table() -> None:
     run = records()
     run["train"]["settings"]["model"] = {"name": "mnist_cnn", "source": None}
-    assert summarize(assemble(run, {}))["model"] == "mnist_cnn"
+    assert summarize(report_of(run)).model == "mnist_cnn"
     run["train"]["settings"]["model"]["source"] = "own.keras"
-    assert summarize(assemble(run, {}))["model"] == "own.keras"
+    assert summarize(report_of(run)).model == "own.keras"
 
 
 def test_stages_and_engines_keep_what_is_compared() -> None:
-    found = summarize(assemble(records(), {}))
-    assert found["stages"]["train"] == {
-        "top1": 357 / 360,
-        "samples": 360,
-        "parameters": 421_642,
-        "multiply_adds": 8_000_000,
-        "size_bytes": 5_100_000,
-    }
-    assert list(found["engines"]) == [
+    found = summarize(report_of())
+    assert found.stages["train"] == ModelSummary(
+        top1=357 / 360,
+        samples=360,
+        parameters=421_642,
+        multiply_adds=8_000_000,
+        size_bytes=5_100_000,
+    )
+    assert list(found.engines) == [
         "baseline", "onnxruntime.fp32", "onnxruntime.int8", "litert.int8",
     ]  # fmt: skip
-    assert found["engines"]["litert.int8"]["size_bytes"] == 120_500
-    assert chosen_row(found)["p50_ms"] == 0.008  # type: ignore[index]
+    assert found.engines["litert.int8"].size_bytes == 120_500
+    assert found.chosen is found.engines["litert.int8"]
+    assert found.chosen_row is found.chosen.latency[0]
+    assert found.chosen_row.p50_ms == 0.008
 
 
 def test_windows_and_bounds_of_a_row_are_kept() -> None:
     run = records()
     row = run["benchmark"]["measurements"]["engines"][2]["latency"][0]
-    row.update(window_p50_ms=[0.1, 0.2], p50_low_ms=0.1, stable=False, unknown="x")
-    found = chosen_row(summarize(assemble(run, {})))
+    row.update(window_p50_ms=[0.1, 0.2], p50_low_ms=0.1, stable=False)
+    found = summarize(report_of(run)).chosen_row
     assert found is not None
-    assert (found["window_p50_ms"], found["p50_low_ms"], found["stable"]) == (
-        [0.1, 0.2],
-        0.1,
-        False,
-    )
-    assert "unknown" not in found
+    assert (found.window_p50_ms, found.p50_low_ms, found.stable) == ((0.1, 0.2), 0.1, False)
+
+
+def test_a_latency_below_what_the_clock_can_tell_is_left_out() -> None:
+    report = edited(report_of(), "engines", 2, "latency", 0, "p50_ms", to=0.0)
+    rows = summarize(report).engines["litert.int8"].latency
+    assert [row.batch_size for row in rows] == [32]
 
 
 def test_an_outdated_benchmark_leaves_no_engine() -> None:
-    found = summarize(assemble(changed(records(), "train"), {}))
-    assert (found["engine"], found["engines"]) == (None, {})
-    assert list(found["stages"]) == ["train"]
-    assert chosen_row(found) is None
+    found = summarize(report_of(changed(records(), "train")))
+    assert (found.engine, found.engines) == (None, {})
+    assert list(found.stages) == ["train"]
+    assert found.chosen is None
+    assert found.chosen_row is None
 
 
 def test_a_run_of_train_alone_can_be_summarized() -> None:
-    found = summarize(assemble(records("train"), {}))
-    assert found["engine"] is None
-    assert found["environment"]["machine"] == "x86_64"
+    found = summarize(report_of(records("train")))
+    assert found.engine is None
+    assert found.environment["machine"] == "x86_64"
+    assert found.stage("prune") == ModelSummary()
 
 
 def test_equal_settings_have_equal_hashes_and_others_another() -> None:
     one, same, other = records(), records(), records()
     other["prune"]["settings"]["prune"]["ratio"] = 0.25
-    hashes = [summarize(assemble(run, {}))["settings_hash"] for run in (one, same, other)]
+    hashes = [summarize(report_of(run)).settings_hash for run in (one, same, other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_a_summary_is_plain_json() -> None:
-    found = summarize(assemble(records(), {}))
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+def test_a_summary_survives_json() -> None:
+    found = summarize(report_of())
+    content = json.dumps(found.model_dump(mode="json"), allow_nan=False)
+    assert Summary.model_validate_json(content) == found
