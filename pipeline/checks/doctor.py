@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -18,18 +18,27 @@ TRAINING = ("tensorflow", "keras", "tf2onnx")
 """Packages that train, prune, quantize and convert need; build and benchmark do without."""
 
 
+class Ability(NamedTuple):
+    """What keeps `name` from being built and from being run here; None where nothing does."""
+
+    name: str
+    build: Blocker | None
+    run: Blocker | None
+
+
 def diagnose() -> RenderableType:
     """Versions, CPU features, GPU, and which stages and engines can be built and run here.
 
     Imports the runtimes of the engines that are installed, never TensorFlow.
     """
-    found = [("training", training_blocker(), training_blocker())]
-    found += [(name, *engine_blockers(name)) for name in registry.ENGINES]
+    blocker = training_blocker()
+    abilities = [Ability("training", blocker, blocker)]
+    abilities += [Ability(name, *engine_blockers(name)) for name in registry.ENGINES]
     return Group(
         _machine(environment.describe()),
         Text(),
-        _abilities(found),
-        *(line for name, build, run in found for line in _obstacles(name, build, run)),
+        _abilities(abilities),
+        *(line for ability in abilities for line in _obstacles(ability)),
     )
 
 
@@ -73,22 +82,19 @@ def _machine(facts: Mapping[str, Any]) -> Table:
     return drawn
 
 
-def _abilities(found: list[tuple[str, Blocker | None, Blocker | None]]) -> Table:
+def _abilities(abilities: Iterable[Ability]) -> Table:
     drawn = Table(
         "engine", "can be built", "can be run", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
     )
-    for name, build, run in found:
-        drawn.add_row(name, _yes(build), _yes(run))
+    yes, no = Text("yes", style="green"), Text("no", style="red")
+    for name, build, run in abilities:
+        drawn.add_row(name, no if build else yes, no if run else yes)
     return drawn
 
 
-def _yes(blocker: Blocker | None) -> Text:
-    return Text("yes", style="green") if blocker is None else Text("no", style="red")
-
-
-def _obstacles(name: str, build: Blocker | None, run: Blocker | None) -> Iterator[Text]:
-    both = {"built": build, "run": run}
-    obstacles = {"built or run": build} if build == run else both
-    for verb, blocker in obstacles.items():
+def _obstacles(ability: Ability) -> Iterator[Text]:
+    name, build, run = ability
+    blockers = {"built or run": build} if build == run else {"built": build, "run": run}
+    for verb, blocker in blockers.items():
         if blocker is not None:
             yield Text(f"\n{name} cannot be {verb}: {blocker.reason}\n  {blocker.fix}")
