@@ -30,11 +30,11 @@ import json, sys, tempfile
 from pathlib import Path
 from stages import train
 from stages.settings import Train, TrainStage
-knobs = Train(epochs=int(sys.argv[2]), batch_size=int(sys.argv[3]), devices=sys.argv[1])
+settings = Train(epochs=int(sys.argv[2]), batch_size=int(sys.argv[3]), devices=sys.argv[1])
 with tempfile.TemporaryDirectory() as folder:
-    found = train.run(TrainStage(train=knobs), {}, Path(folder))
-rows = found["details"]["history"]
-print(json.dumps([sum(row["seconds"] for row in rows[1:]), rows[-1]["loss"]]))
+    result = train.run(TrainStage(train=settings), {}, Path(folder))
+epochs = result.details.history
+print(json.dumps([sum(epoch.seconds for epoch in epochs[1:]), epochs[-1].loss]))
 """
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from stages import datasets, models, train
 from stages.settings import Data, Model, Training
-from stages.training.fit import fit, reset
+from stages.training.fit import TrainingRun, fit, reset
 
 AUGMENTATION = {
     **{"shift_pixels": 4, "flip": True, "rotate_degrees": 10.0},
@@ -46,11 +46,11 @@ def measure(name: str, data: Data, epochs: int) -> str:
     signature = train.describe(dataset, data)
     model = models.create(Model(name=name), signature.input_shape, len(dataset.class_names))
     training = Training(epochs=epochs, batch_size=64)
-    rows = fit(model, dataset, signature, training, label="train", data=data)["history"][1:]
-    seconds = sum(row["seconds"] for row in rows)
-    waited = sum(row["input_wait_share"] * row["seconds"] for row in rows)
-    step_ms = np.mean([row["step_ms"] for row in rows])
-    images = sum(row["images_per_second"] * row["seconds"] for row in rows) / seconds
+    rows = fit(model, TrainingRun(dataset, signature, training, "train", data)).history[1:]
+    seconds = sum(row.seconds for row in rows)
+    waited = sum(row.input_wait_share * row.seconds for row in rows)
+    step_ms = np.mean([row.step_ms for row in rows])
+    images = sum(row.images_per_second * row.seconds for row in rows) / seconds
     return f"| {name} | {step_ms:.1f} | {images:,.0f} | {waited / seconds:.1%} |"
 
 

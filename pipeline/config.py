@@ -16,8 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.core.spelling import nearest, suggestion
-from stages.errors import SettingsError
+from stages.errors import SettingsError, nearest, suggestion
 from stages.settings import Section, Settings
 
 if sys.version_info >= (3, 11):
@@ -34,6 +33,13 @@ EXPECTED = {
     "int_from_float": "a whole number",
 }
 """What some of pydantic's error types mean in the words of a TOML file."""
+
+RENAMED = {
+    "prune.keep": "prune.exclude_layers",
+    "prune.round_to": "prune.channel_multiple",
+    "quantize.keep_float": "quantize.exclude_layers",
+}
+"""Former name of a setting -> its name now, which no likeness would find."""
 
 
 def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
@@ -116,9 +122,11 @@ def _dotted(location: Iterable[str | int]) -> str:
 
 
 def _meant(section: str | None, key: str) -> str | None:
-    """What an unknown `key` may have been meant for: near it in its section, else in any."""
+    """The setting that an unknown `key` may mean: renamed, or near it in its section or any."""
     if section is None:
         return nearest(key, Settings.model_fields)
+    if renamed := RENAMED.get(f"{section}.{key}"):
+        return renamed
     knobs = {name: type(part).model_fields for name, part in _sections()}
     for name in (section, *knobs):
         if near := nearest(key, knobs[name]):

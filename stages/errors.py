@@ -17,8 +17,10 @@ Anything else that escapes a stage is a bug of this project and keeps its traceb
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -114,3 +116,13 @@ def machine_error(error: BaseException) -> MachineError | None:
 def _told(text: str) -> int | None:
     """The code of an OSError that carries it in its text only, as those of h5py do."""
     return next((code for code in DISK if os.strerror(code) in text), None)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name in `known` that looks most like `name`, None if none does."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def suggestion(name: str | None) -> str:
+    """`"; did you mean 'train'?"` for "train", "" for None: the end of an error message."""
+    return "" if name is None else f"; did you mean {name!r}?"

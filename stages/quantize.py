@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -25,15 +24,25 @@ from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold, output_axis
 from stages.keras_graph.placement import Point, inputs_of_weighted, points, tied
 from stages.keras_graph.walk import calls
-from stages.keras_graph.zeros import hold
+from stages.keras_graph.zeros import freeze_zeros
 from stages.models import files
 from stages.numerics import qparams
 from stages.numerics.calibration import Histogram, saturated_share
 from stages.quantization import fallback
 from stages.quantization.calibrate import METHODS, Ranges, find_ranges, observe, tie
-from stages.settings import QuantizeStage
+from stages.results.quantization import (
+    CalibrationFacts,
+    FineTuneChoice,
+    FloatCandidate,
+    FloatFallback,
+    QuantizeDetails,
+    QuantizeResult,
+    RangeFacts,
+    Saturation,
+)
+from stages.settings import Data, Quantize, QuantizeStage
 from stages.training import evaluate
-from stages.training.fit import Teacher, fit, prepare
+from stages.training.fit import Teacher, TrainingRun, fit, prepare
 
 CALIBRATION_BATCH = 64
 CHECKPOINT = "training.npz"
@@ -45,10 +54,10 @@ def run(
     out: Path,
     resume: Path | None = None,
     logs: Path | None = None,
-) -> dict[str, Any]:
+) -> QuantizeResult:
     """Quantize, and write `model.keras`, `ranges.json` and `signature.json` into `out`.
 
-    Every epoch of the fine-tune is kept in the folder `resume`, where one is given, and its
+    Every epoch of the fine-tune is saved in the folder `resume`, if given, to resume from, and its
     learning curves are written to `logs`. Returns the measurements of the simulated INT8 model on
     the test split. Raises ModelError if nothing can be quantized, and GateFailed if INT8 misses
     `quantize.max_accuracy_drop` even with half of the layers in float.
@@ -58,38 +67,54 @@ def run(
     signature = Signature.read(inputs["prune"])
     source = files.load(inputs["prune"] / "model.keras")
     checkpoint = None if resume is None else resume / CHECKPOINT
-    piece = Workpiece(source, dataset, signature, settings, checkpoint, logs)
-    details = {"calibration": piece.calibrate(), **piece.fine_tune(), **piece.fall_back()}
-    details["saturation"] = piece.count_saturation()
-    snap_biases(piece.model, piece.quantized(), piece.found)
-    files.save(piece.model, out / "model.keras")
-    ranges.write({name: piece.found.get(name) for name in piece.points}, out)
+    quantizer = Quantizer(
+        source, dataset, signature, settings.quantize, settings.data, checkpoint, logs
+    )
+    calibration = quantizer.calibrate()
+    fine_tune = quantizer.fine_tune()
+    fall_back = quantizer.fall_back()
+    saturation = quantizer.count_saturation()
+    model, found = quantizer.model, quantizer.ranges
+    snap_biases(model, quantizer.quantized(), found)
+    files.save(model, out / "model.keras")
+    ranges.write({name: found.get(name) for name in quantizer.points}, out)
     signature.write(out)
-    measured = evaluate.measure(piece.simulated(), dataset.test, signature, precision="fake_int8")
-    size = {"parameters": piece.model.count_params(), "multiply_adds": multiply_adds(piece.model)}
-    measured["model"] |= size
-    details["ranges"] = {name: vars(spec) for name, spec in piece.found.items()}
-    measured["details"] |= details
-    return measured
+    measured = evaluate.measure(quantizer.simulated(), dataset.test, signature, "fake_int8")
+    size = {"parameters": model.count_params(), "multiply_adds": multiply_adds(model)}
+    return QuantizeResult(
+        model=measured.model.model_copy(update=size),
+        accuracy=measured.accuracy,
+        latency=measured.latency,
+        details=QuantizeDetails(
+            classification=measured.classification,
+            calibration=calibration,
+            ranges={name: RangeFacts(**vars(spec)) for name, spec in found.items()},
+            saturation=saturation,
+            **dict(fine_tune),
+            **dict(fall_back),
+        ),
+    )
 
 
 @dataclass
-class Workpiece:
+class Quantizer:
     """The folded model with its ranges, as calibration, fine-tune and fallback leave them."""
 
     source: keras.Model
     dataset: DataSet
     signature: Signature
-    settings: QuantizeStage
+    settings: Quantize
+    data: Data
     checkpoint: Path | None
     logs: Path | None
 
     def __post_init__(self) -> None:
-        knobs = self.settings.quantize
         self.model = fold(self.source)
         self.points = points(self.model, self.signature)
-        self.in_float = fallback.named_points(self.model, self.points, knobs.keep_float)
-        self.found: Ranges = {}
+        self.in_float = fallback.excluded_points(
+            self.model, self.points, self.settings.exclude_layers
+        )
+        self.ranges: Ranges = {}
 
     def quantized(self, in_float: frozenset[str] = frozenset()) -> dict[str, Point]:
         """The points that have a range."""
@@ -97,21 +122,21 @@ class Workpiece:
         return {name: point for name, point in self.points.items() if name not in left}
 
     def simulated(self, in_float: frozenset[str] = frozenset()) -> keras.Model:
-        """The INT8 model in float32, with some more points left in float."""
-        return simulate(self.model, self.quantized(in_float), self.found)
+        """The INT8 model in float32, with the points `in_float` left in float as well."""
+        return simulate(self.model, self.quantized(in_float), self.ranges)
 
     def rebuilt(self) -> keras.Model:
         """Another model like `simulated`, with variables of its own."""
         model = fold(self.source)
         found = points(model, self.signature)
-        return simulate(model, {name: found[name] for name in self.quantized()}, self.found)
+        return simulate(model, {name: found[name] for name in self.quantized()}, self.ranges)
 
     def score(self, in_float: frozenset[str] = frozenset()) -> tuple[float, float]:
         """(accuracy, minus loss) of the INT8 model on the validation images."""
         return evaluate.score(self.simulated(in_float), self.dataset.validation, self.signature)
 
     def observe(self) -> dict[str, Histogram]:
-        """What the float model, as it is now, holds at the quantized points."""
+        """Histograms of the float model, as it is now, at the quantized points."""
         images = self.dataset.calibration.images[:]
         batches = [
             self.signature.preprocess(images[at : at + CALIBRATION_BATCH])
@@ -119,92 +144,96 @@ class Workpiece:
         ]
         return observe(self.model, self.quantized(), batches)
 
-    def calibrate(self) -> dict[str, Any]:
-        """Find the ranges, by the method asked for or by the one that scores best."""
+    def calibrate(self) -> CalibrationFacts:
+        """Find the ranges, by the chosen method or with "auto" by the one that scores best."""
         images = self.dataset.calibration.images[:]
-        placed, knobs = self.quantized(), self.settings.quantize
+        placed, chosen = self.quantized(), self.settings.calibration
         histograms = self.observe()
-        methods = METHODS if knobs.calibration == "auto" else (knobs.calibration,)
         tried: dict[str, tuple[tuple[float, float], Ranges]] = {}
-        for method in methods:
-            self.found = find_ranges(self.model, placed, histograms, method, knobs.percentile)
-            tried[method] = (self.score(), self.found)
+        for method in METHODS if chosen == "auto" else (chosen,):
+            self.ranges = find_ranges(
+                self.model, placed, histograms, method, self.settings.percentile
+            )
+            tried[method] = (self.score(), self.ranges)
             progress.report(
                 f"calibrated by {method}: validation accuracy {tried[method][0][0]:.2%}"
             )
         best = max(tried, key=lambda method: tried[method][0])
-        self.found = tried[best][1]
-        return {
-            "method": best,
-            "validation_top1": {method: score[0] for method, (score, _) in tried.items()},
-            "samples": len(images),
-            "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
-        }
-
-    def fine_tune(self) -> dict[str, Any]:
-        """Train weights and ranges, also on the float model's answers; keep what scores better."""
-        simulated, knobs = self.simulated(), self.settings.quantize
-        calibrated = evaluate.score(simulated, self.dataset.validation, self.signature)
-        before = simulated.get_weights()
-        hold(simulated)
-        evidence = fit(
-            simulated,
-            self.dataset,
-            self.signature,
-            knobs,
-            label="quantize",
-            data=self.settings.data,
-            teacher=Teacher(self.source, knobs.distillation),
-            rebuild=self.rebuilt,
-            checkpoint=self.checkpoint,
-            logs=self.logs,
+        self.ranges = tried[best][1]
+        return CalibrationFacts(
+            method=best,
+            validation_top1={method: score[0] for method, (score, _) in tried.items()},
+            samples=len(images),
+            images_sha256=hashlib.sha256(images.tobytes()).hexdigest(),
         )
-        trained = evaluate.score(simulated, self.dataset.validation, self.signature)
-        # Not by the loss: training with smoothed labels changes what a loss can be.
-        kept = "trained" if knobs.epochs and trained[0] >= calibrated[0] else "calibrated"
-        if kept == "calibrated":
-            simulated.set_weights(before)
-        learned = {name: simulated.get_layer(layer_name(name)).learned() for name in self.found}
-        self.found = tie(learned, tied(self.model, self.quantized()))
-        return {
-            "kept": kept,
-            "calibrated_validation_top1": calibrated[0],
-            "trained_validation_top1": trained[0] if knobs.epochs else None,
-            **evidence,
-        }
 
-    def fall_back(self) -> dict[str, Any]:
+    def fine_tune(self) -> FineTuneChoice:
+        """Train weights and ranges, also on the float model's answers; keep what scores better."""
+        simulated, settings = self.simulated(), self.settings
+        calibrated = evaluate.top1(simulated, self.dataset.validation, self.signature)
+        before = simulated.get_weights()
+        freeze_zeros(simulated)
+        training = fit(
+            simulated,
+            TrainingRun(
+                self.dataset,
+                self.signature,
+                settings,
+                label="quantize",
+                data=self.data,
+                teacher=Teacher(self.source, settings.distillation),
+                rebuild=self.rebuilt,
+                checkpoint=self.checkpoint,
+                logs=self.logs,
+            ),
+        )
+        trained = evaluate.top1(simulated, self.dataset.validation, self.signature)
+        # Not by the loss: training with smoothed labels changes what a loss can be.
+        is_better = settings.epochs > 0 and trained >= calibrated
+        if not is_better:
+            simulated.set_weights(before)
+        learned = {name: simulated.get_layer(layer_name(name)).learned() for name in self.ranges}
+        self.ranges = tie(learned, tied(self.model, self.quantized()))
+        return FineTuneChoice(
+            kept="trained" if is_better else "calibrated",
+            calibrated_validation_top1=calibrated,
+            trained_validation_top1=trained if settings.epochs else None,
+            **dict(training),
+        )
+
+    def fall_back(self) -> FloatFallback:
         """Leave layers in float until the accuracy is within the budget, if there is one."""
-        budget, candidates = self.settings.quantize.max_accuracy_drop, []
-        reference = evaluate.score(self.source, self.dataset.validation, self.signature)[0]
-        asked_for = self.in_float
+        budget, candidates = self.settings.max_accuracy_drop, list[FloatCandidate]()
+        reference = evaluate.top1(self.source, self.dataset.validation, self.signature)
+        excluded = self.in_float
         if budget is not None and self.score()[0] < reference - budget / 100:
             milliseconds = fallback.layer_milliseconds(self.model, self.signature)
             candidates = fallback.rank(self.model, self.quantized(), self.score, milliseconds)
             least = reference - budget / 100
             self.in_float |= fallback.fewest(candidates, self.score, least)
-            self.found = {name: self.found[name] for name in self.quantized()}
-        return {
-            "float_validation_top1": reference,
-            "float_points": sorted(self.in_float),
-            "float_layers": fallback.layers_of(self.model, self.points, self.in_float),
-            "sensitivity": fallback.describe(candidates, self.in_float - asked_for),
-        }
+            self.ranges = {name: self.ranges[name] for name in self.quantized()}
+        return FloatFallback(
+            float_validation_top1=reference,
+            float_points=tuple(sorted(self.in_float)),
+            float_layers=fallback.layers_of(self.model, self.points, self.in_float),
+            sensitivity=tuple(
+                each.model_copy(update={"is_float": each.point in self.in_float - excluded})
+                for each in candidates
+            ),
+        )
 
-    def count_saturation(self) -> dict[str, Any]:
+    def count_saturation(self) -> dict[str, Saturation]:
         """What the final ranges clip of the calibration images, per point."""
         histograms = self.observe()
-        self.found = {
+        self.ranges = {
             name: replace(spec, saturated_share=saturated_share(histograms[name], spec.amax))
-            for name, spec in self.found.items()
+            for name, spec in self.ranges.items()
         }
-        return {
-            name: dict(
-                zip(("low", "high"), spec.limits("cpu"), strict=True),
-                samples_clipped_share=spec.saturated_share,
-            )
-            for name, spec in self.found.items()
-        }
+        found = {}
+        for name, spec in self.ranges.items():
+            low, high = spec.limits("cpu")
+            found[name] = Saturation(low=low, high=high, samples_clipped_share=spec.saturated_share)
+        return found
 
 
 def snap_biases(model: keras.Model, placed: Mapping[str, Point], found: Ranges) -> None:

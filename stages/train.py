@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from stages import datasets, models, progress
 from stages.artifacts.signature import Signature
 from stages.datasets import DataSet
 from stages.models import files
+from stages.results.training import DatasetCounts, TrainDetails, TrainResult
 from stages.settings import Data, TrainStage
 from stages.training import evaluate
-from stages.training.fit import fit, prepare
+from stages.training.fit import TrainingRun, fit, prepare
 
 
 def run(
@@ -21,12 +21,12 @@ def run(
     out: Path,
     resume: Path | None = None,
     logs: Path | None = None,
-) -> dict[str, Any]:
+) -> TrainResult:
     """Train, and write `model.keras` and `signature.json` into `out`.
 
-    With `model.source` the user's model is trained further for `train.epochs`, or taken
-    as it is with 0 epochs. Every epoch is kept in the folder `resume`, where one is given, and
-    learning curves are written to `logs`. Returns the measurements on the test split.
+    With `model.source` the user's model is trained further for `train.epochs`, or kept unchanged
+    with 0 epochs. Every epoch is saved in the folder `resume`, if given, to resume from; learning
+    curves and the profile go to the folder `logs`. Returns the measurements on the test split.
     """
     prepare(settings.train)
     dataset = datasets.load(settings.data)
@@ -34,25 +34,32 @@ def run(
     pixels = (signature.scale, signature.offset)
     model = models.create(settings.model, signature.input_shape, len(dataset.class_names), pixels)
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
-    details = fit(
+    trained = fit(
         model,
-        dataset,
-        signature,
-        settings.train,
-        label="train",
-        data=settings.data,
-        precision=settings.train.precision,
-        checkpoint=None if resume is None else resume / "training.npz",
-        logs=logs,
-        is_profiled=settings.train.profile,
+        TrainingRun(
+            dataset,
+            signature,
+            settings.train,
+            label="train",
+            data=settings.data,
+            precision=settings.train.precision,
+            checkpoint=None if resume is None else resume / "training.npz",
+            logs=logs,
+            profile=logs if settings.train.profile else None,
+        ),
     )
     if settings.model.freeze_base:
-        model.trainable = True  # what pruning and rounding break, the later fine-tunes repair
+        model.trainable = True  # so that the fine-tunes can repair what pruning and rounding break
     files.save(model, out / "model.keras")
     signature.write(out)
     measured = evaluate.measure(model, dataset.test, signature)
-    measured["details"] |= details
-    return {**measured, "dataset": counts(dataset)}
+    return TrainResult(
+        model=measured.model,
+        accuracy=measured.accuracy,
+        latency=measured.latency,
+        details=TrainDetails(classification=measured.classification, **dict(trained)),
+        dataset=counts(dataset),
+    )
 
 
 def describe(dataset: DataSet, data: Data) -> Signature:
@@ -66,13 +73,13 @@ def describe(dataset: DataSet, data: Data) -> Signature:
     )
 
 
-def counts(dataset: DataSet) -> dict[str, Any]:
-    """How many images each split holds, for the report."""
-    return {
-        "name": dataset.name,
-        "train_samples": len(dataset.train.labels),
-        "validation_samples": len(dataset.validation.labels),
-        "calibration_samples": len(dataset.calibration.labels),
-        "test_samples": len(dataset.test.labels),
-        "skipped_images": len(dataset.skipped),
-    }
+def counts(dataset: DataSet) -> DatasetCounts:
+    """Images by split."""
+    return DatasetCounts(
+        name=dataset.name,
+        train_samples=len(dataset.train.labels),
+        validation_samples=len(dataset.validation.labels),
+        calibration_samples=len(dataset.calibration.labels),
+        test_samples=len(dataset.test.labels),
+        skipped_images=len(dataset.skipped),
+    )

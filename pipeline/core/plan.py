@@ -22,8 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.core.spelling import nearest, suggestion
-from stages.errors import SettingsError
+from stages.errors import SettingsError, nearest, suggestion
 from stages.results.base import StageResult
 from stages.results.conversion import ConvertResult
 from stages.results.engines import BenchmarkResult, BuildResult

@@ -16,9 +16,8 @@ from pydantic import ValidationError
 
 from pipeline.core.hashing import key_of
 from pipeline.core.record import faults
-from pipeline.core.spelling import nearest, suggestion
 from pipeline.results.summary import Summary
-from stages.errors import ArtifactError
+from stages.errors import ArtifactError, nearest, suggestion
 
 FILE = "history.jsonl"
 VERSION: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""Weights that are exactly zero and are to stay so."""
+"""Keep the zeros of sparse pruning through later trainings."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import keras
 from keras import ops
 
 
-def hold(model: keras.Model) -> None:
-    """Let every training of `model` keep the exact zeros of its weights, in place.
+def freeze_zeros(model: keras.Model) -> None:
+    """Constrain weights of `model` that are exactly zero to stay zero in training, in place.
 
-    Which weights are held is read from the weights themselves, so it survives saving, folding
-    and a change of layers; a weight that nobody zeroed is as good as never exactly zero. Only
+    Which weights are frozen is read from the weights themselves, so it survives saving, folding
+    and a change of layers; a weight that was not pruned is practically never exactly zero. Only
     kernels count (two axes or more): biases and batch normalisation start with zeros.
     The constraints belong to these variables and are saved nowhere.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from stages.errors import ModelError, SettingsError
+from stages.errors import ModelError, SettingsError, nearest
 from stages.keras_graph.walk import apply, functional, walk
 from stages.models import (
     applications,
@@ -72,8 +71,8 @@ def _from_user(source: str, input_shape: Shape, classes: int) -> keras.Model:
 def _from_table(settings: Model, pixels: tuple[float, float]) -> Builder:
     name = settings.name
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, 1) or list(MODELS)
-        raise SettingsError(f"model.name {name!r} is unknown", f"did you mean {near[0]!r}?")
+        near = nearest(name, MODELS) or next(iter(MODELS))
+        raise SettingsError(f"model.name {name!r} is unknown", f"did you mean {near!r}?")
     if MODELS[name] is vgg16_transfer.build:
         return partial(
             vgg16_transfer.build,

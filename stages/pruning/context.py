@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,29 +16,25 @@ from stages.models import files
 from stages.pruning import structured
 from stages.pruning.criteria import TAYLOR_BATCHES, layer_scores
 from stages.pruning.latency import Stopwatch
-from stages.pruning.rounds import Notes, Progress, Round, run_rounds
+from stages.pruning.rounds import FinishedRound, ResumeStore, Round, run_rounds
 from stages.pruning.structured import Widths
-from stages.settings import Prune, PruneStage
+from stages.settings import Data, Prune
 from stages.training import evaluate
-from stages.training.fit import Teacher, batches, fit, reset
+from stages.training.fit import Teacher, TrainingRun, batches, fit, reset
 
 
 @dataclass(frozen=True)
-class Job:
+class PruneContext:
     """One run of the stage `prune`; `source` is the file of `trained`."""
 
-    settings: PruneStage
+    settings: Prune
+    data: Data
     dataset: DataSet
     signature: Signature
     source: Path
     trained: keras.Model
-    done: Progress
+    store: ResumeStore
     logs: Path | None
-
-    @property
-    def knobs(self) -> Prune:
-        """The section `prune`."""
-        return self.settings.prune
 
     def validation_top1(self, model: keras.Model) -> float:
         """Accuracy on the validation images: the test images decide nothing."""
@@ -46,46 +42,51 @@ class Job:
 
     def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
         """A function that returns smaller copies of a flat model, by the criterion."""
-        some = batches(self.dataset, self.signature, self.knobs, self.settings.data)
-        scores = layer_scores(flat, self.knobs.criterion, some.take(TAYLOR_BATCHES))
+        some = batches(self.dataset, self.signature, self.settings, self.data)
+        scores = layer_scores(flat, self.settings.criterion, some.take(TAYLOR_BATCHES))
         return lambda widths: structured.narrow(flat, widths, scores)
 
     def stopwatch(self, reference: keras.Model) -> Stopwatch:
         """Latency against `reference` on the engine `prune.target`."""
         images = self.signature.preprocess(self.dataset.calibration.images[:])
-        return Stopwatch(self.knobs.target, reference, self.signature, images)
+        return Stopwatch(self.settings.target, reference, self.signature, images)
 
     def run_rounds(
-        self, rounds: list[Round], is_too_much: Callable[[Notes], bool] = lambda notes: False
-    ) -> tuple[Path, list[Notes]]:
+        self,
+        rounds: Sequence[Round],
+        is_too_much: Callable[[FinishedRound], bool] = lambda finished: False,
+    ) -> tuple[Path, list[FinishedRound]]:
         """See rounds.run_rounds; the first round works on the trained model."""
-        return run_rounds(self.source, rounds, self.done, self._work, is_too_much)
+        return run_rounds(self.source, rounds, self.store, self._work, is_too_much)
 
-    def _work(self, file: Path, each: Round) -> tuple[keras.Model, Notes]:
-        """Prune and fine-tune, in which weights that are exactly zero stay so."""
-        reset(self.knobs.seed)
+    def _work(self, file: Path, each: Round) -> tuple[keras.Model, FinishedRound]:
+        """Prune and fine-tune; weights that are exactly zero stay zero."""
+        reset(self.settings.seed)
         model = each.prune(files.load(file))
-        broken = evaluate.accuracy(model, self.dataset.test, self.signature)
+        pruned = evaluate.accuracy(model, self.dataset.test, self.signature)
         progress.report(
             f"{model.count_params()} of {self.trained.count_params()} parameters, "
-            f"accuracy {broken.top1:.2%} before the fine-tune"
+            f"accuracy {pruned.top1:.2%} before the fine-tune"
         )
-        zeros.hold(model)
-        evidence = fit(
+        zeros.freeze_zeros(model)
+        training = fit(
             model,
-            self.dataset,
-            self.signature,
-            self.knobs.model_copy(update={"epochs": each.epochs}),
-            label="prune",
-            data=self.settings.data,
-            teacher=Teacher(self.trained, self.knobs.distillation),
-            checkpoint=self.done.checkpoint(file),
-            logs=self.logs and self.logs / f"after-{file.stem}",
+            TrainingRun(
+                self.dataset,
+                self.signature,
+                self.settings.model_copy(update={"epochs": each.epochs}),
+                label="prune",
+                data=self.data,
+                teacher=Teacher(self.trained, self.settings.distillation),
+                checkpoint=self.store.checkpoint(file),
+                logs=self.logs and self.logs / f"after-{file.stem}",
+            ),
         )
-        return model, {
-            "parameters": int(model.count_params()),
-            "epochs": each.epochs,
-            "accuracy_before_finetune": broken.model_dump(),
-            "validation_top1": self.validation_top1(model),
-            **evidence,
-        }
+        return model, FinishedRound(
+            parameters=int(model.count_params()),
+            epochs=each.epochs,
+            accuracy_before_finetune=pruned,
+            validation_top1=self.validation_top1(model),
+            is_kept=True,
+            training=training,
+        )

@@ -5,7 +5,7 @@
 2. Then the network is narrowed step by step. A step takes one group to one of its smaller widths:
    the one that loses least accuracy per millisecond saved. The table says what a step saves; the
    network that results is measured again, so that errors of the table do not add up; a step that
-   does not hold what the table promised is not taken.
+   does not save what the table promised is not taken.
 3. Steps are coarse. Where the last one goes below the goal, groups get back what the goal leaves
    room for, those that lost most accuracy first.
 
@@ -15,11 +15,9 @@ engines fuse layers, and hide the small ones behind a fixed cost.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
@@ -27,39 +25,45 @@ from stages import progress
 from stages.errors import ModelError
 from stages.pruning.latency import Stopwatch
 from stages.pruning.structured import Layers, Prunable, Widths
+from stages.results.pruning import GroupWidth, PathPoint, SensitivityLevel
 from stages.settings import Prune
 
 LEVELS = (0.125, 0.25, 0.5, 0.75)
 """Shares of a group's channels that are tried."""
 
 LEAST_SAVING = 0.02
-"""A step that saves less of the latency than that saves nothing that can be measured."""
+"""Least share of the latency that a step must save: less cannot be measured."""
 
 BUDGET_STEP = 0.8
-"""With an accuracy budget every round takes the latency down to so much of what it was."""
+"""With an accuracy budget, the latency after each round as a share of that before it."""
 
 Narrow = Callable[[Widths], keras.Model]
 Accuracy = Callable[[keras.Model], float]
 
 
 @dataclass(frozen=True)
-class Level:
-    """What one group alone costs and saves at one width."""
-
-    layers: Layers
-    channels: int
-    width: int
-    accuracy_drop: float
-    latency_ratio: float
-
-
-@dataclass(frozen=True)
-class Point:
+class Waypoint:
     """A network on the way down: its widths, and its latency as a share of the whole one's."""
 
     widths: dict[Layers, int]
     latency_ratio: float
     predicted_ratio: float
+
+    def to_result(self) -> PathPoint:
+        """For the record, and to resume after a kill."""
+        return PathPoint(
+            widths=tuple(
+                GroupWidth(layers=layers, channels=width) for layers, width in self.widths.items()
+            ),
+            latency_ratio=self.latency_ratio,
+            predicted_ratio=self.predicted_ratio,
+        )
+
+    @classmethod
+    def from_result(cls, point: PathPoint) -> Waypoint:
+        """The inverse of `to_result`."""
+        widths = {each.layers: each.channels for each in point.widths}
+        return cls(widths, point.latency_ratio, point.predicted_ratio)
 
 
 def sensitivity(
@@ -67,8 +71,8 @@ def sensitivity(
     narrow: Narrow,
     accuracy: Accuracy,
     stopwatch: Stopwatch,
-    known: Sequence[Level] = (),
-) -> Iterator[list[Level]]:
+    known: Sequence[SensitivityLevel] = (),
+) -> Iterator[list[SensitivityLevel]]:
     """The table of step 1, group by group; groups that rounding leaves whole are not in it.
 
     Groups of which `known` has levels already are left out.
@@ -82,32 +86,40 @@ def sensitivity(
         progress.report(f"sensitivity of {', '.join(group.layers)}", done, len(found))
         models = [narrow({group.layers: width}) for width in widths]
         drops = [whole - accuracy(model) for model in models]
+        ratios = stopwatch.ratios(models)
         yield [
-            Level(group.layers, group.channels, width, drop, ratio)
-            for width, drop, ratio in zip(widths, drops, stopwatch.ratios(models), strict=True)
+            SensitivityLevel(
+                layers=group.layers,
+                channels=group.channels,
+                width=width,
+                accuracy_drop=drop,
+                latency_ratio=ratio,
+                latency_ms=ratio * stopwatch.reference_ms,
+            )
+            for width, drop, ratio in zip(widths, drops, ratios, strict=True)
         ]
 
 
 def descend(
-    levels: Sequence[Level],
+    levels: Sequence[SensitivityLevel],
     narrow: Narrow,
     stopwatch: Stopwatch,
     goal: float,
     smallest_drop: float,
-) -> list[Point]:
+) -> list[Waypoint]:
     """The steps of 2, until the latency is at most `goal` of the whole network's.
 
     The list begins with the whole network and ends where no step saves anything any more, if
     `goal` is not reached. Drops below `smallest_drop`, half of what one image makes, are equal.
     """
-    path = [Point({}, 1.0, 1.0)]
+    path = [Waypoint({}, 1.0, 1.0)]
     while path[-1].latency_ratio > goal:
         now = path[-1]
         for widths in _next_widths(levels, now, smallest_drop):
             (ratio,) = stopwatch.ratios([narrow(widths)])
             progress.report(f"{_difference(now.widths, widths)}, latency {ratio:.2f} x")
             if ratio <= (1.0 - LEAST_SAVING) * now.latency_ratio:
-                path.append(Point(widths, ratio, predict(levels, widths)))
+                path.append(Waypoint(widths, ratio, predict(levels, widths)))
                 break
         else:
             break
@@ -115,12 +127,12 @@ def descend(
 
 
 def give_back(
-    levels: Sequence[Level],
+    levels: Sequence[SensitivityLevel],
     narrow: Narrow,
     stopwatch: Stopwatch,
-    path: Sequence[Point],
+    path: Sequence[Waypoint],
     goal: float,
-) -> list[Point]:
+) -> list[Waypoint]:
     """Step 3 for a path that reaches `goal`: its end, every group as wide as still fits.
 
     Points on the way that are narrower anywhere are left out: channels do not come back.
@@ -128,15 +140,15 @@ def give_back(
     widths, ratio = dict(path[-1].widths), path[-1].latency_ratio
     standing = [level for level in levels if widths.get(level.layers) == level.width]
     for level in sorted(standing, key=lambda level: -level.accuracy_drop):
-        ladder = {level.channels, *(x.width for x in levels if x.layers == level.layers)}
-        wider = [width for width in sorted(ladder, reverse=True) if width > level.width]
+        known = {level.channels, *(x.width for x in levels if x.layers == level.layers)}
+        wider = [width for width in sorted(known, reverse=True) if width > level.width]
         tried = [{**widths, level.layers: width} for width in wider]
         ratios = stopwatch.ratios([narrow(each) for each in tried])
         fitting = [pair for pair in zip(tried, ratios, strict=True) if pair[1] <= goal]
         if fitting:
             progress.report(f"{_difference(widths, fitting[0][0])}, latency {fitting[0][1]:.2f} x")
             widths, ratio = fitting[0]
-    end = Point(widths, ratio, predict(levels, widths))
+    end = Waypoint(widths, ratio, predict(levels, widths))
     return [*(point for point in path[:-1] if _contains(point.widths, end.widths)), end]
 
 
@@ -146,7 +158,7 @@ def _contains(wide: Widths, narrow: Widths) -> bool:
 
 
 def _next_widths(
-    levels: Sequence[Level], now: Point, smallest_drop: float
+    levels: Sequence[SensitivityLevel], now: Waypoint, smallest_drop: float
 ) -> Iterator[dict[Layers, int]]:
     """What to try from the network `now`: single steps, the cheapest first, then joint ones.
 
@@ -156,13 +168,13 @@ def _next_widths(
     """
     for step in _steps(levels, now, smallest_drop):
         yield {**now.widths, step.layers: step.width}
-    ladders: dict[Layers, list[int]] = {}
+    smaller: dict[Layers, list[int]] = {}
     for level in levels:
         if level.width < now.widths.get(level.layers, level.channels):
-            ladders.setdefault(level.layers, []).append(level.width)
-    for further in range(max(map(len, ladders.values()), default=0)):
-        down = {names: sorted(ladder)[::-1] for names, ladder in ladders.items()}
-        joint = {names: ladder[min(further, len(ladder) - 1)] for names, ladder in down.items()}
+            smaller.setdefault(level.layers, []).append(level.width)
+    down = {names: sorted(widths, reverse=True) for names, widths in smaller.items()}
+    for further in range(max(map(len, down.values()), default=0)):
+        joint = {names: widths[min(further, len(widths) - 1)] for names, widths in down.items()}
         yield {**now.widths, **joint}
 
 
@@ -171,7 +183,7 @@ def _difference(before: Widths, after: Widths) -> str:
     return "; ".join(f"{', '.join(names)}: {width} channels" for names, width in changed.items())
 
 
-def predict(levels: Sequence[Level], widths: Widths) -> float:
+def predict(levels: Sequence[SensitivityLevel], widths: Widths) -> float:
     """Latency ratio of a network by the table alone: the product of the ratios of its groups.
 
     A layer between two groups costs input times output channels, which a product follows.
@@ -183,12 +195,14 @@ def predict(levels: Sequence[Level], widths: Widths) -> float:
     return predicted
 
 
-def _steps(levels: Sequence[Level], now: Point, smallest_drop: float) -> list[Level]:
+def _steps(
+    levels: Sequence[SensitivityLevel], now: Waypoint, smallest_drop: float
+) -> list[SensitivityLevel]:
     """Levels below those of the network `now`: least accuracy lost per time saved first."""
     standing = {
         level.layers: level for level in levels if now.widths.get(level.layers) == level.width
     }
-    prices: list[tuple[float, Level]] = []
+    prices: list[tuple[float, SensitivityLevel]] = []
     for level in levels:
         before = standing.get(level.layers)
         if before is not None and before.width <= level.width:
@@ -201,35 +215,36 @@ def _steps(levels: Sequence[Level], now: Point, smallest_drop: float) -> list[Le
     return [level for _, level in sorted(prices, key=lambda pair: pair[0])]
 
 
-def goals(path: Sequence[Point], knobs: Prune) -> list[float]:
+def goals(path: Sequence[Waypoint], settings: Prune) -> list[float]:
     """The latency ratios to stop at for a fine-tune, in falling order.
 
-    Without a budget so many rounds, each taking the same share of what is left. With one, steps
-    of BUDGET_STEP, for any may be the last that the accuracy allows.
+    Without an accuracy budget `prune.rounds`, each taking the same share of what is left. With
+    one, steps of BUDGET_STEP: any may be the last that the accuracy allows.
     """
-    lowest = knobs.target_latency_ratio or min(point.latency_ratio for point in path)
-    if knobs.max_accuracy_drop is None:
-        return [lowest ** (number / knobs.rounds) for number in range(1, knobs.rounds + 1)]
+    lowest = settings.target_latency_ratio or min(point.latency_ratio for point in path)
+    if settings.max_accuracy_drop is None:
+        return [lowest ** (number / settings.rounds) for number in range(1, settings.rounds + 1)]
     steps = max(1, math.ceil(math.log(lowest) / math.log(BUDGET_STEP)))
     return [*(BUDGET_STEP**number for number in range(1, steps)), lowest]
 
 
-def check_some(levels: Sequence[Level]) -> None:
+def check_some(levels: Sequence[SensitivityLevel]) -> None:
     """Raises ModelError where rounding leaves all groups whole."""
     if not levels:
         raise ModelError(
-            "prune.round_to leaves every group of layers as wide as it is",
-            "use a smaller prune.round_to",
+            "prune.channel_multiple leaves every group of layers as wide as it is",
+            "use a smaller prune.channel_multiple",
         )
 
 
-def check_reached(path: Sequence[Point], goal: float, target: str) -> None:
+def check_reached(path: Sequence[Waypoint], goal: float, target: str) -> None:
     """Raises ModelError where the path ends above `goal`, or no step saves anything."""
     if len(path) == 1:
         raise ModelError(
             f"pruning saves no latency on {target}: no group of layers, narrowed alone, makes the "
             f"network faster by {LEAST_SAVING:.0%} or more",
-            "use another prune.target, a smaller prune.round_to, or prune.ratio without a target",
+            "use another prune.target, a smaller prune.channel_multiple, or prune.ratio without a "
+            "target",
         )
     lowest = min(point.latency_ratio for point in path)
     if lowest > goal:
@@ -237,11 +252,11 @@ def check_reached(path: Sequence[Point], goal: float, target: str) -> None:
             f"prune.target_latency_ratio {goal:g} cannot be met on {target}: with every group as "
             f"narrow as helps, the network still takes {lowest:.2f} of the trained one's time",
             f"use --set prune.target_latency_ratio={min(0.99, lowest + 0.02):.2f} or more, a "
-            "smaller prune.round_to, or another prune.target",
+            "smaller prune.channel_multiple, or another prune.target",
         )
 
 
-def refuse_budget(first: Point, budget: float, drop: float, target: str) -> None:
+def refuse_budget(first: Waypoint, budget: float, drop: float, target: str) -> None:
     """Raises the ModelError for an accuracy budget that is spent too early."""
     raise ModelError(
         f"prune.max_accuracy_drop {budget:g} is spent too early: at {first.latency_ratio:.2f} of "
@@ -252,55 +267,11 @@ def refuse_budget(first: Point, budget: float, drop: float, target: str) -> None
     )
 
 
-def milestones(path: Sequence[Point], falling: Sequence[float]) -> list[Point]:
+def milestones(path: Sequence[Waypoint], falling: Sequence[float]) -> list[Waypoint]:
     """For each goal the first point that reaches it, each point once; the last if none does."""
-    chosen: list[Point] = []
+    chosen: list[Waypoint] = []
     for goal in falling:
         point = next((point for point in path if point.latency_ratio <= goal), path[-1])
         if point.widths and point not in chosen:
             chosen.append(point)
     return chosen
-
-
-def to_rows(levels: Sequence[Level], reference_ms: float) -> list[dict[str, Any]]:
-    """The table for the record; `latency_ms` is the whole network with this group narrowed."""
-    return [
-        {
-            **dataclasses.asdict(level),
-            "layers": list(level.layers),
-            "latency_ms": level.latency_ratio * reference_ms,
-        }
-        for level in levels
-    ]
-
-
-def levels_to_json(levels: Sequence[Level]) -> Any:
-    """To go on after a kill."""
-    return [dataclasses.asdict(level) for level in levels]
-
-
-def levels_from_json(rows: Any) -> list[Level]:
-    """The inverse of `levels_to_json`."""
-    return [Level(**{**row, "layers": tuple(row["layers"])}) for row in rows or []]
-
-
-def path_to_json(path: Sequence[Point]) -> Any:
-    """To go on after a kill."""
-    return [
-        {
-            **dataclasses.asdict(point),
-            "widths": [
-                {"layers": list(layers), "channels": channels}
-                for layers, channels in point.widths.items()
-            ],
-        }
-        for point in path
-    ]
-
-
-def path_from_json(rows: Any) -> list[Point]:
-    """The inverse of `path_to_json`."""
-    return [
-        Point(**{**row, "widths": {tuple(w["layers"]): w["channels"] for w in row["widths"]}})
-        for row in rows
-    ]

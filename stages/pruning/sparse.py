@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,11 +14,12 @@ from stages.errors import ModelError
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.walk import Call, calls
 from stages.numerics import sparsity
-from stages.pruning.structured import check_names
+from stages.pruning.structured import UNPRUNED, check_names
+from stages.results.pruning import SparseLayer, SparseSize
 
 WIDE = 256
-"""TensorRT's sparse kernels win from about so many input and output channels on: NVIDIA's answers
-in the issues 3849, 4065 and 2310 of github.com/NVIDIA/TensorRT."""
+"""Input and output channels from which TensorRT's sparse kernels win: NVIDIA's answers in the
+issues 3849, 4065 and 2310 of github.com/NVIDIA/TensorRT."""
 
 NONE_IS_WIDE = (
     f"no layer has {WIDE} input and output channels: 2:4 will most likely bring no speed anywhere"
@@ -28,34 +28,34 @@ NONE_IS_WIDE = (
 Kernel = NDArray[np.float32]
 
 
-def sparse_calls(flat: keras.Model, keep: Collection[str]) -> list[Call]:
+def sparse_calls(flat: keras.Model, exclude_layers: Collection[str]) -> list[Call]:
     """The first call of every layer whose kernel may get zeros.
 
-    These are ordinary convolutions and Dense layers that are not in `keep` and do not make the
+    These are ordinary convolutions and Dense layers that are not excluded and do not make the
     model's outputs: depthwise and grouped kernels have no sparse form, and little to lose.
-    Raises ModelError where there is none, and for a name in `keep` that no layer has.
+    Raises ModelError where there is none, and for an excluded name that no layer has.
     """
-    check_names(flat, keep)
+    check_names(flat, exclude_layers)
     outputs = {id(tensor) for tensor in flat.outputs}
     found: dict[str, Call] = {}
     for call in calls(flat):
         layer = call.operation
         is_ordinary = type(layer) in (layers.Conv2D, layers.Dense)
-        if is_ordinary and getattr(layer, "groups", 1) == 1 and layer.name not in keep:
+        if is_ordinary and getattr(layer, "groups", 1) == 1 and layer.name not in exclude_layers:
             found.setdefault(layer.name, call)
     free = [call for call in found.values() if not outputs & set(map(id, call.outputs))]
     if not free:
         raise ModelError(
             f"{flat.name!r} has no layer whose weights may be zeroed: only convolutions without "
-            "groups and Dense layers count, without those in prune.keep and the last",
-            "leave it as it is: --set prune.ratio=0",
+            "groups and Dense layers count, without those in prune.exclude_layers and the last",
+            UNPRUNED,
         )
     return free
 
 
-def two_of_four(flat: keras.Model, keep: Collection[str]) -> keras.Model:
+def two_of_four(flat: keras.Model, exclude_layers: Collection[str]) -> keras.Model:
     """Zero two of every four weights along the input channels, in place. Returns `flat`."""
-    for call in sparse_calls(flat, keep):
+    for call in sparse_calls(flat, exclude_layers):
         kernel = kernel_of(call.operation)
         values = to_engine_order(kernel.numpy(), call, flat)
         kernel.assign(from_engine_order(values * sparsity.two_of_four(values), call, flat))
@@ -63,10 +63,14 @@ def two_of_four(flat: keras.Model, keep: Collection[str]) -> keras.Model:
 
 
 def smallest(
-    flat: keras.Model, share: float, keep: Collection[str], block: tuple[int, int], scope: str
+    flat: keras.Model,
+    share: float,
+    exclude_layers: Collection[str],
+    block: tuple[int, int],
+    scope: str,
 ) -> keras.Model:
     """Zero the share of weights with the smallest magnitudes, by blocks, in place."""
-    kernels = [kernel_of(call.operation) for call in sparse_calls(flat, keep)]
+    kernels = [kernel_of(call.operation) for call in sparse_calls(flat, exclude_layers)]
     values = [kernel.numpy() for kernel in kernels]
     masks = sparsity.magnitude_masks(values, share, block, together=scope == "global")
     for kernel, old, mask in zip(kernels, values, masks, strict=True):
@@ -74,32 +78,32 @@ def smallest(
     return flat
 
 
-def prospects(flat: keras.Model, keep: Collection[str]) -> list[dict[str, Any]]:
+def prospects(flat: keras.Model, exclude_layers: Collection[str]) -> tuple[SparseLayer, ...]:
     """Before any training: which layers are wide enough for sparse kernels to win."""
     rows = []
-    for call in sparse_calls(flat, keep):
+    for call in sparse_calls(flat, exclude_layers):
         *_, cin, cout = kernel_of(call.operation).shape
         rows.append(
-            {
-                "layer": call.operation.name,
-                "input_channels": int(cin),
-                "output_channels": int(cout),
-                "is_wide_enough": bool(min(cin, cout) >= WIDE),
-            }
+            SparseLayer(
+                layer=call.operation.name,
+                input_channels=int(cin),
+                output_channels=int(cout),
+                is_wide_enough=min(cin, cout) >= WIDE,
+            )
         )
-    return rows
+    return tuple(rows)
 
 
-def sizes(before: keras.Model, after: keras.Model) -> dict[str, Any]:
+def sizes(before: keras.Model, after: keras.Model) -> SparseSize:
     """Bytes of all weights, plain and compressed with zlib, and the share of zeros in kernels."""
     kernels = [weight for weight in after.get_weights() if weight.ndim > 1]
     zeros = sum(int(np.count_nonzero(kernel == 0)) for kernel in kernels)
-    return {
-        "zero_share": zeros / sum(kernel.size for kernel in kernels),
-        "weights_bytes": sum(weight.nbytes for weight in after.get_weights()),
-        "compressed_bytes_before": sparsity.compressed_bytes(before.get_weights()),
-        "compressed_bytes_after": sparsity.compressed_bytes(after.get_weights()),
-    }
+    return SparseSize(
+        zero_share=zeros / sum(kernel.size for kernel in kernels),
+        weights_bytes=sum(weight.nbytes for weight in after.get_weights()),
+        compressed_bytes_before=sparsity.compressed_bytes(before.get_weights()),
+        compressed_bytes_after=sparsity.compressed_bytes(after.get_weights()),
+    )
 
 
 def to_engine_order(kernel: Kernel, call: Call, flat: keras.Model) -> Kernel:

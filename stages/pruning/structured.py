@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
-from stages.errors import ModelError
+from stages.errors import ModelError, nearest, suggestion
 from stages.keras_graph.channels import Group, groups
 from stages.keras_graph.shrink import shrink
 from stages.numerics.channel_scores import Scores, group_scores, strongest, width
+from stages.results.pruning import PrunedGroup
 
 Layers = tuple[str, ...]
 Widths = Mapping[Layers, int]
-"""How many channels groups are to have, by the names of their layers; others stay as they are."""
+"""Channels that groups are to have, by the names of their layers; other groups do not change."""
 
-AS_IT_IS = "leave it as it is: --set prune.ratio=0"
+UNPRUNED = "leave it unpruned: --set prune.ratio=0"
 
 
 @dataclass(frozen=True)
@@ -35,26 +34,29 @@ class Prunable:
         return width(self.channels, ratio, self.multiple)
 
 
-def prunable(flat: keras.Model, keep: Collection[str], round_to: int) -> list[Prunable]:
-    """The groups of a flat model that may lose channels, those of the layers in `keep` left out.
+def prunable(
+    flat: keras.Model, exclude_layers: Collection[str], channel_multiple: int
+) -> list[Prunable]:
+    """The groups of a flat model that may lose channels, without those of `exclude_layers`.
 
-    Raises ModelError for a name in `keep` that is none, and where no group is left.
+    Raises ModelError for an excluded name that is no layer, and where no group is left.
     """
-    check_names(flat, keep)
+    check_names(flat, exclude_layers)
     found = groups(flat)
-    free = [group for group in found if not set(group.layers) & set(keep)]
+    free = [group for group in found if not set(group.layers) & set(exclude_layers)]
     if not free:
         why = (
-            "all of its groups of layers have one in prune.keep"
+            "all of its groups of layers have one in prune.exclude_layers"
             if found
             else "its outputs must stay, and so must all channels that reach a layer which pruning "
             "does not know"
         )
         raise ModelError(
-            f"the model {flat.name!r} has no channels that can be removed: {why}", AS_IT_IS
+            f"the model {flat.name!r} has no channels that can be removed: {why}", UNPRUNED
         )
     return [
-        Prunable(group.layers, len(group.channels), _multiple(group, round_to)) for group in free
+        Prunable(group.layers, len(group.channels), _multiple(group, channel_multiple))
+        for group in free
     ]
 
 
@@ -73,9 +75,9 @@ def widths_for(found: Sequence[Prunable], ratio: float) -> dict[Layers, int]:
     raise ModelError(
         f"prune.ratio {ratio} removes no channel: the group of layers with most to lose "
         f"({', '.join(best.layers)}) has {best.channels} channels{rounding}",
-        f"use at least --set prune.ratio={needed:g}, or a smaller prune.round_to"
+        f"use at least --set prune.ratio={needed:g}, or a smaller prune.channel_multiple"
         if needed is not None
-        else f"use a smaller prune.round_to, or {AS_IT_IS}",
+        else f"use a smaller prune.channel_multiple, or {UNPRUNED}",
     )
 
 
@@ -92,24 +94,24 @@ def narrow(flat: keras.Model, widths: Widths, scores: Mapping[str, Scores]) -> k
     )
 
 
-def table(before: keras.Model, after: keras.Model) -> list[dict[str, Any]]:
-    """For the record: the layers of every group, and its width before and after."""
+def compare_groups(before: keras.Model, after: keras.Model) -> tuple[PrunedGroup, ...]:
+    """The layers of every group of `before`, and its width in both models."""
     now = {group.layers: len(group.channels) for group in groups(after)}
-    return [
-        {
-            "layers": list(group.layers),
-            "channels_before": len(group.channels),
-            "channels_after": now.get(group.layers, len(group.channels)),
-        }
+    return tuple(
+        PrunedGroup(
+            layers=group.layers,
+            channels_before=len(group.channels),
+            channels_after=now.get(group.layers, len(group.channels)),
+        )
         for group in groups(before)
-    ]
+    )
 
 
-def _multiple(group: Group, round_to: int) -> int:
+def _multiple(group: Group, channel_multiple: int) -> int:
     """In units of the group: a channel of it may be several of a layer (grouped convolution)."""
     names = [name for name, _ in group.channels[0]]
     each = max(map(names.count, names))
-    return round_to // math.gcd(round_to, each)
+    return channel_multiple // math.gcd(channel_multiple, each)
 
 
 def _first_loss(group: Prunable) -> int:
@@ -117,14 +119,13 @@ def _first_loss(group: Prunable) -> int:
     return group.channels - (group.channels - 1) // group.multiple * group.multiple
 
 
-def check_names(flat: keras.Model, keep: Collection[str]) -> None:
-    """Raises ModelError for a name in `prune.keep` that no layer has."""
+def check_names(flat: keras.Model, exclude_layers: Collection[str]) -> None:
+    """Raises ModelError for a name in `prune.exclude_layers` that no layer has."""
     known = [layer.name for layer in flat.layers]
-    for name in keep:
+    for name in exclude_layers:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
             raise ModelError(
-                f"prune.keep names {name!r}, but {flat.name!r} has no such layer{meant}",
+                f"prune.exclude_layers names {name!r}, but {flat.name!r} has no such layer"
+                f"{suggestion(nearest(name, known))}",
                 f"its layers: {', '.join(known)}",
             )

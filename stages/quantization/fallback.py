@@ -7,8 +7,6 @@ in every target alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,31 +18,21 @@ from stages.engines.onnxruntime import node_milliseconds
 from stages.errors import GateFailed, ModelError
 from stages.keras_graph.placement import Point, fed_layers
 from stages.keras_graph.walk import calls
+from stages.results.quantization import FloatCandidate
 
 Score = Callable[[frozenset[str]], tuple[float, float]]
 """Points left in float -> (accuracy, minus loss) of the INT8 model on the validation images."""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A point, the layers that would be float without it, and what that brings and costs."""
-
-    point: str
-    layers: tuple[str, ...]
-    accuracy_gain: float
-    loss_gain: float
-    latency_share: float
-
-    @property
-    def worth(self) -> float:
-        """Loss regained per share of the float model's latency that stays float."""
-        return self.loss_gain / max(self.latency_share, 1e-3)
+def worth(candidate: FloatCandidate) -> float:
+    """Loss regained per share of the float model's latency that stays float."""
+    return candidate.loss_gain / max(candidate.latency_share, 1e-3)
 
 
-def named_points(
-    model: keras.Model, points: Mapping[str, Point], keep_float: Collection[str]
+def excluded_points(
+    model: keras.Model, points: Mapping[str, Point], exclude_layers: Collection[str]
 ) -> frozenset[str]:
-    """The points that feed the layers `keep_float`; "first" and "last" are understood.
+    """The points that feed the layers `exclude_layers`, which may be "first" and "last".
 
     Raises ModelError for a name that is no quantized layer of the model.
     """
@@ -52,10 +40,11 @@ def named_points(
     order = [str(call.operation.name) for call in calls(model)]
     weighted = sorted({name for names in fed.values() for name in names}, key=order.index)
     known = {"first": weighted[0], "last": weighted[-1]}
-    wanted = {known.get(name, name) for name in keep_float}
+    wanted = {known.get(name, name) for name in exclude_layers}
     if unknown := sorted(wanted - set(weighted)):
         raise ModelError(
-            f"quantize.keep_float names {unknown[0]!r}, which is no quantized layer of the model",
+            f"quantize.exclude_layers names {unknown[0]!r}, which is no quantized layer of the "
+            "model",
             f"its layers: {', '.join(weighted)}",
         )
     return frozenset(point for point, names in fed.items() if wanted & set(names))
@@ -66,8 +55,11 @@ def rank(
     points: Mapping[str, Point],
     score: Score,
     milliseconds: Mapping[str, float],
-) -> list[Candidate]:
-    """One candidate for every point that feeds layers, tried alone; the worthiest first."""
+) -> list[FloatCandidate]:
+    """One candidate for every point that feeds layers, tried alone; the worthiest first.
+
+    `milliseconds` is the time of every layer in the float model.
+    """
     base_accuracy, base_minus_loss = score(frozenset())
     total = max(sum(milliseconds.values()), 1e-9)
     found = []
@@ -76,15 +68,23 @@ def rank(
         progress.report(f"float for {', '.join(layers)}", done, len(fed))
         accuracy, minus_loss = score(frozenset({point}))
         share = sum(milliseconds.get(name, 0.0) for name in layers) / total
-        gains = (accuracy - base_accuracy, minus_loss - base_minus_loss)
-        found.append(Candidate(point, layers, *gains, share))
-    return sorted(found, key=lambda candidate: -candidate.worth)
+        found.append(
+            FloatCandidate(
+                point=point,
+                layers=tuple(layers),
+                accuracy_gain=accuracy - base_accuracy,
+                loss_gain=minus_loss - base_minus_loss,
+                latency_share=share,
+                is_float=False,
+            )
+        )
+    return sorted(found, key=worth, reverse=True)
 
 
-def fewest(ranked: list[Candidate], score: Score, least_accuracy: float) -> frozenset[str]:
+def fewest(ranked: list[FloatCandidate], score: Score, least_accuracy: float) -> frozenset[str]:
     """Points to leave in float so that the accuracy is at least `least_accuracy`.
 
-    Takes candidates in their order until it is, then gives back those that it can do without.
+    Takes candidates in their order until it is, then gives back those that are not needed.
     Raises GateFailed if it takes more than half of them.
     """
     chosen, best = list[str](), score(frozenset())[0]
@@ -96,7 +96,7 @@ def fewest(ranked: list[Candidate], score: Score, least_accuracy: float) -> froz
     else:
         raise GateFailed(
             f"INT8 reaches {best:.2%} on the validation images with half of its layers in "
-            f"float, {least_accuracy:.2%} is asked for",
+            f"float, {least_accuracy:.2%} is required",
             "raise quantize.max_accuracy_drop or quantize.epochs",
         )
     for point in list(chosen[:-1]):
@@ -108,23 +108,15 @@ def fewest(ranked: list[Candidate], score: Score, least_accuracy: float) -> froz
 
 def layers_of(
     model: keras.Model, points: Mapping[str, Point], in_float: Collection[str]
-) -> list[str]:
+) -> tuple[str, ...]:
     """Names of the weighted layers that read one of the points `in_float`; in ONNX their nodes
     have the same names.
     """
     fed = fed_layers(model, points)
-    return sorted({name for point in in_float for name in fed.get(point, ())})
+    return tuple(sorted({name for point in in_float for name in fed.get(point, ())}))
 
 
 def layer_milliseconds(model: keras.Model, signature: Signature) -> dict[str, float]:
     """Time of every weighted layer of the folded float `model` in ONNX Runtime at batch 1."""
     image = np.zeros((1, *signature.input_shape), np.float32)
     return node_milliseconds(float_graph(model, signature), signature, image)
-
-
-def describe(candidates: list[Candidate], chosen: frozenset[str]) -> list[dict[str, Any]]:
-    """The sensitivity table for the record, in the order of worth."""
-    return [
-        {**vars(candidate), "layers": list(candidate.layers), "float": candidate.point in chosen}
-        for candidate in candidates
-    ]

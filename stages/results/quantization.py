@@ -46,18 +46,28 @@ class FloatCandidate(Measured):
     is_float: bool = Field(validation_alias=AliasChoices("is_float", "float"))
 
 
-class QuantizeDetails(TrainingDetails):
-    """Of `quantize`."""
+class FineTuneChoice(TrainingDetails):
+    """The fine-tune, and whether the model after it or the calibrated one is kept."""
 
-    classification: Classification | None = None
-    calibration: CalibrationFacts | None = None
     kept: Literal["trained", "calibrated"] | None = None
     calibrated_validation_top1: Share | None = None
     trained_validation_top1: Share | None = None
+
+
+class FloatFallback(Measured):
+    """What is left in float, and why."""
+
     float_validation_top1: Share | None = None
     float_points: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
     sensitivity: tuple[FloatCandidate, ...] = ()
+
+
+class QuantizeDetails(FineTuneChoice, FloatFallback):
+    """Of `quantize`."""
+
+    classification: Classification | None = None
+    calibration: CalibrationFacts | None = None
     ranges: dict[str, RangeFacts] = Field(default_factory=dict)
     saturation: dict[str, Saturation] = Field(default_factory=dict)
 

@@ -1,7 +1,7 @@
-"""Every knob of the line: one frozen section per stage, each knob with its unit and its reason.
+"""Every setting of the line: one frozen section per stage, each with its unit and its reason.
 
 A stage sees only what its own class at the end of this file holds, and exactly that
-is hashed into its key: a knob that a stage cannot see cannot make its artifact stale.
+is hashed into its key: a setting that a stage cannot see cannot make its artifact stale.
 """
 
 from __future__ import annotations

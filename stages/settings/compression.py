@@ -25,15 +25,15 @@ class Prune(FineTune):
     criterion: Literal["l1", "l2", "bn_scale", "taylor"] = "l2"
     """What makes a channel matter: norms of its kernel, its scale in batch normalisation, or
     what the loss would change without it (first-order Taylor, on training images)."""
-    round_to: Positive = 8
-    """Layers keep a multiple of so many channels: the kernels of engines compute 8 or 16 at
+    channel_multiple: Positive = 8
+    """Layers keep a multiple of this many channels: the kernels of engines compute 8 or 16 at
     once, and one channel more costs as much as a whole block. Rounded up, never to 0."""
-    keep: tuple[str, ...] = ()
-    """Names of layers that lose nothing."""
+    exclude_layers: tuple[str, ...] = ()
+    """Names of layers that are not pruned."""
     target_latency_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Latency to reach on the engine `target`, as a share of the trained model's."""
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] | None = None
-    """Prune as far as the accuracy on the validation images falls by at most so many
+    """Prune as far as the accuracy on the validation images falls by at most this many
     percentage points after the fine-tune; together with `target_latency_ratio` both must hold."""
     target: Annotated[str, Field(pattern=TARGET_PATTERN)] = "onnxruntime.fp32"
     """The engine whose latency at batch 1 is measured for the two settings above:
@@ -43,11 +43,11 @@ class Prune(FineTune):
     block: tuple[Positive, Positive] = (1, 1)
     """With `magnitude`: input by output channels that are zeroed together."""
     rounds: Positive = 1
-    """Prune a little, fine-tune, and so on, in so many rounds."""
+    """Rounds of pruning a little and fine-tuning."""
     round_epochs: Count = 2
-    """Passes of the fine-tune after every round but the last."""
+    """Epochs of the fine-tune after every round but the last."""
     epochs: Count = 12
-    """Passes of the last fine-tune, which repairs what pruning broke."""
+    """Epochs of the last fine-tune, which repairs what pruning broke."""
     batch_size: Positive = 32
     """Images per step."""
     learning_rate: LearningRate = 2e-3
@@ -73,13 +73,13 @@ class Quantize(FineTune):
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     """Share of values, in percent, that the range covers with `percentile`."""
     epochs: Count = 10
-    """Passes of the quantization-aware fine-tune; 0 keeps the calibrated model."""
+    """Epochs of the quantization-aware fine-tune; 0 keeps the calibrated model."""
     learning_rate: LearningRate = 1e-4
     """Peak of Adam's cosine schedule: weights only have to settle on the INT8 grid."""
-    keep_float: tuple[str, ...] = ()
-    """Layers that are not quantized, by name; `first` and `last` are the first and the last
+    exclude_layers: tuple[str, ...] = ()
+    """Names of layers that are not quantized; `first` and `last` are the first and the last
     convolution or Dense layer."""
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] | None = None
     """Accuracy that INT8 may lose on the validation images, in percentage points against the
-    float model. If it loses more, the layers that cost most are left in float, as few as
-    will do; if that does not help either, the run ends with exit code 3."""
+    float model. If it loses more, as few layers as possible, those that cost most, are left in
+    float; if that does not help either, the run ends with exit code 3."""

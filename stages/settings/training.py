@@ -36,7 +36,7 @@ class Training(Section):
     momentum: Share = 0.9
     """Of `sgd`; the other optimizers have their own."""
     weight_decay: Penalty | None = None
-    """Share of every kernel that a step takes away, times the learning rate. Not set: 0.004
+    """Share of every kernel that a step removes, times the learning rate. Not set: 0.004
     with `adamw`, else 0. Biases, normalisation and INT8 ranges never decay."""
     l1: Penalty = 0.0
     """Added to the loss: this times the sum of the magnitudes of all kernels."""
@@ -50,8 +50,8 @@ class Training(Section):
     class_weights: Literal["equal", "balanced"] = "equal"
     """`balanced` makes the images of a rare class count more, so that all classes count alike."""
     patience: Count = 0
-    """Stop after so many epochs without a better one on the validation images; 0 never stops.
-    Whether it stops or not, the best epoch is what is kept."""
+    """Stop after this many epochs without a better one on the validation images; 0 never stops.
+    Either way the best epoch is kept."""
     devices: str = "auto"
     """`auto` is the first GPU if there is one, else the CPU; `cpu`; `gpus` are all of this host;
     `gpu:0,gpu:1` are just these; `workers` are the hosts that TF_CONFIG names."""
@@ -86,7 +86,7 @@ class Train(Training):
     """What layers compute in; weights, loss and the saved model stay float32. Worth it on GPUs
     with tensor cores and on CPUs with AMX."""
     profile: bool = False
-    """Write a TensorBoard profile of some steps, and the ten costliest operations."""
+    """Write a TensorBoard profile of some steps, beside the learning curves."""
     seed: Count = 0
     """Decides initial weights, the order and the shifts of the images, and dropout masks."""
 

@@ -1,47 +1,51 @@
-"""The state of a training on disk, so that a killed one goes on as if nothing had happened."""
+"""The state of a training on disk, so that a killed one resumes as if nothing had happened."""
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from stages import progress
+from stages.results.training import Epoch
 
 Arrays = list[NDArray[Any]]
+Score = tuple[float, float]
+"""(validation accuracy, minus validation loss): the loss decides between equal accuracies, which
+are common on a few hundred images."""
 
 
 @dataclass
 class State:
-    """What has come out of the epochs so far, besides the variables."""
+    """Progress of a training, besides its variables."""
 
-    history: list[dict[str, Any]]
-    best_score: tuple[float, float]
-    best_epoch: int
-    best_weights: Arrays
+    history: list[Epoch] = field(default_factory=list)
+    best_score: Score = (-1.0, 0.0)
+    best_epoch: int = 0
+    best_weights: Arrays = field(default_factory=list)
 
     @property
     def epochs(self) -> int:
-        """How many are done."""
+        """Epochs finished."""
         return len(self.history)
 
-    def add(self, row: dict[str, Any], model: keras.Model) -> None:
-        """Note an epoch, and its weights if it is the best so far.
-
-        Accuracy decides; among equals, which are common on a few hundred images, the lower loss.
-        """
-        self.history.append(row)
-        score = (row["val_accuracy"], -row["val_loss"])
+    def add(self, epoch: Epoch, score: Score, model: keras.Model) -> None:
+        """Add an epoch, and keep its weights if it is the best so far."""
+        self.history.append(epoch)
         if score > self.best_score:
             self.best_score, self.best_epoch = score, self.epochs
             self.best_weights = model.get_weights()
+
+
+_STATE = TypeAdapter(tuple[list[Epoch], Score, int])
+"""State without its arrays, as JSON in the first entry of the file."""
 
 
 class Checkpoint:
@@ -54,7 +58,6 @@ class Checkpoint:
     def __init__(self, file: Path | None, model: keras.Model, optimizer: keras.Optimizer) -> None:
         self._file = file
         self._variables = [*model.variables, *optimizer.variables]
-        self._weights = len(model.get_weights())
 
     @property
     def _files(self) -> list[Path]:
@@ -69,34 +72,36 @@ class Checkpoint:
         latest, before = self._files
         latest.parent.mkdir(parents=True, exist_ok=True)
         draft = latest.with_name(f"{latest.name}.new")
-        notes = json.dumps([state.history, state.best_score, state.best_epoch])
+        text = _STATE.dump_json((state.history, state.best_score, state.best_epoch)).decode()
         values = [variable.numpy() for variable in self._variables]
         with draft.open("wb") as file:
-            np.savez(file, np.array(notes), *values, *state.best_weights)
+            np.savez(file, np.array(text), *values, *state.best_weights)
         if latest.exists():
             os.replace(latest, before)
         os.replace(draft, latest)
 
     def saved_epochs(self) -> list[int]:
-        """After which epochs there is a state to go on from, the latest first."""
-        found = [_read(file) for file in self._files if file.is_file()]
-        return [len(json.loads(str(arrays[0]))[0]) for arrays in found if arrays]
+        """Numbers of epochs after which a training can resume, the latest first."""
+        return [len(_STATE.validate_json(str(arrays[0]))[0]) for arrays in self._read_all()]
 
     def restore(self, epochs: int) -> State:
-        """Take the variables back to where they were after `epochs` epochs, one of those saved."""
-        for arrays in filter(None, map(_read, filter(Path.is_file, self._files))):
-            history, score, best_epoch = json.loads(str(arrays[0]))
+        """Restore the variables as they were after `epochs` epochs, one of `saved_epochs`."""
+        for arrays in self._read_all():
+            history, score, best_epoch = _STATE.validate_json(str(arrays[0]))
             if len(history) == epochs:
                 values = arrays[1 : 1 + len(self._variables)]
                 for variable, value in zip(self._variables, values, strict=True):
                     variable.assign(value)
-                best = arrays[1 + len(self._variables) :]
-                return State(history, (score[0], score[1]), best_epoch, best)
+                return State(history, score, best_epoch, arrays[1 + len(self._variables) :])
         raise ValueError(f"no state after {epochs} epochs")
+
+    def _read_all(self) -> list[Arrays]:
+        """The arrays of every file that is whole."""
+        return [arrays for file in self._files if file.is_file() and (arrays := _read(file))]
 
 
 def _read(file: Path) -> Arrays:
-    """The arrays in `file`, none if it is damaged: then the training begins anew."""
+    """The arrays in `file`, none if it is damaged: then the training starts afresh."""
     try:
         with file.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
             return [arrays[name] for name in arrays.files]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from stages import datasets, models, progress
@@ -12,7 +13,7 @@ from stages.artifacts.signature import Signature
 from stages.datasets import DataSet
 from stages.results.training import DeviceComparison, DeviceSpeed
 from stages.settings import TrainStage
-from stages.training.fit import fit, prepare
+from stages.training.fit import TrainingRun, fit, prepare
 
 STEPS = 100
 """At least so many are timed, in whole epochs, after a first epoch in which things are compiled."""
@@ -49,18 +50,13 @@ def _timed(settings: TrainStage, dataset: DataSet, device: str) -> dict[str, flo
     signature = Signature(shape, names, settings.data.scale, settings.data.offset)
     pixels = (signature.scale, signature.offset)
     model = models.create(settings.model, shape, len(names), pixels)
-    rows = fit(
-        model,
-        dataset,
-        signature,
-        training,
-        label="train",
-        data=settings.data,
-        precision=training.precision,
-    )["history"][1:]
-    images = sum(row["images_per_second"] * row["seconds"] for row in rows)
-    milliseconds = sum(row["step_ms"] for row in rows) / len(rows)
+    run = TrainingRun(
+        dataset, signature, training, "train", settings.data, precision=training.precision
+    )
+    epochs = fit(model, run).history[1:]
+    seconds = [epoch.seconds or 0.0 for epoch in epochs]
+    rates = [epoch.images_per_second or 0.0 for epoch in epochs]
     return {
-        "images_per_second": images / sum(row["seconds"] for row in rows),
-        "step_ms": milliseconds,
+        "images_per_second": float(np.dot(rates, seconds)) / sum(seconds),
+        "step_ms": sum(epoch.step_ms or 0.0 for epoch in epochs) / len(epochs),
     }

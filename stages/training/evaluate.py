@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -15,7 +15,8 @@ from stages.datasets import Split
 from stages.keras_graph.cost import multiply_adds
 from stages.measurement import clock
 from stages.numerics import classification, latency
-from stages.results.base import Quality
+from stages.results.base import LatencyRow, ModelFacts, Quality
+from stages.results.training import Classification
 
 BATCH = 256
 
@@ -58,12 +59,20 @@ def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float
     return classification.top1(outputs, split.labels), -loss
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """What every stage that hands on a Keras model measures of it."""
+
+    model: ModelFacts
+    accuracy: Quality
+    latency: tuple[LatencyRow, ...]
+    classification: Classification
+
+
 def measure(
     model: keras.Model, split: Split, signature: Signature, precision: str = "fp32"
-) -> dict[str, Any]:
+) -> Measurement:
     """Accuracy on `split`, size, and latency of the compiled tf.function at batch 1.
-
-    `details.classification` is what numerics.classification.describe says of `split`.
 
     `model.predict` is not timed: its tens of milliseconds are its own overhead.
     """
@@ -81,17 +90,13 @@ def measure(
         threads=tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
     )
     outputs = answers(model, split, signature)
-    return {
-        "model": {
-            "file": "model.keras",
-            "parameters": int(model.count_params()),
-            "multiply_adds": multiply_adds(model),
-        },
-        "accuracy": classification.metrics(outputs, split.labels).model_dump(),
-        "latency": [row.model_dump(exclude_none=True)],
-        "details": {
-            "classification": classification.describe(
-                outputs, split.labels, signature.class_names
-            ).model_dump(mode="json")
-        },
-    }
+    return Measurement(
+        model=ModelFacts(
+            file="model.keras",
+            parameters=int(model.count_params()),
+            multiply_adds=multiply_adds(model),
+        ),
+        accuracy=classification.metrics(outputs, split.labels),
+        latency=(row,),
+        classification=classification.describe(outputs, split.labels, signature.class_names),
+    )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,6 +13,7 @@ import tensorflow as tf
 from stages.artifacts.signature import Signature
 from stages.datasets import DataSet
 from stages.errors import SettingsError
+from stages.results.training import GpuUsage, TrainingDetails
 from stages.settings import Data, Training
 from stages.training import balance, devices, gpu_usage, optimizers
 from stages.training.augmentation import UNCHANGED
@@ -22,16 +22,15 @@ from stages.training.evidence import Curves
 from stages.training.feed import batches, validation_batches
 from stages.training.loop import Loop, Objective, Validation
 from stages.training.precision import computing_in, scaled
-from stages.training.profile import Profile
-from stages.training.trainer import Course
+from stages.training.trainer import Trainer
 
-__all__ = ["Teacher", "batches", "fit", "prepare", "reset", "returns_probabilities"]
+__all__ = ["Teacher", "TrainingRun", "batches", "fit", "prepare", "reset", "returns_probabilities"]
 
 
 def reset(seed: int) -> None:
     """Forget what earlier stages of this process left in Keras, and seed every generator.
 
-    To be called before a model is made or loaded: a Dropout layer takes its seed then.
+    Call it before a model is made or loaded: a Dropout layer takes its seed then.
     """
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
@@ -40,7 +39,7 @@ def reset(seed: int) -> None:
 def prepare(training: Training) -> None:
     """Get ready for a stage that trains as `training` says, before it makes or loads a model.
 
-    Raises SettingsError or EngineError for devices that are not to be had.
+    Raises SettingsError or EngineError for devices that are not available.
     """
     devices.strategy(training.devices)
     if training.deterministic:
@@ -59,7 +58,7 @@ def returns_probabilities(model: keras.Model) -> bool:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A model whose answers are learned from, and the share that they have in the targets.
+    """A model to distil from, and the share of its answers in the targets.
 
     Hinton et al., 'Distilling the Knowledge in a Neural Network', section 2, with
     temperature 1: cross-entropy with a mixture of targets is the same mixture of
@@ -77,63 +76,62 @@ class Teacher:
         return (1 - self.share) * targets + self.share * answers
 
 
-def fit(
-    model: keras.Model,
-    dataset: DataSet,
-    signature: Signature,
-    training: Training,
-    *,
-    label: str,
-    data: Data = UNCHANGED,
-    teacher: Teacher | None = None,
-    precision: str = "float32",
-    rebuild: Callable[[], keras.Model] | None = None,
-    checkpoint: Path | None = None,
-    logs: Path | None = None,
-    is_profiled: bool = False,
-) -> dict[str, Any]:
-    """Train `model` in place on the training split, and return what is worth recording of it:
+@dataclass(frozen=True)
+class TrainingRun:
+    """Everything that one training of a model needs.
 
-    history    one evidence.Row for each epoch
-    devices    the devices that it ran on
-    gpus       how busy GPUs were, where there are some: see gpu_usage.summary
-    profile    with `is_profiled`, the costliest operations: see profile.costliest
+    `label` is the settings section in messages, `data` says how training images are augmented.
+    After every epoch the state goes to the file `checkpoint`, and a training that finds one there
+    resumes from it; learning curves go to the folder `logs`, a TensorBoard profile to `profile`.
+    Where a strategy needs variables of its own, a copy is trained: what `rebuild` returns, with
+    the weights of the model, or a clone of it.
+    """
+
+    dataset: DataSet
+    signature: Signature
+    settings: Training
+    label: str
+    data: Data = UNCHANGED
+    teacher: Teacher | None = None
+    precision: str = "float32"
+    rebuild: Callable[[], keras.Model] | None = None
+    checkpoint: Path | None = None
+    logs: Path | None = None
+    profile: Path | None = None
+
+
+def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
+    """Train `model` in place on the training split.
 
     The weights of the best epoch on the validation split are kept: the most accurate, and of
-    equals, which are common on a few hundred images, the one with the lower loss. `data` says how
-    images are changed for training, `label` names the settings section in messages. After every
-    epoch the state goes to the file `checkpoint`, and a training that finds one there goes on from
-    it; learning curves go to `logs`.
-
-    Where a strategy needs variables of its own, a copy is trained: what `rebuild` returns, with
-    the weights of `model`, or a clone of it.
-    Raises ModelError when the loss is no number any more, SettingsError for devices and settings
+    equals, which are common on a few hundred images, the one with the lower loss.
+    Raises ModelError when the loss is no longer finite, SettingsError for devices and settings
     that do not fit together, StageCrashed when another worker is gone.
     """
-    if training.epochs == 0:
-        return {"history": [], "devices": [], "gpus": []}
-    keras.utils.set_random_seed(training.seed)
-    strategy = devices.strategy(training.devices)
+    if run.settings.epochs == 0:
+        return TrainingDetails()
+    keras.utils.set_random_seed(run.settings.seed)
+    strategy = devices.strategy(run.settings.devices)
     with strategy.scope(), devices.explaining_lost_workers():
-        _check(training, label)
-        trainee, taught_by = model, teacher
+        _check(run.settings, run.label)
+        trainee, teacher = model, run.teacher
         if tf.distribute.has_strategy():
-            trainee = _copied(model, rebuild)
-            taught_by = teacher and replace(teacher, model=_copied(teacher.model))
-        with computing_in(precision, trainee):
-            objective = _objective(trainee, dataset, training, taught_by)
-            course = _course(
-                trainee, dataset, signature, training, objective, precision, checkpoint, label
-            )
-            feed = partial(batches, dataset, signature, training, data)
-            curves = Curves(logs, is_new=not course.state.epochs)
-            profile = Profile(logs) if is_profiled else None
-            found: dict[str, Any] = {"gpus": []}
-            with gpu_usage.sampled(found["gpus"]):
-                found["history"] = course.finish(feed, dataset, curves, profile)
+            trainee = _copied(model, run.rebuild)
+            teacher = teacher and replace(teacher, model=_copied(teacher.model))
+        with computing_in(run.precision, trainee):
+            trainer = _trainer(trainee, replace(run, teacher=teacher))
+            feed = partial(batches, run.dataset, run.signature, run.settings, run.data)
+            curves = Curves(run.logs, is_new=not trainer.state.epochs)
+            gpus: list[GpuUsage] = []
+            with gpu_usage.sampled(gpus):
+                history = trainer.finish(feed, run.dataset, curves, run.profile)
         model.set_weights(trainee.get_weights())
-        tables = {"profile": profile.table} if profile else {}
-        return {**found, **tables, "devices": devices.describe()}
+        return TrainingDetails(
+            history=tuple(history),
+            devices=tuple(devices.describe()),
+            gpus=tuple(gpus),
+            profile=str(run.profile) if run.profile else None,
+        )
 
 
 def _check(training: Training, label: str) -> None:
@@ -155,33 +153,22 @@ def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None
     return copy
 
 
-def _objective(
-    model: keras.Model, dataset: DataSet, training: Training, teacher: Teacher | None
-) -> Objective:
-    return Objective(
+def _trainer(model: keras.Model, run: TrainingRun) -> Trainer:
+    """The compiled training of `model`, resumed where there is a checkpoint."""
+    settings, teacher = run.settings, run.teacher
+    objective = Objective(
         from_logits=not returns_probabilities(model),
-        class_weights=balance.weights(dataset, training.class_weights),
-        l1=training.l1,
-        l2=training.l2,
+        class_weights=balance.weights(run.dataset, settings.class_weights),
+        l1=settings.l1,
+        l2=settings.l2,
         teach=teacher.mix if teacher and teacher.share else None,
     )
-
-
-def _course(
-    model: keras.Model,
-    dataset: DataSet,
-    signature: Signature,
-    training: Training,
-    objective: Objective,
-    precision: str,
-    checkpoint: Path | None,
-    label: str,
-) -> Course:
-    rate = optimizers.schedule(training, len(dataset.train))
-    optimizer = optimizers.make(training, rate, model.trainable_variables)
-    if precision == "float16":
+    rate = optimizers.schedule(settings, len(run.dataset.train))
+    optimizer = optimizers.make(settings, rate, model.trainable_variables)
+    if run.precision == "float16":
         optimizer = scaled(optimizer, model.trainable_variables)
-    loop = Loop(model, optimizer, objective, training)
-    checked = validation_batches(dataset, signature, training)
+    loop = Loop(model, optimizer, objective, settings)
+    checked = validation_batches(run.dataset, run.signature, settings)
     validation = Validation(model, checked, objective.from_logits)
-    return Course.begun(loop, validation, rate, Checkpoint(checkpoint, model, optimizer), label)
+    checkpoint = Checkpoint(run.checkpoint, model, optimizer)
+    return Trainer.resume(loop, validation, rate, checkpoint, run.label)

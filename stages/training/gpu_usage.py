@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+
+from stages.results.training import GpuUsage
 
 QUERY = (
     "nvidia-smi",
@@ -20,8 +21,8 @@ QUERY = (
 
 
 @contextlib.contextmanager
-def sampled(into: list[dict[str, Any]]) -> Iterator[None]:
-    """Add what `summary` says of the block to `into`; nothing where there is no nvidia-smi."""
+def sampled(into: list[GpuUsage]) -> Iterator[None]:
+    """Add the `summary` of the block to `into`; nothing where there is no nvidia-smi."""
     if shutil.which(QUERY[0]) is None:
         yield
         return
@@ -36,7 +37,7 @@ def sampled(into: list[dict[str, Any]]) -> Iterator[None]:
         into += summary(output.read())
 
 
-def summary(text: str) -> list[dict[str, Any]]:
+def summary(text: str) -> list[GpuUsage]:
     """One row per GPU for lines "index, utilisation in percent, memory in MiB" of nvidia-smi.
 
     Lines that hold no numbers ("[N/A]", or cut off at the end) are left out.
@@ -47,11 +48,11 @@ def summary(text: str) -> list[dict[str, Any]]:
             index, utilisation, memory = map(float, line.split(","))
             samples.setdefault(int(index), []).append((utilisation, memory))
     return [
-        {
-            "gpu": index,
-            "utilisation_percent_mean": float(np.mean([busy for busy, _ in found])),
-            "memory_mib_max": max(memory for _, memory in found),
-            "samples": len(found),
-        }
+        GpuUsage(
+            gpu=index,
+            utilisation_percent_mean=float(np.mean([busy for busy, _ in found])),
+            memory_mib_max=max(memory for _, memory in found),
+            samples=len(found),
+        )
         for index, found in sorted(samples.items())
     ]

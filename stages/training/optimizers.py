@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules, all of them Keras' own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.optimizers.schedules import (
+    CosineDecay,
+    ExponentialDecay,
+    LearningRateSchedule,
+    PiecewiseConstantDecay,
+)
 
 from stages.settings import Training
 
@@ -16,49 +22,54 @@ ADAMW_DECAY = 0.004
 FINAL_SHARE = 0.01
 """What `exponential` leaves of the peak."""
 
-Shape = Callable[[tf.Tensor], tf.Tensor]
 
-SHAPES: dict[str, Shape] = {
-    "constant": tf.ones_like,
-    "cosine": lambda done: 0.5 * (1 + tf.cos(math.pi * done)),
-    "exponential": lambda done: FINAL_SHARE**done,
-    # He et al., 'Deep Residual Learning', section 4.2: divided by ten at 50 % and at 75 %.
-    "step": lambda done: tf.where(done < 0.5, 1.0, tf.where(done < 0.75, 0.1, 0.01)),
+def _step(peak: float, steps: int) -> LearningRateSchedule:
+    """He et al., 'Deep Residual Learning', section 4.2: divided by ten at 50 % and at 75 %."""
+    # A boundary belongs to the value before it, so it is the last step below the share.
+    ends = [math.ceil(share * steps) - 1 for share in (0.5, 0.75)]
+    return PiecewiseConstantDecay(ends, [peak, 0.1 * peak, 0.01 * peak])
+
+
+SCHEDULES: dict[str, Callable[[float, int], LearningRateSchedule]] = {
+    "constant": lambda peak, steps: ExponentialDecay(peak, steps, 1.0),
+    "cosine": CosineDecay,
+    "exponential": lambda peak, steps: ExponentialDecay(peak, steps, FINAL_SHARE),
+    "step": _step,
 }
-"""Name -> share of the peak that is left after the share `done` of all steps past the warm-up."""
+"""Name -> schedule(peak, steps) of the steps after warm-up."""
 
 
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """From zero to `peak` in a straight line over `warmup` steps, then down by `shape`."""
+class Warmup(LearningRateSchedule):
+    """Linear from zero to `peak` over `steps` steps, then `schedule` counted from there."""
 
-    def __init__(self, peak: float, steps: int, warmup: int, shape: str) -> None:
-        self.peak, self.steps, self.warmup, self.shape = peak, steps, warmup, shape
+    def __init__(self, peak: float, steps: int, schedule: LearningRateSchedule) -> None:
+        self.peak, self.steps, self.schedule = peak, steps, schedule
 
     def __call__(self, step: Any) -> tf.Tensor:
         """The learning rate of step number `step`, counted from 0: a float32 scalar."""
         at = tf.cast(step, tf.float32)
-        done = tf.clip_by_value((at - self.warmup) / max(1, self.steps - self.warmup), 0.0, 1.0)
-        rising = at / max(1, self.warmup)
-        return self.peak * tf.where(at < self.warmup, rising, SHAPES[self.shape](done))
+        rising = self.peak * at / max(1, self.steps)
+        return tf.where(at < self.steps, rising, self.schedule(at - self.steps))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
         return dict(vars(self))
 
 
-def schedule(training: Training, images: int) -> Schedule:
-    """The learning rate by step for a training on so many `images` an epoch."""
+def schedule(training: Training, images: int) -> LearningRateSchedule:
+    """The learning rate by step for a training on `images` images per epoch."""
     batches = -(-images // training.batch_size)
     steps = training.epochs * -(-batches // training.accumulate_batches)
     warmup = max(1, int(steps * training.warmup_share)) if training.warmup_share else 0
-    return Schedule(training.learning_rate, steps, warmup, training.schedule)
+    falling = SCHEDULES[training.schedule](training.learning_rate, max(1, steps - warmup))
+    return Warmup(training.learning_rate, warmup, falling)
 
 
-def make(training: Training, rate: Schedule, variables: list[Any]) -> keras.Optimizer:
-    """The optimizer that `training` names, built for `variables`.
+def make(training: Training, rate: LearningRateSchedule, variables: list[Any]) -> keras.Optimizer:
+    """The optimizer `training.optimizer`, built for `variables`.
 
-    Only kernels (two axes or more) decay: pulling biases, normalisation or the logarithm of a
-    range towards zero means nothing.
+    Weight decay applies to kernels (two axes or more) only: pulling biases, normalisation or the
+    logarithm of a range towards zero means nothing.
     """
     decay = training.weight_decay
     if decay is None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import config
 from pipeline.config import load, parse_value, to_toml
 from stages.errors import SettingsError
 from stages.settings import Settings
@@ -124,6 +125,14 @@ def test_an_unknown_setting_gets_the_nearest_known_name() -> None:
 def test_a_setting_in_the_wrong_section_gets_the_right_one() -> None:
     assert message("model.epochs=3").endswith("'model.epochs'; did you mean 'train.epochs'?")
     assert message("data.ratio=0.5").endswith("'data.ratio'; did you mean 'prune.ratio'?")
+
+
+@pytest.mark.parametrize("old", config.RENAMED)
+def test_the_former_name_of_a_setting_gets_its_name_now(old: str) -> None:
+    new = config.RENAMED[old]
+    assert message(f"{old}=1") == f"unknown setting {old!r}; did you mean {new!r}?"
+    section, _, key = new.partition(".")
+    assert key in type(getattr(Settings(), section)).model_fields
 
 
 def test_an_unknown_section_gets_the_nearest_known_name() -> None:

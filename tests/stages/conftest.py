@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
     x = layers.Dense(32, activation="relu", name="dense1")(layers.Flatten()(x))
     model = keras.Model(image, layers.Dense(10, name="logits")(x), name="tiny")
     training = Training(epochs=4, batch_size=32, learning_rate=3e-3)
-    fit.fit(model, digits, DIGITS, training, label="train")
+    fit.fit(model, fit.TrainingRun(digits, DIGITS, training, "train"))
     folder: Path = tmp_path_factory.mktemp("train")
     files.save(model, folder / "model.keras")
     DIGITS.write(folder)

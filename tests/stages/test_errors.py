@@ -49,3 +49,16 @@ def test_no_memory_is_no_bug(error):
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "x"), KeyError("x"), OSError()])
 def test_anything_else_is_not_the_machines_fault(error):
     assert errors.machine_error(error) is None
+
+
+def test_the_nearest_name_is_found() -> None:
+    assert errors.nearest("trian", ["prune", "train"]) == "train"
+
+
+def test_nothing_is_found_when_nothing_is_near() -> None:
+    assert errors.nearest("xyz", ["prune", "train"]) is None
+
+
+def test_a_suggestion_ends_a_message_and_may_be_empty() -> None:
+    assert f"unknown{errors.suggestion('train')}" == "unknown; did you mean 'train'?"
+    assert errors.suggestion(None) == ""

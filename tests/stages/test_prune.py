@@ -16,22 +16,23 @@ from stages.errors import DataError, EngineError, ModelError
 from stages.models import files
 from stages.numerics.sparsity import is_two_of_four
 from stages.pruning import context
-from stages.pruning.context import Job
+from stages.pruning.context import PruneContext
+from stages.results.pruning import PruneResult
 from stages.settings import Data, Prune, PruneStage
 from stages.training import evaluate
 from tests.stages.conftest import DIGITS as SIGNATURE
 
-Knobs = dict[str, Any]
+Options = dict[str, Any]
 DATA = Data()
 FEW = Data(calibration_samples=1000)
 """Leaves a few hundred images to train on."""
 
 
 def run(
-    trained: Path, out: Path, resume: Path | None = None, data: Data = DATA, **knobs: Any
-) -> dict[str, Any]:
+    trained: Path, out: Path, resume: Path | None = None, data: Data = DATA, **options: Any
+) -> PruneResult:
     out.mkdir(exist_ok=True)
-    settings = PruneStage(data=data, prune=Prune(**{"round_to": 1, **knobs}))
+    settings = PruneStage(data=data, prune=Prune(**{"channel_multiple": 1, **options}))
     return prune.run(settings, {"train": trained}, out, resume)
 
 
@@ -52,47 +53,47 @@ def test_half_the_channels_go_and_the_fine_tune_brings_the_accuracy_back(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.keras", "signature.json"]
     assert Signature.read(tmp_path) == SIGNATURE
 
-    details = measured["details"]
-    assert [tuple(group.values()) for group in details["groups"]] == [
-        (["conv1"], 8, 4),
-        (["conv2"], 16, 8),
-        (["dense1"], 32, 16),
+    details = measured.details
+    assert [tuple(group.model_dump().values()) for group in details.groups] == [
+        (("conv1",), 8, 4),
+        (("conv2",), 16, 8),
+        (("dense1",), 32, 16),
     ]
-    assert details["parameters_after"] < 0.3 * details["parameters_before"]
-    broken, repaired = details["accuracy_before_finetune"], measured["accuracy"]
-    assert broken["samples"] == repaired["samples"] == 360
-    assert broken["top1"] < 0.9 < repaired["top1"]
+    assert details.parameters_after < 0.3 * details.parameters_before
+    pruned, repaired = details.accuracy_before_finetune, measured.accuracy
+    assert pruned.samples == repaired.samples == 360
+    assert pruned.top1 < 0.9 < repaired.top1
 
     model = files.load(tmp_path / "model.keras")
-    assert model.count_params() == details["parameters_after"] == measured["model"]["parameters"]
+    assert model.count_params() == details.parameters_after == measured.model.parameters
     assert [tensor.name for tensor in model.inputs] == ["image"]
     assert model.output_shape == (None, 10)
     outputs = evaluate.logits(model, SIGNATURE.preprocess(digits.test.images))
     correct = int((outputs.argmax(axis=1) == digits.test.labels).sum())
-    assert correct == round(repaired["top1"] * 360)
+    assert correct == round(repaired.top1 * 360)
 
 
 def test_ratio_0_copies_the_trained_model_byte_for_byte(trained: Path, tmp_path: Path) -> None:
     measured = run(trained, tmp_path, ratio=0.0)
     for name in ("model.keras", "signature.json"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
-    details = measured["details"]
-    assert all(row["channels_before"] == row["channels_after"] for row in details["groups"])
-    assert details["parameters_before"] == details["parameters_after"]
-    assert details["rounds"] == []
-    assert measured["accuracy"]["top1"] > 0.9
-    assert measured["latency"][0]["runtime"] == "tf.function"
+    details = measured.details
+    assert all(row.channels_before == row.channels_after for row in details.groups)
+    assert details.parameters_before == details.parameters_after
+    assert details.rounds == ()
+    assert measured.accuracy.top1 > 0.9
+    assert measured.latency[0].runtime == "tf.function"
 
 
 def test_with_rounds_each_takes_the_same_share_of_what_is_left(
     trained: Path, tmp_path: Path
 ) -> None:
-    knobs: Knobs = {"ratio": 0.75, "rounds": 2, "round_epochs": 0, "epochs": 0}
-    details = run(trained, tmp_path, criterion="taylor", **knobs)["details"]
-    assert [row["epochs"] for row in details["rounds"]] == [0, 0]
-    assert [row["channels_after"] for row in details["groups"]] == [2, 4, 8]
-    once = run(trained, tmp_path / "once", ratio=0.5, epochs=0)["details"]
-    assert details["rounds"][0]["parameters"] == once["parameters_after"]
+    options: Options = {"ratio": 0.75, "rounds": 2, "round_epochs": 0, "epochs": 0}
+    details = run(trained, tmp_path, criterion="taylor", **options).details
+    assert [row.epochs for row in details.rounds] == [0, 0]
+    assert [row.channels_after for row in details.groups] == [2, 4, 8]
+    once = run(trained, tmp_path / "once", ratio=0.5, epochs=0).details
+    assert details.rounds[0].parameters == once.parameters_after
 
 
 class Killed(BaseException):
@@ -101,7 +102,7 @@ class Killed(BaseException):
 
 def kill_in_round(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
     """End the process, as it were, in the middle of a round. Returns the rounds begun."""
-    whole, begun = Job._work, list[int]()
+    whole, begun = PruneContext._work, list[int]()
 
     def work(*arguments: Any) -> Any:
         begun.append(len(begun) + 1)
@@ -109,23 +110,23 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
             raise Killed
         return whole(*arguments)
 
-    monkeypatch.setattr(Job, "_work", work)
+    monkeypatch.setattr(PruneContext, "_work", work)
     return begun
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not_killed(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    knobs: Knobs = {"ratio": 0.75, "rounds": 2, "round_epochs": 0, "epochs": 1}
-    run(trained, tmp_path / "whole", data=FEW, **knobs)
+    options: Options = {"ratio": 0.75, "rounds": 2, "round_epochs": 0, "epochs": 1}
+    run(trained, tmp_path / "whole", data=FEW, **options)
     with monkeypatch.context() as patched:
         kill_in_round(patched, 2)
         with pytest.raises(Killed):
-            run(trained, tmp_path / "killed", tmp_path / "resume", FEW, **knobs)
+            run(trained, tmp_path / "killed", tmp_path / "resume", FEW, **options)
     assert list((tmp_path / "killed").iterdir()) == []
     with monkeypatch.context() as patched:
         begun = kill_in_round(patched, 99)
-        run(trained, tmp_path / "resumed", tmp_path / "resume", FEW, **knobs)
+        run(trained, tmp_path / "resumed", tmp_path / "resume", FEW, **options)
     assert len(begun) == 1
     assert_equal(tmp_path / "resumed", tmp_path / "whole")
 
@@ -160,42 +161,40 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_latency_target_is_met_and_the_way_there_is_recorded(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    knobs: Knobs = {"target_latency_ratio": 0.5, "epochs": 0, "round_to": 4}
+    options: Options = {"target_latency_ratio": 0.5, "epochs": 0, "channel_multiple": 4}
     with monkeypatch.context() as patched:
         kill_in_round(patched, 1)
         with pytest.raises(Killed):
-            run(trained, tmp_path / "killed", tmp_path / "resume", **knobs)
-    resumed = run(trained, tmp_path / "out", tmp_path / "resume", **knobs)["details"]
+            run(trained, tmp_path / "killed", tmp_path / "resume", **options)
+    resumed = run(trained, tmp_path / "out", tmp_path / "resume", **options).details
 
-    assert {tuple(row["layers"]) for row in resumed["sensitivity"]} == {
+    assert {row.layers for row in resumed.sensitivity} == {
         ("conv1",),
         ("conv2",),
         ("dense1",),
     }
-    last = resumed["path"][-1]
-    assert last["latency_ratio"] <= 0.5 < resumed["path"][-2]["latency_ratio"]
-    widths = {tuple(row["layers"]): row["channels_after"] for row in resumed["groups"]}
-    assert {tuple(row["layers"]): row["channels"] for row in last["widths"]}.items() <= (
-        widths.items()
-    )
-    assert resumed["latency"]["target"] == "onnxruntime.fp32"
-    assert resumed["latency"]["ratio_when_chosen"] == last["latency_ratio"]
-    after, before = resumed["parameters_after"], resumed["parameters_before"]
-    assert resumed["latency"]["measured_ratio"] == last["latency_ratio"] == after / before
+    last = resumed.path[-1]
+    assert last.latency_ratio <= 0.5 < resumed.path[-2].latency_ratio
+    widths = {row.layers: row.channels_after for row in resumed.groups}
+    assert {row.layers: row.channels for row in last.widths}.items() <= (widths.items())
+    assert resumed.latency.target == "onnxruntime.fp32"
+    assert resumed.latency.ratio_when_chosen == last.latency_ratio
+    after, before = resumed.parameters_after, resumed.parameters_before
+    assert resumed.latency.measured_ratio == last.latency_ratio == after / before
 
 
 @pytest.mark.usefixtures("clock")
 def test_pruning_goes_as_far_as_the_accuracy_on_the_validation_images_allows(
     trained: Path, tmp_path: Path
 ) -> None:
-    measured = run(trained, tmp_path, max_accuracy_drop=10.0, epochs=0, round_to=4)
-    details = measured["details"]
-    *kept, spent = details["rounds"]
-    assert [each["is_kept"] for each in details["rounds"]] == [True] * len(kept) + [False]
-    limit = details["validation_top1_before"] - 0.1
-    assert all(each["validation_top1"] >= limit for each in kept)
-    assert spent["validation_top1"] < limit
-    assert kept[-1]["parameters"] == details["parameters_after"]
+    measured = run(trained, tmp_path, max_accuracy_drop=10.0, epochs=0, channel_multiple=4)
+    details = measured.details
+    *kept, spent = details.rounds
+    assert [each.is_kept for each in details.rounds] == [True] * len(kept) + [False]
+    limit = details.validation_top1_before - 0.1
+    assert all(each.validation_top1 >= limit for each in kept)
+    assert spent.validation_top1 < limit
+    assert kept[-1].parameters == details.parameters_after
 
 
 def test_two_of_four_weights_of_every_layer_but_the_last_are_zero_after_the_fine_tune(
@@ -208,50 +207,61 @@ def test_two_of_four_weights_of_every_layer_but_the_last_are_zero_after_the_fine
     side = round((dense.shape[0] / 16) ** 0.5)
     channels_first = dense.reshape(side * side, 16, -1).swapaxes(0, 1).reshape(dense.shape)
     assert is_two_of_four(channels_first)
-    details = measured["details"]
-    assert [row["is_wide_enough"] for row in details["layers"]] == [False] * 3
-    assert "CPU engines never do" in details["verdict"]
-    assert measured["accuracy"]["top1"] > 0.9
+    details = measured.details
+    assert [row.is_wide_enough for row in details.layers] == [False] * 3
+    assert "CPU engines never do" in details.verdict
+    assert measured.accuracy.top1 > 0.9
 
 
 def test_magnitude_pruning_says_that_it_is_for_size(trained: Path, tmp_path: Path) -> None:
-    knobs: Knobs = {"method": "magnitude", "ratio": 0.8, "rounds": 2, "round_epochs": 0}
-    measured = run(trained, tmp_path, epochs=1, **knobs)
-    size = measured["details"]["size"]
-    assert size["compressed_bytes_after"] < 0.4 * size["compressed_bytes_before"]
-    assert 0.7 < size["zero_share"] < 0.8
-    assert "no dense engine runs it any faster" in measured["details"]["verdict"]
-    assert measured["accuracy"]["top1"] > 0.9
+    options: Options = {"method": "magnitude", "ratio": 0.8, "rounds": 2, "round_epochs": 0}
+    measured = run(trained, tmp_path, epochs=1, **options)
+    size = measured.details.size
+    assert size.compressed_bytes_after < 0.4 * size.compressed_bytes_before
+    assert 0.7 < size.zero_share < 0.8
+    assert "no dense engine runs it any faster" in measured.details.verdict
+    assert measured.accuracy.top1 > 0.9
 
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         (
-            {"target_latency_ratio": 0.001, "round_to": 4},
+            {"target_latency_ratio": 0.001, "channel_multiple": 4},
             r"ratio 0\.001 cannot be met on onnxruntime\.fp32",
         ),
         (
-            {"target_latency_ratio": 0.5, "max_accuracy_drop": 1, "epochs": 0, "round_to": 8},
+            {
+                "target_latency_ratio": 0.5,
+                "max_accuracy_drop": 1,
+                "epochs": 0,
+                "channel_multiple": 8,
+            },
             r"max_accuracy_drop 1 is spent too early",
         ),
-        ({"keep": ("conv3",)}, r"prune\.keep names 'conv3'.*did you mean 'conv"),
-        ({"keep": ("conv1", "conv2", "dense1")}, r"all of its groups of layers"),
+        (
+            {"exclude_layers": ("conv3",)},
+            r"prune\.exclude_layers names 'conv3'.*did you mean 'conv",
+        ),
+        ({"exclude_layers": ("conv1", "conv2", "dense1")}, r"all of its groups of layers"),
         ({"ratio": 0.01}, r"0\.01 removes no channel"),
-        ({"round_to": 64}, r"keeps a multiple of 64"),
-        ({"round_to": 64, "max_accuracy_drop": 1}, r"prune\.round_to leaves every group"),
+        ({"channel_multiple": 64}, r"keeps a multiple of 64"),
+        (
+            {"channel_multiple": 64, "max_accuracy_drop": 1},
+            r"prune\.channel_multiple leaves every group",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(
-    trained: Path, tmp_path: Path, knobs: Knobs, message: str
+    trained: Path, tmp_path: Path, options: Options, message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        run(trained, tmp_path, **knobs)
+        run(trained, tmp_path, **options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_engine_that_is_not_to_be_had_is_refused_before_any_work(
+def test_an_engine_that_is_not_available_is_refused_before_any_work(
     trained: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError, match="litert has no fp16 engine"):

@@ -42,14 +42,14 @@ def test_int8_keeps_the_accuracy_of_the_float_model(quantized, trained, digits):
     _, measured = quantized
     model = files.load(trained / "model.keras")
     before = evaluate.top1(model, digits.test, DIGITS)
-    assert measured["accuracy"]["top1"] >= before - 0.01
+    assert measured.accuracy.top1 >= before - 0.01
 
 
 def test_the_recorded_accuracy_is_that_of_the_artifact(quantized, digits):
     out, measured = quantized
     model = files.load(out / "model.keras")
     simulated = simulate(model, points(model, DIGITS), ranges.read(out, []))
-    assert evaluate.accuracy(simulated, digits.test, DIGITS).model_dump() == measured["accuracy"]
+    assert evaluate.accuracy(simulated, digits.test, DIGITS) == measured.accuracy
 
 
 def test_biases_sit_on_the_integer_grid(quantized):
@@ -66,30 +66,30 @@ def test_biases_sit_on_the_integer_grid(quantized):
 
 def test_the_calibration_images_are_recorded_and_are_the_calibration_split(quantized, digits):
     _, measured = quantized
-    found = measured["details"]["calibration"]
+    found = measured.details.calibration
     expected = hashlib.sha256(digits.calibration.images.tobytes()).hexdigest()
-    assert (found["images_sha256"], found["samples"]) == (expected, 128)
+    assert (found.images_sha256, found.samples) == (expected, 128)
 
 
 def test_auto_tries_every_method_and_keeps_the_most_accurate(quantized):
-    found = quantized[1]["details"]["calibration"]
-    assert found["validation_top1"].keys() == {"max", "percentile", "entropy", "mse"}
-    assert found["validation_top1"][found["method"]] == max(found["validation_top1"].values())
+    found = quantized[1].details.calibration
+    assert found.validation_top1.keys() == {"max", "percentile", "entropy", "mse"}
+    assert found.validation_top1[found.method] == max(found.validation_top1.values())
 
 
 def test_a_layer_that_is_to_stay_float_gets_no_range(trained, tmp_path):
-    knobs = Quantize(epochs=0, calibration="max", keep_float=("first", "dense1"))
-    details = quantize.run(QuantizeStage(quantize=knobs), {"prune": trained}, tmp_path)["details"]
-    assert details["float_layers"] == ["conv1", "dense1"]
+    settings = Quantize(epochs=0, calibration="max", exclude_layers=("first", "dense1"))
+    details = quantize.run(QuantizeStage(quantize=settings), {"prune": trained}, tmp_path).details
+    assert details.float_layers == ("conv1", "dense1")
     kept = json.loads((tmp_path / "ranges.json").read_text())
-    assert [name for name, entry in kept.items() if entry is None] == details["float_points"]
-    assert len(details["float_points"]) == 2
+    assert [name for name, entry in kept.items() if entry is None] == list(details.float_points)
+    assert len(details.float_points) == 2
 
 
 def test_a_budget_that_holds_leaves_everything_in_int8(trained, tmp_path):
-    knobs = Quantize(epochs=0, calibration="max", max_accuracy_drop=2.0)
-    details = quantize.run(QuantizeStage(quantize=knobs), {"prune": trained}, tmp_path)["details"]
-    assert details["float_points"] == details["sensitivity"] == []
+    settings = Quantize(epochs=0, calibration="max", max_accuracy_drop=2.0)
+    details = quantize.run(QuantizeStage(quantize=settings), {"prune": trained}, tmp_path).details
+    assert details.float_points == details.sensitivity == ()
 
 
 @pytest.fixture(scope="module")
@@ -114,29 +114,29 @@ def lopsided(trained, tmp_path_factory):
 
 
 def test_layers_that_cost_too_much_are_left_in_float_and_no_others(lopsided, tmp_path):
-    knobs = Quantize(epochs=0, calibration="max", max_accuracy_drop=2.0)
-    measured = quantize.run(QuantizeStage(quantize=knobs), {"prune": lopsided}, tmp_path)
-    details = measured["details"]
-    assert details["calibrated_validation_top1"] < details["float_validation_top1"] - 0.1
-    assert details["float_layers"] == ["conv2"]
-    assert measured["accuracy"]["top1"] >= details["float_validation_top1"] - 0.05
-    best = details["sensitivity"][0]
-    assert (best["layers"], best["float"]) == (["conv2"], True)
-    assert best["accuracy_gain"] > 0.1
+    settings = Quantize(epochs=0, calibration="max", max_accuracy_drop=2.0)
+    measured = quantize.run(QuantizeStage(quantize=settings), {"prune": lopsided}, tmp_path)
+    details = measured.details
+    assert details.calibrated_validation_top1 < details.float_validation_top1 - 0.1
+    assert details.float_layers == ("conv2",)
+    assert measured.accuracy.top1 >= details.float_validation_top1 - 0.05
+    best = details.sensitivity[0]
+    assert (best.layers, best.is_float) == (("conv2",), True)
+    assert best.accuracy_gain > 0.1
 
 
 def test_without_epochs_the_calibrated_model_is_kept(trained, tmp_path):
     settings = QuantizeStage(quantize=Quantize(epochs=0, calibration="max"))
-    details = quantize.run(settings, {"prune": trained}, tmp_path)["details"]
-    assert details["kept"] == "calibrated"
-    assert details["trained_validation_top1"] is None
+    details = quantize.run(settings, {"prune": trained}, tmp_path).details
+    assert details.kept == "calibrated"
+    assert details.trained_validation_top1 is None
 
 
 def test_a_fine_tune_that_ruins_the_model_is_thrown_away(trained, tmp_path):
     settings = QuantizeStage(quantize=Quantize(epochs=1, calibration="max", learning_rate=1.0))
-    details = quantize.run(settings, {"prune": trained}, tmp_path)["details"]
-    assert details["trained_validation_top1"] < details["calibrated_validation_top1"]
-    assert details["kept"] == "calibrated"
+    details = quantize.run(settings, {"prune": trained}, tmp_path).details
+    assert details.trained_validation_top1 < details.calibrated_validation_top1
+    assert details.kept == "calibrated"
 
 
 def test_the_input_artifact_is_not_touched(trained, tmp_path):
@@ -154,9 +154,9 @@ def test_the_input_artifact_is_not_touched(trained, tmp_path):
 @pytest.mark.parametrize("optimizer", ["sgd", "adadelta"])
 def test_ranges_are_learned_with_other_optimizers(trained, tmp_path, optimizer):
     rate = {"sgd": 1e-3, "adadelta": 0.1}[optimizer]
-    knobs = Quantize(
+    settings = Quantize(
         epochs=1, calibration="max", optimizer=optimizer, learning_rate=rate, weight_decay=0.01
     )
-    details = quantize.run(QuantizeStage(quantize=knobs), {"prune": trained}, tmp_path)["details"]
-    assert details["trained_validation_top1"] > details["calibrated_validation_top1"] - 0.02
-    assert len(details["history"]) == 1
+    details = quantize.run(QuantizeStage(quantize=settings), {"prune": trained}, tmp_path).details
+    assert details.trained_validation_top1 > details.calibrated_validation_top1 - 0.02
+    assert len(details.history) == 1

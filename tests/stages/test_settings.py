@@ -56,7 +56,7 @@ def test_settings_cannot_be_changed_once_made():
         (settings.Prune, "max_accuracy_drop", -1.0),
         (settings.Prune, "criterion", "l0"),
         (settings.Prune, "method", "1:2"),
-        (settings.Prune, "round_to", 0),
+        (settings.Prune, "channel_multiple", 0),
         (settings.Prune, "rounds", 0),
         (settings.Prune, "block", (0, 1)),
         (settings.Prune, "target", "onnxruntime.int4"),

@@ -18,10 +18,10 @@ def test_a_trained_model_and_its_signature_are_written(tmp_path, digits):
     assert signature.class_names == tuple("0123456789")
     assert signature.input_shape == (28, 28, 1)
     predicted = model(signature.preprocess(digits.test.images)).numpy().argmax(axis=1)
-    assert measured["accuracy"]["top1"] == np.mean(predicted == digits.test.labels)
-    counted = measured["dataset"]
-    assert counted["name"] == "digits"
-    assert sum(value for key, value in counted.items() if key != "name") == 1797
+    assert measured.accuracy.top1 == np.mean(predicted == digits.test.labels)
+    counted = measured.dataset.model_dump()
+    assert counted.pop("name") == "digits"
+    assert sum(counted.values()) == 1797
 
 
 def test_with_no_epochs_the_users_model_is_taken_as_it_is(tmp_path):

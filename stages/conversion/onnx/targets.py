@@ -57,7 +57,7 @@ def int8_graph(
     if len(wanted) > MOST_POINTS:
         raise ConversionError(
             f"{model.name!r} has {len(wanted)} tensors to quantize, expected at most {MOST_POINTS}",
-            "leave layers in float: --set quantize.keep_float=...",
+            "leave layers in float: --set quantize.exclude_layers=...",
         )
     marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
 

@@ -14,7 +14,7 @@ from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
 from stages.settings import Training
-from stages.training.fit import fit
+from stages.training.fit import TrainingRun, fit
 from tests.stages.conftest import DIGITS
 
 
@@ -53,8 +53,8 @@ def test_training_moves_all_weights_but_those_that_are_zero(few):
     masks = with_zeros(model)
     before = keras.models.clone_model(model)
     before.set_weights(model.get_weights())
-    zeros.hold(model)
-    fit(model, few, DIGITS, Training(epochs=1, batch_size=64), label="prune")
+    zeros.freeze_zeros(model)
+    fit(model, TrainingRun(few, DIGITS, Training(epochs=1, batch_size=64), "prune"))
     for name, mask in masks.items():
         assert not moved(before, model, name)[~mask].any()
         # The edge of a digit is black: some weights of the first Dense layer see nothing.
@@ -69,13 +69,13 @@ def test_quantization_aware_training_of_the_folded_model_keeps_the_zeros(few):
     placed = points(folded, DIGITS)
     ranges = {name: Range(4.0, point.signed) for name, point in placed.items()}
     simulated = simulate(folded, placed, ranges)
-    zeros.hold(simulated)
-    fit(simulated, few, DIGITS, Training(epochs=1, batch_size=64), label="quantize")
+    zeros.freeze_zeros(simulated)
+    fit(simulated, TrainingRun(few, DIGITS, Training(epochs=1, batch_size=64), "quantize"))
     for name, mask in masks.items():
         assert ((kernel_of(folded.get_layer(name)).numpy() != 0) <= mask).all()
 
 
 def test_biases_and_kernels_without_zeros_are_free():
     model = network()
-    zeros.hold(model)
+    zeros.freeze_zeros(model)
     assert [variable.constraint for variable in model.trainable_variables] == [None] * 7

@@ -62,7 +62,7 @@ def test_a_network_learns_and_reaches_an_int8_engine(name, tmp_path):
     images = signature.preprocess(data.test.images)
     loss = cross_entropy(evaluate.logits(model, images), data.test.labels)
     training = Training(epochs=EPOCHS[name], batch_size=8, learning_rate=1e-3)
-    fit.fit(model, data, signature, training, label="train")
+    fit.fit(model, fit.TrainingRun(data, signature, training, "train"))
     assert cross_entropy(evaluate.logits(model, images), data.test.labels) < loss
 
     small = narrowed(model)

@@ -7,16 +7,30 @@ import pytest
 
 from stages.errors import ModelError
 from stages.pruning import guided
-from stages.pruning.guided import Level, Point
-from stages.pruning.structured import Prunable
+from stages.pruning.guided import Waypoint
+from stages.pruning.structured import Layers, Prunable
+from stages.results.pruning import PathPoint, SensitivityLevel
 from stages.settings import Prune
 
 A, B = ("a",), ("b",)
+
+
+def level(layers: Layers, channels: int, width: int, drop: float, ratio: float) -> SensitivityLevel:
+    return SensitivityLevel(
+        layers=layers,
+        channels=channels,
+        width=width,
+        accuracy_drop=drop,
+        latency_ratio=ratio,
+        latency_ms=2.0 * ratio,
+    )
+
+
 LEVELS = [
-    Level(A, 32, 8, 0.50, 0.40),
-    Level(A, 32, 16, 0.10, 0.60),
-    Level(A, 32, 24, 0.00, 0.80),
-    Level(B, 16, 8, 0.02, 0.90),
+    level(A, 32, 8, 0.50, 0.40),
+    level(A, 32, 16, 0.10, 0.60),
+    level(A, 32, 24, 0.00, 0.80),
+    level(B, 16, 8, 0.02, 0.90),
 ]
 
 
@@ -34,7 +48,7 @@ class Clock:
         return [max(self.floor, guided.predict(LEVELS, widths)) for widths in candidates]
 
 
-def descend(goal: float, clock: Clock | None = None, smallest: float = 0.005) -> list[Point]:
+def descend(goal: float, clock: Clock | None = None, smallest: float = 0.005) -> list[Waypoint]:
     return guided.descend(LEVELS, lambda widths: dict(widths), clock or Clock(), goal, smallest)
 
 
@@ -51,7 +65,7 @@ def test_the_way_down_ends_where_the_goal_is_met():
     assert descend(0.8)[-1].widths == {A: 24}
 
 
-def give_back(path: list[Point], goal: float) -> list[Point]:
+def give_back(path: list[Waypoint], goal: float) -> list[Waypoint]:
     return guided.give_back(LEVELS, lambda widths: dict(widths), Clock(), path, goal)
 
 
@@ -111,8 +125,8 @@ def test_the_table_has_every_group_at_an_eighth_a_quarter_a_half_and_three_quart
         Clock(),
     )
     rows = [row for table in tables for row in table]
-    assert [(row.layers, row.width, row.latency_ratio) for row in rows] == [
-        (row.layers, row.width, row.latency_ratio) for row in LEVELS
+    assert [row.model_copy(update={"accuracy_drop": 0.0}) for row in rows] == [
+        row.model_copy(update={"accuracy_drop": 0.0}) for row in LEVELS
     ]
     assert [row.accuracy_drop for row in rows] == pytest.approx([0.5, 0.1, 0.0, 0.02])
 
@@ -136,7 +150,7 @@ def test_groups_that_were_measured_before_a_kill_are_not_measured_again():
     ],
 )
 def test_rounds_stop_at_equal_shares_of_what_is_left(knobs, goals):
-    path = [Point({}, 1.0, 1.0), Point({A: 8}, 0.36, 0.36)]
+    path = [Waypoint({}, 1.0, 1.0), Waypoint({A: 8}, 0.36, 0.36)]
     assert guided.goals(path, Prune(**knobs)) == pytest.approx(goals)
 
 
@@ -145,16 +159,10 @@ def test_milestones_are_points_of_the_path_each_of_them_once():
     assert guided.milestones(path, [0.9, 0.8, 0.6, 0.1]) == [path[1], path[3], path[4]]
 
 
-def test_the_table_and_the_path_survive_being_written_as_json():
-    path = descend(0.4)
-    assert guided.path_from_json(guided.path_to_json(path)) == path
-    assert guided.levels_from_json(guided.levels_to_json(LEVELS)) == LEVELS
-    assert guided.levels_from_json(None) == []
-
-
-def test_the_record_has_milliseconds_beside_the_shares():
-    row = guided.to_rows(LEVELS, 2.0)[1]
-    assert (row["layers"], row["width"], row["latency_ms"]) == (["a"], 16, 1.2)
+def test_the_path_survives_being_written_as_json():
+    for point in descend(0.4):
+        text = point.to_result().model_dump_json()
+        assert Waypoint.from_result(PathPoint.model_validate_json(text)) == point
 
 
 def test_a_target_that_cannot_be_met_says_how_far_one_gets():
@@ -167,10 +175,10 @@ def test_a_target_that_cannot_be_met_says_how_far_one_gets():
 
 def test_a_network_in_which_no_step_saves_anything_is_refused():
     with pytest.raises(ModelError, match=r"saves no latency on litert\.int8"):
-        guided.check_reached([Point({}, 1.0, 1.0)], 0.5, "litert.int8")
+        guided.check_reached([Waypoint({}, 1.0, 1.0)], 0.5, "litert.int8")
 
 
 def test_a_network_that_rounding_leaves_whole_is_refused():
-    with pytest.raises(ModelError, match=r"prune\.round_to leaves every group") as caught:
+    with pytest.raises(ModelError, match=r"prune\.channel_multiple leaves every group") as caught:
         guided.check_some([])
-    assert caught.value.hint == "use a smaller prune.round_to"
+    assert caught.value.hint == "use a smaller prune.channel_multiple"

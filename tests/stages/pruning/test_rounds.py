@@ -8,7 +8,9 @@ import pytest
 from keras import layers
 
 from stages.models import files
-from stages.pruning.rounds import Progress, Round, run_rounds
+from stages.pruning.rounds import FinishedRound, ResumeStore, Round, run_rounds
+from stages.results.base import Quality
+from stages.results.training import Epoch, TrainingDetails
 
 
 def model_of(bias: float) -> keras.Model:
@@ -18,26 +20,39 @@ def model_of(bias: float) -> keras.Model:
     return model
 
 
-class Adding:
-    """Rounds that add to a bias; `calls` says which were worked on here."""
+def finished(bias: int, epochs: int) -> FinishedRound:
+    """A round that left `bias`, noted as its parameters."""
+    return FinishedRound(
+        parameters=bias,
+        epochs=epochs,
+        accuracy_before_finetune=Quality(top1=0.5, samples=10),
+        validation_top1=0.25,
+        is_kept=True,
+        training=TrainingDetails(history=(Epoch(epoch=1, loss=0.1),), devices=("cpu:0",)),
+    )
+
+
+class Doubling:
+    """Rounds that double a bias; `calls` says which were worked on here."""
 
     def __init__(self, tmp_path: Path, dies_at: int | None = None) -> None:
         self.first = tmp_path / "first.keras"
         files.save(model_of(1.0), self.first)
-        self.done = Progress(tmp_path / "progress")
+        self.store = ResumeStore(tmp_path / "resume")
         self.dies_at = dies_at
         self.calls: list[int] = []
 
-    def work(self, file: Path, each: Round) -> tuple[keras.Model, dict[str, Any]]:
+    def work(self, file: Path, each: Round) -> tuple[keras.Model, FinishedRound]:
         if each.epochs == self.dies_at:
             raise KeyboardInterrupt
         self.calls.append(each.epochs)
         model = each.prune(files.load(file))
-        return model, {"bias": float(model.get_layer("out").bias.numpy()[0])}
+        bias = int(model.get_layer("out").bias.numpy()[0])
+        return model, finished(bias, each.epochs)
 
-    def run(self, **options: Any) -> tuple[Path, list[dict[str, Any]]]:
+    def run(self, **options: Any) -> tuple[Path, list[FinishedRound]]:
         rounds = [Round(doubled, epochs) for epochs in (1, 2, 3)]
-        return run_rounds(self.first, rounds, self.done, self.work, **options)
+        return run_rounds(self.first, rounds, self.store, self.work, **options)
 
 
 def doubled(model: keras.Model) -> keras.Model:
@@ -51,36 +66,44 @@ def bias_in(file: Path) -> float:
 
 
 def test_every_round_begins_with_the_model_of_the_one_before(tmp_path):
-    file, notes = Adding(tmp_path).run()
-    assert [note["bias"] for note in notes] == [2, 4, 8]
+    file, rounds = Doubling(tmp_path).run()
+    assert [each.parameters for each in rounds] == [2, 4, 8]
     assert bias_in(file) == 8
 
 
-def test_a_killed_run_goes_on_with_the_round_that_was_not_finished(tmp_path):
+def test_a_killed_run_resumes_with_the_round_that_was_not_finished(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        Adding(tmp_path, dies_at=2).run()
-    again = Adding(tmp_path)
-    file, notes = again.run()
+        Doubling(tmp_path, dies_at=2).run()
+    again = Doubling(tmp_path)
+    file, rounds = again.run()
     assert again.calls == [2, 3]
-    assert [note["bias"] for note in notes] == [2, 4, 8]
+    assert [each.parameters for each in rounds] == [2, 4, 8]
     assert bias_in(file) == 8
 
 
-def test_a_model_without_its_notes_is_half_written_and_made_again(tmp_path):
-    adding = Adding(tmp_path)
-    adding.done.model(1).write_bytes(b"half a fi")
-    assert bias_in(adding.run()[0]) == 8
+def test_a_model_without_its_results_is_half_written_and_made_again(tmp_path):
+    doubling = Doubling(tmp_path)
+    doubling.store.model(1).write_bytes(b"half a fi")
+    assert bias_in(doubling.run()[0]) == 8
 
 
 def test_a_round_that_is_too_much_does_not_count_and_is_the_last(tmp_path):
-    adding = Adding(tmp_path)
-    file, notes = adding.run(is_too_much=lambda notes: notes["bias"] > 3)
-    assert [(note["bias"], note["is_kept"]) for note in notes] == [(2, True), (4, False)]
+    doubling = Doubling(tmp_path)
+    file, rounds = doubling.run(is_too_much=lambda each: each.parameters > 3)
+    assert [(each.parameters, each.is_kept) for each in rounds] == [(2, True), (4, False)]
     assert bias_in(file) == 2
-    assert adding.calls == [1, 2]
+    assert doubling.calls == [1, 2]
 
 
 def test_if_the_first_round_is_too_much_the_first_model_stays(tmp_path):
-    adding = Adding(tmp_path)
-    file, _ = adding.run(is_too_much=lambda notes: True)
-    assert file == adding.first
+    doubling = Doubling(tmp_path)
+    file, _ = doubling.run(is_too_much=lambda each: True)
+    assert file == doubling.first
+
+
+def test_results_come_back_as_they_were_written(tmp_path):
+    store = ResumeStore(tmp_path / "resume")
+    assert store.read("round-1", FinishedRound) is None
+    store.write("round-1", finished(8, 3))
+    assert store.read("round-1", FinishedRound) == finished(8, 3)
+    assert not list(tmp_path.rglob("*.new"))

@@ -45,7 +45,7 @@ def test_the_order_of_rows_behind_flatten_is_channels_first_and_back():
     np.testing.assert_array_equal(sparse.from_engine_order(ordered, call, model), kernel)
 
 
-def test_depthwise_grouped_and_output_layers_and_those_in_keep_stay_dense():
+def test_depthwise_grouped_output_and_excluded_layers_stay_dense():
     image = keras.Input((8, 8, 8))
     x = layers.Conv2D(8, 3, name="ordinary")(image)
     x = layers.Conv2D(8, 3, name="kept")(x)
@@ -62,8 +62,8 @@ def test_a_model_without_a_layer_to_zero_is_refused():
         sparse.two_of_four(model, ())
 
 
-def test_a_name_in_keep_that_is_no_layer_is_refused():
-    with pytest.raises(ModelError, match=r"prune\.keep names 'conv'"):
+def test_an_excluded_name_that_is_no_layer_is_refused():
+    with pytest.raises(ModelError, match=r"prune\.exclude_layers names 'conv'"):
         sparse.prospects(NETWORKS["plain"](), ("conv",))
 
 
@@ -73,7 +73,7 @@ def test_only_layers_with_256_inputs_and_outputs_are_said_to_gain():
     x = layers.Conv2D(256, 1, name="wide")(x)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(255, 1, name="narrow_out")(x))
     model = keras.Model(image, layers.Dense(4)(x))
-    wide = {row["layer"]: row["is_wide_enough"] for row in sparse.prospects(model, ())}
+    wide = {row.layer: row.is_wide_enough for row in sparse.prospects(model, ())}
     assert wide == {"narrow_in": False, "wide": True, "narrow_out": False}
 
 
@@ -86,6 +86,6 @@ def test_the_smallest_weights_go_and_the_compressed_size_falls(scope):
     zeros = sum(int((kernel == 0).sum()) for kernel in counted)
     assert zeros / sum(kernel.size for kernel in counted) == pytest.approx(0.8, abs=0.01)
     found = sparse.sizes(before, after)
-    assert found["compressed_bytes_after"] < 0.5 * found["compressed_bytes_before"]
-    assert found["weights_bytes"] == sum(weight.nbytes for weight in after.get_weights())
-    assert 0.75 < found["zero_share"] < 0.8
+    assert found.compressed_bytes_after < 0.5 * found.compressed_bytes_before
+    assert found.weights_bytes == sum(weight.nbytes for weight in after.get_weights())
+    assert 0.75 < found.zero_share < 0.8

@@ -9,7 +9,7 @@ from keras import layers
 
 from stages.errors import ModelError
 from stages.pruning.criteria import layer_scores
-from stages.pruning.structured import narrow, prunable, table, widths_for
+from stages.pruning.structured import compare_groups, narrow, prunable, widths_for
 from tests.stages.networks import NETWORKS, randomized
 
 
@@ -23,13 +23,13 @@ def chain(*widths: int) -> keras.Model:
 
 
 def narrowed(model: keras.Model, ratio: float, **options: Any) -> keras.Model:
-    found = prunable(model, options.get("keep", ()), options.get("round_to", 1))
+    found = prunable(model, options.get("exclude_layers", ()), options.get("channel_multiple", 1))
     return narrow(model, widths_for(found, ratio), layer_scores(model, "l2", ()))
 
 
 def test_every_group_loses_its_share_rounded_to_the_multiple_that_is_wanted() -> None:
-    small = narrowed(chain(8, 20, 32), 0.6, round_to=8)
-    assert [row["channels_after"] for row in table(chain(8, 20, 32), small)] == [8, 8, 16]
+    small = narrowed(chain(8, 20, 32), 0.6, channel_multiple=8)
+    assert [row.channels_after for row in compare_groups(chain(8, 20, 32), small)] == [8, 8, 16]
     assert small.output_shape == (None, 4)
     assert [tensor.name for tensor in small.inputs] == ["image"]
 
@@ -46,25 +46,29 @@ def test_the_weakest_channels_go() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
-def test_layers_in_keep_lose_nothing_nor_do_those_tied_to_them() -> None:
+def test_excluded_layers_lose_nothing_nor_do_those_tied_to_them() -> None:
     model = randomized(NETWORKS["residual"]())
     first = model.layers[1].name
-    small = narrowed(model, 0.5, keep=(first,))
-    rows = table(model, small)
-    tied = [row for row in rows if first in row["layers"]]
-    others = [row for row in rows if first not in row["layers"]]
-    assert [row["channels_before"] - row["channels_after"] for row in tied] == [0]
-    assert all(2 * row["channels_after"] == row["channels_before"] for row in others)
+    small = narrowed(model, 0.5, exclude_layers=(first,))
+    rows = compare_groups(model, small)
+    tied = [row for row in rows if first in row.layers]
+    others = [row for row in rows if first not in row.layers]
+    assert [row.channels_before - row.channels_after for row in tied] == [0]
+    assert all(2 * row.channels_after == row.channels_before for row in others)
 
 
-def test_a_name_in_keep_that_is_no_layer_gets_the_nearest_one() -> None:
-    with pytest.raises(ModelError, match=r"prune\.keep names 'conv9'.*did you mean 'conv1'") as it:
+def test_an_excluded_name_that_is_no_layer_gets_the_nearest_one() -> None:
+    with pytest.raises(
+        ModelError, match=r"prune\.exclude_layers names 'conv9'.*did you mean 'conv1'"
+    ) as it:
         prunable(chain(8), ("conv9",), 1)
     assert "conv1" in it.value.hint
 
 
-def test_a_model_of_which_all_is_kept_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"all of its groups of layers have one in prune\.keep"):
+def test_a_model_of_which_all_is_excluded_is_refused() -> None:
+    with pytest.raises(
+        ModelError, match=r"all of its groups of layers have one in prune\.exclude_layers"
+    ):
         prunable(chain(8), ("conv1",), 1)
 
 
@@ -73,7 +77,7 @@ def test_a_model_of_output_layers_only_is_refused() -> None:
     model = keras.Model(image, layers.Dense(3)(layers.Flatten()(image)), name="linear")
     with pytest.raises(ModelError, match="'linear' has no channels that can be removed") as caught:
         prunable(model, (), 1)
-    assert caught.value.hint == "leave it as it is: --set prune.ratio=0"
+    assert caught.value.hint == "leave it unpruned: --set prune.ratio=0"
 
 
 def test_a_ratio_that_removes_no_channel_names_the_smallest_that_does() -> None:
@@ -95,7 +99,7 @@ def test_a_ratio_that_rounding_makes_nothing_of_says_so() -> None:
 def test_groups_no_wider_than_the_multiple_cannot_be_narrowed() -> None:
     with pytest.raises(ModelError, match="has 8 channels and keeps a multiple of 8") as caught:
         widths_for(prunable(chain(8, 4), (), 8), 0.9)
-    assert caught.value.hint.startswith("use a smaller prune.round_to")
+    assert caught.value.hint.startswith("use a smaller prune.channel_multiple")
 
 
 def test_a_convolution_in_groups_counts_the_channels_of_all_its_groups() -> None:
@@ -103,7 +107,7 @@ def test_a_convolution_in_groups_counts_the_channels_of_all_its_groups() -> None
     x = layers.Conv2D(32, 1, name="before")(image)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 3, groups=8, name="grouped")(x))
     model = keras.Model(image, layers.Dense(4)(x))
-    small = narrowed(model, 0.5, round_to=16)
+    small = narrowed(model, 0.5, channel_multiple=16)
     grouped = small.get_layer("grouped")
     assert (small.get_layer("before").filters, grouped.filters, grouped.groups) == (16, 32, 8)
 

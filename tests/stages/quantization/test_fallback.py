@@ -6,13 +6,20 @@ from stages.errors import GateFailed, ModelError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
 from stages.quantization import fallback
-from stages.quantization.fallback import Candidate
+from stages.results.quantization import FloatCandidate
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.networks import NETWORKS, randomized
 
 
-def candidate(point: str, loss_gain: float = 0.1, share: float = 0.1) -> Candidate:
-    return Candidate(point, (f"conv_{point}",), 0.0, loss_gain, share)
+def candidate(point: str, loss_gain: float = 0.1, share: float = 0.1) -> FloatCandidate:
+    return FloatCandidate(
+        point=point,
+        layers=(f"conv_{point}",),
+        accuracy_gain=0.0,
+        loss_gain=loss_gain,
+        latency_share=share,
+        is_float=False,
+    )
 
 
 def scores(gains: dict[str, float], base: float = 0.8):
@@ -46,13 +53,15 @@ def test_points_are_taken_in_their_order_until_it_is_enough():
 def test_a_budget_that_cannot_be_met_says_what_the_best_was():
     gains = dict.fromkeys("abcdef", 0.01)
     ranked = [candidate(name) for name in gains]
-    with pytest.raises(GateFailed, match=r"reaches 83\.00% .* 95\.00% is asked for") as caught:
+    with pytest.raises(GateFailed, match=r"reaches 83\.00% .* 95\.00% is required") as caught:
         fallback.fewest(ranked, scores(gains), 0.95)
     assert caught.value.exit_code == 3
 
 
 def test_a_cheap_layer_is_worth_more_than_an_expensive_one_of_equal_gain():
-    assert candidate("a", 0.1, share=0.05).worth > candidate("b", 0.1, share=0.5).worth
+    assert fallback.worth(candidate("a", 0.1, share=0.05)) > fallback.worth(
+        candidate("b", 0.1, share=0.5)
+    )
 
 
 def test_every_point_that_feeds_layers_is_tried_alone(net):
@@ -83,13 +92,13 @@ def test_layers_are_named_by_name_or_as_the_first_and_the_last(net):
     model, placed = net
     fed = {layer: point for point, (layer,) in fallback.fed_layers(model, placed).items()}
     first, *_, last = fed
-    assert fallback.named_points(model, placed, ["first"]) == {"image"}
-    assert fallback.named_points(model, placed, ["last"]) == {fed[last]}
-    assert fallback.named_points(model, placed, [first, last]) == {"image", fed[last]}
-    assert fallback.layers_of(model, placed, {"image"}) == [first]
+    assert fallback.excluded_points(model, placed, ["first"]) == {"image"}
+    assert fallback.excluded_points(model, placed, ["last"]) == {fed[last]}
+    assert fallback.excluded_points(model, placed, [first, last]) == {"image", fed[last]}
+    assert fallback.layers_of(model, placed, {"image"}) == (first,)
 
 
 def test_an_unknown_layer_is_refused_with_the_known_ones(net):
     with pytest.raises(ModelError, match="names 'conv9'") as caught:
-        fallback.named_points(*net, ["conv9"])
+        fallback.excluded_points(*net, ["conv9"])
     assert "conv2d" in caught.value.hint

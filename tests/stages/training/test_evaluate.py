@@ -17,18 +17,18 @@ def test_a_measurement_holds_accuracy_size_and_latency(digits):
     model = small()
     measured = evaluate.measure(model, digits.test, DIGITS)
     predicted = model(DIGITS.preprocess(digits.test.images)).numpy().argmax(axis=1)
-    assert measured["accuracy"]["top1"] == np.mean(predicted == digits.test.labels)
-    assert measured["accuracy"]["samples"] == len(digits.test.labels) >= 350
-    assert measured["model"]["parameters"] == model.count_params()
-    (row,) = measured["latency"]
-    assert (row["runtime"], row["batch_size"]) == ("tf.function", 1)
-    assert 0 < row["p50_ms"] <= row["p99_ms"]
+    assert measured.accuracy.top1 == np.mean(predicted == digits.test.labels)
+    assert measured.accuracy.samples == len(digits.test.labels) >= 350
+    assert measured.model.parameters == model.count_params()
+    (row,) = measured.latency
+    assert (row.runtime, row.batch_size) == ("tf.function", 1)
+    assert 0 < row.p50_ms <= row.p99_ms
 
 
 def test_a_measurement_says_what_is_mistaken_for_what(digits):
     found = evaluate.measure(small(), digits.test, DIGITS)
-    described = found["details"]["classification"]
-    assert described["classes"] == list("0123456789")
-    assert sum(row["support"] for row in described["per_class"]) == len(digits.test.labels)
-    hits = sum(row[i] for i, row in enumerate(described["confusion"]))
-    assert hits == round(found["accuracy"]["top1"] * len(digits.test.labels))
+    described = found.classification
+    assert described.classes == tuple("0123456789")
+    assert sum(row.support for row in described.per_class) == len(digits.test.labels)
+    hits = sum(row[i] for i, row in enumerate(described.confusion))
+    assert hits == round(found.accuracy.top1 * len(digits.test.labels))

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stages.errors import ModelError
 from stages.settings import Data, Training
-from stages.training.fit import Teacher, batches, fit, returns_probabilities
+from stages.training.fit import Teacher, TrainingRun, batches, fit, returns_probabilities
 from tests.stages.conftest import DIGITS
 from tests.stages.networks import NETWORKS
 
@@ -28,7 +28,7 @@ def small(activation: str | None = None) -> keras.Model:
 def test_training_learns_real_digits_and_is_the_same_for_the_same_seed(digits):
     first, second = small(), small()
     for model in (first, second):
-        fit(model, digits, DIGITS, training(6), label="train")
+        fit(model, TrainingRun(digits, DIGITS, training(6), "train"))
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         assert np.allclose(a, b, atol=1e-5)
     images = DIGITS.preprocess(digits.validation.images)
@@ -39,7 +39,7 @@ def test_training_learns_real_digits_and_is_the_same_for_the_same_seed(digits):
 def test_no_epochs_leave_the_model_as_it_is(digits):
     model = small()
     before = model.get_weights()
-    fit(model, digits, DIGITS, training(0), label="train")
+    fit(model, TrainingRun(digits, DIGITS, training(0), "train"))
     assert all(np.array_equal(*pair) for pair in zip(model.get_weights(), before, strict=True))
 
 
@@ -47,7 +47,7 @@ def test_a_loss_that_is_no_number_stops_the_training_with_what_to_change(digits)
     model = small()
     model.layers[-1].bias.assign(np.full(10, np.nan, np.float32))
     with pytest.raises(ModelError, match="train: the loss is nan in epoch 1") as caught:
-        fit(model, digits, DIGITS, training(1), label="train")
+        fit(model, TrainingRun(digits, DIGITS, training(1), "train"))
     assert caught.value.hint == "lower train.learning_rate"
 
 
@@ -108,31 +108,31 @@ def test_a_student_comes_to_answer_as_its_teacher(digits):
     teacher, student = small(), small()
     teacher.layers[-1].bias.assign(np.eye(10, dtype=np.float32)[3] * 9)
     only = Teacher(teacher, 1.0)
-    fit(student, digits, DIGITS, training(2), label="prune", teacher=only)
-    named = student(DIGITS.preprocess(digits.test.images)).numpy().argmax(axis=1)
-    assert np.mean(named == 3) > 0.9
+    fit(student, TrainingRun(digits, DIGITS, training(2), "prune", teacher=only))
+    predicted = student(DIGITS.preprocess(digits.test.images)).numpy().argmax(axis=1)
+    assert np.mean(predicted == 3) > 0.9
 
 
 def test_what_comes_back_is_one_row_per_epoch(digits):
     model = small()
-    found = fit(model, digits, DIGITS, training(2), label="train")
-    first, last = found["history"]
-    assert [first["epoch"], last["epoch"]] == [1, 2]
-    assert last["loss"] < first["loss"]
-    assert 0 < first["accuracy"] < last["accuracy"] < 1
-    assert all(row["images_per_second"] > 0 and row["step_ms"] > 0 for row in (first, last))
-    best = max((first, last), key=lambda row: (row["val_accuracy"], -row["val_loss"]))
-    named = model(DIGITS.preprocess(digits.validation.images)).numpy().argmax(axis=1)
-    assert best["val_accuracy"] == pytest.approx(np.mean(named == digits.validation.labels))
-    assert found["devices"] == ["cpu:0"]
+    found = fit(model, TrainingRun(digits, DIGITS, training(2), "train"))
+    first, last = found.history
+    assert [first.epoch, last.epoch] == [1, 2]
+    assert last.loss < first.loss
+    assert 0 < first.accuracy < last.accuracy < 1
+    assert all(row.images_per_second > 0 and row.step_ms > 0 for row in (first, last))
+    best = max((first, last), key=lambda row: (row.val_accuracy, -row.val_loss))
+    predicted = model(DIGITS.preprocess(digits.validation.images)).numpy().argmax(axis=1)
+    assert best.val_accuracy == pytest.approx(np.mean(predicted == digits.validation.labels))
+    assert found.devices == ("cpu:0",)
 
 
 def test_learning_curves_go_to_tensorboard(digits, tmp_path):
     logs = tmp_path / ".logs" / "train"
     for _ in range(2):  # the second replaces the first
-        found = fit(small(), digits, DIGITS, training(2), label="train", logs=logs)
+        found = fit(small(), TrainingRun(digits, DIGITS, training(2), "train", logs=logs))
     reader = EventAccumulator(str(logs)).Reload()
     tensors = [event.tensor_proto for event in reader.Tensors("val_accuracy")]
-    expected = [row["val_accuracy"] for row in found["history"]]
+    expected = [row.val_accuracy for row in found.history]
     assert [float(tf.make_ndarray(each)) for each in tensors] == pytest.approx(expected)
     assert len(reader.Tensors("images_per_second")) == 2

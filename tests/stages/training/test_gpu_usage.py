@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import time
 
+from stages.results.training import GpuUsage
 from stages.training import gpu_usage
 
 LINES = "0, 80, 1000\n1, 0, 12\n0, 100, 3000\n1, [N/A], 12\n0, 9"
@@ -10,12 +11,12 @@ LINES = "0, 80, 1000\n1, 0, 12\n0, 100, 3000\n1, [N/A], 12\n0, 9"
 
 def test_samples_become_one_row_per_gpu_without_those_that_hold_no_numbers():
     assert gpu_usage.summary(LINES) == [
-        {"gpu": 0, "utilisation_percent_mean": 90.0, "memory_mib_max": 3000.0, "samples": 2},
-        {"gpu": 1, "utilisation_percent_mean": 0.0, "memory_mib_max": 12.0, "samples": 1},
+        GpuUsage(gpu=0, utilisation_percent_mean=90.0, memory_mib_max=3000.0, samples=2),
+        GpuUsage(gpu=1, utilisation_percent_mean=0.0, memory_mib_max=12.0, samples=1),
     ]
 
 
-def test_without_nvidia_smi_there_is_nothing_to_tell(monkeypatch, tmp_path):
+def test_without_nvidia_smi_nothing_is_sampled(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     found = []
     with gpu_usage.sampled(found):
@@ -33,4 +34,4 @@ def test_it_is_sampled_for_as_long_as_the_training_lasts(monkeypatch, tmp_path):
     with gpu_usage.sampled(found):
         while not done.exists():
             time.sleep(0.01)
-    assert found[0]["utilisation_percent_mean"] == 50.0
+    assert found[0].utilisation_percent_mean == 50.0

@@ -12,7 +12,7 @@ from stages.datasets import DataSet, Split
 from stages.models import files
 from stages.settings import Training
 from stages.training import balance
-from stages.training.fit import fit
+from stages.training.fit import TrainingRun, fit
 from tests.stages.conftest import DIGITS
 
 PLAIN = {
@@ -43,7 +43,8 @@ def linear() -> keras.Model:
 
 def after(few: DataSet, precision: str = "float32", **knobs: object) -> list[np.ndarray]:
     model = linear()
-    fit(model, few, DIGITS, Training(**{**PLAIN, **knobs}), label="train", precision=precision)
+    training = Training(**{**PLAIN, **knobs})
+    fit(model, TrainingRun(few, DIGITS, training, "train", precision=precision))
     weights: list[np.ndarray] = model.get_weights()
     return weights
 
@@ -112,9 +113,9 @@ def test_mixed_precision_learns_and_leaves_a_float32_model(precision, digits, tm
     x = Spy()(x)
     model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
     training = Training(epochs=3, learning_rate=3e-3, clip_norm=10.0)
-    rows = fit(model, digits, DIGITS, training, label="train", precision=precision)["history"]
+    epochs = fit(model, TrainingRun(digits, DIGITS, training, "train", precision=precision)).history
     assert SEEN[-1] == precision
-    assert rows[-1]["loss"] < rows[0]["loss"] < 2.4
+    assert epochs[-1].loss < epochs[0].loss < 2.4
     plain = keras.Model(image, model.get_layer("conv").output)
     files.save(plain, tmp_path / "model.keras")
     policies = [each.dtype_policy.name for each in files.load(tmp_path / "model.keras").layers]
@@ -136,9 +137,11 @@ class Spy(keras.layers.Layer):
 def test_a_training_that_gets_no_better_stops_and_keeps_its_best_epoch(digits):
     model = linear()
     training = Training(epochs=20, learning_rate=1.0, optimizer="sgd", patience=2)
-    rows = fit(model, digits, DIGITS, training, label="train")["history"]
-    scores = [(row["val_accuracy"], -row["val_loss"]) for row in rows]
+    epochs = fit(model, TrainingRun(digits, DIGITS, training, "train")).history
+    scores = [(epoch.val_accuracy, -epoch.val_loss) for epoch in epochs]
     best = scores.index(max(scores))
-    assert len(rows) == best + 3 < 20
-    named = model(DIGITS.preprocess(digits.validation.images)).numpy().argmax(axis=1)
-    assert rows[best]["val_accuracy"] == pytest.approx(np.mean(named == digits.validation.labels))
+    assert len(epochs) == best + 3 < 20
+    predicted = model(DIGITS.preprocess(digits.validation.images)).numpy().argmax(axis=1)
+    assert epochs[best].val_accuracy == pytest.approx(
+        np.mean(predicted == digits.validation.labels)
+    )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -22,9 +24,10 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero():
     assert found[100] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_cosine_is_that_of_keras():
-    expected = keras.optimizers.schedules.CosineDecay(0.0, 90, warmup_target=3e-3, warmup_steps=10)
-    assert rates() == pytest.approx([float(expected(step)) for step in range(101)], abs=1e-9)
+def test_after_a_linear_warm_up_the_rate_follows_half_a_cosine():
+    rising = [3e-3 * step / 10 for step in range(10)]
+    falling = [3e-3 * (1 + math.cos(math.pi * step / 90)) / 2 for step in range(91)]
+    assert rates() == pytest.approx(rising + falling, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,17 @@ def test_the_cosine_is_that_of_keras():
 def test_other_schedules_fall_as_they_say(name, expected):
     found = rates(schedule=name, warmup_share=0.0)
     assert found[0:101:25] == pytest.approx([3e-3 * share for share in expected], rel=1e-4)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7])
+def test_steps_fall_at_half_and_at_three_quarters_of_any_length(epochs):
+    training = Training(epochs=epochs, batch_size=64, schedule="step", warmup_share=0.0)
+    rate, steps = schedule(training, 3 * 64), 3 * epochs
+    found = [float(rate(step)) / training.learning_rate for step in range(steps)]
+    shares = [
+        1 if 2 * step < steps else 0.1 if 4 * step < 3 * steps else 0.01 for step in range(steps)
+    ]
+    assert found == pytest.approx(shares)
 
 
 def test_accumulated_batches_make_fewer_steps():

@@ -1,25 +1,19 @@
 from __future__ import annotations
 
 from stages.settings import Training
-from stages.training.fit import fit
-from stages.training.profile import costliest
+from stages.training.fit import TrainingRun, fit
 from tests.stages.conftest import DIGITS
 from tests.stages.training.test_fit import small
 
 
-def test_a_profile_names_the_operations_that_cost_most(digits, tmp_path):
-    training = Training(epochs=2)
+def test_a_profile_is_written_for_tensorboard_and_its_folder_recorded(digits, tmp_path, caplog):
     logs = tmp_path / "logs"
-    found = fit(small(), digits, DIGITS, training, label="train", logs=logs, is_profiled=True)[
-        "profile"
-    ]
+    run = TrainingRun(digits, DIGITS, Training(epochs=2), "train", logs=logs, profile=logs)
+    with caplog.at_level("INFO", logger="stages"):
+        assert fit(small(), run).profile == str(logs)
     assert len(list((logs / "plugins" / "profile").rglob("*.xplane.pb"))) == 1
-    assert 5 < len(found) <= 10
-    assert any("Conv2D" in row["kind"] for row in found)
-    assert [row["share"] for row in found] == sorted((row["share"] for row in found), reverse=True)
-    assert sum(row["share"] for row in found) <= 1.0001
-    assert all(row["calls"] > 0 and row["total_ms"] > 0 for row in found)
+    assert f"tensorboard --logdir {logs}" in caplog.text
 
 
-def test_without_a_profile_there_is_no_operation(tmp_path):
-    assert costliest(tmp_path) == []
+def test_without_a_folder_no_profile_is_taken(digits):
+    assert fit(small(), TrainingRun(digits, DIGITS, Training(epochs=1), "train")).profile is None

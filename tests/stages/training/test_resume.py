@@ -27,11 +27,11 @@ def run(name, resume):
     out = folder / name
     out.mkdir()
     found = {stage}.run({settings}, dict.fromkeys(("train", "prune"), given), out, folder / resume)
-    assert [row["epoch"] for row in found["details"]["history"]] == [1, 2, 3]
+    assert [epoch.epoch for epoch in found.details.history] == [1, 2, 3]
 """
 KILLED = """
-def report_and_die(row, epochs):
-    if row["epoch"] == 2:
+def report_and_die(epoch, epochs):
+    if epoch.epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 evidence.report = report_and_die
 run("killed", "resume")

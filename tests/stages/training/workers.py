@@ -20,6 +20,7 @@ from keras import layers
 from stages import datasets
 from stages.artifacts.signature import Signature
 from stages.errors import UserError
+from stages.results.training import Epoch
 from stages.settings import Data, Training
 from stages.training import evidence, fit
 
@@ -36,9 +37,9 @@ def network(normalised: bool) -> keras.Model:
 def main(folder: Path, devices: str, epochs: int, kill_after: int = 0) -> None:
     report = evidence.report
 
-    def report_and_die(row: evidence.Row, whole: int) -> None:
-        report(row, whole)
-        if row["epoch"] == kill_after:
+    def report_and_die(epoch: Epoch, whole: int) -> None:
+        report(epoch, whole)
+        if epoch.epoch == kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
     evidence.report = report_and_die
@@ -53,17 +54,11 @@ def main(folder: Path, devices: str, epochs: int, kill_after: int = 0) -> None:
         keras.utils.set_random_seed(3)
         model = network(name == "normalised")
         checkpoint = folder / f"{name}.npz"
-        result = fit.fit(
-            model,
-            dataset,
-            DIGITS,
-            training,
-            label="train",
-            data=Data(shift_pixels=1),
-            checkpoint=checkpoint,
-        )
+        data = Data(shift_pixels=1)
+        run = fit.TrainingRun(dataset, DIGITS, training, "train", data, checkpoint=checkpoint)
+        result = fit.fit(model, run)
         weights = [weight.tolist() for weight in model.get_weights()]
-        found[name] = {**result, "weights": weights}
+        found[name] = {**result.model_dump(), "weights": weights}
     (folder / "result.json").write_text(json.dumps(found))
 
 
