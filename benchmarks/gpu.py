@@ -102,7 +102,8 @@ def measure(
         batch_size,
         tensorrt=TensorRT(optimization_level=options.optimization_level),
     )
-    account = module.build(convert / registry.source_file(backend, precision), file, request)
+    built = module.build(convert / registry.source_file(backend, precision), file, request)
+    layers = built.layers if built else ()
     samples = np.load(convert / "samples.npz")
     images = batch_of(samples["images"], signature, batch_size)
     engine: Any = module.Runner(file, signature)
@@ -126,7 +127,7 @@ def measure(
             "top-1 %": 100 * top1(outputs, samples["labels"]),
             "stable": all(map(latency.is_stable, medians.values())),
             "window_p50_ms": medians,
-            "layers": [layer.to_json() for layer in account.layers] if account else [],
+            "layers": [layer.model_dump(mode="json") for layer in layers],
         }
     return row | trtexec(file, signature, batch_size, options.seconds)
 

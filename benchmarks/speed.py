@@ -88,7 +88,7 @@ def measured(folder: Path, stage: str) -> dict[str, Any]:
 def contenders(pruned: Path, unpruned: Path, batch_sizes: list[int]) -> list[Contender]:
     """The engines that build chose for the pruned network first, then the yardsticks."""
     chosen = choice.read(pruned / "build")
-    names = dict.fromkeys(chosen[str(size)]["engine"] for size in batch_sizes)
+    names = dict.fromkeys(chosen[size].engine for size in batch_sizes)
     found = [engine(f"pruned, chosen: {name}", name, pruned) for name in names]
     top1 = measured(pruned, "train")["accuracy"]["top1"]
     found += [Contender(f"trained, {name}", name, pruned, top1) for name in KERAS]
@@ -123,7 +123,7 @@ def serve(kind: str, folder: Path, threads: int) -> None:
             forward = keras_call(kind, folder, threads)
             pixels = signature.preprocess
         else:
-            entry = next(e for e in records.read(folder / "build") if e.name == kind)
+            entry = next(e for e in records.read(folder / "build") if str(e.name) == kind)
             runner = records.runner(entry, folder / "build", signature, threads)
             forward, pixels = opened.enter_context(runner).infer, signature.feed
         for line in sys.stdin:

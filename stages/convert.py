@@ -1,12 +1,12 @@
 """Stage `convert`: Keras models in, a graph for every kind of engine out, compared with Keras.
 
-baseline.fp32.onnx          the trained model before pruning: the yardstick of the report
+baseline.fp32.onnx          the trained model before pruning, to compare the engines with
 model.fp32.onnx             the pruned float model
 model.fp16.onnx             the same in float16, float32 input and output
-model.int8.tensorrt.onnx    and the other INT8 graphs: see onnx_graph/targets.py
+model.int8.tensorrt.onnx    and the other INT8 graphs: see conversion/onnx/targets.py
 model.int8.tflite           full INT8 from the same ranges
 model.fp32.tflite           the pruned float model for LiteRT
-model.*.pairs.tflite        the same once more, where keras_graph/column_pairs.py applies
+model.*.pairs.tflite        the same in another form, where keras_graph/paired_columns.py applies
 samples.npz                 test images, labels and Keras' logits, to check engines with, and
                             validation images with their labels, to choose an engine by
 """
@@ -35,7 +35,7 @@ from stages.conversion.onnx.preprocessing import take_pixels
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.datasets import Split
 from stages.engines import litert
-from stages.engines.base import Batch
+from stages.engines.base import Logits
 from stages.engines.onnxruntime import Runner, interpret
 from stages.engines.registry import Target
 from stages.errors import ConversionError
@@ -48,10 +48,11 @@ from stages.measurement.accuracy import accuracy, batch_of
 from stages.measurement.accuracy import logits as engine_logits
 from stages.models import files
 from stages.numerics import latency
+from stages.results.base import LatencyRow, ModelFacts, Quality
+from stages.results.conversion import ConvertDetails, ConvertResult, ParityCheck
 from stages.settings import Convert, ConvertStage
 from stages.training import evaluate
 
-Rung = dict[str, Any]
 Pixels = NDArray[np.uint8]
 
 BATCH = 256
@@ -59,57 +60,63 @@ LAYER_PARITY_IMAGES = 16
 VALIDATION_SAMPLES, VALIDATION_BYTES = 2048, 64 << 20
 FLOAT_GRAPHS = {"baseline.fp32.onnx": "train", "model.fp32.onnx": "prune"}
 """File -> the stage whose model it is."""
-HALF_GRAPH, CPU_GRAPH = "model.fp16.onnx", "model.int8.cpu.onnx"
+FP16_GRAPH, CPU_GRAPH, TENSORRT_GRAPH = (
+    "model.fp16.onnx",
+    "model.int8.cpu.onnx",
+    "model.int8.tensorrt.onnx",
+)
 FLOAT_TFLITE = "model.fp32.tflite"
 INT8_GRAPHS: dict[str, Target] = {
     CPU_GRAPH: "cpu",
     "model.int8.tensorrt8.onnx": "tensorrt",
-    "model.int8.tensorrt.onnx": "tensorrt",
+    TENSORRT_GRAPH: "tensorrt",
     "model.int8.tflite": "litert",
 }
 """File -> the target whose rounding Keras simulates to compare with."""
 
 
-def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> ConvertResult:
     """Write all graphs, `samples.npz` and `signature.json` into `out`.
 
     Raises ConversionError if a graph is invalid, or if a float32 graph differs from Keras by
-    more than `convert.max_relative_difference`. Returns accuracy and latency of the INT8 CPU
-    graph in ONNX Runtime, and the comparison of every graph with Keras.
+    more than `convert.max_relative_difference`. Accuracy and latency of the result are those of
+    the INT8 CPU graph in ONNX Runtime.
     """
-    knobs = settings.convert
+    options = settings.convert
     signature = dataclasses.replace(
-        Signature.read(inputs["quantize"]), dtype=knobs.input, batch_size=knobs.batch_size
+        Signature.read(inputs["quantize"]), dtype=options.input, batch_size=options.batch_size
     )
     signature.write(out)
     data = datasets.load(settings.data)
     test = data.test
-    samples = test.take(np.arange(min(knobs.parity_samples, len(test))))
+    samples = test.take(np.arange(min(options.parity_samples, len(test))))
     images = samples.images[:]
-    logits, rungs = convert_float(inputs, images, signature, knobs, out)
+    logits, checks = convert_float(inputs, images, signature, options, out)
     folded = files.load(inputs["quantize"] / "model.keras")
     placed = points(folded, signature)
     found = ranges.read(inputs["quantize"], placed)
     placed = {name: placed[name] for name in found}
-    logits |= convert_int8(folded, placed, found, images, signature, knobs, out)
-    rungs += compare_int8(logits, samples, signature, out)
+    logits |= convert_int8(folded, placed, found, images, signature, options, out)
+    checks += compare_int8(logits, samples, signature, out)
     arrays = {"images": images, "labels": samples.labels, **logits, **unseen(data.validation)}
     np.savez(out / "samples.npz", **arrays)  # type: ignore[arg-type]
     cpu_graph = onnx.load(out / CPU_GRAPH)
     few = images[: signature.batch_size or LAYER_PARITY_IMAGES]
-    return {
-        "model": {
-            "file": CPU_GRAPH,
-            "parameters": int(folded.count_params()),
-            "multiply_adds": multiply_adds(folded),
-        },
-        **measure(CPU_GRAPH, test, signature, out),
-        "details": {
-            "ladder": rungs,
-            "first_break": parity.first_break(rungs),
-            "layer_parity": compare_layers(folded, placed, found, cpu_graph, signature, few),
-        },
-    }
+    accuracy, row = measure(CPU_GRAPH, test, signature, out)
+    return ConvertResult(
+        model=ModelFacts(
+            file=CPU_GRAPH,
+            parameters=int(folded.count_params()),
+            multiply_adds=multiply_adds(folded),
+        ),
+        accuracy=accuracy,
+        latency=(row,),
+        details=ConvertDetails(
+            parity_checks=tuple(checks),
+            first_mismatch=parity.first_mismatch(checks),
+            layer_parity=compare_layers(folded, placed, found, cpu_graph, signature, few),
+        ),
+    )
 
 
 def unseen(validation: Split) -> dict[str, NDArray[Any]]:
@@ -121,35 +128,45 @@ def unseen(validation: Split) -> dict[str, NDArray[Any]]:
 
 def convert_float(
     inputs: Mapping[str, Path], images: Pixels, signature: Signature, settings: Convert, out: Path
-) -> tuple[dict[str, Batch], list[Rung]]:
+) -> tuple[dict[str, Logits], list[ParityCheck]]:
     """Write the float graphs and compare each with its Keras model on `images`.
 
-    Returns the pruned model's logits and the rungs. Raises ConversionError where float32
+    Returns the pruned model's logits by name, and the checks. Raises ConversionError where float32
     differs by more than the settings allow.
     """
-    rungs = []
+    checks, limit = [], settings.max_relative_difference
     for file, stage in FLOAT_GRAPHS.items():
         progress.report(file)
         model = files.load(inputs[stage] / "model.keras")
         logits = evaluate.logits(model, signature.preprocess(images))
         graph = float_graph(fold(model), signature, settings.opset)
         onnx.save(take_pixels(graph, signature), out / file)
-        got, limit = interpret(out / file, signature, images), settings.max_relative_difference
-        rungs.append(parity.rung(file, parity.KERAS_FLOAT, logits, got, limit))
-        _check(rungs[-1], limit)
-    progress.report(HALF_GRAPH)
-    onnx.save(take_pixels(to_half(graph), signature), out / HALF_GRAPH)
-    got = interpret(out / HALF_GRAPH, signature, images)
-    rungs.append(parity.rung(HALF_GRAPH, parity.KERAS_FLOAT, logits, got))
+        got = interpret(out / file, signature, images)
+        checks.append(check_float32(file, logits, got, limit))
+    progress.report(FP16_GRAPH)
+    onnx.save(take_pixels(to_half(graph), signature), out / FP16_GRAPH)
+    got = interpret(out / FP16_GRAPH, signature, images)
+    checks.append(parity.check(FP16_GRAPH, parity.KERAS_FLOAT, logits, got, has_float16=True))
     progress.report(FLOAT_TFLITE)
     for form in write_float(out / FLOAT_TFLITE, fold(model), signature):
         got = run_tflite(form, signature, images)
-        rungs.append(parity.rung(form.name, parity.KERAS_FLOAT, logits, got, limit))
-        _check(rungs[-1], limit)
-    return {parity.KERAS_FLOAT: logits}, rungs
+        checks.append(check_float32(form.name, logits, got, limit))
+    return {parity.KERAS_FLOAT: logits}, checks
 
 
-def run_tflite(file: Path, signature: Signature, images: Pixels) -> Batch:
+def check_float32(name: str, expected: Logits, got: Logits, limit: float) -> ParityCheck:
+    """A float32 graph against Keras. Raises ConversionError where it differs by more."""
+    found = parity.check(name, parity.KERAS_FLOAT, expected, got, float32_relative=limit)
+    if not found.passed:
+        raise ConversionError(
+            f"{name} differs from Keras by {found.max_relative_difference:.1e} "
+            f"of the largest output, allowed is {limit:.1e}",
+            "report the model's layers as a bug, or raise convert.max_relative_difference",
+        )
+    return found
+
+
+def run_tflite(file: Path, signature: Signature, images: Pixels) -> Logits:
     """Logits of a `.tflite` for raw images."""
     with litert.Runner(file, signature) as engine:
         return engine_logits(engine, images, BATCH)
@@ -163,8 +180,8 @@ def convert_int8(
     signature: Signature,
     settings: Convert,
     out: Path,
-) -> dict[str, Batch]:
-    """Write the INT8 graphs; returns the logits of Keras' simulations for `images` by rung."""
+) -> dict[str, Logits]:
+    """Write the INT8 graphs; returns the logits of Keras' simulations for `images` by name."""
     cpu, tensorrt8, tensorrt, tflite = INT8_GRAPHS
     for file in (cpu, tensorrt8):
         progress.report(file)
@@ -184,15 +201,15 @@ def convert_int8(
 
 
 def compare_int8(
-    logits: Mapping[str, Batch], samples: Split, signature: Signature, out: Path
-) -> list[Rung]:
+    logits: Mapping[str, Logits], samples: Split, signature: Signature, out: Path
+) -> list[ParityCheck]:
     """Keras' simulations against Keras float, and every INT8 graph against its simulation.
 
     An ONNX graph is run as it is written, nothing fused; LiteRT has no such mode. A second form
     of a `.tflite` is compared as well.
     """
     base = logits[parity.KERAS_FLOAT]
-    rungs = [
+    checks = [
         parity.simulation(name, base, simulated, samples.labels)
         for name, simulated in logits.items()
         if name != parity.KERAS_FLOAT
@@ -203,20 +220,14 @@ def compare_int8(
             if form.is_file():
                 run = interpret if form.suffix == ".onnx" else run_tflite
                 got = run(form, signature, samples.images[:])
-                rungs.append(parity.rung(form.name, against, logits[against], got))
-    return rungs
+                has_float16 = file == TENSORRT_GRAPH
+                checks.append(
+                    parity.check(form.name, against, logits[against], got, has_float16=has_float16)
+                )
+    return checks
 
 
-def _check(found: Rung, limit: float) -> None:
-    if not found["holds"]:
-        raise ConversionError(
-            f"{found['rung']} differs from Keras by {found['max_relative_difference']:.1e} "
-            f"of the largest output, allowed is {limit:.1e}",
-            "report the model's layers as a bug, or raise convert.max_relative_difference",
-        )
-
-
-def measure(file: str, test: Split, signature: Signature, out: Path) -> dict[str, Any]:
+def measure(file: str, test: Split, signature: Signature, out: Path) -> tuple[Quality, LatencyRow]:
     """Accuracy of the graph `file` in ONNX Runtime on `test`, and its latency at batch 1."""
     batch = batch_of(test.images, signature, 1)
     with Runner(out / file, signature) as engine:
@@ -225,4 +236,4 @@ def measure(file: str, test: Split, signature: Signature, out: Path) -> dict[str
     row = latency.row(
         samples, batch_size=len(batch), runtime="onnxruntime", precision="int8", threads=1
     )
-    return {"accuracy": found.model_dump(), "latency": [row.model_dump(exclude_none=True)]}
+    return found, row

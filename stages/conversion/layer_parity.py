@@ -23,6 +23,7 @@ from stages.keras_graph.fake_quant import execute, with_int8_kernels
 from stages.keras_graph.placement import Point, only
 from stages.numerics import qparams
 from stages.numerics.parity import steps_apart
+from stages.results.conversion import LayerParity
 
 MAX_SHARE_OFF_BY_ONE = 1e-4
 
@@ -34,7 +35,7 @@ def compare_layers(
     graph: onnx.ModelProto,
     signature: Signature,
     images: NDArray[np.uint8],
-) -> dict[str, Any]:
+) -> LayerParity:
     """Compare the INT8 CPU `graph` in ONNX Runtime with the folded `model`, layer by layer.
 
     Returns how many quantized values were compared, how many are off by one step and by
@@ -56,7 +57,15 @@ def compare_layers(
         return keras.ops.convert_to_tensor(got.astype(np.float32) * scale)
 
     execute(model, wanted, signature.preprocess(images), quantize, with_int8_kernels(model, wanted))
-    return _summary(counts)
+    elements, off_by_one, off_by_more = np.sum(list(counts.values()), axis=0).tolist()
+    worst = max(counts, key=lambda name: counts[name][::-1])
+    return LayerParity(
+        elements=elements,
+        off_by_one=off_by_one,
+        off_by_more=off_by_more,
+        worst_point=worst if any(counts[worst][1:]) else None,
+        passes=off_by_more == 0 and off_by_one < MAX_SHARE_OFF_BY_ONE * elements,
+    )
 
 
 def _aligned(
@@ -77,15 +86,3 @@ def _aligned(
     ]
     counts, layout = min(counted, key=lambda pair: pair[0][::-1])
     return layout, counts
-
-
-def _summary(counts: Mapping[str, list[int]]) -> dict[str, Any]:
-    elements, off_by_one, off_by_more = np.sum(list(counts.values()), axis=0).tolist()
-    worst = max(counts, key=lambda name: counts[name][::-1])
-    return {
-        "elements": elements,
-        "off_by_one": off_by_one,
-        "off_by_more": off_by_more,
-        "worst_point": worst if any(counts[worst][1:]) else None,
-        "passes": off_by_more == 0 and off_by_one < MAX_SHARE_OFF_BY_ONE * elements,
-    }

@@ -4,7 +4,7 @@ A module of this package is an engine if it has these four names and a row in re
 
     build_blocker() -> Blocker | None               why it cannot be built here, if so
     run_blocker() -> Blocker | None                 why it cannot be run here, if so
-    build(source, out, request) -> Account | None   write the engine file `out`
+    build(source, out, request) -> BuildReport | None   write the engine file `out`
     Runner(file, signature, threads)                the Engine below
 
 Nothing touches a device before `open`. Wrong arguments of callers are checked once, here.
@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.engines.layers import Layer
 from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
+from stages.results.engines import LayerFacts
 from stages.settings import TensorRT
 
-Batch = NDArray[np.float32]
+Logits = NDArray[np.float32]
 Images = NDArray[np.float32] | NDArray[np.uint8]
 """As Signature.dtype says."""
 
@@ -76,10 +76,10 @@ class BuildRequest:
 
 
 @dataclass(frozen=True)
-class Account:
-    """What a builder tells about an engine that it built."""
+class BuildReport:
+    """What a builder reports about an engine that it built."""
 
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[LayerFacts, ...] = ()
     remarks: tuple[str, ...] = ()
     """Sentences for the reader of the build's record."""
 
@@ -107,7 +107,7 @@ class Engine(ABC):
         self._is_open = False
         self._close()
 
-    def infer(self, images: Images) -> Batch:
+    def infer(self, images: Images) -> Logits:
         """Run one batch: images (N, H, W, C) of the signature's dtype, C-contiguous -> logits
         float32 (N, classes).
         """
@@ -116,7 +116,7 @@ class Engine(ABC):
         self._check(images)
         return self._infer(images)
 
-    def infer_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
+    def infer_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
         """The logits of each of `batches`, in order, as `infer` gives them.
 
         A GPU copies one batch while it computes another. The engine must stay open until the
@@ -146,7 +146,7 @@ class Engine(ABC):
         self._check(images)
         return images
 
-    def _infer_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
+    def _infer_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
         return map(self._infer, batches)
 
     def _check(self, images: Images) -> None:
@@ -202,7 +202,7 @@ class Engine(ABC):
     def _open(self) -> None: ...
 
     @abstractmethod
-    def _infer(self, images: Images) -> Batch: ...
+    def _infer(self, images: Images) -> Logits: ...
 
     @abstractmethod
     def _close(self) -> None: ...
@@ -215,4 +215,4 @@ class EngineModule(Protocol):
 
     def build_blocker(self) -> Blocker | None: ...
     def run_blocker(self) -> Blocker | None: ...
-    def build(self, source: Path, out: Path, request: BuildRequest) -> Account | None: ...
+    def build(self, source: Path, out: Path, request: BuildRequest) -> BuildReport | None: ...

@@ -1,15 +1,13 @@
-"""What the layers of an engine compute in, beside what the ONNX graph asks for.
+"""Requested and executed precision of the layers of an engine.
 
-Convolutions and matrix products are asked to run in INT8 where both operands come from
-DequantizeLinear, else in the type of the graph's weights. Nothing else is asked of: a runtime
-fuses element-wise nodes into its kernels as it likes.
+Convolutions and matrix products are requested in INT8 where both operands come from
+DequantizeLinear, else in the type of the graph's weights. Nothing is requested of other nodes: a
+runtime fuses element-wise ones into its kernels as it likes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,41 +17,17 @@ from onnx import numpy_helper
 
 from stages.engines.registry import Precision
 from stages.numerics.sparsity import is_two_of_four
+from stages.results.engines import LayerFacts, PrecisionMismatch
 
 MATRIX_NODES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 WIDTH = {"int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "fp32": 32}
-"""Bits of what a layer may run in."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A kernel of an engine, and the ONNX nodes whose work it does.
-
-    `requested` is None where nothing was asked of it; `executed` is a key of WIDTH, or what the
-    runtime says; `tactic` names the kernel's implementation where the runtime tells it.
-    """
-
-    name: str
-    nodes: tuple[str, ...]
-    kind: str
-    requested: Precision | None
-    executed: str
-    tactic: str | None = None
-
-    @property
-    def is_wider(self) -> bool:
-        """Whether it runs in more bits than were asked for."""
-        return self.requested is not None and WIDTH.get(self.executed, 0) > WIDTH[self.requested]
-
-    def to_json(self) -> dict[str, Any]:
-        """As in `layers.json`."""
-        return {**dataclasses.asdict(self), "nodes": list(self.nodes)}
+"""Bits of the precisions that a layer may run in."""
 
 
 def requested(graph: onnx.ModelProto, rest: Precision | None = None) -> dict[str, Precision]:
-    """What every convolution and matrix product of `graph` is asked to run in, by node name.
+    """Requested precision of every convolution and matrix product of `graph`, by node name.
 
-    `rest` is for those without quantized operands, where a builder's flag says so.
+    `rest` is that of nodes without quantized operands, where a builder's flag decides it.
     """
     made_by = {output: node.op_type for node in graph.graph.node for output in node.output}
     types = {tensor.data_type for tensor in graph.graph.initializer}
@@ -67,19 +41,26 @@ def requested(graph: onnx.ModelProto, rest: Precision | None = None) -> dict[str
     }
 
 
-def mismatches(layers: Iterable[Layer]) -> list[dict[str, str]]:
-    """The nodes that run in more bits than they were asked to, with their layers."""
-    return [
-        {
-            "node": node,
-            "layer": layer.name,
-            "requested": str(layer.requested),
-            "executed": layer.executed,
-        }
+def is_wider(layer: LayerFacts) -> bool:
+    """Whether the layer runs in more bits than were requested."""
+    return (
+        layer.requested is not None and WIDTH.get(layer.executed or "", 0) > WIDTH[layer.requested]
+    )
+
+
+def mismatches(layers: Iterable[LayerFacts]) -> tuple[PrecisionMismatch, ...]:
+    """The nodes that run in more bits than were requested, with their layers."""
+    return tuple(
+        PrecisionMismatch(
+            node=node,
+            layer=layer.name,
+            requested=str(layer.requested),
+            executed=str(layer.executed),
+        )
         for layer in layers
-        if layer.is_wider
+        if is_wider(layer)
         for node in layer.nodes
-    ]
+    )
 
 
 def has_sparse_kernel(graph: onnx.ModelProto) -> bool:
@@ -112,13 +93,3 @@ def _by_channels(node: onnx.NodeProto, kernel: NDArray[Any]) -> NDArray[Any] | N
     if node.op_type in ("Gemm", "MatMul"):
         return kernel.T if attributes.get("transB") else kernel
     return None
-
-
-def summary(layers: Mapping[str, Sequence[Layer]]) -> dict[str, Any]:
-    """The build record's `layers` and `precision_mismatches`, by engine."""
-    return {
-        "layers": {name: [layer.to_json() for layer in found] for name, found in layers.items()},
-        "precision_mismatches": {
-            name: found for name, each in layers.items() if (found := mismatches(each))
-        },
-    }

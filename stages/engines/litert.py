@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from stages.engines import amx
 from stages.engines.base import (
-    Account,
-    Batch,
     Blocker,
+    BuildReport,
     BuildRequest,
     Engine,
     Images,
+    Logits,
     missing_package,
 )
 from stages.errors import EngineError
@@ -51,7 +51,7 @@ def by_pairs(source: Path) -> Path:
     return source.with_suffix(".pairs.tflite")
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> Account:
+def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     """Time the forms of `source`, each in a process of its own, and copy the fastest to `out`.
 
     INT8 is run with and without AMX, float32 never uses it.
@@ -65,9 +65,9 @@ def build(source: Path, out: Path, request: BuildRequest) -> Account:
     fastest, use = min(latency_ms, key=lambda tried: latency_ms[tried])
     out.write_bytes(fastest.read_bytes() + (amx.WITHOUT_AMX if use == "without" else b""))
     if fastest == source:
-        return Account()
+        return BuildReport()
     others = min(ms for (form, _), ms in latency_ms.items() if form == source)
-    return Account(
+    return BuildReport(
         remarks=(
             f"narrow convolutions compute two columns at once: "
             f"{latency_ms[fastest, use]:.4f} instead of {others:.4f} ms",
@@ -93,14 +93,14 @@ class Runner(Engine):
         if not self._takes_levels:
             self._expect("input type", dtype, self.signature.dtype)
 
-    def _infer(self, images: Images) -> Batch:
+    def _infer(self, images: Images) -> Logits:
         if images.shape != self._shape:
             self._resize(images.shape)
         if self._takes_levels:
             images = quantize(images, self._input)
         self._interpreter.set_tensor(self._input["index"], images)
         self._interpreter.invoke()
-        found: Batch = self._interpreter.get_tensor(self._output["index"])
+        found: Logits = self._interpreter.get_tensor(self._output["index"])
         return dequantize(found, self._output) if self._gives_levels else found
 
     def _resize(self, shape: tuple[int, ...]) -> None:
@@ -122,10 +122,10 @@ def quantize(images: Images, tensor: dict[str, Any]) -> NDArray[Any]:
     return saturated
 
 
-def dequantize(levels: NDArray[Any], tensor: dict[str, Any]) -> Batch:
+def dequantize(levels: NDArray[Any], tensor: dict[str, Any]) -> Logits:
     """Levels of `tensor` (its details) as float32: (level - zero point) * scale."""
     scale, zero_point = tensor["quantization"]
-    values: Batch = (levels.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    values: Logits = (levels.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
     return values
 
 

@@ -22,18 +22,19 @@ from numpy.typing import NDArray
 from stages.artifacts.signature import Signature
 from stages.engines import amx
 from stages.engines.base import (
-    Account,
-    Batch,
     Blocker,
+    BuildReport,
     BuildRequest,
     Engine,
     Images,
+    Logits,
     missing_package,
 )
-from stages.engines.layers import Layer, requested
+from stages.engines.layers import requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
 from stages.measurement.accuracy import in_batches
+from stages.results.engines import IntegerKernels, LayerFacts
 
 WRONG_FUSIONS = ["Pad_Fusion"]
 """Zero padding before a MaxPool becomes the MaxPool's own, which pads with minus infinity:
@@ -55,23 +56,28 @@ run_blocker = build_blocker
 """What is built here also runs here."""
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> Account:
+def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     """Optimise the ONNX graph `source` and write it to `out`. Raises EngineError."""
     _session(source, 1, "ORT_ENABLE_EXTENDED", str(out))
     asked = requested(onnx.load(source, load_external_data=False))
-    return Account(tuple(layers(onnx.load(out), asked)))
+    return BuildReport(tuple(layers(onnx.load(out), asked)))
 
 
-def layers(optimised: onnx.ModelProto, asked: Mapping[str, Precision]) -> Iterator[Layer]:
-    """The convolutions and matrix products of an engine file: their kind says what they compute in.
+def layers(optimised: onnx.ModelProto, asked: Mapping[str, Precision]) -> Iterator[LayerFacts]:
+    """The convolutions and matrix products of an engine file; their kind tells the precision.
 
     `asked` is that of layers.requested. A node keeps its name when it is fused with the next.
     """
     for node in optimised.graph.node:
         if node.op_type in (*INTEGER_KERNELS, *FLOAT_KERNELS):
             name = node.name.removeprefix("fused ")
-            executed = "int8" if node.op_type in INTEGER_KERNELS else "fp32"
-            yield Layer(node.name, (name,), node.op_type, asked.get(name), executed)
+            yield LayerFacts(
+                name=node.name,
+                nodes=(name,),
+                kind=node.op_type,
+                requested=asked.get(name),
+                executed="int8" if node.op_type in INTEGER_KERNELS else "fp32",
+            )
 
 
 class Runner(Engine):
@@ -92,8 +98,8 @@ class Runner(Engine):
         self._expect("image shape", tuple(source.shape[1:]), self.signature.input_shape)
         self._expect("input type", source.type, TYPES[self.signature.dtype])
 
-    def _infer(self, images: Images) -> Batch:
-        logits: Batch = self._session.run(self._outputs, {self.signature.input_name: images})[0]
+    def _infer(self, images: Images) -> Logits:
+        logits: Logits = self._session.run(self._outputs, {self.signature.input_name: images})[0]
         return logits
 
     def _close(self) -> None:
@@ -134,7 +140,7 @@ def _session(
         ) from error
 
 
-def interpret(file: Path, signature: Signature, images: NDArray[np.uint8]) -> Batch:
+def interpret(file: Path, signature: Signature, images: NDArray[np.uint8]) -> Logits:
     """Logits of the graph as it is written, node by node, nothing fused, for raw images.
 
     This is how graphs for other engines are checked: optimised, ONNX Runtime 1.31 computes
@@ -142,8 +148,8 @@ def interpret(file: Path, signature: Signature, images: NDArray[np.uint8]) -> Ba
     """
     session = _session(file, 0, "ORT_DISABLE_ALL")
 
-    def infer(batch: Images) -> Batch:
-        logits: Batch = session.run([signature.output_name], {signature.input_name: batch})[0]
+    def infer(batch: Images) -> Logits:
+        logits: Logits = session.run([signature.output_name], {signature.input_name: batch})[0]
         return logits
 
     return in_batches(partial(map, infer), images, signature, len(images))
@@ -183,10 +189,10 @@ def node_milliseconds(
     return {name: float(np.median(found)) for name, found in durations.items()}
 
 
-def integer_kernels(engine: Path) -> dict[str, int]:
+def integer_kernels(engine: Path) -> IntegerKernels:
     """How many convolutions and matrix products of an engine file are integer, how many float."""
     kinds = [node.op_type for node in onnx.load(engine).graph.node]
-    return {
-        "integer": sum(kind in INTEGER_KERNELS for kind in kinds),
-        "float": sum(kind in FLOAT_KERNELS for kind in kinds),
-    }
+    return IntegerKernels(
+        integer=sum(kind in INTEGER_KERNELS for kind in kinds),
+        floating=sum(kind in FLOAT_KERNELS for kind in kinds),
+    )

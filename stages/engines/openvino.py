@@ -24,17 +24,18 @@ import numpy as np
 import onnx
 
 from stages.engines.base import (
-    Account,
-    Batch,
     Blocker,
+    BuildReport,
     BuildRequest,
     Engine,
     Images,
+    Logits,
     missing_package,
 )
-from stages.engines.layers import Layer, requested
+from stages.engines.layers import requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
+from stages.results.engines import LayerFacts
 
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 """Members of an engine file; its comment is the OpenVINO that wrote it."""
@@ -66,7 +67,7 @@ run_blocker = build_blocker
 """What is built here also runs here."""
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> Account:
+def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     """Write the ONNX graph `source` to `out` and compile it once to see its kernels.
 
     Raises EngineError.
@@ -86,7 +87,7 @@ def build(source: Path, out: Path, request: BuildRequest) -> Account:
             archive.write(file, file.name)
         archive.comment = openvino.get_version().encode()
     asked = requested(onnx.load(source, load_external_data=False))
-    return Account(tuple(layers(kernels(out), asked)))
+    return BuildReport(tuple(layers(kernels(out), asked)))
 
 
 def kernels(file: Path) -> list[dict[str, str]]:
@@ -109,24 +110,25 @@ def kernels(file: Path) -> list[dict[str, str]]:
     return list(json.loads(done.stdout.splitlines()[-1]))
 
 
-def layers(found: Iterable[Mapping[str, str]], asked: Mapping[str, Precision]) -> Iterator[Layer]:
-    """What each of `kernels` computes in; `asked` is that of layers.requested."""
-    for told in found:
-        if told["layerType"] in NO_KERNELS:
+def layers(
+    kernels: Iterable[Mapping[str, str]], asked: Mapping[str, Precision]
+) -> Iterator[LayerFacts]:
+    """Requested and executed precision of `kernels`; `asked` is that of layers.requested."""
+    for kernel in kernels:
+        kind, executed = kernel["layerType"], kernel["runtimePrecision"]
+        if kind in NO_KERNELS:
             continue
         # A matrix product is split into itself, transposes and a bias, which lengthens its name.
-        names = (name.partition(SPLIT)[0] for name in told["originalLayersNames"].split(","))
+        names = (name.partition(SPLIT)[0] for name in kernel["originalLayersNames"].split(","))
         nodes = tuple(dict.fromkeys(filter(None, names)))
-        is_matrix = told["layerType"] in MATRIX_KERNELS
-        precisions = [asked[node] for node in nodes if node in asked and is_matrix]
-        executed = told["runtimePrecision"]
-        yield Layer(
-            told["name"],
-            nodes,
-            told["layerType"],
-            precisions[0] if precisions else None,
-            PRECISIONS.get(executed, executed),
-            told["primitiveType"],
+        precisions = [asked[node] for node in nodes if node in asked and kind in MATRIX_KERNELS]
+        yield LayerFacts(
+            name=kernel["name"],
+            nodes=nodes,
+            kind=kind,
+            requested=precisions[0] if precisions else None,
+            executed=PRECISIONS.get(executed, executed),
+            tactic=kernel["primitiveType"],
         )
 
 
@@ -156,12 +158,12 @@ class Runner(Engine):
                 f"OpenVINO cannot compile {self.file.name}: {_reason(error)}", TRY_AGAIN
             ) from error
 
-    def _infer(self, images: Images) -> Batch:
+    def _infer(self, images: Images) -> Logits:
         if len(images) != self._batch_size:
             self._resize(len(images))
         self._input[...] = images
         self._request.infer()
-        logits: Batch = self._output.copy()
+        logits: Logits = self._output.copy()
         return logits
 
     def _resize(self, batch_size: int) -> None:

@@ -1,85 +1,80 @@
-"""The engines that were wanted: what the build stage made of each, and why some are missing.
+"""The engines of a build: what became of each, and why some have no file.
 
-It travels as `engines.json` with the engine files, so that the benchmark, which may run on
-another machine, knows them all.
+They travel as `engines.json` with the engine files, so that the benchmark, which may run on
+another machine, knows all of them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from stages.artifacts.signature import Signature
 from stages.engines import amx, registry
 from stages.engines.base import Blocker, Engine
-from stages.engines.registry import ENGINES, Precision
+from stages.engines.registry import ENGINES
 from stages.errors import EngineError
-from stages.settings import Backend
+from stages.results.engines import Chosen, EngineRecord, EngineResult
 
 FILE = "engines.json"
 
 BASELINE = "baseline.onnxruntime.fp32.onnx"
-"""The trained, unpruned model as a float32 engine: the yardstick, and never in the list."""
+"""The trained, unpruned model as a float32 engine, against which all are compared; not listed."""
+
+RECORDS = TypeAdapter(list[EngineRecord])
+
+Content = TypeVar("Content")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One engine; `file`, `state`, `reason` and `fix` are as in report.json."""
-
-    backend: Backend
-    precision: Precision
-    file: str | None = None
-    state: str = "unavailable"
-    reason: str | None = None
-    fix: str | None = None
-
-    @property
-    def name(self) -> str:
-        """As in "litert.int8"."""
-        return f"{self.backend}.{self.precision}"
-
-    def built(self, file: Path) -> Entry:
-        """The same with its engine file."""
-        return dataclasses.replace(self, file=file.name, state="built_not_run")
-
-    def ran(self) -> Entry:
-        """The same after it has run here."""
-        return dataclasses.replace(self, state="ran", reason=None, fix=None)
-
-    def stopped(self, error: EngineError) -> Entry:
-        """The same with the reason why it came no further."""
-        state = "built_not_run" if self.file else "unavailable"
-        return dataclasses.replace(self, state=state, reason=error.message, fix=error.hint or None)
-
-
-def write(entries: Iterable[Entry], folder: Path) -> None:
+def write(records: Sequence[EngineRecord], folder: Path) -> None:
     """Write `engines.json` into `folder`."""
-    rows = [dataclasses.asdict(entry) for entry in entries]
-    (folder / FILE).write_text(json.dumps(rows, indent=2) + "\n")
+    (folder / FILE).write_bytes(RECORDS.dump_json(list(records), indent=2) + b"\n")
 
 
-def read(folder: Path) -> list[Entry]:
-    """Read `engines.json` from `folder`."""
-    return [Entry(**row) for row in json.loads((folder / FILE).read_text())]
+def read(folder: Path) -> list[EngineRecord]:
+    """Read `engines.json` from `folder`.
+
+    Raises EngineError where it is missing or damaged, or lists engines of another version.
+    """
+    records = read_json(folder / FILE, RECORDS)
+    for record in records:
+        if record.backend not in ENGINES:
+            raise EngineError(
+                f"{FILE} lists {record.name}, expected one of: {', '.join(ENGINES)}",
+                "run: pipeline run build --force",
+            )
+    return records
 
 
-def opening_order(entries: Iterable[Entry], folder: Path) -> list[Entry]:
-    """`entries` in the order in which one process must open them.
+def read_json(file: Path, kind: TypeAdapter[Content]) -> Content:
+    """What a file of the build stage holds. Raises EngineError where it is missing or damaged."""
+    hint = "run: pipeline run build --force"
+    try:
+        return kind.validate_json(file.read_bytes())
+    except OSError as error:
+        raise EngineError(f"{file.name} cannot be read: {error.strerror}", hint) from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = "".join(f"[{part!r}]" for part in fault["loc"])
+        raise EngineError(f"{file.name}{place} is damaged: {fault['msg']}", hint) from error
 
-    A library that is to go without AMX must be first used before another has been granted it
+
+def opening_order(records: Iterable[EngineRecord], folder: Path) -> list[EngineRecord]:
+    """`records` in the order in which one process must open them.
+
+    A library that is to run without AMX must be first used before another has been granted it
     for the whole process: ONNX Runtime, LiteRT by the remark in the file, then OpenVINO.
     """
     backends = list(ENGINES)
 
-    def place(entry: Entry) -> tuple[int, bool]:
-        declines = entry.file is not None and amx.is_unwanted(folder / entry.file)
-        return backends.index(entry.backend), not declines
+    def place(record: EngineRecord) -> tuple[int, bool]:
+        without_amx = record.file is not None and amx.is_unwanted(folder / record.file)
+        return backends.index(record.backend), not without_amx
 
-    return sorted(entries, key=place)
+    return sorted(records, key=place)
 
 
 def require(blocker: Blocker | None) -> None:
@@ -88,45 +83,28 @@ def require(blocker: Blocker | None) -> None:
         raise EngineError(blocker.reason, blocker.fix)
 
 
-def runner(entry: Entry, folder: Path, signature: Signature, threads: int) -> Engine:
-    """The engine of `entry`, not opened yet. Raises EngineError where it cannot run here."""
-    module = registry.load(entry.backend)
+def runner(record: EngineRecord, folder: Path, signature: Signature, threads: int) -> Engine:
+    """The engine of `record`, not opened yet. Raises EngineError where it cannot run here."""
+    module = registry.load(record.backend)
     require(module.run_blocker())
-    return module.Runner(folder / str(entry.file), signature, threads)
+    return module.Runner(folder / str(record.file), signature, threads)
 
 
-def chosen(
-    table: Sequence[dict[str, Any]], choice: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """The row of the engine that was chosen for the smallest batch, if it was timed.
+def chosen(results: Sequence[EngineResult], choice: Mapping[int, Chosen]) -> EngineResult | None:
+    """The engine that build chose for its smallest batch size, if it was timed, else the fastest.
 
-    `choice` is that of choice.py; without one, or if it did not run, the fastest.
+    `choice` is by batch size, as in `choice.json`, and may be empty.
     """
-    wanted = choice[min(choice, key=int)]["engine"] if choice else None
-    named = [
-        row for row in table if row["latency"] and f"{row['backend']}.{row['precision']}" == wanted
-    ]
-    return named[0] if named else fastest(table)
+    wanted = choice[min(choice)].engine if choice else None
+    timed = (each for each in results if each.latency and str(each.name) == wanted)
+    return next(timed, None) or fastest(results)
 
 
-def fastest(table: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The row of an engine table with the lowest p50 at the smallest batch; None if none ran."""
+def fastest(results: Sequence[EngineResult]) -> EngineResult | None:
+    """The engine with the lowest p50 at the smallest batch; None if none was timed."""
     ranked = [
-        (row["batch_size"], row["p50_ms"], index)
-        for index, engine in enumerate(table)
-        for row in engine["latency"]
+        (row.batch_size, row.p50_ms, index)
+        for index, engine in enumerate(results)
+        for row in engine.latency
     ]
-    return table[min(ranked)[2]] if ranked else None
-
-
-def summary(best: dict[str, Any] | None, file: str | None) -> dict[str, Any]:
-    """A stage's `model`, `accuracy` and `latency`: those of `best`, else `file` alone."""
-    return {
-        "model": {
-            "file": best["file"] if best else file,
-            "parameters": None,
-            "multiply_adds": None,
-        },
-        "accuracy": best["accuracy"] if best else None,
-        "latency": best["latency"] if best else [],
-    }
+    return results[min(ranked)[2]] if ranked else None

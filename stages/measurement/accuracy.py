@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets import lazy_images
-from stages.engines.base import Batch, Engine, Images
+from stages.engines.base import Engine, Images, Logits
 from stages.errors import EngineError
 from stages.numerics import classification
 from stages.results.base import Quality
@@ -26,11 +26,11 @@ def accuracy(
 
 
 def in_batches(
-    infer_many: Callable[[Iterator[Images]], Iterable[Batch]],
+    infer_many: Callable[[Iterator[Images]], Iterable[Logits]],
     images: lazy_images.Images,
     signature: Signature,
     batch_size: int,
-) -> Batch:
+) -> Logits:
     """What `infer_many` makes of images uint8 (N, H, W, C), fed as `signature` says.
 
     Where only one batch size can be fed, the last batch is filled up with the first images.
@@ -48,7 +48,7 @@ def batch_of(images: lazy_images.Images, signature: Signature, batch_size: int) 
     return signature.feed(np.resize(images[:size], (size, *signature.input_shape)))
 
 
-def logits(engine: Engine, images: lazy_images.Images, batch_size: int) -> Batch:
+def logits(engine: Engine, images: lazy_images.Images, batch_size: int) -> Logits:
     """Outputs for images uint8 (N, H, W, C), in batches: float32 (N, classes).
 
     Raises EngineError if one is not finite: the largest of such logits means nothing.

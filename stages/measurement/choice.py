@@ -1,28 +1,26 @@
-"""Which engine runs fastest here and is accurate enough: found by timing all of them.
+"""The fastest engine that is accurate enough, by timing all engines that run on this machine.
 
-Every engine that runs on this machine is timed with every thread count, in turns, at every
-batch size asked for. An engine may lose `build.max_accuracy_drop` points of accuracy against
-the float32 engine of the same network, on validation images, so that the test images stay
-unseen. `choice.json` carries the result to the benchmark.
+Every engine is timed with every thread count, in turns, at every batch size of the settings. It may
+lose `build.max_accuracy_drop` points of accuracy against the float32 engine of the same network, on
+validation images, so that the test images stay unseen. `choice.json` carries the result to the
+benchmark.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.engines import records
 from stages.engines.base import Engine
-from stages.engines.records import Entry
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
 from stages.measurement import clock
@@ -30,138 +28,148 @@ from stages.measurement.accuracy import batch_of, logits
 from stages.measurement.throughput import usable_cores
 from stages.numerics import latency
 from stages.numerics.classification import top1
+from stages.results.engines import Candidate, Chosen, EngineChoice, EngineRecord
 from stages.settings import Build
 
 FILE = "choice.json"
 WARMUP_SECONDS = 0.05
 
-Row = dict[str, Any]
+CHOSEN = TypeAdapter(dict[int, Chosen])
+
 Pixels = NDArray[np.uint8]
-Candidate = tuple[str, int]
-"""An engine's name and its threads."""
+Opened = Mapping[tuple[EngineName, int], Engine]
+"""Engines by name and number of threads."""
 
 
 def choose(
-    entries: Sequence[Entry],
+    engines: Sequence[EngineRecord],
     folder: Path,
     images: Pixels,
     labels: NDArray[np.int64],
     settings: Build,
-) -> dict[str, Any]:
+) -> EngineChoice:
     """Time the engines that ran here and choose one per batch size; writes `choice.json`.
 
-    `images` uint8 (N, H, W, C) and `labels` int64 (N,) decide on accuracy. Returns
-    `batch_sizes`, `max_accuracy_drop`, `table` (a row per engine, batch size and threads) and
-    `chosen` (batch size -> engine, threads, and whether its row is stable and within budget).
+    Accuracy is that on `images` uint8 (N, H, W, C) with `labels` int64 (N,).
     """
     sizes = Signature.read(folder).batch_sizes(settings.batch_sizes)
-    with ExitStack() as opened:
-        running = _open(entries, folder, settings, opened)
-        engines = {name: engine for (name, _), engine in running.items()}
+    with ExitStack() as stack:
+        opened = _open(engines, folder, settings, stack)
+        by_name = {name: engine for (name, _), engine in opened.items()}
         largest = min(max(sizes), settings.max_batch_size)
-        right = {
-            name: top1(logits(engine, images, largest), labels) for name, engine in engines.items()
+        accuracy = {
+            name: top1(logits(engine, images, largest), labels) for name, engine in by_name.items()
         }
-        allowed = within_budget(right, len(labels), settings.max_accuracy_drop)
-        table = [
-            {**row, "top1": right[row["engine"]], "within_budget": row["engine"] in allowed}
+        allowed = within_budget(accuracy, len(labels), settings.max_accuracy_drop)
+        table = tuple(
+            candidate.model_copy(update={"top1": accuracy[name], "within_budget": name in allowed})
             for size in sizes
-            for row in _time(running, images, size, settings)
-        ]
-    chosen = {str(size): best for size in sizes if (best := fastest(table, size))}
-    (folder / FILE).write_text(json.dumps(chosen, indent=2) + "\n")
-    return {
-        "batch_sizes": list(sizes),
-        "max_accuracy_drop": settings.max_accuracy_drop,
-        "validation_samples": len(labels),
-        "table": table,
-        "chosen": chosen,
-    }
+            for name, candidate in _time(opened, images, size, settings)
+        )
+    chosen = {size: best for size in sizes if (best := pick(table, size))}
+    (folder / FILE).write_bytes(CHOSEN.dump_json(chosen, indent=2) + b"\n")
+    return EngineChoice(
+        batch_sizes=sizes,
+        max_accuracy_drop=settings.max_accuracy_drop,
+        validation_samples=len(labels),
+        table=table,
+        chosen=chosen,
+    )
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """What `choose` has chosen, by batch size as text; nothing where no engine ran."""
+def read(folder: Path) -> dict[int, Chosen]:
+    """What `choose` has chosen, by batch size; empty where no engine ran.
+
+    Raises EngineError where the file is damaged.
+    """
     file = folder / FILE
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
+    return records.read_json(file, CHOSEN) if file.is_file() else {}
 
 
-def within_budget(top1: Mapping[str, float], samples: int, max_drop: float) -> set[str]:
+def within_budget(
+    top1: Mapping[EngineName, float], samples: int, max_drop: float
+) -> set[EngineName]:
     """The engines that lose at most `max_drop` points against the best float32 engine.
 
-    Without one, against the best of all. A single image may always be lost: on few images
-    less than that cannot be told apart.
+    Without one, against the best of all. A single image may always be lost: on few images a
+    smaller difference cannot be resolved.
     """
-    exact = [share for name, share in top1.items() if name.endswith(".fp32")]
+    exact = [share for name, share in top1.items() if name.precision == "fp32"]
     best = max(exact or top1.values(), default=0.0)
     allowed = max(1, int(max_drop / 100 * samples + 1e-6))
     return {name for name, share in top1.items() if round((best - share) * samples) <= allowed}
 
 
-def fastest(table: Sequence[Row], batch_size: int) -> Row | None:
-    """The choice for a batch size: of the rows within the budget, the fastest.
+def pick(table: Sequence[Candidate], batch_size: int) -> Chosen | None:
+    """The fastest candidate within the budget at a batch size; None if none was timed.
 
-    A stable row counts with its median, another with the upper end of its interval, so that
+    A stable candidate counts with its median, another with the upper end of its interval, so that
     it is only chosen if it is faster even so. Where none is stable, load of other programs is
-    in all of them: the lower ends are compared. Where no row is within the budget, the most
+    in all of them: the lower ends are compared. Where none is within the budget, the most
     accurate are.
     """
-    rows = [row for row in table if row["batch_size"] == batch_size]
-    if not rows:
+    timed = [each for each in table if each.batch_size == batch_size]
+    if not timed:
         return None
-    best = max(row["top1"] for row in rows)
-    fitting = [row for row in rows if row["within_budget"]]
-    fitting = fitting or [row for row in rows if row["top1"] == best]
-    is_any_stable = any(row["stable"] for row in fitting)
+    best = max(each.top1 or 0.0 for each in timed)
+    fitting = [each for each in timed if each.within_budget]
+    fitting = fitting or [each for each in timed if each.top1 == best]
+    is_any_stable = any(each.stable for each in fitting)
 
-    def counts(row: Row) -> float:
-        if row["stable"]:
-            return float(row["p50_ms"])
-        return float(row["p50_high_ms"] if is_any_stable else row["p50_low_ms"])
+    def cost_ms(each: Candidate) -> float:
+        bound = each.p50_high_ms if is_any_stable else each.p50_low_ms
+        return each.p50_ms if each.stable or bound is None else bound
 
-    found = min(fitting, key=counts)
-    return {key: found[key] for key in ("engine", "threads", "stable", "within_budget")}
+    found = min(fitting, key=cost_ms)
+    return Chosen(
+        engine=found.engine,
+        threads=found.threads,
+        stable=found.stable,
+        within_budget=bool(found.within_budget),
+    )
 
 
 def _open(
-    entries: Sequence[Entry], folder: Path, settings: Build, opened: ExitStack
-) -> dict[Candidate, Engine]:
-    """Every engine that ran, with every thread count that fits; a GPU's have no threads."""
+    engines: Sequence[EngineRecord], folder: Path, settings: Build, stack: ExitStack
+) -> Opened:
+    """Every engine that ran, with every thread count that fits; threads mean nothing to a GPU."""
     signature = Signature.read(folder)
     fitting = [count for count in settings.threads if count <= usable_cores()] or [1]
-    running: dict[Candidate, Engine] = {}
-    for entry in entries:
-        if entry.state != "ran":
+    opened = {}
+    for record in engines:
+        if record.state != "ran":
             continue
-        counts = fitting if ENGINES[entry.backend].device == "cpu" else fitting[:1]
+        counts = fitting if ENGINES[record.backend].device == "cpu" else fitting[:1]
         for threads in counts:
             try:
-                engine = records.runner(entry, folder, signature, threads)
-                running[entry.name, threads] = opened.enter_context(engine)
+                engine = records.runner(record, folder, signature, threads)
+                opened[record.name, threads] = stack.enter_context(engine)
             except EngineError as error:
-                progress.report(f"{entry.name} is no candidate: {error.message}")
-    return running
+                progress.report(f"{record.name} is no candidate: {error.message}")
+    return opened
 
 
 def _time(
-    running: Mapping[Candidate, Engine], images: Pixels, batch_size: int, settings: Build
-) -> list[Row]:
-    """Rows of all candidates that take such a batch, timed in turns."""
-    calls = {}
-    for (name, threads), engine in running.items():
-        on_gpu = ENGINES[EngineName.parse(name).backend].device == "gpu"
-        if not (on_gpu and batch_size > settings.max_batch_size):
-            batch = batch_of(images, engine.signature, batch_size)
-            calls[f"{name} {threads}"] = partial(engine.infer, batch)
+    opened: Opened, images: Pixels, batch_size: int, settings: Build
+) -> list[tuple[EngineName, Candidate]]:
+    """All engines that take this batch size, timed in turns."""
+    calls = {
+        (name, threads): partial(engine.infer, batch_of(images, engine.signature, batch_size))
+        for (name, threads), engine in opened.items()
+        if ENGINES[name.backend].device == "cpu" or batch_size <= settings.max_batch_size
+    }
     progress.report(f"choose for batch {batch_size} among {len(calls)}")
-    windows = clock.until_stable(calls, WARMUP_SECONDS, settings.seconds)
+    timed = clock.until_stable(calls, WARMUP_SECONDS, settings.seconds)
     return [
-        {
-            "engine": name,
-            "batch_size": batch_size,
-            "threads": threads,
-            "p50_ms": float(np.median(np.concatenate(windows[f"{name} {threads}"]))),
-            **latency.certainty([float(np.median(each)) for each in windows[f"{name} {threads}"]]),
-        }
-        for name, threads in running
-        if f"{name} {threads}" in windows
+        (
+            name,
+            Candidate(
+                engine=str(name),
+                batch_size=batch_size,
+                threads=threads,
+                p50_ms=float(np.median(np.concatenate(windows))),
+                **latency.certainty([float(np.median(each)) for each in windows]),
+            ),
+        )
+        for (name, threads), windows in timed.items()
     ]

@@ -1,8 +1,8 @@
-"""The clock. Whatever is timed in this project is timed here, with the same clock.
+"""The clock with which everything in this project is timed.
 
 Candidates of one comparison are timed in one process in short windows that take turns, so
-that a neighbour's load or a change of the CPU's clock meets all of them alike; what is kept is
-every single call. See docs/decisions/0004-latency-measurement.md.
+that a neighbour's load or a change of the CPU's clock affects all of them alike; every single
+call is kept. See docs/decisions/0004-latency-measurement.md.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from stages.numerics import latency
 Call = Callable[[], object]
 Samples = NDArray[np.float64]
 Result = TypeVar("Result")
+Key = TypeVar("Key", bound=Hashable)
 
 ROUNDS = 10
 MIN_WINDOWS, MAX_WINDOWS = 5, 20
@@ -29,13 +30,13 @@ NS_PER_SECOND = 1_000_000_000
 NS_PER_MS = 1_000_000
 
 
-def measure(calls: Mapping[str, Call], warmup_seconds: float, seconds: float) -> dict[str, Samples]:
+def measure(calls: Mapping[Key, Call], warmup_seconds: float, seconds: float) -> dict[Key, Samples]:
     """Time every call of every candidate: milliseconds, float64 (calls,), in order.
 
-    Each candidate first runs alone for `warmup_seconds`, at least once, and nothing of that is
-    kept. Then come ten rounds in which every candidate has one window; the order turns round
-    from one round to the next. A candidate is given `seconds` in all; the call that ends
-    later still counts, and a candidate that used its time up early skips a round.
+    Each candidate first runs alone for `warmup_seconds`, at least once, which is not counted. Then
+    come ten rounds in which every candidate has one window; the order reverses from one round to
+    the next. A candidate is given `seconds` in all; the call that ends later still counts, and a
+    candidate that used its time up early skips a round.
     """
     _warm_up(calls, warmup_seconds)
     nanoseconds = {name: array("q") for name in calls}
@@ -49,19 +50,19 @@ def measure(calls: Mapping[str, Call], warmup_seconds: float, seconds: float) ->
 
 
 def until_stable(
-    calls: Mapping[str, Call], warmup_seconds: float, seconds: float
-) -> dict[str, list[Samples]]:
+    calls: Mapping[Key, Call], warmup_seconds: float, seconds: float
+) -> dict[Key, list[Samples]]:
     """Time in windows until the median of every candidate is certain, or time is up.
 
     Returns the windows of each candidate, milliseconds of every call, float64 (calls,). They
-    take turns as in `measure`, each a twentieth of `seconds` long; the candidates go on
-    together until `latency.is_stable` holds for all, so that ratios stay ratios of the same
-    moments. After `seconds` per candidate it ends anyway: some are then not stable.
+    take turns as in `measure`, each a twentieth of `seconds` long; all candidates are timed until
+    `latency.is_stable` holds for all, so that ratios stay ratios of the same moments. After
+    `seconds` per candidate it ends anyway: some are then not stable.
     """
     _warm_up(calls, warmup_seconds)
     length = round(seconds * NS_PER_SECOND) // MAX_WINDOWS
-    windows: dict[str, list[Samples]] = {name: [] for name in calls}
-    medians: dict[str, list[float]] = {name: [] for name in calls}
+    windows: dict[Key, list[Samples]] = {name: [] for name in calls}
+    medians: dict[Key, list[float]] = {name: [] for name in calls}
     spent = dict.fromkeys(calls, 0)
     for turn in range(1, MAX_WINDOWS + 1):
         for name in calls if turn % 2 else reversed(list(calls)):
@@ -119,13 +120,13 @@ def once(call: Callable[[], Result]) -> tuple[Result, float]:
 def overhead_ms(seconds: float = 0.02) -> float:
     """What `measure` shows for a call that does nothing: the median, in milliseconds.
 
-    Every sample is too high by so much; it is stored beside the samples, not subtracted.
+    Every sample is too high by that much; it is stored beside the samples, not subtracted.
     """
     samples = measure({"nothing": lambda: None}, seconds, seconds)["nothing"]
     return float(np.median(samples))
 
 
-def _warm_up(calls: Mapping[str, Call], seconds: float) -> None:
+def _warm_up(calls: Mapping[Key, Call], seconds: float) -> None:
     for call in calls.values():
         _window(call, array("q"), round(seconds * NS_PER_SECOND))
 

@@ -4,58 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from stages.artifacts.signature import Signature
 from stages.engines import records
-from stages.engines.base import Account
-from stages.engines.layers import Layer
-from stages.engines.records import Entry
+from stages.engines.base import BuildReport, Images
+from stages.engines.registry import EngineName
+from stages.results.engines import EngineResult, Int8Regression, LayerFacts, SlowerNode
 
 CALLS = 50
 OTHER = "other layers"
-"""Whatever is no convolution or matrix product, as the changes between precisions."""
+"""Everything but convolutions and matrix products, as the conversions between precisions."""
 
 
 def explain(
-    table: Sequence[Mapping[str, Any]],
-    accounts: Mapping[str, Account],
+    results: Sequence[EngineResult],
+    reports: Mapping[EngineName, BuildReport],
     folder: Path,
     signature: Signature,
-    images: Any,
-) -> list[dict[str, Any]]:
+    images: Images,
+) -> tuple[Int8Regression, ...]:
     """For every runtime whose INT8 engine is slower than its FP16 engine, by how much and where.
 
-    `table` has the engines of a record with their latency, `images` are one batch. Empty where
-    INT8 is the faster one, or no runtime has both. Raises EngineError.
+    `images` are one batch. Empty where INT8 is the faster one, or no runtime has both. Raises
+    EngineError.
     """
-    ran = {(row["backend"], row["precision"]): row for row in table if row["latency"]}
+    timed = {each.name: each for each in results if each.latency}
     found = []
-    for backend, precision in ran:
-        pair = [ran.get((backend, each)) for each in ("int8", "fp16")]
-        if precision != "int8" or not all(pair):
+    for name, int8 in timed.items():
+        fp16 = timed.get(EngineName(name.backend, "fp16"))
+        if name.precision != "int8" or fp16 is None:
             continue
-        int8_ms, fp16_ms = (row["latency"][0]["p50_ms"] for row in pair if row)
+        int8_ms, fp16_ms = int8.latency[0].p50_ms, fp16.latency[0].p50_ms
         if int8_ms > fp16_ms:
-            times = [_by_node(row, accounts, folder, signature, images) for row in pair if row]
-            where = slower_nodes(*times) if all(times) else []
+            nodes = [_node_ms(each, reports, folder, signature, images) for each in (int8, fp16)]
             found.append(
-                {"backend": backend, "int8_ms": int8_ms, "fp16_ms": fp16_ms, "layers": where}
+                Int8Regression(
+                    backend=name.backend,
+                    int8_ms=int8_ms,
+                    fp16_ms=fp16_ms,
+                    layers=slower_nodes(*nodes) if all(nodes) else (),
+                )
             )
-    return found
+    return tuple(found)
 
 
-def sentence(found: Mapping[str, Any]) -> str:
-    """One row of `explain` in words."""
-    worst = ", ".join(each["node"] for each in found["layers"][:3])
+def describe(found: Int8Regression) -> str:
+    """One regression in a sentence."""
+    worst = ", ".join(each.node for each in found.layers[:3])
     return (
-        f"{found['backend']}: INT8 is slower than FP16, {found['int8_ms']:.4f} ms against "
-        f"{found['fp16_ms']:.4f} ms" + (f", most of all in {worst}" if worst else "")
+        f"{found.backend}: INT8 is slower than FP16, {found.int8_ms:.4f} ms against "
+        f"{found.fp16_ms:.4f} ms" + (f", most of all in {worst}" if worst else "")
     )
 
 
 def milliseconds_by_node(
-    layers: Sequence[Layer], milliseconds: Mapping[str, float]
+    layers: Sequence[LayerFacts], milliseconds: Mapping[str, float]
 ) -> dict[str, float]:
     """Time of every ONNX convolution and matrix product, and of all else as OTHER.
 
@@ -72,27 +75,25 @@ def milliseconds_by_node(
 
 def slower_nodes(
     int8_ms: Mapping[str, float], fp16_ms: Mapping[str, float]
-) -> list[dict[str, Any]]:
+) -> tuple[SlowerNode, ...]:
     """The nodes that take longer in INT8, the one that loses most first."""
-    lost = [
-        {"node": node, "int8_ms": ms, "fp16_ms": fp16_ms[node]}
+    slower = [
+        SlowerNode(node=node, int8_ms=ms, fp16_ms=fp16_ms[node])
         for node, ms in int8_ms.items()
         if node in fp16_ms and ms > fp16_ms[node]
     ]
-    return sorted(lost, key=lambda each: each["fp16_ms"] - each["int8_ms"])
+    return tuple(sorted(slower, key=lambda each: each.fp16_ms - each.int8_ms))
 
 
-def _by_node(
-    row: Mapping[str, Any],
-    accounts: Mapping[str, Account],
+def _node_ms(
+    result: EngineResult,
+    reports: Mapping[EngineName, BuildReport],
     folder: Path,
     signature: Signature,
-    images: Any,
+    images: Images,
 ) -> dict[str, float]:
-    """Of one engine; empty where its runtime does not time layers."""
-    entry = Entry(row["backend"], row["precision"], row["file"])
-    with records.runner(entry, folder, signature, 1) as engine:
+    """Milliseconds by node of one engine; empty where its runtime does not time layers."""
+    with records.runner(result, folder, signature, 1) as engine:
         times = engine.layer_milliseconds(images, CALLS)
-    if not times:
-        return {}
-    return milliseconds_by_node(accounts.get(entry.name, Account()).layers, times)
+    layers = reports.get(result.name, BuildReport()).layers
+    return milliseconds_by_node(layers, times) if times else {}

@@ -6,13 +6,11 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 STEAL_COLUMN = 7
 """Of the line `cpu` of /proc/stat: user nice system idle iowait irq softirq steal (proc(5))."""
 
 GOVERNOR = Path("devices/system/cpu/cpu0/cpufreq/scaling_governor")
-
 
 GPU_FIELDS = ("name", "pstate", "clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
 THROTTLE_FIELDS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
@@ -22,31 +20,29 @@ SMI_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of the machine at one moment; None where it does not tell."""
+    """The state of the machine at one moment; None where it is not known."""
 
     load_average: float | None
     ticks: tuple[int, int] | None
-    """CPU time since the machine was started: all of it, and what was stolen."""
+    """CPU time since the machine was started: all of it, and the stolen part."""
 
 
 def snapshot(proc: Path = Path("/proc")) -> Snapshot:
     """The load average of the last minute and the CPU time, from Linux' /proc."""
     load = _text(proc / "loadavg").split()
     ticks = [int(word) for word in _text(proc / "stat").partition("\n")[0].split()[1:]]
-    told = len(ticks) > STEAL_COLUMN
+    has_steal = len(ticks) > STEAL_COLUMN
     return Snapshot(
         float(load[0]) if load else None,
-        (sum(ticks[: STEAL_COLUMN + 1]), ticks[STEAL_COLUMN]) if told else None,
+        (sum(ticks[: STEAL_COLUMN + 1]), ticks[STEAL_COLUMN]) if has_steal else None,
     )
 
 
-def between(before: Snapshot, after: Snapshot) -> dict[str, Any]:
-    """Load before and after, and the share of CPU time that other guests of the host took."""
-    return {
-        "load_average_before": before.load_average,
-        "load_average_after": after.load_average,
-        "cpu_steal_percent": _steal_percent(before.ticks, after.ticks),
-    }
+def steal_percent(before: Snapshot, after: Snapshot) -> float | None:
+    """Share of the CPU time between two snapshots that other guests of the host took."""
+    if before.ticks is None or after.ticks is None or before.ticks[0] == after.ticks[0]:
+        return None
+    return 100.0 * (after.ticks[1] - before.ticks[1]) / (after.ticks[0] - before.ticks[0])
 
 
 def governor(sys: Path = Path("/sys")) -> str | None:
@@ -55,8 +51,8 @@ def governor(sys: Path = Path("/sys")) -> str | None:
 
 
 def gpus(smi: str = "nvidia-smi") -> list[dict[str, str]] | None:
-    """What each GPU is doing: state, clocks, power, temperature, and the bit mask of reasons
-    that hold its clocks back, as `nvidia-smi --query-gpu` words them.
+    """State of each GPU: performance state, clocks, power, temperature, and the throttle reasons
+    as a bit mask, as `nvidia-smi --query-gpu` prints them.
 
     None where there is no such program, or no answer.
     """
@@ -75,12 +71,6 @@ def gpus(smi: str = "nvidia-smi") -> list[dict[str, str]] | None:
             lines = done.stdout.strip().splitlines()
             return [dict(zip(names, line.split(", "), strict=False)) for line in lines]
     return None
-
-
-def _steal_percent(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float | None:
-    if before is None or after is None or before[0] == after[0]:
-        return None
-    return 100.0 * (after[1] - before[1]) / (after[0] - before[0])
 
 
 def _text(file: Path) -> str:

@@ -1,22 +1,22 @@
-"""Which test images the chosen engine names otherwise than the trained model.
+"""The test images that the chosen engine classifies differently from the trained model.
 
 changed.npz     some of those images, for people to look at:
                     images   uint8 (M, H, W, C)
                     indices  int64 (M,)   places in the test split
-                    labels   int64 (M,)   what they show
-                    before   int64 (M,)   what the trained model says
-                    after    int64 (M,)   what the engine says
+                    labels   int64 (M,)   their true classes
+                    before   int64 (M,)   predictions of the trained model
+                    after    int64 (M,)   predictions of the engine
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.datasets import Split
+from stages.results.engines import PredictionDiff
 
 FILE = "changed.npz"
 MOST_IMAGES = 12
@@ -25,10 +25,10 @@ MOST_IMAGES = 12
 Classes = NDArray[np.int64]
 
 
-def write(test: Split, before: Classes, after: Classes, out: Path) -> dict[str, int]:
-    """Count the changes, and write the first of every kind to `out`, those that were lost first.
+def compare(test: Split, before: Classes, after: Classes, engine: str, out: Path) -> PredictionDiff:
+    """Count the changes, and write the first of every kind to `out`, lost ones first.
 
-    before, after: named classes (N,) of the test images. Returns how many images were
+    before, after: predictions int64 (N,) of the trained model and of `engine` for the test images.
 
     lost      right before, wrong after
     won       wrong before, right after
@@ -52,17 +52,5 @@ def write(test: Split, before: Classes, after: Classes, out: Path) -> dict[str, 
             before=before[shown],
             after=after[shown],
         )
-    return {name: int(kind.sum()) for name, kind in kinds.items()}
-
-
-def describe(
-    test: Split, named: dict[str, Classes | None], baseline: str, chosen: str | None, out: Path
-) -> dict[str, Any]:
-    """`write` for the engine `chosen` against `baseline`, of classes by engine name.
-
-    {} where one of the two has named nothing.
-    """
-    before, after = named.get(baseline), named.get(chosen or "")
-    if before is None or after is None:
-        return {}
-    return {"changed": {"engine": chosen, **write(test, before, after, out)}}
+    counts = {name: int(kind.sum()) for name, kind in kinds.items()}
+    return PredictionDiff(engine=engine, **counts)

@@ -24,8 +24,8 @@ import numpy as np
 from stages.artifacts.signature import Signature
 from stages.engines import records
 from stages.engines.base import Engine
-from stages.engines.records import Entry
 from stages.measurement import clock
+from stages.results.engines import EngineRecord
 
 STATUS = Path("/proc/self/status")
 KIB_PER_MIB = 1024
@@ -41,7 +41,7 @@ def usable_cores() -> int:
 
 
 def saturated_images_per_second(
-    entry: Entry, engine: Engine, batches: Sequence[Any], seconds: float
+    record: EngineRecord, engine: Engine, batches: Sequence[Any], seconds: float
 ) -> tuple[int, list[float]]:
     """How many engines together fill the cores, and their images per second for each batch.
 
@@ -51,7 +51,7 @@ def saturated_images_per_second(
     count = max(1, usable_cores() // engine.threads)
     with ExitStack() as opened:
         others = [
-            records.runner(entry, engine.file.parent, engine.signature, engine.threads)
+            records.runner(record, engine.file.parent, engine.signature, engine.threads)
             for _ in range(count - 1)
         ]
         together = [engine, *(opened.enter_context(other) for other in others)]
@@ -79,7 +79,7 @@ def pipelined_images_per_second(engine: Engine, batch: Any, seconds: float) -> f
 
 
 def peak_memory_mib(
-    entry: Entry, folder: Path, threads: int, batch_sizes: Sequence[int]
+    record: EngineRecord, folder: Path, threads: int, batch_sizes: Sequence[int]
 ) -> dict[int, float]:
     """Peak resident memory that the engine and its runtime add to a process, by batch size.
 
@@ -87,7 +87,7 @@ def peak_memory_mib(
     memory grew by since before the engine was opened. Empty where Linux' /proc is missing, or
     the process ended early.
     """
-    words = [entry.backend, entry.precision, folder, entry.file, threads, *sorted(batch_sizes)]
+    words = [record.backend, record.precision, folder, record.file, threads, *sorted(batch_sizes)]
     done = subprocess.run(
         [sys.executable, "-m", "stages.measurement.throughput", *map(str, words)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -108,9 +108,9 @@ def memory_mib(kind: str, status: Path = STATUS) -> float:
 def _main(backend: Any, precision: Any, folder: str, file: str, *numbers: str) -> None:
     threads, *batch_sizes = map(int, numbers)
     signature = Signature.read(Path(folder))
-    entry = Entry(backend, precision, file)
+    record = EngineRecord(backend=backend, precision=precision, file=file)
     before, peaks = memory_mib("VmRSS"), {}
-    with records.runner(entry, Path(folder), signature, threads) as engine:
+    with records.runner(record, Path(folder), signature, threads) as engine:
         for size in batch_sizes:
             engine.infer(np.zeros((size, *signature.input_shape), signature.dtype))
             peaks[size] = memory_mib("VmHWM") - before

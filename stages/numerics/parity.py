@@ -1,4 +1,4 @@
-"""How far apart two sets of logits for the same images are."""
+"""How far apart two sets of logits, or of quantized values, for the same images are."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.results.conversion import LogitDifference
+
 Logits = NDArray[np.float32]
 
 
-def compare(reference: Logits, candidate: Logits) -> dict[str, Any]:
+def compare(reference: Logits, candidate: Logits) -> LogitDifference:
     """Differences of two logit arrays (N, classes).
 
     top1_agreement            share of images with the same largest class
@@ -20,16 +22,16 @@ def compare(reference: Logits, candidate: Logits) -> dict[str, Any]:
     """
     difference = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))
     largest = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
-    return {
-        "samples": len(reference),
-        "top1_agreement": float(np.mean(reference.argmax(axis=1) == candidate.argmax(axis=1))),
-        "max_absolute_difference": float(difference.max()),
-        "mean_absolute_difference": float(difference.mean()),
-        "max_relative_difference": float(difference.max()) / largest,
-    }
+    return LogitDifference(
+        samples=len(reference),
+        top1_agreement=float(np.mean(reference.argmax(axis=1) == candidate.argmax(axis=1))),
+        max_absolute_difference=float(difference.max()),
+        mean_absolute_difference=float(difference.mean()),
+        max_relative_difference=float(difference.max()) / largest,
+    )
 
 
 def steps_apart(expected: NDArray[np.integer[Any]], got: NDArray[np.integer[Any]]) -> list[int]:
-    """Elements in all, off by one step, and off by more, of two arrays of quantized values."""
+    """Number of elements, those off by one step, and those off by more, of quantized values."""
     apart = np.abs(expected.astype(np.int32) - got.astype(np.int32))
     return [int(apart.size), int((apart == 1).sum()), int((apart > 1).sum())]

@@ -7,16 +7,25 @@ from pydantic import AliasChoices, ConfigDict, Field
 from stages.results.base import Count, Details, Measured, Share, StageResult
 
 
-class ParityCheck(Measured):
-    """The outputs of `name` against those of `against` for the same images."""
+class LogitDifference(Measured):
+    """How far apart the logits of two models for the same images are.
 
-    name: str = Field(validation_alias=AliasChoices("name", "rung"))
-    against: str
+    top1_agreement is the share of images with the same largest logit, max_relative_difference
+    the largest difference as a share of the largest reference logit.
+    """
+
     samples: Count
     top1_agreement: Share
     max_absolute_difference: float | None
     mean_absolute_difference: float | None
     max_relative_difference: float | None = None
+
+
+class ParityCheck(LogitDifference):
+    """The logits of `name` against those of `against`, and whether they agree well enough."""
+
+    name: str = Field(validation_alias=AliasChoices("name", "rung"))
+    against: str
     passed: bool = Field(validation_alias=AliasChoices("passed", "holds"))
 
 

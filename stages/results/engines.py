@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, ConfigDict, Field
 
 from stages.engines.registry import EngineName
+from stages.errors import EngineError
 from stages.results.base import (
     Amount,
     Count,
@@ -32,7 +34,7 @@ class EngineTimings(Measured):
     first_call_ms: Amount | None = None
 
 
-class EngineResult(EngineTimings):
+class EngineRecord(Measured):
     """One engine of one precision; `reason` says why it did not run, `fix` what changes that."""
 
     backend: str
@@ -41,12 +43,31 @@ class EngineResult(EngineTimings):
     state: EngineState = "unavailable"
     reason: str | None = None
     fix: str | None = None
-    parity: ParityCheck | None = None
 
     @property
     def name(self) -> EngineName:
         """As in "litert.int8"."""
         return EngineName(self.backend, self.precision)
+
+    def built(self, file: Path) -> EngineRecord:
+        """The same with its engine file."""
+        return self.model_copy(update={"file": file.name, "state": "built_not_run"})
+
+    def ran(self) -> EngineRecord:
+        """The same after it has run here."""
+        return self.model_copy(update={"state": "ran", "reason": None, "fix": None})
+
+    def stopped(self, error: EngineError) -> EngineRecord:
+        """The same with the reason why it did not run."""
+        state = "built_not_run" if self.file else "unavailable"
+        changes = {"state": state, "reason": error.message, "fix": error.hint or None}
+        return self.model_copy(update=changes)
+
+
+class EngineResult(EngineTimings, EngineRecord):
+    """An engine with what was measured of it."""
+
+    parity: ParityCheck | None = None
 
 
 class Candidate(Measured):
@@ -91,7 +112,11 @@ class IntegerKernels(Measured):
 
 
 class LayerFacts(Measured):
-    """A kernel of an engine: the precision that was asked for and the one that runs."""
+    """A kernel of an engine, and the ONNX nodes whose work it does.
+
+    requested is None where no precision was, executed is in the runtime's words where it is none of
+    ours, tactic is the kernel's implementation where the runtime names it.
+    """
 
     name: str
     nodes: tuple[str, ...] = ()
@@ -102,7 +127,7 @@ class LayerFacts(Measured):
 
 
 class PrecisionMismatch(Measured):
-    """A node that runs in more bits than it was asked to."""
+    """A node that runs in more bits than were requested."""
 
     node: str
     layer: str
@@ -148,7 +173,10 @@ class BuildResult(StageResult):
 
 
 class PredictionDiff(Measured):
-    """How many test images `engine` classifies otherwise than the trained model."""
+    """How many test images `engine` classifies differently from the trained model.
+
+    lost ones were right before, won ones are right after, the others wrong both times.
+    """
 
     engine: str
     lost: Count

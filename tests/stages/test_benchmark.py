@@ -10,7 +10,8 @@ import pytest
 from stages import benchmark, build
 from stages.engines import records
 from stages.errors import EngineError
-from stages.measurement import choice, throughput
+from stages.measurement import choice, clock, throughput
+from stages.results.engines import BenchmarkResult, EngineResult, EngineTimings
 from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
 from tests.stages.graphs import SIGNATURE, images, reference
 
@@ -47,140 +48,139 @@ def stage(data: Data, **knobs: Any) -> BenchmarkStage:
 @pytest.fixture(scope="module")
 def measured(
     built: Path, data: Data, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, BenchmarkResult]:
     """Two batch sizes, one and two threads."""
     out = tmp_path_factory.mktemp("benchmark")
     settings = stage(data, batch_sizes=(1, 8), threads=(1, 2))
     return out, benchmark.run(settings, {"build": built}, out)
 
 
-def ran(measured: tuple[Path, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    rows = measured[1]["engines"]
-    return {f"{row['backend']}.{row['precision']}": row for row in rows if row["state"] == "ran"}
+def ran(measured: tuple[Path, BenchmarkResult]) -> dict[str, EngineResult]:
+    return {str(each.name): each for each in measured[1].engines if each.state == "ran"}
+
+
+def baseline(measured: tuple[Path, BenchmarkResult]) -> EngineTimings:
+    found = measured[1].details.baseline
+    assert found is not None
+    return found
 
 
 def test_every_engine_of_the_build_is_listed(
-    built: Path, measured: tuple[Path, dict[str, Any]]
+    built: Path, measured: tuple[Path, BenchmarkResult]
 ) -> None:
-    listed = [(row["backend"], row["precision"], row["file"]) for row in measured[1]["engines"]]
-    assert listed == [(each.backend, each.precision, each.file) for each in records.read(built)]
+    listed = [(each.name, each.file) for each in measured[1].engines]
+    assert listed == [(each.name, each.file) for each in records.read(built)]
     assert {"onnxruntime.fp32", "openvino.fp32", "litert.int8"} <= set(ran(measured))
 
 
 def test_an_engine_that_cannot_run_here_keeps_its_reason(
-    measured: tuple[Path, dict[str, Any]],
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
-    for row in measured[1]["engines"]:
-        if row["state"] != "ran":
-            assert row["reason"]
-            assert (row["accuracy"], row["latency"], row["load_ms"]) == (None, [], None)
+    for row in measured[1].engines:
+        if row.state != "ran":
+            assert row.reason
+            assert (row.accuracy, row.latency, row.load_ms) == (None, (), None)
 
 
-def test_accuracy_is_that_of_the_whole_test_split(measured: tuple[Path, dict[str, Any]]) -> None:
-    exact = ran(measured)["onnxruntime.fp32"]["accuracy"]
-    assert exact["samples"] == TEST_SAMPLES
-    assert exact["top1"] == pytest.approx(40 / 45)
-    assert measured[1]["details"]["baseline"]["accuracy"] == exact
+def test_accuracy_is_that_of_the_whole_test_split(measured: tuple[Path, BenchmarkResult]) -> None:
+    exact = ran(measured)["onnxruntime.fp32"].accuracy
+    assert exact is not None
+    assert exact.samples == TEST_SAMPLES
+    assert exact.top1 == pytest.approx(40 / 45)
+    assert baseline(measured).accuracy == exact
 
 
 def test_there_is_a_row_for_every_batch_size_and_thread_count(
-    measured: tuple[Path, dict[str, Any]],
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
-    for row in [*ran(measured).values(), measured[1]["details"]["baseline"]]:
-        found = [(each["threads"], each["batch_size"]) for each in row["latency"]]
+    for row in [*ran(measured).values(), baseline(measured)]:
+        found = [(each.threads, each.batch_size) for each in row.latency]
         assert found == [(1, 1), (1, 8), (2, 1), (2, 8)]
-        assert row["load_ms"] > 0
-        assert row["first_call_ms"] > 0
+        assert row.load_ms > 0
+        assert row.first_call_ms > 0
 
 
 def test_the_raw_samples_are_kept_and_the_rows_are_their_summary(
-    measured: tuple[Path, dict[str, Any]],
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
     out, found = measured
     samples = np.load(out / "latency.npz")
     names = [*ran(measured), "baseline.onnxruntime.fp32"]
     cases = [f"{name}.b{b}.t{t}" for name in names for b in (1, 8) for t in (1, 2)]
     assert sorted(samples.files) == sorted(cases)
-    row = ran(measured)["litert.int8"]["latency"][0]
+    row = ran(measured)["litert.int8"].latency[0]
     raw = samples["litert.int8.b1.t1"]
     assert raw.dtype == np.float32
-    assert len(raw) == row["samples"]
-    assert np.median(raw) == pytest.approx(row["p50_ms"], rel=1e-5)
-    assert found["engines"]
+    assert len(raw) == row.samples
+    assert np.median(raw) == pytest.approx(row.p50_ms, rel=1e-5)
+    assert found.engines
 
 
 def test_a_row_says_how_certain_it_is_and_what_the_engine_gives_and_takes(
-    measured: tuple[Path, dict[str, Any]],
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
     for engine in ran(measured).values():
-        for row in engine["latency"]:
-            assert row["p50_low_ms"] <= row["p50_high_ms"]
-            assert len(row["window_p50_ms"]) >= 1
-            assert row["stable"] in (True, False)
-            assert row["saturated_images_per_second"] >= 0
-            assert row["saturating_engines"] >= 1
+        for row in engine.latency:
+            assert row.p50_low_ms <= row.p50_high_ms
+            assert len(row.window_p50_ms) >= 1
+            assert row.stable in (True, False)
+            assert row.saturated_images_per_second >= 0
+            assert row.saturating_engines >= 1
 
 
 @pytest.mark.skipif(not throughput.STATUS.exists(), reason="this machine has no /proc")
 def test_memory_is_that_of_a_process_with_this_engine_alone(
-    measured: tuple[Path, dict[str, Any]],
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
     for engine in ran(measured).values():
-        one, many = (row["peak_memory_mib"] for row in engine["latency"][:2])
+        one, many = (row.peak_memory_mib for row in engine.latency[:2])
         assert 0.1 < one <= many < 4000
 
 
 def test_the_model_of_the_stage_is_the_engine_that_build_chose(
     built: Path,
-    measured: tuple[Path, dict[str, Any]],
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
-    best = ran(measured)[choice.read(built)["1"]["engine"]]
-    assert measured[1]["details"]["fastest"] == f"{best['backend']}.{best['precision']}"
-    assert measured[1]["model"]["file"] == best["file"]
-    assert measured[1]["accuracy"] == best["accuracy"]
-    assert measured[1]["latency"] == best["latency"]
+    best = ran(measured)[choice.read(built)[1].engine]
+    assert measured[1].details.fastest == str(best.name)
+    assert measured[1].model.file == best.file
+    assert (measured[1].accuracy, measured[1].latency) == (best.accuracy, best.latency)
 
 
 def test_what_was_chosen_with_other_threads_is_timed_with_them_too(
     built: Path, data: Data, tmp_path: Path
 ) -> None:
     folder, out = copy(built, tmp_path)
-    other = {"engine": "litert.int8", "threads": 3}
-    chosen = {"1": {"engine": "onnxruntime.fp32", "threads": 1}, "8": other}
+    certain = {"stable": True, "within_budget": True}
+    chosen = {
+        "1": {"engine": "onnxruntime.fp32", "threads": 1, **certain},
+        "8": {"engine": "litert.int8", "threads": 3, **certain},
+    }
     (folder / choice.FILE).write_text(json.dumps(chosen))
     found = benchmark.run(stage(data, batch_sizes=(1, 8)), {"build": folder}, out)
-    rows = {f"{row['backend']}.{row['precision']}": row["latency"] for row in found["engines"]}
-    rows["baseline"] = found["details"]["baseline"]["latency"]
+    rows = {str(each.name): each.latency for each in found.engines}
+    rows["baseline"] = baseline((out, found)).latency
     for name, latency in rows.items():
-        further = [(row["threads"], row["batch_size"]) for row in latency[2:]]
+        further = [(row.threads, row.batch_size) for row in latency[2:]]
         assert further == ([(3, 8)] if name in ("litert.int8", "baseline") else [])
     assert "litert.int8.b8.t3" in np.load(out / "latency.npz").files
-    assert found["details"]["fastest"] == "onnxruntime.fp32"
+    assert found.details.fastest == "onnxruntime.fp32"
 
 
 def test_the_conditions_are_kept_beside_the_numbers(
-    measured: tuple[Path, dict[str, Any]],
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
-    conditions = measured[1]["details"]["conditions"]
-    assert set(conditions) - {"gpu"} == {
-        "cpu",
-        "cpu_flags",
-        "packages",
-        "load_average_before",
-        "load_average_after",
-        "cpu_steal_percent",
-        "governor",
-        "clock_overhead_ms",
-        "warmup_seconds",
-        "seconds",
-        "windows",
-    }
-    assert 0 < conditions["clock_overhead_ms"] < 0.1
-    assert (conditions["warmup_seconds"], conditions["seconds"]) == (0.001, 0.01)
+    conditions = measured[1].details.conditions
+    assert conditions is not None
+    assert conditions.packages["onnxruntime"]
+    assert conditions.windows == (clock.MIN_WINDOWS, clock.MAX_WINDOWS)
+    assert conditions.clock_overhead_ms is not None
+    assert 0 < conditions.clock_overhead_ms < 0.1
+    assert (conditions.warmup_seconds, conditions.seconds) == (0.001, 0.01)
 
 
-def test_measurements_are_json(measured: tuple[Path, dict[str, Any]]) -> None:
-    assert json.loads(json.dumps(measured[1], allow_nan=False)) == measured[1]
+def test_the_result_survives_the_way_through_json(measured: tuple[Path, BenchmarkResult]) -> None:
+    assert BenchmarkResult.model_validate_json(measured[1].model_dump_json()) == measured[1]
 
 
 def test_a_batch_larger_than_the_test_split_repeats_its_images(
@@ -188,8 +188,8 @@ def test_a_batch_larger_than_the_test_split_repeats_its_images(
 ) -> None:
     settings = stage(data, batch_sizes=(TEST_SAMPLES + 5,))
     found = benchmark.run(settings, {"build": built}, tmp_path)
-    assert found["latency"][0]["batch_size"] == TEST_SAMPLES + 5
-    assert found["accuracy"]["samples"] == TEST_SAMPLES
+    assert found.latency[0].batch_size == TEST_SAMPLES + 5
+    assert found.accuracy.samples == TEST_SAMPLES
 
 
 def test_an_engine_that_does_not_open_does_not_stop_the_others(
@@ -198,10 +198,19 @@ def test_an_engine_that_does_not_open_does_not_stop_the_others(
     folder, out = copy(built, tmp_path)
     (folder / "litert.int8.tflite").write_bytes(b"broken")
     found = benchmark.run(stage(data), {"build": folder}, out)
-    rows = {row["backend"]: row for row in found["engines"] if row["precision"] == "int8"}
-    assert rows["litert"]["state"] == "built_not_run"
-    assert "cannot load litert.int8.tflite" in rows["litert"]["reason"]
-    assert rows["onnxruntime"]["state"] == "ran"
+    rows = {each.backend: each for each in found.engines if each.precision == "int8"}
+    assert rows["litert"].state == "built_not_run"
+    assert "cannot load litert.int8.tflite" in str(rows["litert"].reason)
+    assert rows["onnxruntime"].state == "ran"
+
+
+def test_an_engine_of_another_version_is_refused_before_anything_is_timed(
+    built: Path, data: Data, tmp_path: Path
+) -> None:
+    folder, out = copy(built, tmp_path)
+    (folder / records.FILE).write_text('[{"backend": "tflite", "precision": "int8"}]')
+    with pytest.raises(EngineError, match=r"lists tflite\.int8"):
+        benchmark.run(stage(data), {"build": folder}, out)
 
 
 def test_without_a_baseline_there_is_nothing_to_compare_with(
@@ -223,32 +232,31 @@ def copy(built: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def test_the_classes_of_the_baseline_and_of_every_engine_that_ran_are_described(
-    measured: tuple[Path, dict[str, Any]],
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
-    described = measured[1]["details"]["classification"]
+    described = measured[1].details.classification
     assert set(described) == {"baseline", *ran(measured)}
     for name, found in ran(measured).items():
-        confusion = np.array(described[name]["confusion"])
-        assert np.trace(confusion) / confusion.sum() == found["accuracy"]["top1"]
+        confusion = np.array(described[name].confusion)
+        assert np.trace(confusion) / confusion.sum() == found.accuracy.top1
 
 
-def test_the_images_that_the_fastest_engine_names_otherwise_are_counted_and_kept(
-    measured: tuple[Path, dict[str, Any]],
+def test_the_images_that_the_chosen_engine_classifies_differently_are_counted_and_kept(
+    measured: tuple[Path, BenchmarkResult],
 ) -> None:
     out, found = measured
-    changed = found["details"]["changed"]
-    assert changed["engine"] == found["details"]["fastest"]
-    total = changed["lost"] + changed["won"] + changed["other"]
+    changed = found.details.changed
+    assert changed is not None
+    assert changed.engine == found.details.fastest
+    total = changed.lost + changed.won + changed.other
     assert (out / "changed.npz").exists() == (total > 0)
-    before, after = (
-        found["details"]["classification"][name] for name in ("baseline", changed["engine"])
-    )
-    right = [int(np.trace(np.array(each["confusion"]))) for each in (before, after)]
-    assert right[1] - right[0] == changed["won"] - changed["lost"]
+    before, after = (found.details.classification[name] for name in ("baseline", changed.engine))
+    right = [int(np.trace(np.array(each.confusion))) for each in (before, after)]
+    assert right[1] - right[0] == changed.won - changed.lost
 
 
-def test_what_every_engine_named_is_kept_for_a_comparison_image_by_image(
-    measured: tuple[Path, dict[str, Any]], data: Data
+def test_the_predictions_of_every_engine_are_kept_for_a_comparison_image_by_image(
+    measured: tuple[Path, BenchmarkResult], data: Data
 ) -> None:
     with np.load(measured[0] / benchmark.PREDICTIONS_FILE) as kept:
         found = {name: kept[name] for name in kept.files}
@@ -257,4 +265,4 @@ def test_what_every_engine_named_is_kept_for_a_comparison_image_by_image(
     assert set(found) == {"baseline.onnxruntime.fp32", *ran(measured)}
     for name, row in ran(measured).items():
         assert found[name].dtype == np.uint8
-        assert np.mean(found[name] == labels) == row["accuracy"]["top1"]
+        assert np.mean(found[name] == labels) == row.accuracy.top1

@@ -16,6 +16,8 @@ from stages import build
 from stages.artifacts.signature import Signature
 from stages.engines import records, registry
 from stages.errors import EngineError
+from stages.results.base import ModelFacts
+from stages.results.engines import BuildResult, EngineResult
 from stages.settings import Build, BuildStage, TensorRT
 from tests.stages.graphs import SIGNATURE, VALIDATION_SAMPLES
 
@@ -28,7 +30,7 @@ def settings(**knobs: Any) -> BuildStage:
 
 
 @pytest.fixture(scope="module")
-def built(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def built(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BuildResult]:
     """All engines, with the default settings."""
     out = tmp_path_factory.mktemp("build")
     return out, build.run(settings(), {"convert": converted}, out)
@@ -44,57 +46,56 @@ def damaged(converted: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def by_name(measured: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {f"{row['backend']}.{row['precision']}": row for row in measured["engines"]}
+def by_name(measured: BuildResult) -> dict[str, EngineResult]:
+    return {str(each.name): each for each in measured.engines}
 
 
 def test_every_backend_is_listed_in_every_precision_that_it_has(
-    built: tuple[Path, dict[str, Any]],
+    built: tuple[Path, BuildResult],
 ) -> None:
-    precisions = ("fp32", "fp16", "int8")
-    gpu = {f"{name}.{each}" for name in ("tensorrt", "tensorrt_rtx") for each in precisions}
-    names = ("onnxruntime", "openvino", "litert")
-    cpu = {f"{name}.{each}" for name in names for each in ("fp32", "int8")}
-    assert set(by_name(built[1])) == gpu | cpu
+    rows = registry.ENGINES.items()
+    names = {f"{name}.{precision}" for name, row in rows for precision in row.precisions}
+    assert set(by_name(built[1])) == names
 
 
-def test_every_engine_says_what_became_of_it(built: tuple[Path, dict[str, Any]]) -> None:
+def test_every_engine_says_what_became_of_it(built: tuple[Path, BuildResult]) -> None:
     out, measured = built
     for name, row in by_name(measured).items():
-        module = registry.load(row["backend"])
+        module = registry.load(row.backend)
         if module.build_blocker():
-            assert (row["state"], row["file"]) == ("unavailable", None)
+            assert (row.state, row.file) == ("unavailable", None)
         elif module.run_blocker():
-            assert row["state"] == "built_not_run"
+            assert row.state == "built_not_run"
         else:
-            assert (row["state"], row["reason"], row["fix"]) == ("ran", None, None)
-        if row["file"]:
-            assert (out / row["file"]).stat().st_size > 0
-            assert row["file"] == name + registry.ENGINES[row["backend"]].suffix
-        if row["state"] != "ran":
-            assert row["reason"]
-            assert row["fix"]
-            assert (row["accuracy"], row["latency"]) == (None, [])
+            assert (row.state, row.reason, row.fix) == ("ran", None, None)
+        if row.file:
+            assert (out / row.file).stat().st_size > 0
+            assert row.file == name + registry.ENGINES[row.backend].suffix
+        if row.state != "ran":
+            assert row.reason
+            assert row.fix
+            assert (row.accuracy, row.latency) == (None, ())
 
 
 def test_engines_that_ran_have_their_own_accuracy_and_a_short_latency(
-    built: tuple[Path, dict[str, Any]],
+    built: tuple[Path, BuildResult],
 ) -> None:
     for name in ("onnxruntime.fp32", "onnxruntime.int8", "litert.int8", "openvino.int8"):
         row = by_name(built[1])[name]
-        assert row["accuracy"]["samples"] == 64
-        assert row["accuracy"]["top1"] >= (1.0 if name.endswith("fp32") else 0.9)
-        (latency,) = row["latency"]
-        assert latency["batch_size"] == latency["threads"] == 1
-        assert (latency["runtime"], latency["precision"]) == (row["backend"], row["precision"])
-        assert latency["p50_ms"] > 0
+        assert row.accuracy is not None
+        assert row.accuracy.samples == 64
+        assert row.accuracy.top1 >= (1.0 if name.endswith("fp32") else 0.9)
+        (latency,) = row.latency
+        assert latency.batch_size == latency.threads == 1
+        assert (latency.runtime, latency.precision) == (row.backend, row.precision)
+        assert latency.p50_ms > 0
 
 
 def test_the_folder_has_all_that_the_benchmark_needs(
-    converted: Path, built: tuple[Path, dict[str, Any]]
+    converted: Path, built: tuple[Path, BuildResult]
 ) -> None:
     out, measured = built
-    files = {row["file"] for row in measured["engines"] if row["file"]}
+    files = {row.file for row in measured.engines if row.file}
     others = {"baseline.onnxruntime.fp32.onnx", "engines.json", "choice.json", "layers.json"}
     others |= {"samples.npz", "signature.json"}
     others |= {f"{file}.json" for file in files if file.endswith(".rtx")}
@@ -105,41 +106,41 @@ def test_the_folder_has_all_that_the_benchmark_needs(
 
 
 def test_the_model_of_the_stage_is_the_engine_chosen_on_validation_images(
-    built: tuple[Path, dict[str, Any]],
+    built: tuple[Path, BuildResult],
 ) -> None:
     measured = built[1]
-    auto = measured["details"]["auto"]
-    assert auto["validation_samples"] == VALIDATION_SAMPLES
-    best = by_name(measured)[auto["chosen"]["1"]["engine"]]
-    assert measured["model"] == {"file": best["file"], "parameters": None, "multiply_adds": None}
-    assert measured["accuracy"] == best["accuracy"]
-    assert measured["latency"] == best["latency"]
+    found = measured.details.choice
+    assert found is not None
+    assert found.validation_samples == VALIDATION_SAMPLES
+    best = by_name(measured)[found.chosen[1].engine]
+    assert measured.model == ModelFacts(file=best.file)
+    assert (measured.accuracy, measured.latency) == (best.accuracy, best.latency)
 
 
 def test_where_only_one_engine_is_wanted_it_is_that_one(converted: Path, tmp_path: Path) -> None:
     only_float = settings(backends=("onnxruntime",), precisions=("fp32",))
     measured = build.run(only_float, {"convert": converted}, tmp_path)
-    assert measured["model"]["file"] == "onnxruntime.fp32.onnx"
+    assert measured.model.file == "onnxruntime.fp32.onnx"
 
 
 def test_requested_and_executed_precision_are_recorded_layer_by_layer(
-    built: tuple[Path, dict[str, Any]],
+    built: tuple[Path, BuildResult],
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
     out, measured = built
     found = json.loads((out / "layers.json").read_text())
-    assert found == json.loads(json.dumps(measured["details"]["layers"]))
+    assert found == json.loads(measured.model_dump_json())["details"]["layers"]
     asked = [layer for layer in found["tensorrt_rtx.int8"] if layer["requested"]]
     assert {layer["requested"] for layer in asked} == {"int8"}
     assert {layer["executed"] for layer in asked} == {"int8"}
-    assert "tensorrt_rtx.int8" not in measured["details"]["precision_mismatches"]
+    assert "tensorrt_rtx.int8" not in measured.details.precision_mismatches
 
 
-def test_a_matrix_product_that_stays_float_is_named(built: tuple[Path, dict[str, Any]]) -> None:
+def test_a_matrix_product_that_stays_float_is_named(built: tuple[Path, BuildResult]) -> None:
     """Without a Quantize behind it, ONNX Runtime has no integer kernel for a Gemm."""
-    (found,) = built[1]["details"]["precision_mismatches"]["onnxruntime.int8"]
-    assert found["node"].startswith("gemm")
-    assert (found["requested"], found["executed"]) == ("int8", "fp32")
+    (found,) = built[1].details.precision_mismatches["onnxruntime.int8"]
+    assert found.node.startswith("gemm")
+    assert (found.requested, found.executed) == ("int8", "fp32")
 
 
 def test_a_layer_wider_than_asked_is_said_in_the_record_and_in_the_progress(
@@ -151,14 +152,14 @@ def test_a_layer_wider_than_asked_is_said_in_the_record_and_in_the_progress(
     turing = TensorRT(compute_capabilities=("7.5",))
     stage = BuildStage(build=wanted, tensorrt=turing)
     measured = build.run(stage, {"convert": converted}, tmp_path)
-    (found,) = measured["details"]["precision_mismatches"]["tensorrt_rtx.int8"]
-    assert (found["node"], found["executed"]) == ("conv_5", "fp16")
-    said = "tensorrt_rtx.int8: not in the precision that was asked for: conv_5"
+    (found,) = measured.details.precision_mismatches["tensorrt_rtx.int8"]
+    assert (found.node, found.executed) == ("conv_5", "fp16")
+    said = "tensorrt_rtx.int8: not in the precision that was requested: conv_5"
     assert said in caplog.messages
 
 
-def test_measurements_are_json(built: tuple[Path, dict[str, Any]]) -> None:
-    assert json.loads(json.dumps(built[1], allow_nan=False)) == built[1]
+def test_the_result_survives_the_way_through_json(built: tuple[Path, BuildResult]) -> None:
+    assert BuildResult.model_validate_json(built[1].model_dump_json()) == built[1]
 
 
 def test_a_failing_engine_does_not_stop_the_others(damaged: Path, tmp_path: Path) -> None:
@@ -166,13 +167,13 @@ def test_a_failing_engine_does_not_stop_the_others(damaged: Path, tmp_path: Path
     out.mkdir()
     measured = build.run(settings(backends=CPU), {"convert": damaged}, out)
     rows = by_name(measured)
-    assert rows["onnxruntime.fp32"]["state"] == "ran"
-    assert rows["onnxruntime.int8"]["state"] == rows["litert.int8"]["state"] == "unavailable"
-    assert "cannot load model.int8.cpu.onnx" in rows["onnxruntime.int8"]["reason"]
-    assert rows["litert.int8"]["reason"] == "there is no model.int8.tflite"
-    assert rows["litert.int8"]["fix"] == "run: pipeline run convert --force"
+    assert rows["onnxruntime.fp32"].state == "ran"
+    assert rows["onnxruntime.int8"].state == rows["litert.int8"].state == "unavailable"
+    assert "cannot load model.int8.cpu.onnx" in str(rows["onnxruntime.int8"].reason)
+    assert rows["litert.int8"].reason == "there is no model.int8.tflite"
+    assert rows["litert.int8"].fix == "run: pipeline run convert --force"
     assert not (out / "onnxruntime.int8.onnx").exists()
-    assert records.read(out)[-1].reason == rows["litert.int8"]["reason"]
+    assert records.read(out)[-1].reason == rows["litert.int8"].reason
 
 
 def test_no_engine_at_all_is_an_error_with_every_reason(damaged: Path, tmp_path: Path) -> None:
@@ -196,9 +197,9 @@ def test_an_engine_whose_outputs_are_not_finite_is_built_but_not_run(
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(4, np.nan, np.float32), bias.name))
     onnx.save(model, folder / "model.fp32.onnx")
     rows = by_name(build.run(settings(backends=CPU), {"convert": folder}, out))
-    assert rows["onnxruntime.fp32"]["state"] == "built_not_run"
-    assert "not finite" in rows["onnxruntime.fp32"]["reason"]
-    assert rows["litert.int8"]["state"] == "ran"
+    assert rows["onnxruntime.fp32"].state == "built_not_run"
+    assert "not finite" in str(rows["onnxruntime.fp32"].reason)
+    assert rows["litert.int8"].state == "ran"
 
 
 def test_engines_ahead_of_time_alone_leave_accuracy_and_latency_open(
@@ -209,8 +210,8 @@ def test_engines_ahead_of_time_alone_leave_accuracy_and_latency_open(
         pytest.skip("needs tensorrt-rtx, and no GPU")
     ahead = settings(backends=("tensorrt_rtx",), precisions=("fp16",))
     measured = build.run(ahead, {"convert": converted}, tmp_path)
-    assert measured["model"]["file"] == "tensorrt_rtx.fp16.rtx"
-    assert (measured["accuracy"], measured["latency"]) == (None, [])
+    assert measured.model.file == "tensorrt_rtx.fp16.rtx"
+    assert (measured.accuracy, measured.latency) == (None, ())
 
 
 @pytest.mark.parametrize("stage", ["stages.build", "stages.benchmark"])

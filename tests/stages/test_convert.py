@@ -77,26 +77,26 @@ def test_opsets_are_what_the_readers_of_the_graphs_parse(done):
     assert {opset for name, opset in opsets.items() if name not in newer} == {17}
 
 
-def test_the_ladder_goes_from_keras_to_every_graph_and_holds(done):
+def test_every_graph_is_checked_against_keras_and_passes(done):
     _, measured = done
-    details = measured["details"]
-    rungs = {found["rung"]: found for found in details["ladder"]}
+    details = measured.details
+    checks = {found.name: found for found in details.parity_checks}
     graphs = FILES - {"samples.npz", "signature.json"}
     simulations = {fake_quantized(target) for target in ("cpu", "tensorrt", "litert")}
-    assert rungs.keys() == graphs | simulations
-    assert {rungs[name]["against"] for name in simulations} == {KERAS_FLOAT}
-    assert rungs["model.int8.tflite"]["against"] == fake_quantized("litert")
-    assert all(found["holds"] and found["samples"] == 256 for found in rungs.values())
-    assert details["first_break"] is None
+    assert checks.keys() == graphs | simulations
+    assert {checks[name].against for name in simulations} == {KERAS_FLOAT}
+    assert checks["model.int8.tflite"].against == fake_quantized("litert")
+    assert all(found.passed and found.samples == 256 for found in checks.values())
+    assert details.first_mismatch is None
     for file in ("model.fp32.onnx", "model.fp32.tflite"):
-        assert rungs[file]["max_relative_difference"] < 1e-5
+        assert checks[file].max_relative_difference < 1e-5
 
 
 def test_every_layer_of_the_integer_graph_is_right_given_what_came_before(done):
-    found = done[1]["details"]["layer_parity"]
-    assert found["passes"]
-    assert found["elements"] > 10000
-    assert found["off_by_more"] == 0
+    found = done[1].details.layer_parity
+    assert found.passes
+    assert found.elements > 10000
+    assert found.off_by_more == 0
 
 
 def test_the_samples_hold_images_labels_and_the_logits_of_every_keras_rung(done, inputs):
@@ -148,8 +148,8 @@ def test_a_range_that_is_missing_is_named(inputs, tmp_path):
 @pytest.mark.parametrize("knobs", [{"input": "float32"}, {"batch_size": 48}])
 def test_the_other_kinds_of_input_give_the_same_logits(knobs, done, inputs, tmp_path):
     found = convert.run(ConvertStage(convert=Convert(parity_samples=64, **knobs)), inputs, tmp_path)
-    assert found["details"]["first_break"] is None
-    assert found["details"]["layer_parity"]["passes"]
+    assert found.details.first_mismatch is None
+    assert found.details.layer_parity.passes
     signature = Signature.read(tmp_path)
     images = np.load(tmp_path / "samples.npz")["images"]
     for file in ("model.fp32.onnx", "model.int8.cpu.onnx"):
@@ -169,15 +169,15 @@ def test_engines_of_one_batch_size_are_built_measured_and_refuse_others(inputs, 
     build.run(BuildStage(build=Build(backends=backends)), {"convert": converted}, built)
     knobs = Benchmark(seconds=0.02, warmup_seconds=0.01)
     stage = BenchmarkStage(benchmark=knobs)
-    table = benchmark.run(stage, {"build": built}, measured)["engines"]
-    on_cpu = [engine for engine in table if engine["backend"] != "tensorrt_rtx"]
-    assert all(engine["state"] == "ran" for engine in on_cpu)
-    assert {row["batch_size"] for engine in on_cpu for row in engine["latency"]} == {6}
-    assert all(engine["accuracy"]["samples"] == 360 for engine in on_cpu)
-    assert all(e["state"] != "unavailable" for e in table if rtx_is_here() or e in on_cpu)
-    entry = next(entry for entry in records.read(built) if entry.name == "openvino.int8")
+    table = benchmark.run(stage, {"build": built}, measured).engines
+    on_cpu = [engine for engine in table if engine.backend != "tensorrt_rtx"]
+    assert all(engine.state == "ran" for engine in on_cpu)
+    assert {row.batch_size for engine in on_cpu for row in engine.latency} == {6}
+    assert all(engine.accuracy.samples == 360 for engine in on_cpu)
+    assert all(e.state != "unavailable" for e in table if rtx_is_here() or e in on_cpu)
+    record = next(each for each in records.read(built) if str(each.name) == "openvino.int8")
     with (
-        records.runner(entry, built, Signature.read(built), 1) as engine,
+        records.runner(record, built, Signature.read(built), 1) as engine,
         pytest.raises(EngineError, match="a batch of 7, it takes 6 and no other"),
     ):
         engine.infer(np.zeros((7, 28, 28, 1), np.uint8))

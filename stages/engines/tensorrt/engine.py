@@ -11,7 +11,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Account, Blocker, BuildRequest, missing_package
+from stages.engines.base import Blocker, BuildReport, BuildRequest, missing_package
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.registry import ENGINES, Precision
 from stages.engines.tensorrt import build_info, network
@@ -50,7 +50,7 @@ def source_file(precision: Precision) -> str:
     return (typed if _builds_strongly_typed() else FLAGGED_SOURCES)[precision]
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> Account:
+def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     """Build `source` for the GPU of this machine. Raises EngineError.
 
     What was timed is kept in `tensorrt.timing` beside the engines.

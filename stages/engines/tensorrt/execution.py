@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.artifacts.signature import Signature
-from stages.engines.base import Batch, Engine, Images
+from stages.engines.base import Engine, Images, Logits
 from stages.engines.cuda import stream as cuda_lane
 from stages.engines.cuda.memory import free_memory
 from stages.engines.cuda.stream import Lane
@@ -42,13 +42,13 @@ class Execution:
             self.close()
             raise
 
-    def run(self, images: Images) -> Batch:
+    def run(self, images: Images) -> Logits:
         """Copy a batch (N, H, W, C) to the GPU, run it, and copy its logits (N, classes) back."""
         lane = self._lane(0)
         lane.submit(images)
         return lane.collect()
 
-    def run_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
+    def run_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
         """The same for each of `batches`, in order; two of them are under way at a time."""
         return cuda_lane.run_many(self._lane, batches)
 
@@ -151,10 +151,10 @@ class GpuEngine(Engine):
         self._close()
         self._execution = Execution(self.trt(), self.file, self.signature)
 
-    def _infer(self, images: Images) -> Batch:
+    def _infer(self, images: Images) -> Logits:
         return self.execution.run(images)
 
-    def _infer_many(self, batches: Iterable[Images]) -> Iterator[Batch]:
+    def _infer_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
         return self.execution.run_many(batches)
 
     def _close(self) -> None:

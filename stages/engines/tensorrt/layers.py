@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from stages.engines.layers import WIDTH, Layer
+from stages.engines.layers import WIDTH
 from stages.engines.registry import Precision
+from stages.results.engines import LayerFacts
 
 HEAD = "Layers:"
 PRECISIONS = {
@@ -56,11 +57,11 @@ class Kernel:
         return _widest((narrowest, *self.weights)) if self.weights else self.inputs[0]
 
 
-def layers(kernels: Iterable[Kernel], requested: Mapping[str, Precision]) -> list[Layer]:
-    """The layers with what was asked of their nodes: see layers.requested.
+def layers(kernels: Iterable[Kernel], requested: Mapping[str, Precision]) -> list[LayerFacts]:
+    """The kernels with the requested precision of their nodes: see layers.requested.
 
-    A node is asked of in the kernels that do its work: those that mention it and are not
-    element-wise, unless there are none but those.
+    A node's request counts in the kernels that do its work: those that mention it and are not
+    element-wise, unless only element-wise ones mention it.
     """
     found = [kernel for kernel in kernels if kernel.kind != "shape_call"]
     heavy = {node for kernel in found if not kernel.is_element_wise for node in kernel.nodes}
@@ -73,8 +74,16 @@ def layers(kernels: Iterable[Kernel], requested: Mapping[str, Precision]) -> lis
         }
         narrowest = sorted(asked, key=_width)[0] if asked else None
         nodes = tuple(node for node in kernel.nodes if not asked or node in requested)
-        executed = kernel.executed
-        made.append(Layer(kernel.name, nodes, kernel.kind, narrowest, executed, kernel.tactic))
+        made.append(
+            LayerFacts(
+                name=kernel.name,
+                nodes=nodes,
+                kind=kernel.kind,
+                requested=narrowest,
+                executed=kernel.executed,
+                tactic=kernel.tactic,
+            )
+        )
     return made
 
 

@@ -13,13 +13,14 @@ from typing import Any
 
 import onnx
 
-from stages.engines.base import Account, BuildRequest
+from stages.engines.base import BuildReport, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
-from stages.engines.layers import Layer, has_sparse_kernel, requested
+from stages.engines.layers import has_sparse_kernel, requested
 from stages.engines.registry import Precision
 from stages.engines.tensorrt import build_info, layers
 from stages.engines.tensorrt.logger import logger, said, sparsity_verdict
 from stages.errors import EngineError
+from stages.results.engines import LayerFacts
 
 COULD_NOT_START = "see: nvidia-smi"
 
@@ -43,7 +44,7 @@ def build(
     request: BuildRequest,
     builder_flags: Iterable[str] = (),
     timing_cache: Path | None = None,
-) -> Account:
+) -> BuildReport:
     """Build the ONNX graph `source` and write the engine file `out`.
 
     `builder_flags` are names of trt.BuilderFlag. `timing_cache` is a file that is read, where
@@ -72,7 +73,7 @@ def build(
         timing_cache.write_bytes(config.get_timing_cache().serialize())
     verdict = sparsity_verdict(log.sparsity)
     asked = requested(graph, "fp16" if "FP16" in flags else None)
-    return Account(_layers(trt, plan, asked), (verdict,) if verdict else ())
+    return BuildReport(_layers(trt, plan, asked), (verdict,) if verdict else ())
 
 
 def deserialize(trt: Any, file: Path) -> Any:
@@ -174,7 +175,7 @@ def _use_timing_cache(config: Any, own: Path, given: Path | None) -> None:
         )
 
 
-def _layers(trt: Any, plan: Any, asked: dict[str, Precision]) -> tuple[Layer, ...]:
+def _layers(trt: Any, plan: Any, asked: dict[str, Precision]) -> tuple[LayerFacts, ...]:
     """From the inspector where there is a GPU, else from what the builder logged, if it did."""
     log = logger(trt)
     message = log.layers

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Account, Blocker, BuildRequest, missing_package
+from stages.engines.base import Blocker, BuildReport, BuildRequest, missing_package
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.tensorrt import build_info, network
 from stages.engines.tensorrt.build_info import Bound
@@ -26,7 +26,7 @@ def run_blocker() -> Blocker | None:
     return build_blocker() or gpu_blocker() or missing_package("tensorrt_rtx")
 
 
-def build(source: Path, out: Path, request: BuildRequest) -> Account:
+def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     """Build `source` for `tensorrt.compute_capabilities`. Raises EngineError.
 
     Nothing is timed, and the engine is bound to the version alone: TensorRT-RTX has no other

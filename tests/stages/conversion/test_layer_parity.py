@@ -18,8 +18,8 @@ def test_every_layer_of_every_network_is_right_to_one_step(name):
     found = compare_layers(
         net.model, net.points, net.ranges, net.graph("cpu"), SIGNATURE, pixels(64)
     )
-    assert found["off_by_more"] == 0
-    assert found["passes"], found
+    assert found.off_by_more == 0
+    assert found.passes, found
 
 
 def test_a_kernel_that_was_changed_in_the_graph_is_found_and_its_layer_named():
@@ -32,6 +32,6 @@ def test_a_kernel_that_was_changed_in_the_graph_is_found_and_its_layer_named():
     values[0] = -values[0]
     kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
     found = compare_layers(net.model, net.points, net.ranges, graph, SIGNATURE, pixels(8))
-    assert not found["passes"]
-    assert found["worst_point"] == list(net.points)[2]
-    assert np.isfinite(found["elements"])
+    assert not found.passes
+    assert found.worst_point == list(net.points)[2]
+    assert np.isfinite(found.elements)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.engines.base import Batch
+from stages.engines.base import Images
 from stages.engines.registry import ENGINES, load
 from stages.errors import EngineError
 from tests.stages.graphs import SIGNATURE, images, reference
@@ -22,7 +22,7 @@ TOLERANCE = {"fp32": 2e-4, "fp16": 1e-2, "int8": 0.15}
 """Largest difference of a logit (they reach 4) from the float32 graph."""
 
 
-def batch(count: int, seed: int = 0) -> Batch:
+def batch(count: int, seed: int = 0) -> Images:
     return SIGNATURE.preprocess(images(count, seed))
 
 

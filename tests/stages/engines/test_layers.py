@@ -6,8 +6,9 @@ import pytest
 from onnx import numpy_helper
 
 from stages.engines import layers
-from stages.engines.layers import Layer
+from stages.engines.registry import Precision
 from stages.numerics.sparsity import two_of_four
+from tests.stages.engine_records import layer
 from tests.stages.graphs import graph
 
 
@@ -50,29 +51,12 @@ def test_a_flag_of_the_builder_speaks_for_float_nodes_only() -> None:
     ],
 )
 def test_only_layers_in_more_bits_than_asked_are_named(
-    requested: layers.Precision | None, executed: str, wider: bool
+    requested: Precision | None, executed: str, wider: bool
 ) -> None:
-    layer = Layer("kernel", ("conv",), "gemm", requested, executed)
-    assert layer.is_wider == wider
+    kernel = layer("kernel", ("conv",), requested, executed)
+    assert layers.is_wider(kernel) == wider
     named = {"node": "conv", "layer": "kernel", "requested": requested, "executed": executed}
-    assert layers.mismatches([layer]) == ([named] if wider else [])
-
-
-def test_the_summary_has_the_contracts_keys_and_only_engines_with_mismatches() -> None:
-    right = Layer("a", ("conv",), "gemm", "int8", "int8", "tactic")
-    wrong = Layer("b", ("dense",), "gemm", "int8", "fp32")
-    found = layers.summary({"x.int8": [right], "y.int8": [right, wrong]})
-    assert found["layers"]["x.int8"] == [
-        {
-            "name": "a",
-            "nodes": ["conv"],
-            "kind": "gemm",
-            "requested": "int8",
-            "executed": "int8",
-            "tactic": "tactic",
-        }
-    ]
-    assert list(found["precision_mismatches"]) == ["y.int8"]
+    assert [dict(each) for each in layers.mismatches([kernel])] == ([named] if wider else [])
 
 
 def sparse(kind: str) -> onnx.ModelProto:

@@ -150,7 +150,7 @@ def test_building_tells_what_every_kernel_computes_in(converted: Path, tmp_path:
         told[kind] = {layer.kind: layer for layer in account.layers}
     for kind, precision in (("fp32", "fp32"), ("int8.cpu", "int8")):
         conv = told[kind]["Convolution"]
-        assert (conv.requested, conv.executed, conv.is_wider) == (precision, precision, False)
+        assert (conv.requested, conv.executed) == (precision, precision)
         assert "conv" in "".join(conv.nodes)
         assert conv.tactic
         assert told[kind]["FullyConnected"].executed == precision

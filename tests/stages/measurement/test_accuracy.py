@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.engines.base import Batch, Engine
+from stages.engines.base import Engine, Images, Logits
 from stages.errors import EngineError
 from stages.measurement import accuracy
 from tests.stages.graphs import SIGNATURE
@@ -17,7 +17,7 @@ class BrightPixels(Engine):
     def _open(self) -> None:
         self.batches: list[int] = []
 
-    def _infer(self, images: Batch) -> Batch:
+    def _infer(self, images: Images) -> Logits:
         self.batches.append(len(images))
         bright = images[:, 0, 0, 0]
         logits = np.where(bright > 0.5, 1.0, np.where(bright > 0, -1.0, np.nan))

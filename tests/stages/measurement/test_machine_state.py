@@ -20,17 +20,13 @@ def test_steal_is_the_eighth_number_and_guests_are_not_counted_twice(tmp_path: P
 
 
 def test_between_two_moments_the_stolen_share_is_that_of_the_time_between() -> None:
-    found = machine_state.between(Snapshot(0.5, (1000, 17)), Snapshot(1.5, (1400, 37)))
-    assert found == {
-        "load_average_before": 0.5,
-        "load_average_after": 1.5,
-        "cpu_steal_percent": pytest.approx(5.0),
-    }
+    before, after = Snapshot(0.5, (1000, 17)), Snapshot(1.5, (1400, 37))
+    assert machine_state.steal_percent(before, after) == pytest.approx(5.0)
 
 
 def test_no_time_between_gives_no_share() -> None:
     moment = Snapshot(0.5, (1000, 17))
-    assert machine_state.between(moment, moment)["cpu_steal_percent"] is None
+    assert machine_state.steal_percent(moment, moment) is None
 
 
 def test_a_kernel_that_counts_no_steal_gives_no_share(tmp_path: Path) -> None:
@@ -40,7 +36,7 @@ def test_a_kernel_that_counts_no_steal_gives_no_share(tmp_path: Path) -> None:
 def test_a_machine_without_proc_and_sys_tells_nothing_and_breaks_nothing(tmp_path: Path) -> None:
     moment = machine_state.snapshot(tmp_path)
     assert moment == Snapshot(None, None)
-    assert set(machine_state.between(moment, moment).values()) == {None}
+    assert machine_state.steal_percent(moment, moment) is None
     assert machine_state.governor(tmp_path) is None
 
 

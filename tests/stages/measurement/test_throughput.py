@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from stages.engines import litert
-from stages.engines.base import Batch, Engine
-from stages.engines.records import Entry
+from stages.engines.base import Engine, Images, Logits
 from stages.measurement import throughput
+from tests.stages.engine_records import record
 from tests.stages.graphs import SIGNATURE, images
 
 
@@ -20,7 +20,7 @@ def test_memory_is_read_from_the_status_of_the_process(tmp_path: Path) -> None:
 def test_a_process_that_ends_early_tells_no_memory(tmp_path: Path) -> None:
     SIGNATURE.write(tmp_path)
     (tmp_path / "broken.tflite").write_bytes(b"broken")
-    entry = Entry("litert", "int8").built(tmp_path / "broken.tflite")
+    entry = record("litert.int8", file="broken.tflite")
     assert throughput.peak_memory_mib(entry, tmp_path, 1, [1]) == {}
 
 
@@ -34,8 +34,8 @@ def test_engines_that_fill_the_cores_are_closed_but_for_the_one_that_was_open(
     monkeypatch.setattr(
         litert.Runner, "open", lambda self: (opened.append(self), open_once(self))[1]
     )
-    entry = Entry("litert", "int8", "model.int8.tflite")
-    batch: Batch = SIGNATURE.preprocess(images(4))
+    entry = record("litert.int8", file="model.int8.tflite")
+    batch: Images = SIGNATURE.preprocess(images(4))
     with litert.Runner(converted / "model.int8.tflite", SIGNATURE) as engine:
         count, (rate,) = throughput.saturated_images_per_second(entry, engine, [batch], 0.02)
         assert engine.infer(batch).shape == (4, 4)
@@ -48,18 +48,18 @@ def test_an_engine_with_more_threads_than_cores_fills_them_alone(
     converted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throughput, "usable_cores", lambda: 2)
-    entry = Entry("litert", "int8", "model.int8.tflite")
+    entry = record("litert.int8", file="model.int8.tflite")
     with litert.Runner(converted / "model.int8.tflite", SIGNATURE, 4) as engine:
-        batch: Batch = SIGNATURE.preprocess(images(1))
+        batch: Images = SIGNATURE.preprocess(images(1))
         assert throughput.saturated_images_per_second(entry, engine, [batch], 0.01)[0] == 1
 
 
 def test_images_of_many_batches_in_a_row_are_counted(converted: Path) -> None:
-    batch: Batch = SIGNATURE.preprocess(images(4))
+    batch: Images = SIGNATURE.preprocess(images(4))
     seen: list[int] = []
 
     class Counted(litert.Runner):
-        def _infer(self, sent: Batch) -> Batch:
+        def _infer(self, sent: Images) -> Logits:
             seen.append(len(sent))
             return super()._infer(sent)
 

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from stages.engines.layers import Layer
+from stages.engines.layers import is_wider
 from stages.engines.registry import Precision
 from stages.engines.tensorrt import layers
+from stages.results.engines import LayerFacts
 
 TENSOR = (
     "{{ Name: {0}, Dimensions: [{1}], Strides: [1], StrideOrder: [0], "
@@ -75,15 +76,20 @@ def test_a_node_is_asked_of_in_the_kernel_that_does_its_work() -> None:
     conv = line("correlation", [(ACTIVATION, "Int8")], [(KERNEL, "Int8")], ["conv", "dequantize"])
     found = layers.layers(layers.from_message(f"{before}\n{conv}"), ASKED)
     assert [layer.requested for layer in found] == [None, "int8"]
-    assert found[1] == Layer(
-        "correlation_1", ("conv",), "correlation", "int8", "int8", "some_tactic"
+    assert found[1] == LayerFacts(
+        name="correlation_1",
+        nodes=("conv",),
+        kind="correlation",
+        requested="int8",
+        executed="int8",
+        tactic="some_tactic",
     )
 
 
 def test_a_node_without_a_kernel_of_its_own_is_asked_of_where_it_is() -> None:
     fused = line("kgen", [(ACTIVATION, "Float")], [], ["quantize", "conv"])
     (layer,) = layers.layers(layers.from_message(fused), ASKED)
-    assert (layer.requested, layer.executed, layer.is_wider) == ("int8", "fp32", True)
+    assert (layer.requested, layer.executed, is_wider(layer)) == ("int8", "fp32", True)
 
 
 INSPECTED = {
@@ -128,7 +134,12 @@ def test_the_inspectors_account_is_read_in_the_words_of_several_versions() -> No
     asked: dict[str, Precision] = {"conv": "int8", "dense": "int8"}
     reformat, conv, dense = layers.layers(kernels, asked)
     assert (reformat.requested, reformat.executed) == (None, "fp32")
-    assert conv == Layer(
-        "conv + relu", ("conv",), "CaskConvolution", "int8", "int8", "sm80_xmma_fprop_implicit_gemm"
+    assert conv == LayerFacts(
+        name="conv + relu",
+        nodes=("conv",),
+        kind="CaskConvolution",
+        requested="int8",
+        executed="int8",
+        tactic="sm80_xmma_fprop_implicit_gemm",
     )
-    assert (dense.nodes, dense.executed, dense.is_wider) == (("dense",), "fp16", True)
+    assert (dense.nodes, dense.executed, is_wider(dense)) == (("dense",), "fp16", True)

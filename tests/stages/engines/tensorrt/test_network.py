@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from stages.engines.base import Account, BuildRequest
+from stages.engines.base import BuildReport, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.layers import mismatches
 from stages.engines.registry import Precision
@@ -25,7 +25,9 @@ from tests.stages.graphs import SIGNATURE, graph
 trt = pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
 
 
-def account_of(source: Path, folder: Path, precision: Precision = "fp32", **wanted: Any) -> Account:
+def account_of(
+    source: Path, folder: Path, precision: Precision = "fp32", **wanted: Any
+) -> BuildReport:
     """Build `source` into `folder` for batches up to eight."""
     request = BuildRequest(SIGNATURE, precision, max_batch_size=8, **wanted)
     return trt_network.build(trt, source, folder / f"{precision}.rtx", request)
@@ -84,7 +86,7 @@ def test_layers_run_in_the_precision_of_the_graph(
     executed = {node: layer for layer in account.layers if layer.requested for node in layer.nodes}
     for node, expected in (conv, dense):
         assert executed[node].executed == executed[node].requested == expected
-    assert mismatches(account.layers) == []
+    assert mismatches(account.layers) == ()
     assert account.remarks == ()
 
 
@@ -93,9 +95,9 @@ def test_a_layer_that_runs_wider_than_asked_is_named_as_in_the_graph(
 ) -> None:
     turing = TensorRT(compute_capabilities=("7.5",))  # its INT8 convolutions are not in RTX
     account = account_of(converted / "model.int8.tensorrt.onnx", tmp_path, "int8", tensorrt=turing)
-    assert [
-        (each["node"], each["requested"], each["executed"]) for each in mismatches(account.layers)
-    ] == [("conv_5", "int8", "fp16")]
+    assert [(each.node, each.requested, each.executed) for each in mismatches(account.layers)] == [
+        ("conv_5", "int8", "fp16")
+    ]
 
 
 @pytest.mark.parametrize("capabilities", [(), ("8.9",), ("7.5", "8.0", "12.0")])
