@@ -136,6 +136,7 @@ PLAN = checked(
             needs=("build",),
             process="engine",
         ),
+        # Add a stage below all that it needs.
     )
 )
 
