@@ -58,9 +58,21 @@ version_option = click.option(
     callback=_show_version,
     help="Show the version and exit.",
 )
+
+
+class Folder(click.Path):
+    """A folder; the empty name, which would mean the current one, is refused."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: Any) -> Any:
+        """The folder as a path."""
+        if value == "":
+            self.fail("the name of a folder is empty", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 artifacts_option = click.option(
     "--artifacts",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(file_okay=False, path_type=Path),
     default=Path("artifacts"),
     show_default=True,
     help="Folder of the artifacts.",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config
+from pipeline.core import ownership
 from pipeline.core.display import NAME_WIDTH, console, display
 from pipeline.core.freshness import assess_all
 from pipeline.core.lock import locked
@@ -52,7 +53,8 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> No
 
     selected = select(plan, request.stages, request.first, request.last)
     finalize.prepare(settings)
-    store = Store(request.artifacts)
+    store = Store(request.artifacts, plan)
+    ownership.claim(request.artifacts, plan, user_files(plan, settings))
     with locked(request.artifacts, request.command):
         with display() as shown:
             line = Line(plan, settings, store, environment.describe(), shown)
@@ -66,10 +68,15 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> No
     finalize.conclude(report.gates, problem)
 
 
+def user_files(plan: Plan, settings: Settings) -> list[Path]:
+    """Files and folders of the user that the stages of `plan` read."""
+    return [file for stage in plan for file in stage.settings.of(settings).external_files()]
+
+
 def show_plan(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> None:
     """Print what `pipeline run` would do; write nothing. Raises SettingsError."""
     selected = select(plan, request.stages, request.first, request.last)
-    states = assess_all(plan, settings, Store(request.artifacts), environment.describe())
+    states = assess_all(plan, settings, Store(request.artifacts, plan), environment.describe())
     for stage in selected:
         state = states[stage.name]
         verb = "skip" if state.is_fresh and not request.force else "run"
@@ -78,10 +85,11 @@ def show_plan(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Non
 
 def show_status(artifacts: Path, settings: Settings, plan: Plan = PLAN) -> None:
     """Print the state of every artifact, and why it is not fresh."""
-    store = Store(artifacts)
+    store = Store(artifacts, plan)
     for name, state in assess_all(plan, settings, store, environment.describe()).items():
         print(f"{name:{NAME_WIDTH}} {state.name:8} {', '.join(state.reasons)}".rstrip())
-    store.hashes.save()
+    if ownership.is_marked(artifacts):
+        store.hashes.save()
 
 
 def show_report(
@@ -97,7 +105,7 @@ def show_report(
 
     format = format or _format_of(output)
     limits = gate.limits_before(artifacts)
-    report = finalize.report_of(Store(artifacts), plan, {}, limits)
+    report = finalize.report_of(Store(artifacts, plan), plan, {}, limits)
     if format == TABLE:
         _draw(table(report), output)
     else:

@@ -13,11 +13,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from pipeline.core.hashing import key_of
+from pipeline.core.seal import KEY as SEAL
+from pipeline.core.seal import opened, sealed
 from stages.results.base import Count, Sha256, StageResult
 
 FILE = "record.json"
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
+UNSEALED: Literal[1] = 1
+"""The version before, whose records have no seal."""
 
+INDENT = 1
 MOST_FAULTS = 3
 
 
@@ -54,7 +59,7 @@ class Identity(BaseModel):
 class Record(Identity):
     """`record.json`. Its environment is that of the run, whether or not it is part of the key."""
 
-    record_version: Literal[1] = VERSION
+    record_version: Literal[1, 2] = VERSION
     key: str
     started_at: str
     seconds: float = Field(allow_inf_nan=False)
@@ -68,8 +73,9 @@ class Record(Identity):
 
 def write(record: Record, folder: Path) -> None:
     """Write `record.json` into `folder` and see it safely on the disk."""
-    with (folder / FILE).open("w", encoding="utf-8") as file:
-        file.write(record.model_dump_json(indent=1) + "\n")
+    raw = sealed(json.loads(record.model_dump_json()), INDENT)
+    with (folder / FILE).open("wb") as file:
+        file.write(raw)
         file.flush()
         os.fsync(file.fileno())
 
@@ -83,8 +89,10 @@ def parse(raw: bytes, stage: str, result: type[StageResult]) -> Record:
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
     version = content.get("record_version")
-    if version != VERSION:
+    if version not in (UNSEALED, VERSION):
         raise ValueError(f"it has version {version!r}, expected {VERSION}")
+    if version == VERSION or SEAL in content:
+        content = opened(raw, INDENT)
     try:
         measured = result.model_validate(content.get("measurements"))
         record = Record.model_validate({**content, "measurements": measured})

@@ -109,5 +109,8 @@ def _make(line: Line, stage: Stage, identity: Identity, process: StageProcess) -
             measurements=measurements,
         )
         write(record, folder)
+    for folder in line.store.set_aside:
+        line.display.warn(f"{folder} holds what was in the place of {stage.name}, and is not ours")
+    line.store.set_aside.clear()
     line.store.forget(stage.name)
     line.display.finish(stage.name, seconds)

@@ -3,6 +3,7 @@
     artifacts/train/record.json, model.keras, ...    an artifact, always whole
     artifacts/.new-train-1234/                       the one that process 1234 is writing
     artifacts/.old-train/                            the former one, while the two are swapped
+    artifacts/train.set-aside-1/                     what was in its place, and is not ours
     artifacts/.resume-train/<key>/                   what a killed stage had done, to go on from
     artifacts/.logs/train.log                        what the stage last printed
     artifacts/.logs/train/                           its learning curves, for TensorBoard
@@ -15,7 +16,9 @@ missing beside a whole `.old-train`, which `folder` reads and `recover` puts bac
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,6 +30,8 @@ from pipeline.core.record import FileEntry, Record
 from stages.errors import ArtifactError
 from stages.results.base import StageResult
 
+KEY = re.compile("[0-9a-f]{64}")
+
 
 class Store:
     """The artifact folder `root`. Only `writing` and `recover` change an artifact."""
@@ -35,6 +40,8 @@ class Store:
         self.root = root
         self._results = {stage.name: stage.result for stage in plan}
         self.hashes = Hashes(root / ".hashes.json")
+        self.set_aside: list[Path] = []
+        """Folders that stood in the way of an artifact and hold what no record says we made."""
 
     def folder(self, stage: str) -> Path:
         """Where the artifact of `stage` is, whether or not there is one."""
@@ -46,19 +53,26 @@ class Store:
         return self.root / ".logs" / f"{stage}.log"
 
     def resume(self, stage: str, key: str) -> Path:
-        """Where `stage` keeps what an artifact with this key can go on from after a kill.
+        """Where `stage` keeps what an artifact with this key can resume from after a kill.
 
         What it kept for other keys is deleted: it belongs to other settings or inputs.
         """
-        folder = self.root / f".resume-{stage}"
-        for other in folder.glob("*"):
+        for other in self._kept(stage):
             if other.name != key:
                 shutil.rmtree(other, ignore_errors=True)
-        return folder / key
+        return self.root / f".resume-{stage}" / key
 
     def forget(self, stage: str) -> None:
-        """Delete what `stage` kept to go on from."""
-        shutil.rmtree(self.root / f".resume-{stage}", ignore_errors=True)
+        """Delete what `stage` kept to resume from."""
+        for kept in self._kept(stage):
+            shutil.rmtree(kept, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.root / f".resume-{stage}").rmdir()
+
+    def _kept(self, stage: str) -> list[Path]:
+        """What `stage` kept, by key: other names in its folder are not ours."""
+        folders = (self.root / f".resume-{stage}").glob("*")
+        return [folder for folder in folders if KEY.fullmatch(folder.name)]
 
     def read(self, stage: str) -> Record | None:
         """The record of `stage`, or None without an artifact.
@@ -130,18 +144,53 @@ class Store:
         if current.exists():
             current.rename(former)
         draft.rename(current)
-        shutil.rmtree(former, ignore_errors=True)
+        self._discard(stage, former)
+
+    def _discard(self, stage: str, folder: Path) -> None:
+        """Delete what the record in `folder` says that we made; set aside whatever else is there.
+
+        The record goes last, so that a process killed in between can finish.
+        """
+        if not folder.exists():
+            return
+        record = self._recorded(folder, stage)
+        if record is not None:
+            for name in (*record.files, records.FILE):
+                (folder / name).unlink(missing_ok=True)
+        for below in sorted(folder.rglob("*"), reverse=True):
+            if below.is_dir() and not below.is_symlink():
+                with contextlib.suppress(OSError):
+                    below.rmdir()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        if folder.exists():
+            aside = self._free_name(stage)
+            folder.rename(aside)
+            self.set_aside.append(aside)
+
+    def _recorded(self, folder: Path, stage: str) -> Record | None:
+        """The record in `folder`, None where nothing proves that the stage made it."""
+        try:
+            raw = (folder / records.FILE).read_bytes()
+            return records.parse(raw, stage, self._results.get(stage, StageResult))
+        except (OSError, ValueError):
+            return None
+
+    def _free_name(self, stage: str) -> Path:
+        numbers = itertools.count(1)
+        places = (self.root / f"{stage}.set-aside-{number}" for number in numbers)
+        return next(place for place in places if not os.path.lexists(place))
 
     def recover(self) -> None:
         """Finish or undo what a killed run left. Only the holder of the lock may call this."""
-        for former in self.root.glob(".old-*"):
-            current = self.root / former.name.removeprefix(".old-")
-            if current.exists():
-                shutil.rmtree(former, ignore_errors=True)
-            else:
+        for stage in self._results:
+            former, current = self.root / f".old-{stage}", self.root / stage
+            if former.exists() and not current.exists():
                 former.rename(current)
-        for draft in self.root.glob(".new-*"):
-            shutil.rmtree(draft, ignore_errors=True)
+            self._discard(stage, former)
+            for draft in self.root.glob(f".new-{stage}-*"):
+                if draft.name.removeprefix(f".new-{stage}-").isdecimal():
+                    shutil.rmtree(draft, ignore_errors=True)
 
     def list_files(self, folder: Path) -> dict[str, FileEntry]:
         """All files below `folder` by name, for its record."""

@@ -16,18 +16,22 @@ from pydantic import ValidationError
 
 from pipeline.core.hashing import key_of
 from pipeline.core.record import faults
+from pipeline.core.seal import KEY as SEAL
+from pipeline.core.seal import opened, sealed
 from pipeline.results.summary import Summary
 from stages.errors import ArtifactError, nearest, suggestion
 
 FILE = "history.jsonl"
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
+UNSEALED: Literal[1] = 1
+"""The version before, whose lines have no seal."""
 ID_CHARACTERS = 8
 
 
 class Entry(Summary):
     """One line of the history: a run with its id and the time at which it ended."""
 
-    version: Literal[1]
+    version: Literal[1, 2]
     id: str
     time: str
 
@@ -37,9 +41,8 @@ class Entry(Summary):
         return {**dict.fromkeys(type(self).model_fields), **measured}
 
     def to_line(self) -> bytes:
-        """The entry as one line of ASCII."""
-        line = json.dumps(self.to_json(), separators=(",", ":"), allow_nan=False)
-        return line.encode("ascii") + b"\n"
+        """The entry as one sealed line of ASCII."""
+        return sealed(self.to_json())
 
 
 def append(root: Path, summary: Summary) -> str:
@@ -105,8 +108,10 @@ def _entry(line: bytes) -> Entry:
         raise ValueError("not whole, or no JSON") from error
     if not isinstance(content, dict):
         raise ValueError("holds no JSON object")
-    if content.get("version") != VERSION:
+    if content.get("version") not in (UNSEALED, VERSION):
         raise ValueError(f"has version {content.get('version')!r}, expected {VERSION}")
+    if content["version"] == VERSION or SEAL in content:
+        content = opened(line + b"\n")
     try:
         return Entry.model_validate(content)
     except ValidationError as error:

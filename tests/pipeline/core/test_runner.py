@@ -68,16 +68,16 @@ class Bench:
     ) -> dict[str, str]:
         self.notes.said.clear()
         chosen = Settings.model_validate(settings or {})
-        line = Line(plan, chosen, Store(self.root), environment, self.notes)
+        line = Line(plan, chosen, Store(self.root, tiny_line.PLAN), environment, self.notes)
         return dict(run(line, select(plan, stages or ("all",)), force))
 
     def states(self, settings: dict[str, Any] | None = None) -> dict[str, tuple[str, ...]]:
         chosen = Settings.model_validate(settings or {})
-        found = assess_all(tiny_line.PLAN, chosen, Store(self.root), ENVIRONMENT)
+        found = assess_all(tiny_line.PLAN, chosen, Store(self.root, tiny_line.PLAN), ENVIRONMENT)
         return {name: (state.name, *state.reasons) for name, state in found.items()}
 
     def record(self, stage: str) -> Record:
-        record = Store(self.root).read(stage)
+        record = Store(self.root, tiny_line.PLAN).read(stage)
         assert record
         return record
 

@@ -15,6 +15,8 @@ import tiny_artifact
 from children import environment
 
 from pipeline.core.record import FILE as RECORD
+from pipeline.core.record import INDENT
+from pipeline.core.seal import opened, sealed
 from pipeline.core.store import Store
 from stages.errors import ArtifactError
 
@@ -125,8 +127,15 @@ def test_a_record_truncated_anywhere_is_refused_with_its_name(tmp_path: Path) ->
         assert caught.value.hint == "run: pipeline run train"
 
 
+def reseal(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a record as somebody who knows about seals would."""
+    content = opened(file.read_bytes(), INDENT)
+    change(content)
+    file.write_bytes(sealed(content, INDENT))
+
+
 def spoil_version(record: dict[str, Any]) -> None:
-    record["record_version"] = 2
+    record["record_version"] = 3
 
 
 def spoil_stage(record: dict[str, Any]) -> None:
@@ -148,7 +157,7 @@ def spoil_file(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (spoil_version, "it has version 2, expected 1"),
+        (spoil_version, "it has version 3, expected 2"),
         (spoil_stage, "it belongs to stage 'prune'"),
         (spoil_key, "key: Field required"),
         (spoil_hash, r"files.model.keras.sha256: Input should be a valid string"),
@@ -159,12 +168,30 @@ def test_a_foreign_record_is_refused_with_the_reason(
     tmp_path: Path, spoil: Callable[[dict[str, Any]], None], reason: str
 ) -> None:
     tiny_artifact.write(tmp_path, OLD)
-    file = tmp_path / "train" / RECORD
-    record = json.loads(file.read_text())
-    spoil(record)
-    file.write_text(json.dumps(record))
+    reseal(tmp_path / "train" / RECORD, spoil)
     with pytest.raises(ArtifactError, match=reason):
         Store(tmp_path).read("train")
+
+
+def test_a_flip_of_any_bit_of_a_record_is_refused(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    file = tmp_path / "train" / RECORD
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        for bit in (1, 32):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+            with pytest.raises(ArtifactError, match="is damaged"):
+                Store(tmp_path).read("train")
+
+
+def test_a_record_of_the_version_before_has_no_seal_and_is_read(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    file = tmp_path / "train" / RECORD
+    content = {**opened(file.read_bytes(), INDENT), "record_version": 1}
+    file.write_text(json.dumps(content))
+    record = Store(tmp_path).read("train")
+    assert record
+    assert record.record_version == 1
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"3", b"null", b"\xff\xfe", b'"text"'])
@@ -200,3 +227,36 @@ def test_a_file_that_the_stage_did_not_write_is_no_damage(tmp_path: Path) -> Non
     tiny_artifact.write(tmp_path, OLD)
     (tmp_path / "train/notes.txt").write_text("mine")
     assert content(tmp_path) == OLD
+
+
+def test_a_file_of_the_user_in_an_artifact_is_set_aside_when_the_artifact_is_replaced(
+    tmp_path: Path,
+) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    (tmp_path / "train/notes.txt").write_text("mine")
+    tiny_artifact.write(tmp_path, NEW)
+    assert content(tmp_path) == NEW
+    assert names(tmp_path) == ["train", "train.set-aside-1"]
+    assert names(tmp_path / "train.set-aside-1") == ["notes.txt"]
+
+
+@pytest.mark.parametrize("record", [None, "{", "{}"])
+def test_a_folder_that_no_record_proves_to_be_ours_is_set_aside_whole(
+    tmp_path: Path, record: str | None
+) -> None:
+    (tmp_path / "train/cats").mkdir(parents=True)
+    (tmp_path / "train/cats/1.jpg").write_text("mine")
+    if record is not None:
+        (tmp_path / "train" / RECORD).write_text(record)
+    tiny_artifact.write(tmp_path, NEW)
+    assert content(tmp_path) == NEW
+    assert (tmp_path / "train.set-aside-1/cats/1.jpg").read_text() == "mine"
+
+
+def test_recovery_touches_no_name_that_the_store_did_not_write(tmp_path: Path) -> None:
+    for name in (".new-stuff", ".new-train-final", ".old-mail", ".resume-cv"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "letter.txt").write_text("mine")
+    before = names(tmp_path)
+    Store(tmp_path).recover()
+    assert names(tmp_path) == before
