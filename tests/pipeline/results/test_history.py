@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from children import environment
 
+from pipeline.core.seal import opened, sealed
 from pipeline.results import history
 from pipeline.results.summary import Summary, summarize
 from stages.errors import ArtifactError
@@ -62,7 +62,7 @@ def test_a_corrupt_line_is_reported_and_the_others_are_read(
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"version": 2}, "has version 2, expected 1"),
+        ({"version": 3}, "has version 3, expected 2"),
         (
             {"engines": {"litert.int8": 3}},
             "engines.litert.int8: Input should be a valid dictionary or instance of EngineSummary",
@@ -74,9 +74,19 @@ def test_a_line_of_another_kind_is_reported(
     tmp_path: Path, change: dict[str, Any], fault: str
 ) -> None:
     history.append(tmp_path, summary())
-    entry = json.loads((tmp_path / history.FILE).read_text())
-    (tmp_path / history.FILE).write_text(json.dumps({**entry, **change}))
+    entry = opened((tmp_path / history.FILE).read_bytes())
+    (tmp_path / history.FILE).write_bytes(sealed({**entry, **change}))
     assert history.read(tmp_path) == ([], [f"{tmp_path / history.FILE}, line 1: {fault}"])
+
+
+def test_a_flip_of_any_bit_of_a_line_is_reported(tmp_path: Path) -> None:
+    history.append(tmp_path, summary())
+    file = tmp_path / history.FILE
+    whole = file.read_bytes()
+    for place in range(0, len(whole) - 1, 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        runs, faults = history.read(tmp_path)
+        assert (runs, bool(faults)) == ([], True)
 
 
 def test_a_line_that_a_kill_cut_off_does_not_swallow_the_next(tmp_path: Path) -> None:
