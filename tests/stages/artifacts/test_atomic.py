@@ -21,9 +21,14 @@ def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
 def test_a_block_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises(ZeroDivisionError), replacing(file) as draft:
-        draft.write_text("half")
-        draft.write_text(str(1 / 0))
+
+    def write_half() -> None:
+        with replacing(file) as draft:
+            draft.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
 
