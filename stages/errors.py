@@ -1,4 +1,4 @@
-"""What a user can get wrong, as exceptions that say how to put it right.
+"""What can go wrong for a user, as exceptions that say how to fix it.
 
 UserError                 what, got, expected; `hint` says how to fix it
 ├── SettingsError         an unknown key, a value out of range, an unknown stage  (exit 2)
@@ -95,14 +95,15 @@ RIGHTS = (errno.EACCES, errno.EPERM)
 
 
 def machine_error(error: BaseException) -> MachineError | None:
-    """What `error` says if the machine is the cause and not the code; None if it is not."""
+    """`error` as a MachineError if the machine is the cause and not the code, else None."""
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return MachineError(
-            "not enough memory", "end other programs, or use smaller batches: batch_size"
+            "not enough memory", "close other programs, or use smaller batches: batch_size"
         )
     if not isinstance(error, OSError):
         return None
-    code = error.errno or _told(str(error))
+    # An OSError of h5py carries its code in the text only.
+    code = error.errno or next((each for each in DISK if os.strerror(each) in str(error)), None)
     if code not in (*DISK, *RIGHTS):
         return None
     file = f": {str(error.filename)!r}" if error.filename else ""
@@ -111,11 +112,6 @@ def machine_error(error: BaseException) -> MachineError | None:
         f"{os.strerror(code)}{file}",
         f"{fix}, or choose another folder with --artifacts; what was done before stays",
     )
-
-
-def _told(text: str) -> int | None:
-    """The code of an OSError that carries it in its text only, as those of h5py do."""
-    return next((code for code in DISK if os.strerror(code) in text), None)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

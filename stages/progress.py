@@ -1,4 +1,4 @@
-"""How a stage tells what it does: by the standard `logging`, so that a notebook sees it too."""
+"""Progress of a stage, through the standard `logging`, so that a notebook shows it too."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.engines.litert import by_pairs
 from stages.errors import ConversionError
-from stages.keras_graph.fake_quant import Quantizer, execute
+from stages.keras_graph.fake_quant import QuantizeTensor, execute
 from stages.keras_graph.paired_columns import has_pairs, traceable_by_pairs
 from stages.keras_graph.placement import Point, only
 from stages.keras_graph.tracing import traceable
@@ -57,7 +57,7 @@ def _write(
     file: Path,
     folded: keras.Model,
     points: Mapping[str, Point],
-    quantize: Quantizer,
+    quantize: QuantizeTensor,
     signature: Signature,
     optimizations: list[Any],
 ) -> list[Path]:
@@ -71,7 +71,11 @@ def _write(
 
 
 def _forward(
-    folded: keras.Model, points: Mapping[str, Point], quantize: Quantizer, visit: Visit, image: Any
+    folded: keras.Model,
+    points: Mapping[str, Point],
+    quantize: QuantizeTensor,
+    visit: Visit,
+    image: Any,
 ) -> Any:
     return execute(folded, points, image, quantize, visit)
 

@@ -24,14 +24,14 @@ DATASETS: dict[str, str] = {
 }
 
 TEST_SEED = 0
-"""Decides which test images data.test_samples keeps: fixed, for no knob may change the test."""
+"""Decides which test images data.test_samples keeps: fixed, as no setting may change the test."""
 
 
 def load(settings: Data) -> DataSet:
     """Read the data set and divide it.
 
     Validation and calibration images are taken out of the training part, class by class, as
-    data.seed decides; the test split depends on no knob but data.test_samples.
+    data.seed decides; the test split depends on no setting but data.test_samples.
     Raises DataError where the data are missing, unreadable or unfit.
     """
     module = _module(settings)

@@ -1,4 +1,4 @@
-"""The folder in which data sets keep what took long to fetch or to decode."""
+"""The cache folder of data sets, for what took long to download or decode."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import progress
+from stages.artifacts.atomic import replacing
 from stages.datasets import cache
 from stages.errors import DataError
 
@@ -58,7 +59,7 @@ def _hash(*values: Any) -> str:
 
 
 def _fingerprint(file: Path) -> tuple[str, int, int]:
-    """Another content is told by its size and time, as everywhere in the line."""
+    """Changed content shows in size and time, as everywhere in the line."""
     stat = file.stat()
     return str(file), stat.st_size, stat.st_mtime_ns
 
@@ -88,17 +89,14 @@ def _write(
 ) -> None:
     whole = (len(files), *shape)
     _check_room(kept.parent, int(np.prod(whole)))
-    draft = kept.with_name(f".{os.getpid()}-{kept.name}")
     try:
-        images = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=whole)
-        bad = _decode_all(files, images, decode, skip_bad)
-        images.flush()
-        _notes(kept).write_text(json.dumps(bad))
-        draft.replace(kept)
+        with replacing(kept) as draft:
+            images = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=whole)
+            bad = _decode_all(files, images, decode, skip_bad)
+            images.flush()
+            _notes(kept).write_text(json.dumps(bad))
     except OSError as error:
         raise DataError(f"{kept} cannot be written ({error})", cache.MOVE) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _check_room(folder: Path, needed: int) -> None:

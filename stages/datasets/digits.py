@@ -1,7 +1,7 @@
 """The handwritten digits that ship with scikit-learn: 1797 real images of 8x8 pixels, no network.
 
 They are enlarged to 28x28, so that the models for MNIST fit. The set has no test part of its own;
-a fixed fifth is held out, which no knob can change.
+a fixed fifth is held out, which no setting can change. scikit-learn comes with the extra `digits`.
 Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
 """
 
@@ -28,15 +28,23 @@ def class_names(settings: Data) -> tuple[str, ...]:
     if settings.path is not None:
         raise DataError(
             f"data.path is {settings.path!r}, but the data set 'digits' is part of scikit-learn",
-            "name the kind of file: --set data.name=npz (or mnist, folder), or leave out data.path",
+            "set the kind of file: --set data.name=npz (or mnist, folder), or leave out data.path",
         )
     return tuple(str(digit) for digit in range(10))
 
 
 def read(settings: Data, part: Part) -> Split:
-    """1437 images to train on or the 360 held out: uint8 (N, 28, 28, 1)."""
-    from sklearn.datasets import load_digits  # half a second, for this data set only
+    """1437 images to train on or the 360 held out: uint8 (N, 28, 28, 1).
 
+    Raises DataError where scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits  # half a second, for this data set only
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"the data set 'digits' is part of scikit-learn, which cannot be imported: {error}",
+            "pip install 'keras-trt-pipeline[digits]', or set another data.name",
+        ) from error
     raw = load_digits()
     labels = raw.target.astype(np.int64)
     test, train = divide(labels, [math.ceil(TEST_SHARE * len(labels))], TEST_SEED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from stages import progress
+from stages.artifacts.atomic import replacing
 from stages.datasets import cache
 from stages.errors import DataError
 
@@ -42,12 +42,8 @@ def fetch(url: str, sha256: str | None, limit_mib: int) -> Path:
     key = hashlib.sha256(f"{url} {sha256}".encode()).hexdigest()[:16]
     kept = cache.folder() / f"{key}-{PurePosixPath(parts.path).name or 'file'}"
     if not kept.exists():
-        draft = kept.with_name(f".{os.getpid()}-{kept.name}")
-        try:
+        with replacing(kept) as draft:
             _download(url, draft, sha256, limit_mib)
-            draft.replace(kept)
-        finally:
-            draft.unlink(missing_ok=True)
     return kept
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.artifacts.atomic import replacing
 from stages.datasets import cache, npz
 from stages.datasets.base import Part, Split, required_path
 from stages.errors import DataError
@@ -87,6 +88,5 @@ def _download(name: str, kept: Path) -> None:
             f"then: --set data.path={name}.npz",
         ) from error
     if not kept.exists():
-        draft = kept.with_name(f".{os.getpid()}-{kept.name}")
-        np.savez(draft, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-        draft.replace(kept)
+        with replacing(kept) as draft:
+            np.savez(draft, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)

@@ -1,4 +1,4 @@
-"""Some images of an array that lies on disk: read when they are asked for, and not before."""
+"""Selected images of an array on disk, read only when they are indexed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Images(Protocol):
         """(N, H, W, C)."""
 
     def __len__(self) -> int:
-        """How many."""
+        """N."""
 
     def __getitem__(self, where: Any) -> NDArray[np.uint8]:
         """The images at an index, a slice or an array of indices."""
 
 
-class Rows:
-    """The images `rows` of `source`, in that order, as if they were copied."""
+class LazyImages:
+    """The images `rows` of `source`, in that order, without a copy."""
 
     def __init__(self, source: NDArray[np.uint8], rows: Indices) -> None:
         self._source, self._rows = source, rows
@@ -41,13 +41,13 @@ class Rows:
     def __getitem__(self, where: Any) -> NDArray[np.uint8]:
         return np.asarray(self._source[self._rows[where]], np.uint8)
 
-    def take(self, indices: Indices) -> Rows:
+    def take(self, indices: Indices) -> LazyImages:
         """Some of these."""
-        return Rows(self._source, self._rows[indices])
+        return LazyImages(self._source, self._rows[indices])
 
 
 def take(images: Images, indices: Indices) -> Images:
-    """The images at `indices`: copied where they are in memory, only noted where on disk."""
-    if isinstance(images, Rows):
+    """The images at `indices`: a copy if they are in memory, a LazyImages if on disk."""
+    if isinstance(images, LazyImages):
         return images.take(indices)
-    return Rows(images, indices) if isinstance(images, np.memmap) else images[indices]
+    return LazyImages(images, indices) if isinstance(images, np.memmap) else images[indices]

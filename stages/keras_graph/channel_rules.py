@@ -14,14 +14,14 @@ import keras
 import numpy as np
 from keras import layers
 
-from stages.keras_graph.union_find import FROZEN, Indices, Units
+from stages.keras_graph.union_find import FROZEN, Indices, UnionFind
 from stages.keras_graph.walk import Call
 
 
 class Tracing(Protocol):
     """What rules need of stages.keras_graph.channels.Trace."""
 
-    units: Units
+    units: UnionFind
     of: dict[int, Indices]
     produced: dict[str, Indices]
 
@@ -102,7 +102,7 @@ def concatenate(trace: Tracing, call: Call) -> Indices | None:
 
 
 def reshape(trace: Tracing, call: Call) -> Indices | None:
-    """The last axis stays as it is, or everything becomes one axis: [1 2] -> [1 2 1 2]."""
+    """The last axis is kept, or everything becomes one axis: [1 2] -> [1 2 1 2]."""
     source, shape = call.inputs[0], call.outputs[0].shape
     if None in source.shape[1:] or (shape[-1] != source.shape[-1] and len(shape) > 2):
         return None

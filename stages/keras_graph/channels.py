@@ -1,7 +1,7 @@
 """Which channels of a network can only be removed together.
 
 Every channel of every tensor (its last axis) gets a unit, a number. Layers that pass channels on
-pass their units on; layers that mix all channels (convolution, Dense) end old units and begin new
+pass their units on; layers that mix all channels (convolution, Dense) end old units and start new
 ones; where two units must live or die together (both sides of an Add) they are united. A unit
 that may not be removed is united with FROZEN. Example, with W a convolution of 2 filters:
 
@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from stages.keras_graph.channel_rules import RULES, operation_rule
-from stages.keras_graph.union_find import FROZEN, Indices, Units
+from stages.keras_graph.union_find import FROZEN, Indices, UnionFind
 from stages.keras_graph.walk import Call, functional, walk
 
 
@@ -38,12 +38,12 @@ class Group:
 class Trace:
     """The units of all tensors of a flat model: `of[id(tensor)]` has one per channel.
 
-    `produced` maps each layer that begins new channels to their units, `roots` each unit to the
-    one that stands for all that it is united with.
+    `produced` maps each layer that makes new channels to their units, `roots` each unit to the
+    representative of its set.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self.units = Units()
+        self.units = UnionFind()
         self.of: dict[int, Indices] = {}
         self.produced: dict[str, Indices] = {}
         self._first_calls: dict[int, tuple[Indices, Indices]] = {}

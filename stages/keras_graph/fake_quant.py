@@ -46,7 +46,7 @@ class FakeQuantize(keras.layers.Layer):
         return fake_quantize(values, ops.exp(self.log_scale), self.grid)
 
     def learned(self) -> Range:
-        """The range as it is now."""
+        """The range that was learned."""
         amax = float(np.exp(self.log_scale.numpy())) * self.grid.high
         return dataclasses.replace(self.start, amax=amax)
 
@@ -73,7 +73,7 @@ class QuantizedKernel(keras.layers.Wrapper):
             return self.layer.call(inputs)
 
 
-Quantizer = Callable[[Point, Any], Any]
+QuantizeTensor = Callable[[Point, Any], Any]
 """(point, tensor) -> the tensor, quantized and dequantized."""
 
 
@@ -81,7 +81,7 @@ def execute(
     model: keras.Model,
     points: Mapping[str, Point],
     image: Any,
-    quantize: Quantizer,
+    quantize: QuantizeTensor,
     visit: Visit = apply,
 ) -> Any:
     """The output of a folded `model` for `image`, with `quantize` applied at every point.

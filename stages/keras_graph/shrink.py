@@ -75,7 +75,7 @@ def _stays(trace: Trace, kept: Sequence[Indices]) -> NDArray[np.bool_]:
 
 
 def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> dict[str, Any]:
-    """What the configuration of a smaller layer says; `seen` and `made`: channels that stay."""
+    """Changes to the configuration of a smaller layer; `seen` and `made`: channels that stay."""
     layer = call.operation
     if seen.all() and made.all():
         return {}

@@ -1,4 +1,4 @@
-"""Numbers that can be united: a disjoint-set forest (Tarjan, 1975)."""
+"""Union-find over integers: a disjoint-set forest (Tarjan, 1975)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
 FROZEN = 0
-"""The unit of all that must stay; it always exists."""
+"""The unit of everything that must stay; it always exists."""
 
 
-class Units:
-    """Numbers from 0, each at first on its own."""
+class UnionFind:
+    """Units, numbered from 0, each at first a set of its own."""
 
     def __init__(self) -> None:
         self._parent = [FROZEN]
@@ -29,7 +29,7 @@ class Units:
             self._parent[high] = low
 
     def roots(self) -> Indices:
-        """For every unit the lowest one that it is united with: [0, 1, 1] if 2 is with 1."""
+        """The lowest unit of the set of every unit: [0, 1, 1] if 2 is united with 1."""
         return np.array([self._root(unit) for unit in range(len(self._parent))])
 
     def _root(self, unit: int) -> int:

@@ -45,11 +45,11 @@ def create(
     classes: int,
     pixels: tuple[float, float] = (1 / 255, 0.0),
 ) -> keras.Model:
-    """The model that `settings` ask for: from the table, a file, or `module:function`.
+    """The model of `settings`: from the table, a file, or `module:function`.
 
-    `pixels` are the scale and offset of what it will see, for weights trained on other pixels.
+    `pixels` are the scale and offset of its inputs, for weights trained on other pixels.
     Raises SettingsError for an unknown name and for settings that the model has no use for,
-    ModelError if weights or the user's model cannot be had, or if that model does not take
+    ModelError if weights or the user's model are not available, or if that model does not take
     `input_shape` and return `classes` values.
     """
     if settings.source is None:

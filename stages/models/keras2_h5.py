@@ -1,4 +1,4 @@
-"""`.h5` files as Keras 2 wrote them, in the words of Keras 3.
+"""Translate `.h5` files of Keras 2 for Keras 3.
 
 Keras 3 reads most of them. What it stumbles over is translated in the description of the model;
 the weights stay as they are.

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from stages.models.blocks import activated, convolved
+from stages.models.blocks import conv_bn, relu
 
 CHANNELS = (16, 32, 64)
 """Every group of blocks but the first halves height and width."""
@@ -24,7 +24,7 @@ def build(depth: int, input_shape: tuple[int, int, int], classes: int) -> keras.
     Each group has (`depth` - 2) / 6 residual blocks.
     """
     image = keras.Input(input_shape, name="image")
-    x = activated(convolved(image, CHANNELS[0], "stem"), "stem")  # (N, 32, 32, 16)
+    x = relu(conv_bn(image, CHANNELS[0], "stem"), "stem")  # (N, 32, 32, 16)
     widths = [channels for channels in CHANNELS for _ in range((depth - 2) // 6)]
     for number, channels in enumerate(widths, start=1):
         x = _block(x, channels, f"block{number}")  # (N, 8, 8, 64) after the last
@@ -34,8 +34,8 @@ def build(depth: int, input_shape: tuple[int, int, int], classes: int) -> keras.
 
 def _block(x: Any, channels: int, name: str) -> Any:
     strides = 1 if x.shape[-1] == channels else 2
-    arm = activated(convolved(x, channels, f"{name}_a", strides=strides), f"{name}_a")
-    arm = convolved(arm, channels, f"{name}_b")
+    arm = relu(conv_bn(x, channels, f"{name}_a", strides=strides), f"{name}_a")
+    arm = conv_bn(arm, channels, f"{name}_b")
     if strides != 1:
-        x = convolved(x, channels, f"{name}_shortcut", size=1, strides=strides)
-    return activated(layers.Add(name=f"{name}_add")([arm, x]), name)
+        x = conv_bn(x, channels, f"{name}_shortcut", size=1, strides=strides)
+    return relu(layers.Add(name=f"{name}_add")([arm, x]), name)

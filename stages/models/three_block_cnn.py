@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from stages.models.blocks import activated, convolved
+from stages.models.blocks import conv_bn, relu
 
 CHANNELS = (64, 64, 128)
 
@@ -19,7 +19,7 @@ def build(input_shape: tuple[int, int, int], classes: int) -> keras.Model:
     x = image  # (N, 32, 32, 3)
     for number, channels in enumerate(CHANNELS, start=1):
         name = f"block{number}"
-        x = activated(convolved(x, channels, name), name)
+        x = relu(conv_bn(x, channels, name), name)
         x = layers.MaxPooling2D(name=f"{name}_pool")(x)  # (N, 4, 4, 128) after the last
     x = layers.GlobalAveragePooling2D(name="average")(x)
     return keras.Model(image, layers.Dense(classes, name="logits")(x), name="three_block_cnn")

@@ -1,4 +1,4 @@
-"""Transfer learning on VGG16 without its top: what it saw in ImageNet helps small sets.
+"""Transfer learning on VGG16 without its top: features of ImageNet help small data sets.
 
 Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015.
 """
@@ -31,7 +31,7 @@ def build(
 
     `weights` is "none", "imagenet" or a file of the weights without the top; with weights the
     first convolution is changed to take RGB as pixel * scale + offset, which `pixels` says.
-    Raises ModelError for images too small or not RGB, and for weights that cannot be had.
+    Raises ModelError for images too small or not RGB, and for weights that are not available.
     """
     base = _base(input_shape, weights)
     if weights == NONE:
@@ -82,7 +82,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _draw_kernels(base: keras.Model) -> None:
-    """Random kernels that keep the size of what flows: Keras' own lose half of it per layer.
+    """Random kernels that keep the variance of activations: Keras' default halves it per layer.
 
     He et al., "Delving Deep into Rectifiers", 2015, equation 10.
     """

@@ -25,7 +25,7 @@ class Histogram:
 
 
 def empty(amax: float) -> Histogram:
-    """A histogram over [0, amax] that has counted nothing; a dead tensor gets amax 1e-6."""
+    """An empty histogram over [0, amax]; a dead tensor gets amax 1e-6."""
     return Histogram(max(amax, 1e-6), np.zeros(BINS, np.int64))
 
 

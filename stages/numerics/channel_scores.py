@@ -1,4 +1,4 @@
-"""How much each channel matters, how many to keep, and which. Pure numpy."""
+"""Importance scores of channels, how many to keep, and which. Pure numpy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scale_scores(gamma: Array) -> Scores:
 
 
 def taylor_scores(kernel: Array, gradients: Sequence[Array], output_axis: int) -> Scores:
-    """What the squared loss changes without a channel, to first order: float64 (C,).
+    """First-order estimate of the squared change of the loss without a channel: float64 (C,).
 
     The mean over batches of (sum over the channel's weights of gradient times weight) squared:
     Molchanov et al., "Importance Estimation for Neural Network Pruning", 2019, equation 8.
@@ -59,9 +59,9 @@ def group_scores(
 
 
 def width(channels: int, ratio: float, multiple: int = 1) -> int:
-    """How many of `channels` stay when the share `ratio` goes and a multiple of some is wanted.
+    """How many of `channels` stay when the share `ratio` is removed, as a multiple of `multiple`.
 
-    Rounded up, so that never more than `ratio` goes, but no further than to what there is:
+    Rounded up, so that never more than `ratio` is removed, but at most to `channels`:
     (32, 0.5, 8) -> 16, (32, 0.6, 8) -> 16, (12, 0.5, 8) -> 8, (6, 0.5, 8) -> 6. At least one.
     """
     # 0.29 * 100 is 28.999999999999996, but 29 of 100 are meant.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stages.results.base import P99_SAMPLES, LatencyRow
 
 INTERVAL_WIDTH, WINDOW_SPREAD = 0.01, 0.02
-"""What stable means, as shares of the median: see `is_stable`."""
+"""Limits of a stable median, as shares of it: see `is_stable`."""
 
 AGREEING_WINDOWS = 3
 RESAMPLES = 1000

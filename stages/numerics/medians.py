@@ -1,4 +1,4 @@
-"""Medians of two series of measurements: how many times the one is the other."""
+"""The ratio of the medians of two series of measurements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ratio(before: ArrayLike, after: ArrayLike, confidence: float = CONFIDENCE) -
 
     Percentile bootstrap of the logarithm: both series are drawn again with replacement,
     4,000 times, with a fixed seed. The values of one series must not depend on each other:
-    give medians of windows of time, not single calls, which share the machine's moods.
+    give medians of time windows, not single calls, which share the machine's load.
     Raises ValueError for fewer than five values in either.
     """
     old, new = (np.log(np.asarray(values, np.float64)) for values in (before, after))

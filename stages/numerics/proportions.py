@@ -1,4 +1,4 @@
-"""Shares of right answers: how certain they are, and whether two of them differ.
+"""Accuracies as proportions: their confidence intervals, and whether two of them differ.
 
 The intervals are score intervals. They hold near 0 and 1, where accuracies are and where
 the textbook's p +- 1.96 * sqrt(p * (1 - p) / n) does not.
@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds within which the true value lies with the confidence asked."""
+    """An estimate and its confidence interval."""
 
     estimate: float
     low: float
@@ -103,7 +103,7 @@ def _correlation(both: int, only_before: int, only_after: int, neither: int) -> 
 def mcnemar(only_before: int, only_after: int) -> float:
     """McNemar's mid-p value that two models answer equally well, from their disagreements.
 
-    Exact binomial, so that few disagreements are no trouble; mid-p as advised by Fagerland,
+    Exact binomial, so that few disagreements suffice; mid-p as advised by Fagerland,
     Lydersen and Laake, BMC Medical Research Methodology 13 (2013).
 
     Example: 1 against 7 gives 2 * (1 + 8) / 2**8 - 8 / 2**8 = 0.0391.

@@ -1,4 +1,4 @@
-"""Which single weights to zero, and what that does to the size. Pure numpy."""
+"""Masks of unstructured and 2:4 sparsity, and the compressed size of weights. Pure numpy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Mask = NDArray[np.bool_]
 def two_of_four(kernel: Kernel) -> Mask:
     """Of every four neighbours along the input channels the two with the largest magnitudes.
 
-    The kernel is (..., cin, cout); every position and output channel is on its own, as sparse
-    tensor cores want it. A rest of one or two channels stays; of three, two stay. Of equal
+    The kernel is (..., cin, cout); positions and output channels are independent, as sparse tensor
+    cores require. A remainder of one or two channels stays; of three, two stay. Of equal
     magnitudes the lower channel stays: [1, -4, 3, 2] -> [0, 1, 1, 0].
     """
     cin = kernel.shape[-2]

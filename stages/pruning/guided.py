@@ -109,8 +109,8 @@ def descend(
 ) -> list[Waypoint]:
     """The steps of 2, until the latency is at most `goal` of the whole network's.
 
-    The list begins with the whole network and ends where no step saves anything any more, if
-    `goal` is not reached. Drops below `smallest_drop`, half of what one image makes, are equal.
+    The list starts with the whole network and, if `goal` is not reached, ends where no further
+    step saves anything. Drops below `smallest_drop`, half of what one image makes, are equal.
     """
     path = [Waypoint({}, 1.0, 1.0)]
     while path[-1].latency_ratio > goal:
@@ -153,7 +153,7 @@ def give_back(
 
 
 def _contains(wide: Widths, narrow: Widths) -> bool:
-    """Whether no group has more channels in `narrow`; one that is not named has all of them."""
+    """Whether no group has more channels in `narrow`; a group without an entry has all of them."""
     return all(layers in narrow and width >= narrow[layers] for layers, width in wide.items())
 
 
@@ -232,7 +232,7 @@ def check_some(levels: Sequence[SensitivityLevel]) -> None:
     """Raises ModelError where rounding leaves all groups whole."""
     if not levels:
         raise ModelError(
-            "prune.channel_multiple leaves every group of layers as wide as it is",
+            "prune.channel_multiple leaves every group of layers at its full width",
             "use a smaller prune.channel_multiple",
         )
 
@@ -263,7 +263,7 @@ def refuse_budget(first: Waypoint, budget: float, drop: float, target: str) -> N
         f"the trained latency on {target} the accuracy on the validation images has fallen by "
         f"{drop:.2f} points after the fine-tune",
         f"use --set prune.max_accuracy_drop={drop:.2f}, a higher prune.target_latency_ratio, "
-        "more prune.epochs, or prune.ratio=0 to leave the model as it is",
+        "more prune.epochs, or prune.ratio=0 to leave the model unpruned",
     )
 
 

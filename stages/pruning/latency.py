@@ -29,7 +29,7 @@ from stages.measurement import engine_process
 from stages.measurement.engine_process import Trial
 
 CALIBRATION_IMAGES = 64
-"""Latency does not depend on the ranges but for their order of magnitude."""
+"""Few will do: latency depends on the order of magnitude of the ranges only."""
 
 Images = NDArray[np.float32]
 
@@ -39,7 +39,7 @@ class Stopwatch:
 
     A context manager: the reference stays open, in a process of its own. INT8 candidates are
     calibrated on `images` and not trained; all take raw pixels, as engines do by default. Raises
-    EngineError where the engine is not to be had.
+    EngineError where the engine is not available.
     """
 
     def __init__(

@@ -7,7 +7,6 @@ same weights as one that was not.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import keras
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
+from stages.artifacts.atomic import replacing
 from stages.models import files
 from stages.results.pruning import PruningRound
 from stages.results.training import TrainingDetails
@@ -56,9 +56,8 @@ class ResumeStore:
 
     def write(self, name: str, content: Any) -> None:
         """Write results as JSON, as a whole or not at all."""
-        draft = self._folder / f"{name}.json.new"
-        draft.write_bytes(to_json(content))
-        os.replace(draft, self._folder / f"{name}.json")
+        with replacing(self._folder / f"{name}.json") as draft:
+            draft.write_bytes(to_json(content))
 
     def model(self, number: int) -> Path:
         """The model after round `number`; valid if the round's results, written later, exist."""

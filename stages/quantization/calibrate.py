@@ -1,4 +1,4 @@
-"""Calibration: what range every quantized tensor gets."""
+"""Calibration: the range of every quantized tensor."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def find_ranges(
 ) -> Ranges:
     """The range of every point by one of METHODS, tied points with equal ones.
 
-    A range that is known beforehand stays as it is.
+    A range that is known beforehand does not change.
     """
     found = {}
     for name, point in points.items():
@@ -71,7 +71,7 @@ def find_ranges(
 def tie(found: Mapping[str, Range], groups: Iterable[set[str]]) -> Ranges:
     """`found`, with the widest range of each group for all of it.
 
-    A group with both signs is left as it is: its members have different grids.
+    A group with both signs does not change: its members have different grids.
     """
     result = dict(found)
     for group in groups:

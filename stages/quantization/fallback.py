@@ -1,4 +1,4 @@
-"""Which tensors stay in float when INT8 costs too much accuracy: as few as will do.
+"""Which tensors stay in float when INT8 costs too much accuracy: as few as possible.
 
 The unit is a point: without its range, every layer that reads the tensor computes in float,
 in every target alike.

@@ -20,7 +20,7 @@ class Prune(FineTune):
     which makes the file smaller once it is compressed, and no engine faster."""
     ratio: Share = 0.5
     """Share to remove: of the channels of every group of layers that can lose some, or of the
-    weights with `magnitude`; 0 leaves the model as it is. `2:4` always removes half, and with
+    weights with `magnitude`; 0 leaves the model unpruned. `2:4` always removes half, and with
     a target below the stage itself decides how much goes where."""
     criterion: Literal["l1", "l2", "bn_scale", "taylor"] = "l2"
     """What makes a channel matter: norms of its kernel, its scale in batch normalisation, or

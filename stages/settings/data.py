@@ -17,8 +17,8 @@ class Data(Section):
     name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "folder", "npz"] = (
         "digits"
     )
-    """`digits` ships with scikit-learn and needs no network; the others read `path`, and those
-    of keras.datasets are fetched by Keras where it is not set."""
+    """`digits` ships with scikit-learn (the extra `digits`) and needs no network; the others read
+    `path`, and those of keras.datasets are downloaded by Keras if it is not set."""
     path: str | None = None
     """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; else an `.npz` in the
     layout of keras.datasets.mnist, or its http or https address."""
@@ -43,15 +43,15 @@ class Data(Section):
     offset: float = 0.0
     """See `scale`."""
     shift_pixels: Count = 1
-    """In all trainings images are moved by up to so many pixels each way: small sets need it."""
+    """In all trainings images are shifted by up to this many pixels each way, for small sets."""
     flip: bool = False
-    """In all trainings every other image is mirrored left to right: not for digits or letters."""
+    """In all trainings half of the images are flipped left to right: not for digits or letters."""
     rotate_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
-    """In all trainings images are turned by up to so much either way."""
+    """In all trainings images are rotated by up to this angle either way."""
     shear_degrees: Annotated[float, Field(ge=0.0, lt=80.0)] = 0.0
-    """In all trainings upright lines are slanted by up to so much either way."""
+    """In all trainings images are sheared by up to this angle either way."""
     zoom: Share = 0.0
-    """In all trainings images are made larger or smaller by up to this share."""
+    """In all trainings images are scaled up or down by up to this share."""
     contrast: Share = 0.0
     """In all trainings contrast is raised or lowered by up to this share."""
     seed: Count = 0

@@ -1,1 +1,1 @@
-"""optimizers, devices, the compiled step, checkpoints, evidence."""
+"""Training: data feed, the compiled step, optimizers, devices, checkpoints, evaluation."""

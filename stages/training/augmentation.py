@@ -1,8 +1,7 @@
-"""Training images, changed a little: mirrored, turned, sheared, larger or smaller, more or less
-contrast.
+"""Augmentation of training images: flip, rotation, shear, zoom and contrast.
 
-Random numbers come from outside, as a function of seed and epoch alone, which the random layers
-of Keras with their own state do not offer. Turning, shearing and zooming are one interpolation.
+Random numbers come from outside, as a function of seed and epoch alone, which Keras' random layers
+with their own state do not offer. Rotation, shear and zoom are one interpolation.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import tensorflow as tf
 from stages.settings import Data
 
 UNCHANGED = Data(shift_pixels=0)
-"""Trains on the images as they are."""
+"""Trains on unchanged images."""
 DRAWS = 5
 """Random numbers for one image: turn, shear, zoom, contrast, mirror."""
 
@@ -26,10 +25,10 @@ def is_wanted(data: Data) -> bool:
 
 
 def augmented(images: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:
-    """Images (N, H, W, C) of pixels, changed as `data` allows: float32 pixels from 0 to 255.
+    """Images (N, H, W, C) of pixels, augmented as `data` allows: float32 pixels from 0 to 255.
 
-    `draws` float32 (N, DRAWS), from 0 to 1, decide how much: 0.5 changes nothing, but that below
-    0.5 the last one mirrors the image.
+    `draws` float32 (N, DRAWS), from 0 to 1, set the strengths: 0.5 changes nothing; the last one
+    flips the image if it is below 0.5.
     """
     strengths = tf.unstack(2 * draws - 1, axis=1)
     images = tf.cast(images, tf.float32)

@@ -1,4 +1,4 @@
-"""What the images of each class count in the loss."""
+"""Per-class loss weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stages.datasets import DataSet
 
 
 def weights(dataset: DataSet, kind: Literal["equal", "balanced"]) -> NDArray[np.float32]:
-    """float32 (classes,), with a mean of 1 over the training images.
+    """Weight of each class, float32 (classes,), with a mean of 1 over the training images.
 
     `balanced` is N / (classes * images of the class), scikit-learn's formula of the same name.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from stages import progress
+from stages.artifacts.atomic import replacing
 from stages.results.training import Epoch
 
 Arrays = list[NDArray[Any]]
@@ -71,14 +71,13 @@ class Checkpoint:
             return
         latest, before = self._files
         latest.parent.mkdir(parents=True, exist_ok=True)
-        draft = latest.with_name(f"{latest.name}.new")
         text = _STATE.dump_json((state.history, state.best_score, state.best_epoch)).decode()
         values = [variable.numpy() for variable in self._variables]
-        with draft.open("wb") as file:
-            np.savez(file, np.array(text), *values, *state.best_weights)
-        if latest.exists():
-            os.replace(latest, before)
-        os.replace(draft, latest)
+        with replacing(latest) as draft:
+            with draft.open("wb") as file:
+                np.savez(file, np.array(text), *values, *state.best_weights)
+            if latest.exists():
+                latest.replace(before)
 
     def saved_epochs(self) -> list[int]:
         """Numbers of epochs after which a training can resume, the latest first."""

@@ -16,7 +16,7 @@ from stages.settings import TrainStage
 from stages.training.fit import TrainingRun, fit, prepare
 
 STEPS = 100
-"""At least so many are timed, in whole epochs, after a first epoch in which things are compiled."""
+"""Steps to time at least, in whole epochs, after a first epoch that compiles."""
 
 
 def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> DeviceComparison:

@@ -106,14 +106,14 @@ def explaining_lost_workers() -> Iterator[None]:
             raise
         raise StageCrashed(
             f"another worker was lost, or cannot be reached: {_reason(error)}",
-            "start the same command on all workers again: it goes on after the last epoch",
+            "start the same command on all workers again: it resumes after the last epoch",
         ) from error
 
 
 def _grow_memory() -> None:
     """Let TensorFlow take GPU memory as it needs it: engines are timed on the same GPU."""
     for gpu in tf.config.list_physical_devices("GPU"):
-        with contextlib.suppress(RuntimeError):  # It has begun to compute: too late, no harm.
+        with contextlib.suppress(RuntimeError):  # It is computing already: too late, no harm.
             tf.config.experimental.set_memory_growth(gpu, True)
 
 

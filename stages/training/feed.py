@@ -1,7 +1,7 @@
 """Training batches whose order and shifts are a function of seed and epoch, and of nothing else.
 
-So a training that goes on after a kill sees what it would have seen, and several devices see
-together what one would.
+So a training that resumes after a kill sees what it would have seen, and several devices together
+see what one would.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def batches(
     """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, classes).
 
     Each image is moved by up to `data.shift_pixels` each way, the edge filled with its own pixels,
-    and changed in the other ways that `data` asks for.
+    and augmented in the other ways that `data` sets.
     With a `context`, the pieces of each batch for the devices of this worker, one after the
     other; an epoch is then `images_per_epoch` long.
     """

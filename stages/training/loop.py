@@ -2,7 +2,7 @@
 
 Keras' own `fit` does not run under MultiWorkerMirroredStrategy (github.com/keras-team/keras,
 issue 20585), clips gradients before they are summed over devices, and counts an order of images
-in a way that a resumed training cannot take up. So the loop is ours; the layers, optimizers
+in a way that a resumed training cannot restore. So the loop is ours; the layers, optimizers
 and losses are Keras'. An epoch is one call: no Python between two steps.
 """
 
@@ -23,7 +23,7 @@ Batch = tuple[tf.Tensor, tf.Tensor]
 
 @dataclass(frozen=True)
 class Objective:
-    """What a training minimises; `teach` (images, targets) -> targets lets a teacher have a say.
+    """What a training minimises; `teach` (images, targets) -> targets mixes in a teacher.
 
     `class_weights` float32 (classes,) times the cross-entropy of each image, plus penalties.
     """
@@ -41,7 +41,7 @@ class Objective:
         return found * tf.gather(self.class_weights, tf.argmax(targets, axis=1))
 
     def penalty(self, model: keras.Model) -> tf.Tensor:
-        """L1 and L2 of the kernels, and what layers of the user add to the loss."""
+        """L1 and L2 of the kernels, and the losses that layers of the user add."""
         total = tf.add_n([tf.constant(0.0), *(tf.cast(each, tf.float32) for each in model.losses)])
         if self.l1 or self.l2:
             for variable in model.trainable_variables:
@@ -60,14 +60,14 @@ def cross_entropies(targets: tf.Tensor, outputs: tf.Tensor, from_logits: bool) -
 
 
 def hits(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """How many images have their largest output where their target is: a float32 scalar."""
+    """Number of correct predictions: a float32 scalar."""
     return tf.reduce_sum(
         tf.cast(tf.equal(tf.argmax(outputs, axis=1), tf.argmax(targets, axis=1)), tf.float32)
     )
 
 
 class Loop:
-    """The compiled functions of one training. Made in the scope of its strategy.
+    """The compiled functions of one training. Create it in the scope of its strategy.
 
     A step takes `accumulate_batches` batches. Its gradient is that of the mean loss over all
     of its images, whatever device they are on.
@@ -91,7 +91,7 @@ class Loop:
         self._step = tf.function(self._update, jit_compile=True) if training.xla else self._update
 
     def steps(self, images: int) -> int:
-        """How many steps an epoch of `images` has."""
+        """Steps in an epoch of `images` images."""
         batches = -(-images // self.training.batch_size)
         return -(-batches // self.training.accumulate_batches)
 
@@ -122,8 +122,8 @@ class Loop:
 
     @tf.function  # type: ignore[untyped-decorator]
     def _agree(self) -> None:
-        """Give all devices the mean of their moving averages, which batch normalisation updates
-        on each device by itself: one model is what is validated and saved.
+        """Average the moving averages of all devices, which batch normalisation updates on each
+        device by itself: one model is validated and saved.
         """
         averages = [
             each for each in self.model.non_trainable_variables if each.dtype.startswith("float")
@@ -159,7 +159,7 @@ class Loop:
         self.optimizer.apply_gradients(zip(self._clipped(gradients, scale), variables, strict=True))
 
     def _clipped(self, gradients: list[tf.Tensor], scale: tf.Tensor) -> list[tf.Tensor]:
-        """Gradients that the optimizer will sum over devices, shortened as that sum needs it."""
+        """Gradients for the optimizer to sum over devices, clipped by the norm of that sum."""
         if self.training.clip_norm is None:
             return gradients
         devices = self.strategy.num_replicas_in_sync

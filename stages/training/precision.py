@@ -1,4 +1,4 @@
-"""Mixed precision: what layers compute in while a model is trained."""
+"""Mixed precision during training."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def computing_in(precision: str, model: keras.Model) -> Iterator[None]:
 
 
 def scaled(optimizer: keras.Optimizer, variables: list[Any]) -> keras.Optimizer:
-    """`optimizer` for float16, whose gradients underflow: the loss is scaled up before they are
-    taken, and a step that overflows is left out.
+    """`optimizer` with loss scaling for float16, whose gradients underflow otherwise; a step that
+    overflows is skipped.
     """
     wrapped = keras.optimizers.LossScaleOptimizer(optimizer)
     wrapped.build(variables)

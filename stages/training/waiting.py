@@ -1,4 +1,4 @@
-"""How long a training waits for its images."""
+"""Input wait: how long a training waits for its images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def clock() -> tf.Variable:
 
 
 def taken(waited: tf.Variable) -> float:
-    """The seconds on a clock, which is put back to zero."""
+    """The seconds on a clock, which is reset to zero."""
     seconds = float(waited.numpy())
     waited.assign(0.0)
     return seconds
@@ -24,9 +24,8 @@ def taken(waited: tf.Variable) -> float:
 def measured(batches: tf.data.Dataset, waited: tf.Variable) -> tf.data.Dataset:
     """The same `batches`; the seconds for which each is waited for are added to `waited`.
 
-    From the moment a batch is asked for to the moment it is there, whatever prepares it
-    meanwhile. The loop may ask before the step before has ended: it never waits longer than
-    this says.
+    From the request of a batch to its arrival, whatever prepares it meanwhile. The loop may request
+    a batch before the previous step has ended, so this is an upper bound of its waiting.
     """
 
     def now(_: Any) -> tf.Tensor:

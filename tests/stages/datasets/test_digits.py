@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,13 @@ def test_the_benchmark_gets_the_same_test_split(divided: DataSet) -> None:
     split = load_test(Data(seed=3))
     np.testing.assert_array_equal(split.images, divided.test.images)
     np.testing.assert_array_equal(split.labels, divided.test.labels)
+
+
+def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(DataError, match="'digits' is part of scikit-learn, which cannot") as caught:
+        digits.read(Data(), "train")
+    assert caught.value.hint.startswith("pip install 'keras-trt-pipeline[digits]'")
 
 
 def test_the_pixels_are_those_of_scikit_learn_enlarged() -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from stages.datasets import folder, load
-from stages.datasets.lazy_images import Rows
+from stages.datasets.lazy_images import LazyImages
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -102,7 +102,7 @@ def test_images_stay_on_disk_until_a_batch_is_asked_for(root: Path) -> None:
     divided = load(data(root).model_copy(update={"calibration_samples": 4}))
     assert isinstance(folder.read(data(root), "train").images, np.memmap)
     for split in (divided.train, divided.validation, divided.calibration):
-        assert isinstance(split.images, Rows)
+        assert isinstance(split.images, LazyImages)
         assert split.images[:2].shape == (min(2, len(split)), 5, 6, 3)
 
 

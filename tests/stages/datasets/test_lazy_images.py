@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.datasets.base import Split
-from stages.datasets.lazy_images import Rows, take
+from stages.datasets.lazy_images import LazyImages, take
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_some_of_some_images_are_the_ones_that_copies_would_be(on_disk: np.memma
     copy = np.array(on_disk)
     first, second = np.array([9, 3, 3, 5, 0]), np.array([4, 0, 2])
     rows = take(take(on_disk, first), second)
-    assert isinstance(rows, Rows)
+    assert isinstance(rows, LazyImages)
     expected = copy[first][second]
     assert rows.shape == expected.shape
     assert len(rows) == 3

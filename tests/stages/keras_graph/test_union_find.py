@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.keras_graph.union_find import FROZEN, Units
+from stages.keras_graph.union_find import FROZEN, UnionFind
 
 
 @settings(deadline=None, derandomize=True)
@@ -12,7 +12,7 @@ from stages.keras_graph.union_find import FROZEN, Units
 def test_units_have_the_same_root_exactly_if_a_chain_of_unions_joins_them(
     pairs: list[tuple[int, int]],
 ) -> None:
-    units = Units()
+    units = UnionFind()
     units.new(12)
     reachable = np.eye(13, dtype=bool)
     for one, other in pairs:
@@ -24,7 +24,7 @@ def test_units_have_the_same_root_exactly_if_a_chain_of_unions_joins_them(
 
 
 def test_fresh_units_are_on_their_own_and_frozen_ones_share_the_root_zero() -> None:
-    units = Units()
+    units = UnionFind()
     first, second = units.new(2), units.new(3)
     units.unite(second, FROZEN)
     units.unite(first, np.array([4, 5]))

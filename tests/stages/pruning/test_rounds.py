@@ -106,4 +106,4 @@ def test_results_come_back_as_they_were_written(tmp_path):
     assert store.read("round-1", FinishedRound) is None
     store.write("round-1", finished(8, 3))
     assert store.read("round-1", FinishedRound) == finished(8, 3)
-    assert not list(tmp_path.rglob("*.new"))
+    assert [file.name for file in (tmp_path / "resume").iterdir()] == ["round-1.json"]
