@@ -102,7 +102,9 @@ def measure(
         batch_size,
         tensorrt=TensorRT(optimization_level=options.optimization_level),
     )
-    built = module.build(convert / registry.source_file(backend, precision), file, request)
+    built = module.build(
+        convert / registry.source_file(EngineName(backend, precision)), file, request
+    )
     layers = built.layers if built else ()
     samples = np.load(convert / "samples.npz")
     images = batch_of(samples["images"], signature, batch_size)

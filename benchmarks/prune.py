@@ -26,7 +26,7 @@ from stages.engines import registry
 from stages.engines.base import BuildRequest
 from stages.engines.registry import EngineName, Precision, load, source_file
 from stages.measurement.accuracy import logits
-from stages.measurement.engine_process import Trial, compare
+from stages.measurement.engine_process import EngineProcess, compare
 from stages.numerics import classification
 from stages.settings import ConvertStage
 
@@ -55,7 +55,7 @@ def main() -> None:
     print("| engine | batch | full p50 ms | pruned / full | accuracy full | pruned | points lost |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for engine in ENGINES:
-        top1 = [engine_top1(folder / "convert", *engine) for folder in (full, pruned)]
+        top1 = [engine_top1(folder / "convert", engine) for folder in (full, pruned)]
         for batch_size in BATCH_SIZES:
             ms, ratio = latencies(full, pruned, engine, batch_size, options.windows)
             shown = f"{top1[0]:.2%} | {top1[1]:.2%} | {100 * (top1[0] - top1[1]):.2f}"
@@ -96,15 +96,15 @@ def describe(pruned: dict[str, Any]) -> None:
     print()
 
 
-def engine_top1(converted: Path, backend: str, precision: Any) -> float:
+def engine_top1(converted: Path, name: EngineName) -> float:
     """Accuracy of the engine itself on the whole test split."""
-    module, signature = load(backend), Signature.read(converted)
+    module, signature = load(name.backend), Signature.read(converted)
     settings = ConvertStage.model_validate(record(converted.parent, "convert")["settings"])
     test = datasets.load_test(settings.data)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "engine"
-        source = converted / source_file(backend, precision)
-        module.build(source, file, BuildRequest(signature, precision))
+        request = BuildRequest(signature, cast(Precision, name.precision))
+        module.build(converted / source_file(name), file, request)
         with module.Runner(file, signature, 1) as engine:
             top1: float = classification.top1(logits(engine, test.images, 64), test.labels)
     return top1
@@ -114,12 +114,12 @@ def latencies(
     full: Path, pruned: Path, engine: EngineName, batch_size: int, windows: int
 ) -> tuple[float, float]:
     """Median of the full network in ms, and the pruned one's as a share of it."""
-    source = source_file(engine.backend, cast(Precision, engine.precision))
-    trials = [
-        Trial(*engine, folder / "convert" / source, folder / "convert", batch_size)
+    source = source_file(engine)
+    engines = [
+        EngineProcess(engine, folder / "convert" / source, folder / "convert", batch_size)
         for folder in (full, pruned)
     ]
-    with trials[0] as reference, trials[1] as candidate:
+    with engines[0] as reference, engines[1] as candidate:
         reference.wait()
         candidate.wait()
         ms, (ratio,) = compare(reference, [candidate], windows, 0.1)

@@ -131,7 +131,7 @@ def build_all(
         record = EngineRecord(backend=name.backend, precision=name.precision)
         file = out / f"{name}{ENGINES[name.backend].suffix}"
         try:
-            reports[name] = build_one(name.backend, source, file, request)
+            reports[name] = build_one(name, source, file, request)
             tried.append(record.built(file))
         except EngineError as error:
             file.unlink(missing_ok=True)
@@ -139,11 +139,11 @@ def build_all(
     return tried, reports
 
 
-def build_one(backend: str, source: Path, file: Path, request: BuildRequest) -> BuildReport:
+def build_one(engine: EngineName, source: Path, file: Path, request: BuildRequest) -> BuildReport:
     """Build the engine `file` from its graph in the folder `source`. Raises EngineError."""
-    module = registry.load(backend)
+    module = registry.load(engine.backend)
     records.require(module.build_blocker())
-    graph = source / registry.source_file(backend, request.precision)
+    graph = source / registry.source_file(engine)
     if not graph.is_file():
         raise EngineError(f"there is no {graph.name}", "run: pipeline run convert --force")
     return module.build(graph, file, request) or BuildReport()

@@ -16,12 +16,9 @@ from pydantic import ValidationError
 
 from pipeline.core.messages import EVENT, Crashed, Failed, Finished, Progress, StageCall
 from pipeline.core.plan import Process, Stage
+from stages.engines.child import command
 from stages.errors import KINDS, StageCrashed
 from stages.results.base import StageResult
-
-BOOT = "import sys; sys.path[:] = sys.argv[1:]; from pipeline.core.worker import main; main()"
-"""The child imports from where the parent does: a folder called `stages` in the current
-folder must not shadow ours."""
 
 CLOSE_SECONDS = 10.0
 """An idle child ends in milliseconds; one that has not by then hangs in native code."""
@@ -174,7 +171,7 @@ def _start(task: Task) -> subprocess.Popen[str]:
     with task.log.open("ab") as errors:
         # A session of its own: Ctrl-C reaches the parent only, which then ends the child.
         return subprocess.Popen(
-            [sys.executable, "-c", BOOT, *sys.path],
+            command("pipeline.core.worker", "main", path=sys.path),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

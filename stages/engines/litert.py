@@ -5,14 +5,10 @@ this machine, which of its forms is the faster (see keras_graph/column_pairs.py)
 processor has AMX, whether it is faster without (see amx.py). That answer travels in the
 engine file, behind the FlatBuffer, where LiteRT does not look.
 XNNPACK takes AMX or leaves it for a whole process: the first file that is opened decides.
-
-    python -m stages.engines.litert FILE with|without       prints its latency in ms
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.engines import amx
+from stages.engines import amx, child
 from stages.engines.base import (
     Blocker,
     BuildReport,
@@ -31,6 +27,7 @@ from stages.engines.base import (
     Logits,
     missing_package,
 )
+from stages.engines.child import ChildFailed
 from stages.errors import EngineError
 from stages.measurement import clock
 
@@ -131,19 +128,13 @@ def dequantize(levels: NDArray[Any], tensor: dict[str, Any]) -> Logits:
 
 def probe(file: Path, amx_use: str) -> float:
     """Median latency in ms at batch 1 in a new process, "with" or "without" AMX."""
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.engines.litert", str(file), amx_use],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [""]
+    try:
+        return float(child.answer(__name__, "print_latency", str(file), amx_use))
+    except ChildFailed as error:
         raise EngineError(
-            f"LiteRT cannot run {file.name} (exit status {done.returncode}): {said[-1]}",
+            f"LiteRT cannot run {file.name} (exit status {error.status}): {error.reason}",
             "run: pipeline run convert --force",
-        )
-    return float(done.stdout)
+        ) from error
 
 
 def _interpreter(file: Path, threads: int) -> Any:
@@ -164,15 +155,11 @@ def _allocated(file: Path, threads: int, without_amx: bool) -> Any:
     return interpreter
 
 
-def _main(file: str, amx_use: str) -> None:
-    """Time the interpreter alone, on an input of zeros: the values do not matter."""
+def print_latency(file: str, amx_use: str) -> None:
+    """In a child: time the interpreter alone, on an input of zeros. Values do not matter."""
     try:
         interpreter = _allocated(Path(file), 1, without_amx=amx_use == "without")
     except EngineError as error:
         sys.exit(error.message)
     samples = clock.measure({file: interpreter.invoke}, PROBE_SECONDS / 2, PROBE_SECONDS)
     sys.stdout.write(f"{np.median(samples[file])}\n")
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -4,15 +4,11 @@ The engine file is OpenVINO's own representation of the graph, `model.xml` and `
 ZIP archive, whose checksums find a damaged file. It is compiled when it is opened: the compiled
 form that OpenVINO can export is tied to one release and one kind of processor, and is compiled
 again all the same.
-
-    python -m stages.engines.openvino FILE       prints its kernels as JSON
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -23,6 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from stages.engines import child
 from stages.engines.base import (
     Blocker,
     BuildReport,
@@ -32,6 +29,7 @@ from stages.engines.base import (
     Logits,
     missing_package,
 )
+from stages.engines.child import ChildFailed
 from stages.engines.layers import requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
@@ -40,7 +38,7 @@ from stages.results.engines import LayerFacts
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 """Members of an engine file; its comment is the OpenVINO that wrote it."""
 
-TOLD = ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
+DESCRIBED = ("layerType", "primitiveType", "runtimePrecision", "originalLayersNames")
 NO_KERNELS = ("Input", "Const", "Output")
 MATRIX_KERNELS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 SPLIT = "/WithoutBiases"
@@ -91,23 +89,17 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
 
 
 def kernels(file: Path) -> list[dict[str, str]]:
-    """What OpenVINO tells of each kernel of an engine file: TOLD and `name`. Raises EngineError.
+    """DESCRIBED and `name` of each kernel of an engine file. Raises EngineError.
 
-    In a process of its own: compiling asks for AMX, which others of this one may have to decline.
+    In a process of its own: compiling asks for AMX, which other engines may have to decline.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.engines.openvino", str(file)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [""]
+    try:
+        return list(json.loads(child.answer(__name__, "print_kernels", str(file))))
+    except ChildFailed as error:
         raise EngineError(
-            f"OpenVINO cannot compile {file.name} (exit status {done.returncode}): {said[-1]}",
+            f"OpenVINO cannot compile {file.name} (exit status {error.status}): {error.reason}",
             "run: pipeline run convert --force",
-        )
-    return list(json.loads(done.stdout.splitlines()[-1]))
+        ) from error
 
 
 def layers(
@@ -208,15 +200,15 @@ def _read(file: Path) -> Any:
         ) from error
 
 
-def _main(file: str) -> None:
-    """Compile an engine file and print what its kernels are, as JSON."""
+def print_kernels(file: str) -> None:
+    """In a child: compile an engine file and print what its kernels are, as JSON."""
     try:
         model = _read(Path(file))
         compiled = _openvino().Core().compile_model(model, "CPU", HINTS)
     except EngineError as error:
         sys.exit(error.message)
     found = [
-        {"name": kernel.get_friendly_name(), **{key: str(info[key].value) for key in TOLD}}
+        {"name": kernel.get_friendly_name(), **{key: str(info[key].value) for key in DESCRIBED}}
         for kernel in compiled.get_runtime_model().get_ordered_ops()
         for info in [kernel.get_rt_info()]
     ]
@@ -236,7 +228,3 @@ def _openvino() -> Any:
     import openvino
 
     return openvino
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

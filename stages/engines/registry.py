@@ -167,14 +167,15 @@ def precision_label(precision: str) -> str:
     return PRECISION_LABELS.get(precision, precision)
 
 
-def source_file(backend: str, precision: Precision) -> str:
+def source_file(engine: EngineName) -> str:
     """The convert stage's file that the engine is built from on this machine.
 
     That of the row, unless the module has a `source_file(precision)` of its own, as where an
     older release of the runtime needs another graph.
     """
-    own = getattr(load(backend), "source_file", None)
-    return str(own(precision) if own else ENGINES[backend].sources[precision])
+    precision = cast("Precision", engine.precision)
+    own = getattr(load(engine.backend), "source_file", None)
+    return str(own(precision) if own else ENGINES[engine.backend].sources[precision])
 
 
 def load(backend: str) -> EngineModule:

@@ -1,9 +1,4 @@
-"""What an engine gives when it is saturated, and the memory that it takes.
-
-    python -m stages.measurement.throughput BACKEND PRECISION FOLDER FILE THREADS BATCH_SIZE...
-
-runs the engine alone and answers with the peak memory at each batch size, as JSON.
-"""
+"""Throughput of a saturated engine, and the memory that it takes."""
 
 from __future__ import annotations
 
@@ -11,7 +6,6 @@ import itertools
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,15 +16,16 @@ from typing import Any
 import numpy as np
 
 from stages.artifacts.signature import Signature
-from stages.engines import records
+from stages.engines import child, records
 from stages.engines.base import Engine
+from stages.engines.child import ChildFailed
 from stages.measurement import clock
 from stages.results.engines import EngineRecord
 
 STATUS = Path("/proc/self/status")
 KIB_PER_MIB = 1024
 PIPELINED = 64
-"""Batches between two looks at the clock: filling and emptying the pipeline then counts little."""
+"""Batches between two readings of the clock: enough for filling and emptying to count little."""
 
 
 def usable_cores() -> int:
@@ -87,16 +82,14 @@ def peak_memory_mib(
     memory grew by since before the engine was opened. Empty where Linux' /proc is missing, or
     the process ended early.
     """
-    words = [record.backend, record.precision, folder, record.file, threads, *sorted(batch_sizes)]
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.measurement.throughput", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0 or not STATUS.exists():
+    if not STATUS.exists():
         return {}
-    return {int(size): peak for size, peak in json.loads(done.stdout.splitlines()[-1]).items()}
+    engine, sizes = record.model_dump_json(), sorted(batch_sizes)
+    try:
+        printed = child.answer(__name__, "print_peak_memory", engine, str(folder), threads, *sizes)
+    except ChildFailed:
+        return {}
+    return {int(size): peak for size, peak in json.loads(printed).items()}
 
 
 def memory_mib(kind: str, status: Path = STATUS) -> float:
@@ -105,17 +98,13 @@ def memory_mib(kind: str, status: Path = STATUS) -> float:
     return int(found[1]) / KIB_PER_MIB if found else 0.0
 
 
-def _main(backend: Any, precision: Any, folder: str, file: str, *numbers: str) -> None:
-    threads, *batch_sizes = map(int, numbers)
+def print_peak_memory(engine: str, folder: str, threads: int, *batch_sizes: int) -> None:
+    """In a child: run the engine alone and print the peak memory at each batch size, as JSON."""
+    record = EngineRecord.model_validate_json(engine)
     signature = Signature.read(Path(folder))
-    record = EngineRecord(backend=backend, precision=precision, file=file)
     before, peaks = memory_mib("VmRSS"), {}
-    with records.runner(record, Path(folder), signature, threads) as engine:
+    with records.runner(record, Path(folder), signature, threads) as runner:
         for size in batch_sizes:
-            engine.infer(np.zeros((size, *signature.input_shape), signature.dtype))
+            runner.infer(np.zeros((size, *signature.input_shape), signature.dtype))
             peaks[size] = memory_mib("VmHWM") - before
     sys.stdout.write(json.dumps(peaks) + "\n")
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,12 +21,12 @@ from stages.conversion.litert import write_float, write_int8
 from stages.conversion.onnx.float16 import to_half
 from stages.conversion.onnx.preprocessing import take_pixels
 from stages.conversion.onnx.targets import float_graph, int8_graph
-from stages.engines.registry import Precision, Target
+from stages.engines.registry import EngineName, Target
 from stages.errors import EngineError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
 from stages.measurement import engine_process
-from stages.measurement.engine_process import Trial
+from stages.measurement.engine_process import EngineProcess
 
 CALIBRATION_IMAGES = 64
 """Few will do: latency depends on the order of magnitude of the ranges only."""
@@ -50,9 +50,8 @@ class Stopwatch:
         images: Images,
         batch_size: int = 1,
     ) -> None:
-        self._backend, _, precision = target.partition(".")
-        self._precision = cast(Precision, precision)
-        self._file = engine_process.require(self._backend, self._precision)
+        self._engine = EngineName.parse(target)
+        self._file = engine_process.require(self._engine)
         self._model, self._images = reference, images
         self._signature = dataclasses.replace(signature, dtype="uint8")
         self._batch_size = batch_size
@@ -62,7 +61,7 @@ class Stopwatch:
         self._opened = ExitStack()
         self._folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory()))
         self._signature.write(self._folder)
-        self._reference = self._start(self._model, "reference")
+        self._reference = self._start(self._model, self._opened)
         return self
 
     def __exit__(
@@ -76,23 +75,18 @@ class Stopwatch:
     def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
         """Latency of every candidate as a share of the reference's."""
         with ExitStack() as opened:
-            started = [
-                self._start(model, f"candidate{index}", opened)
-                for index, model in enumerate(candidates)
-            ]
+            started = [self._start(model, opened) for model in candidates]
             self.reference_ms, found = engine_process.compare(self._reference, started)
         return found
 
-    def _start(self, model: keras.Model, name: str, opened: ExitStack | None = None) -> Trial:
-        folder = self._folder / name
-        folder.mkdir(exist_ok=True)
+    def _start(self, model: keras.Model, opened: ExitStack) -> EngineProcess:
+        # A file that an earlier model left there would be built in place of this one's.
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(dir=self._folder)))
         write_graph(model, folder / self._file, self._signature, self._images)
-        started = Trial(
-            self._backend, self._precision, folder / self._file, self._folder, self._batch_size
-        )
-        (opened or self._opened).enter_context(started)
-        started.wait()
-        return started
+        engine = EngineProcess(self._engine, folder / self._file, self._folder, self._batch_size)
+        opened.enter_context(engine)
+        engine.wait()
+        return engine
 
 
 def write_graph(model: keras.Model, file: Path, signature: Signature, images: Images) -> None:

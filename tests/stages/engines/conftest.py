@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.engines.base import BuildRequest, Engine
-from stages.engines.registry import ENGINES, Precision, load, source_file
+from stages.engines.registry import ENGINES, EngineName, Precision, load, source_file
 from tests.stages.graphs import SIGNATURE
 
 MAX_BATCH_SIZE = 8
@@ -50,6 +50,6 @@ def built(
     if blocker is not None:
         pytest.skip(blocker.reason)
     out = tmp_path_factory.mktemp("engine") / f"{backend}.{precision}{ENGINES[backend].suffix}"
-    source = converted / source_file(backend, precision)
+    source = converted / source_file(EngineName(backend, precision))
     module.build(source, out, BuildRequest(SIGNATURE, precision, MAX_BATCH_SIZE))
     return Built(backend, precision, out)

@@ -15,7 +15,7 @@ def test_every_precision_has_a_file_of_the_convert_stage(backend: str, converted
     """Also where the module decides which, as for older releases of TensorRT."""
     for precision, file in ENGINES[backend].sources.items():
         assert (converted / file).is_file()
-        assert (converted / source_file(backend, precision)).is_file()
+        assert (converted / source_file(EngineName(backend, precision))).is_file()
 
 
 @pytest.mark.parametrize("backend", ENGINES)

@@ -25,7 +25,7 @@ def folder(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     SIGNATURE.write(out)
     for entry in ENTRIES[:2]:
         request = BuildRequest(SIGNATURE, entry.precision)
-        source = converted / source_file(entry.backend, entry.precision)
+        source = converted / source_file(entry.name)
         load(entry.backend).build(source, out / str(entry.file), request)
     return out
 

@@ -10,6 +10,8 @@ from keras import layers
 from stages.artifacts.signature import Signature
 from stages.engines import litert, onnxruntime
 from stages.errors import EngineError
+from stages.measurement.engine_process import EngineProcess
+from stages.pruning import latency
 from stages.pruning.latency import Stopwatch, write_graph
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized
 
@@ -32,6 +34,31 @@ def test_a_network_of_a_sixteenth_of_the_work_takes_a_smaller_share_of_the_time(
         small, same = stopwatch.ratios([heavy(32), heavy(128)])
     assert 0 < small < same
     assert stopwatch.reference_ms > 0
+
+
+def test_a_candidate_is_timed_without_the_files_of_an_earlier_one(monkeypatch):
+    """LiteRT would take the form by pairs of columns that only the first candidate has."""
+    seen = []
+
+    class Watched(EngineProcess):
+        def __enter__(self):
+            seen.append({file.name for file in self._source.parent.iterdir()})
+            return super().__enter__()
+
+    monkeypatch.setattr(latency, "EngineProcess", Watched)
+    narrow, wide = (paired_network(filters) for filters in (8, 24))
+    with Stopwatch("litert.fp32", wide, SIGNATURE, images(4)) as stopwatch:
+        for candidate in (narrow, wide):
+            stopwatch.ratios([candidate])
+    plain = {"model.fp32.tflite"}
+    assert seen == [plain, {*plain, "model.fp32.pairs.tflite"}, plain]
+
+
+def paired_network(filters):
+    """A network whose convolution has a form by pairs of columns where it is narrow."""
+    image = keras.Input(SHAPE, name="image")
+    x = layers.Flatten()(layers.Conv2D(filters, 3, activation="relu")(image))
+    return keras.Model(image, layers.Dense(4)(x))
 
 
 @pytest.mark.parametrize(

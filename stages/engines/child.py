@@ -1,0 +1,52 @@
+"""Child processes for measurements that need a process of their own.
+
+A child imports from where its parent does, and never from the current folder: a `stages` or a
+`json.py` there would be executed in place of ours.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = str(Path(__file__).parents[2])
+
+
+class ChildFailed(Exception):
+    """A child ended with an exit status other than 0; `reason` is the last line of its stderr."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"exit status {status}: {reason}")
+        self.status = status
+        self.reason = reason
+
+
+def command(
+    module: str, function: str, *arguments: str | int, path: Sequence[str] = ()
+) -> list[str]:
+    """The command line that calls a function of a module, as in `function(*arguments)`.
+
+    `path` is the child's sys.path; by default ours without the current folder. Stages may import a
+    model from there: their process gets all of ours.
+    """
+    path = list(path or dict.fromkeys([*filter(None, sys.path), ROOT]))
+    code = (
+        f"import sys; sys.path[:] = {path!r}; "
+        f"from {module} import {function}; {function}(*{arguments!r})"
+    )
+    return [sys.executable, "-c", code]
+
+
+def answer(module: str, function: str, *arguments: str | int) -> str:
+    """The last line that the function prints in a child; libraries may print before it.
+
+    Raises ChildFailed.
+    """
+    done = subprocess.run(
+        command(module, function, *arguments), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise ChildFailed(done.returncode, (done.stderr.strip().splitlines() or [""])[-1])
+    return done.stdout.splitlines()[-1]
