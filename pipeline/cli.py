@@ -235,6 +235,16 @@ def status(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> No
 
 
 @pipeline.command()
+@artifacts_option
+@debug_option
+def verify(artifacts: Path) -> None:
+    """Check every byte that was recorded, and say which command renews what is damaged."""
+    from pipeline import commands
+
+    commands.show_verification(artifacts)
+
+
+@pipeline.command()
 @click.option(
     "--format",
     type=click.Choice(["table", "md", "html", "json", "csv"]),

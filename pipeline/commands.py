@@ -22,7 +22,7 @@ from pipeline.core.plan import PLAN, REPORT, Plan, select
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from stages.engines import environment
-from stages.errors import ReportError, SettingsError
+from stages.errors import ArtifactError, ReportError, SettingsError
 from stages.settings import Settings
 
 TABLE = "table"
@@ -90,6 +90,24 @@ def show_status(artifacts: Path, settings: Settings, plan: Plan = PLAN) -> None:
         print(f"{name:{NAME_WIDTH}} {state.name:8} {', '.join(state.reasons)}".rstrip())
     if ownership.is_marked(artifacts):
         store.hashes.save()
+
+
+def show_verification(artifacts: Path, plan: Plan = PLAN) -> None:
+    """Print what is damaged, and what renews it. Raises ArtifactError if anything is."""
+    from pipeline.checks import verify
+
+    damaged = []
+    for finding in verify.check(Store(artifacts, plan), plan):
+        state = "damaged" if finding.faults else "sound"
+        print(f"{finding.what:{NAME_WIDTH}} {finding.count:10} {state}")
+        for fault in finding.faults:
+            print(f"{'':{NAME_WIDTH}} {fault}")
+        if finding.faults:
+            damaged.append(finding)
+    if damaged:
+        what = ", ".join(finding.what for finding in damaged)
+        fixes = dict.fromkeys(finding.fix for finding in damaged)
+        raise ArtifactError(f"not as it was written: {what}", "\n".join(fixes))
 
 
 def show_report(

@@ -85,7 +85,7 @@ def _bring_up_to_date(line: Line, stage: Stage, force: bool, process: StageProce
 def _refuse_damaged_inputs(store: Store, stage: Stage) -> None:
     for need in stage.needs:
         record = store.read(need)
-        if record and (damage := store.damage(need, record)):
+        if record and (damage := store.damage(need, record, in_full=True)):
             raise ArtifactError(
                 f"{damage[0]}; {stage.name} does not read it", f"run: pipeline run {need}"
             )

@@ -20,11 +20,11 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pipeline.core import record as records
-from pipeline.core.hashing import Hashes
+from pipeline.core.hashing import Hashes, hash_file
 from pipeline.core.plan import PLAN, Plan
 from pipeline.core.record import FileEntry, Record
 from stages.errors import ArtifactError
@@ -104,24 +104,18 @@ class Store:
                 faults.append(error.message)
         return records, faults
 
-    def damage(self, stage: str, record: Record) -> tuple[str, ...]:
-        """What differs between the recorded files of `stage` and those on disk, in words."""
-        folder = self.folder(stage)
+    def damage(self, stage: str, record: Record, in_full: bool = False) -> tuple[str, ...]:
+        """What differs between the recorded files of `stage` and those on disk, in words.
+
+        Files that look unchanged are believed to be, unless every byte is to be read `in_full`:
+        a disk that loses bits changes neither size nor times.
+        """
+        folder, hash_of = self.folder(stage), hash_file if in_full else self.hashes.of
         return tuple(
             f"{folder / name} {fault}"
             for name, expected in record.files.items()
-            if (fault := self._fault(folder / name, expected))
+            if (fault := _fault(folder / name, expected, hash_of))
         )
-
-    def _fault(self, file: Path, expected: FileEntry) -> str:
-        try:
-            if file.stat().st_size != expected.size_bytes:
-                return "has another size than recorded"
-            return "" if self.hashes.of(file) == expected.sha256 else "changed on disk"
-        except FileNotFoundError:
-            return "is missing"
-        except OSError as error:
-            return f"cannot be read: {error.strerror}"
 
     @contextlib.contextmanager
     def writing(self, stage: str) -> Iterator[Path]:
@@ -201,3 +195,15 @@ class Store:
             )
             for file in files
         }
+
+
+def _fault(file: Path, expected: FileEntry, hash_of: Callable[[Path], str]) -> str:
+    """What is wrong with a file, "" if nothing is."""
+    try:
+        if file.stat().st_size != expected.size_bytes:
+            return "has another size than recorded"
+        return "" if hash_of(file) == expected.sha256 else "changed on disk"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"

@@ -15,7 +15,8 @@ def main() -> None:
     module = sys.argv.pop(1)
     is_measured = module == "measures"
     plan = tiny_line.MEASURED if is_measured else tiny_line.plan_with_copy(f"tiny_line.{module}")
-    for name in ("run_stages", "show_plan", "show_status", "show_report", "show_comparison"):
+    names = ("run_stages", "show_plan", "show_status", "show_verification", "show_report")
+    for name in (*names, "show_comparison"):
         setattr(commands, name, partial(getattr(commands, name), plan=plan))
     pipeline(prog_name="pipeline")
 
