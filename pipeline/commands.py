@@ -36,7 +36,7 @@ COMPARISON_FORMATS = frozenset((TABLE, "md", "json"))
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What `pipeline run` was asked for; `command` is what the lock shows to others."""
+    """The arguments of `pipeline run`; `command` is what the lock shows to others."""
 
     stages: tuple[str, ...]
     artifacts: Path

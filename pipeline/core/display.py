@@ -42,7 +42,7 @@ class Display(Protocol):
         """`stage` is done."""
 
     def warn(self, text: str) -> None:
-        """Something that the user should know, though the run goes on."""
+        """Something the user should know, though the run continues."""
 
 
 class Lines:

@@ -1,4 +1,4 @@
-"""One run per artifact folder: the second one is told who holds it."""
+"""One run per artifact folder: a second one learns who holds it."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class StageProcess:
     def _ask(self, child: subprocess.Popen[str], task: Task, listen: Listener) -> StageResult:
         if child.stdin is None or child.stdout is None:
             raise ValueError("the child must be started with pipes")
-        with contextlib.suppress(BrokenPipeError):  # A dead child is found out below.
+        with contextlib.suppress(BrokenPipeError):  # A dead child is noticed below.
             child.stdin.write(task.to_call().to_line())
             child.stdin.flush()
         for line in child.stdout:
@@ -132,7 +132,7 @@ class StageProcess:
         return StageCrashed(
             f"the process of stage {task.stage.name} died: {_cause(status)}",
             f"what it printed: {task.log}\n"
-            "the stages before it are done: the same command goes on from here",
+            "earlier stages are done: the same command resumes from here",
         )
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ def _warn_of_stale_inputs(line: Line, selected: Plan) -> None:
             continue  # A machine that holds a part of the line only cannot tell, and need not.
         if state.name == "stale":
             line.display.warn(
-                f"{stage.name} is stale ({state.summary}) and is used as it is; "
+                f"{stage.name} is stale ({state.summary}) and is used anyway; "
                 "to renew it: pipeline run all"
             )
 
@@ -72,7 +72,7 @@ def _bring_up_to_date(line: Line, stage: Stage, force: bool, process: StageProce
         line.display.skip(stage.name)
         return "cached"
     if state.name == "damaged":
-        line.display.warn(f"{state.summary}: {stage.name} is made anew")
+        line.display.warn(f"{state.summary}: {stage.name} runs again")
     _refuse_damaged_inputs(line.store, stage)
     reason = "forced" if state.is_fresh else ": ".join(filter(None, (state.name, state.summary)))
     if force:

@@ -4,7 +4,7 @@
     artifacts/.new-train-1234/                       the one that process 1234 is writing
     artifacts/.old-train/                            the former one, while the two are swapped
     artifacts/train.set-aside-1/                     what was in its place, and is not ours
-    artifacts/.resume-train/<key>/                   what a killed stage had done, to go on from
+    artifacts/.resume-train/<key>/                   what a killed stage resumes from
     artifacts/.logs/train.log                        what the stage last printed
     artifacts/.logs/train/                           its learning curves, for TensorBoard
     artifacts/.hashes.json, .lock                    see hashing.py and lock.py

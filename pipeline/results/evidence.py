@@ -1,7 +1,7 @@
 """What a report shows beyond the records: the arrays that the benchmark left beside its own.
 
 latency.npz   milliseconds of every call, float32 (calls,), as `<engine>.b<batch>.t<threads>`
-changed.npz   some test images that the chosen engine names otherwise than the trained model
+changed.npz   some test images that the chosen engine classifies differently from the trained model
 """
 
 from __future__ import annotations

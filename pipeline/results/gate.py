@@ -38,7 +38,7 @@ class Gate:
 
 
 def judge(report: Report, limits: Mapping[str, float]) -> list[GateResult]:
-    """One result per limit, which are named as in the settings section `gates`.
+    """One result per limit; limits have the names of the settings section `gates`.
 
     Without a benchmark a gate is not judged; a benchmark in which no engine ran has missed it.
     """

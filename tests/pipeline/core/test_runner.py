@@ -190,7 +190,7 @@ def test_a_damaged_artifact_is_made_anew_with_a_notice(done: Bench, harm: str) -
     assert done.states()["copy"][0] == "stale"
     assert done.run()["write"] == RAN
     assert done.notes.said[0].startswith(f"warn {file} ")
-    assert done.notes.said[0].endswith("write is made anew")
+    assert done.notes.said[0].endswith("write runs again")
     assert (done.root / "write/text.txt").read_text() == "epochs 24\n"
     assert {name for name, *_ in done.states().values()} == {"fresh"}
 
@@ -222,7 +222,7 @@ def test_a_stale_input_is_used_with_a_warning(done: Bench) -> None:
     settings = {"train": {"epochs": 3}}
     assert done.run("join", settings=settings) == {"join": CACHED}
     assert done.notes.said[0] == (
-        "warn write is stale (train.epochs 24 -> 3) and is used as it is; "
+        "warn write is stale (train.epochs 24 -> 3) and is used anyway; "
         "to renew it: pipeline run all"
     )
 
