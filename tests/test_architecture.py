@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 from pipeline.core.plan import PLAN
@@ -38,9 +39,16 @@ def test_a_stage_is_a_plain_function_of_settings_inputs_and_folder(stage):
     assert run.__doc__
 
 
+def test_no_stage_is_imported_by_another_or_by_what_stages_are_made_of():
+    graph = grimp.build_graph("pipeline", "stages", exclude_type_checking_imports=True)
+    for stage in PLAN:
+        assert graph.find_modules_that_directly_import(stage.module) == set(), stage.name
+
+
 def test_the_deployment_stages_run_without_tensorflow():
+    modules = [stage.module for stage in PLAN if stage.process == "engine"]
     code = (
-        "import sys, pipeline.cli, pipeline.core.worker, stages.build, stages.benchmark;"
+        f"import sys, pipeline.cli, pipeline.core.worker, {', '.join(modules)};"
         "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

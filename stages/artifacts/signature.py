@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,16 @@ class Signature:
     def feed(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Pixels uint8 (N, H, W, C) as the input that `dtype` asks for."""
         return images if self.dtype == "uint8" else self.preprocess(images)
+
+    def batches(self, images: Any, batch_size: int) -> Iterator[NDArray[Any]]:
+        """All of `images` uint8 (N, H, W, C) as `feed` gives them, `batch_size` at a time.
+
+        Where only one batch size can be fed, the last batch is filled up with the first images.
+        """
+        size = self.batch_size or batch_size
+        whole = -(-len(images) // size) * size if self.batch_size else len(images)
+        for start in range(0, whole, size):
+            yield self.feed(images[np.arange(start, min(start + size, whole)) % len(images)])
 
     def batch_sizes(self, wanted: Iterable[int]) -> tuple[int, ...]:
         """Those of `wanted` that can be fed: all, or the only one there is."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from stages.engines.base import (
 from stages.engines.layers import requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
-from stages.measurement.accuracy import in_batches
 from stages.results.engines import IntegerKernels, LayerFacts
 
 WRONG_FUSIONS = ["Pad_Fusion"]
@@ -152,7 +150,8 @@ def interpret(file: Path, signature: Signature, images: NDArray[np.uint8]) -> Lo
         logits: Logits = session.run([signature.output_name], {signature.input_name: batch})[0]
         return logits
 
-    return in_batches(partial(map, infer), images, signature, len(images))
+    batches = signature.batches(images, len(images))
+    return np.concatenate([infer(batch) for batch in batches])[: len(images)]
 
 
 def tensors(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,23 +23,6 @@ def accuracy(
     return classification.metrics(logits(engine, images, batch_size), labels)
 
 
-def in_batches(
-    infer_many: Callable[[Iterator[Images]], Iterable[Logits]],
-    images: lazy_images.Images,
-    signature: Signature,
-    batch_size: int,
-) -> Logits:
-    """What `infer_many` makes of images uint8 (N, H, W, C), fed as `signature` says.
-
-    Where only one batch size can be fed, the last batch is filled up with the first images.
-    """
-    size = signature.batch_size or batch_size
-    whole = -(-len(images) // size) * size if signature.batch_size else len(images)
-    order = np.split(np.arange(whole) % len(images), range(size, whole, size))
-    batches = (signature.feed(images[indices]) for indices in order)
-    return np.concatenate(list(infer_many(batches)))[: len(images)]
-
-
 def batch_of(images: lazy_images.Images, signature: Signature, batch_size: int) -> Images:
     """So many of `images` as can be fed, repeated where they are too few, to time with."""
     (size,) = signature.batch_sizes((batch_size,))
@@ -53,7 +34,8 @@ def logits(engine: Engine, images: lazy_images.Images, batch_size: int) -> Logit
 
     Raises EngineError if one is not finite: the largest of such logits means nothing.
     """
-    found = in_batches(engine.infer_many, images, engine.signature, batch_size)
+    batches = engine.signature.batches(images, batch_size)
+    found = np.concatenate(list(engine.infer_many(batches)))[: len(images)]
     broken = int(np.count_nonzero(~np.isfinite(found).all(axis=1)))
     if broken:
         raise EngineError(
