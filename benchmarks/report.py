@@ -15,15 +15,15 @@ import tempfile
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.core.plan import PLAN
 from pipeline.core.store import Store
-from pipeline.report import figures
+from pipeline.report import svg
 from pipeline.report.html import STYLE
-from pipeline.report.svg import WIDTH
+from pipeline.report.sections import stages
+from pipeline.report.svg import WIDTH, Chart
 from pipeline.results.assemble import assemble
 from pipeline.results.evidence import Evidence
 from stages.measurement import clock
@@ -64,7 +64,8 @@ def picture(artifacts: Path) -> str:
     """The steps of latency, size and accuracy side by side, light or dark as the reader likes."""
     records, _ = Store(artifacts).read_all(stage.name for stage in PLAN)
     report = assemble(records, {})
-    drawn = {chart.name: (chart, svg) for chart, svg in figures.draw(report, Evidence())}
+    charts = stages.charts(report, Evidence())
+    drawn = {chart.name: (chart, drawing) for chart, drawing in svg.draw(charts)}
     panels = "".join(_panel(place, *drawn[name]) for place, name in enumerate(SHOWN))
     width = len(SHOWN) * (WIDTH + GAP) + GAP
     height = HEAD + HEIGHT + 2 * GAP
@@ -75,19 +76,19 @@ def picture(artifacts: Path) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}">'
-        f"<title>{escape(report['verdict'][0])}</title><style>{style}{text}</style>"
+        f"<title>{escape(report.verdict[0])}</title><style>{style}{text}</style>"
         f'<rect width="{width:g}" height="{height:g}" rx="12" fill="var(--page)"/>{panels}</svg>\n'
     )
 
 
-def _panel(place: int, chart: Any, svg: str) -> str:
+def _panel(place: int, chart: Chart, drawing: str) -> str:
     x = GAP + place * (WIDTH + GAP)
     box = f'x="{x:g}" y="{GAP + HEAD - 8:g}" width="{WIDTH:g}" height="{HEIGHT:g}"'
     return (
         f'<rect x="{x:g}" y="{GAP}" width="{WIDTH:g}" height="{HEAD + HEIGHT:g}" rx="10" '
         f'fill="var(--panel)"/><text x="{x + 16:g}" y="{GAP + 28}" font-size="15" '
         f'font-weight="600" fill="var(--text)">{escape(chart.title)}</text>'
-        + svg.replace("<svg ", f"<svg {box} ", 1)
+        + drawing.replace("<svg ", f"<svg {box} ", 1)
     )
 
 

@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import progress
+from stages import datasets, progress
 from stages.artifacts.signature import Signature
-from stages.datasets.base import Split
-from stages.datasets.loading import load_test_split
+from stages.datasets import Split
 from stages.engines import environment, records
 from stages.engines.base import Engine
 from stages.engines.records import BASELINE
@@ -95,7 +94,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     The model of the result is the engine that the build stage chose.
     """
     source = inputs["build"]
-    test = load_test_split(settings.data)
+    test = datasets.load_test(settings.data)
     baseline, engines = listed(source)
     chosen = choice.read(source)
     before, gpus = machine_state.snapshot(), {"before": machine_state.gpus()}

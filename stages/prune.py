@@ -14,9 +14,8 @@ from pathlib import Path
 
 import keras
 
-from stages import progress
+from stages import datasets, progress
 from stages.artifacts.signature import Signature
-from stages.datasets.loading import load_dataset
 from stages.keras_graph.fold import flatten
 from stages.models import files
 from stages.numerics.sparsity import polynomial
@@ -64,7 +63,7 @@ def run(
     prepare(settings.prune)
     source = inputs["train"]
     signature = Signature.read(source)
-    dataset = load_dataset(settings.data)
+    dataset = datasets.load(settings.data)
     trained = files.load(source / MODEL_FILE)
     with tempfile.TemporaryDirectory() as temporary:
         context = PruneContext(

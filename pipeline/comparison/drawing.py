@@ -11,7 +11,7 @@ from rich.text import Text
 from pipeline.comparison import describe
 from pipeline.comparison.model import Comparison, Differing, SizeDifference
 from pipeline.report.markdown import plain, section
-from pipeline.report.tables import Grid
+from pipeline.report.tables import Table
 from pipeline.report.terminal import Drawn
 from pipeline.results import units
 from stages.errors import SettingsError
@@ -56,10 +56,10 @@ def table(compared: Comparison) -> Group:
 
 def _parts(compared: Comparison) -> Iterator[RenderableType]:
     yield from (Text(line) for line in _heading(compared))
-    for grid in _tables(compared):
-        if grid.rows:
-            yield from (Text(), Text(grid.title, style="bold"), Drawn(grid))
-            yield from (Text(note, style="dim") for note in grid.notes)
+    for table in _tables(compared):
+        if table.rows:
+            yield from (Text(), Text(table.title, style="bold"), Drawn(table))
+            yield from (Text(note, style="dim") for note in table.notes)
     yield Text()
     yield from (Text(f"warning: {line}", style="yellow") for line in compared.warnings)
     yield from (Text(line, style="bold") for line in compared.verdict)
@@ -69,7 +69,7 @@ def _markdown(compared: Comparison) -> str:
     lines = ["# Comparison", "", *(f"**{plain(line)}**\n" for line in compared.verdict)]
     lines += [f"- {plain(line)}" for line in _heading(compared)]
     lines += [f"- Warning: {plain(line)}" for line in compared.warnings]
-    lines += ["", *(line for grid in _tables(compared) for line in section(grid))]
+    lines += ["", *(line for table in _tables(compared) for line in section(table))]
     return "\n".join(lines) + "\n"
 
 
@@ -84,7 +84,7 @@ def _heading(compared: Comparison) -> Iterator[str]:
         yield f"{letter}: {run.name} ({', '.join(facts)})"
 
 
-def _tables(compared: Comparison) -> Iterator[Grid]:
+def _tables(compared: Comparison) -> Iterator[Table]:
     yield _latency(compared)
     yield _accuracy(compared)
     yield _sizes(compared)
@@ -93,7 +93,7 @@ def _tables(compared: Comparison) -> Iterator[Grid]:
     yield _differing("Conditions that differ", compared.conditions)
 
 
-def _latency(compared: Comparison) -> Grid:
+def _latency(compared: Comparison) -> Table:
     rows = tuple(
         (
             row.engine,
@@ -106,7 +106,7 @@ def _latency(compared: Comparison) -> Grid:
         for row in compared.latency
     )
     columns = ("engine", "batch", "threads", "p50 ms, A", "p50 ms, B", "difference")
-    return Grid("Latency", "B against A", columns, rows, tuple(_latency_notes(compared)))
+    return Table("Latency", "B against A", columns, rows, tuple(_latency_notes(compared)))
 
 
 def _latency_notes(compared: Comparison) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _latency_notes(compared: Comparison) -> Iterator[str]:
     yield CONTROL.format(drift=f"{100 * (max(drifts) - 1):.1f}") if drifts else NO_CONTROL
 
 
-def _accuracy(compared: Comparison) -> Grid:
+def _accuracy(compared: Comparison) -> Table:
     rows = tuple(
         (
             row.what,
@@ -133,12 +133,12 @@ def _accuracy(compared: Comparison) -> Grid:
     methods = {row.method for row in compared.accuracy}
     notes = tuple(note for method, note in METHODS.items() if method in methods)
     columns = ("what", "accuracy, A", "accuracy, B", "images", "difference")
-    return Grid("Accuracy", "B against A", columns, rows, notes)
+    return Table("Accuracy", "B against A", columns, rows, notes)
 
 
-def _sizes(compared: Comparison) -> Grid:
+def _sizes(compared: Comparison) -> Table:
     rows = tuple(_size_cells(row) for row in compared.sizes)
-    return Grid("Size and parameters", "B against A", ("what", "A", "B", "difference"), rows)
+    return Table("Size and parameters", "B against A", ("what", "A", "B", "difference"), rows)
 
 
 def _size_cells(row: SizeDifference) -> tuple[str, ...]:
@@ -149,12 +149,12 @@ def _size_cells(row: SizeDifference) -> tuple[str, ...]:
     return name, units.count(row.before), units.count(row.after), difference
 
 
-def _differing(title: str, values: Differing) -> Grid:
+def _differing(title: str, values: Differing) -> Table:
     rows = tuple(
         (name, *(units.UNKNOWN if value is None else value for value in pair))
         for name, pair in values.items()
     )
-    return Grid(title, "Where A and B differ", ("key", "in A", "in B"), rows)
+    return Table(title, "Where A and B differ", ("key", "in A", "in B"), rows)
 
 
 RENDERERS: dict[str, Callable[[Comparison], str]] = {"md": _markdown, "json": _json}

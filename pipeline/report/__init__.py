@@ -1,10 +1,10 @@
-"""The report: what the records say, joined once and shown in several formats.
+"""The report in its formats.
 
-    records -> assemble -> report.json -> yardstick  what may be compared with what
-                                          chain      the steps from the trained model to the engine
-                                          grids      tables of plain text
-                                          terminal | markdown | web_page | spreadsheet
-    latency.npz, changed.npz -> evidence -> charts   figures, only of web_page
+    results.assemble -> Report       what the records say, joined
+    sections/<topic>                 its tables, as plain text, and its charts, by Matplotlib
+    contents                         the sections in order
+    terminal | markdown | html       draw the tables, each in its way; html the charts as well
+    csv, json                        the numbers themselves
 
 Nothing is measured here; a number that a record does not hold is shown as "-".
 """
@@ -12,19 +12,18 @@ Nothing is measured here; a number that a record does not hold is shown as "-".
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
 from pipeline.report import csv, fingerprint, markdown
 from pipeline.report.terminal import table
-from pipeline.results.assemble import assemble
-from pipeline.results.comparability import Report
+from pipeline.results import model
+from pipeline.results.model import Report
+from stages.artifacts.atomic import replacing
 from stages.errors import SettingsError
 
-__all__ = ["Format", "assemble", "render", "table", "write"]
+__all__ = ["Format", "render", "schema", "table", "write"]
 
 Format = Literal["md", "html", "json", "csv"]
 
@@ -51,8 +50,15 @@ def write(report: Report, folder: Path) -> list[Path]:
     files = [folder / f"report.{format}" for format in FILES]
     for format, file in zip(FILES, files, strict=True):
         if format != "html" or not fingerprint.is_current(file, report):
-            _replace(file, render(report, format, folder))
+            text = render(report, format, folder)
+            with replacing(file) as draft:
+                draft.write_text(text, encoding="utf-8")
     return files
+
+
+def schema() -> str:
+    """The JSON Schema of report.json, as report.schema.json publishes it."""
+    return json.dumps(model.schema(), indent=2)
 
 
 def _page(report: Report, artifacts: Path | None) -> str:
@@ -64,20 +70,7 @@ def _page(report: Report, artifacts: Path | None) -> str:
 
 
 def _json(report: Report) -> str:
-    return json.dumps(report, indent=2, allow_nan=False) + "\n"
-
-
-def _replace(file: Path, text: str) -> None:
-    """Readers see the old file or the new one, also if this process is killed half-way."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner only
-        os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    return json.dumps(report.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
 
 
 FILES = ("json", "md", "html")

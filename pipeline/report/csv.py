@@ -7,24 +7,17 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.results.comparability import P99_SAMPLES, Report
+from pipeline.results.model import EngineReport, Report, ReportRow, StageReport
 
 COLUMNS: tuple[str, ...] = (
-    "kind",
-    "name",
-    "precision",
-    "state",
-    "outdated",
-    "file",
-    "sha256",
-    "size_bytes",
+    *("kind", "name", "precision", "state", "outdated", "file", "sha256", "size_bytes"),
+    *("parameters", "multiply_adds", "top1", "recall_macro", "precision_macro"),
+    *("accuracy_samples", "measured_in", "runtime", "runtime_precision", "batch_size"),
+    *("threads", "latency_samples", "p50_ms", "p90_ms", "p99_ms", "p99_is_indicative"),
+    *("mean_ms", "images_per_second", "reason"),
+    *("p50_low_ms", "p50_high_ms", "stable", "saturated_images_per_second"),
+    "peak_memory_mib",
 )
-COLUMNS += ("parameters", "multiply_adds", "top1", "recall_macro", "precision_macro")
-COLUMNS += ("accuracy_samples", "measured_in", "runtime", "runtime_precision", "batch_size")
-COLUMNS += ("threads", "latency_samples", "p50_ms", "p90_ms", "p99_ms", "p99_is_indicative")
-COLUMNS += ("mean_ms", "images_per_second", "reason")
-COLUMNS += ("p50_low_ms", "p50_high_ms", "stable", "saturated_images_per_second")
-COLUMNS += ("peak_memory_mib",)
 
 
 def render(report: Report) -> str:
@@ -32,30 +25,26 @@ def render(report: Report) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for stage in report["stages"]:
-        name = {"kind": "stage", "name": stage["stage"], **stage["model"]}
-        writer.writerows(_lines(stage, name))
-    for gate in report.get("gates", []):
-        writer.writerow({**gate, "kind": "gate", "name": gate["gate"]})
-    for engine in report["engines"]:
-        writer.writerows(_lines(engine, {"kind": "engine", "name": engine["backend"]}))
+    for stage in report.stages:
+        writer.writerows(_lines(stage, {"kind": "stage", "name": stage.stage, **dict(stage.model)}))
+    for gate in report.gates:
+        writer.writerow({**dict(gate), "kind": "gate", "name": gate.gate})
+    for engine in report.engines:
+        writer.writerows(_lines(engine, {"kind": "engine", "name": engine.backend}))
     return out.getvalue()
 
 
-def _lines(model: Mapping[str, Any], name: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    accuracy = {**model["accuracy"], "accuracy_samples": model["accuracy"]["samples"]}
-    for row in model["latency"] or [{}]:
-        yield {**model, **name, **accuracy, **_timing(row)}
+def _lines(model: StageReport | EngineReport, name: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    accuracy = {**dict(model.accuracy), "accuracy_samples": model.accuracy.samples}
+    for row in model.latency or (None,):
+        yield {**dict(model), **name, **accuracy, **(_timing(row) if row else {})}
 
 
-def _timing(row: Mapping[str, Any]) -> dict[str, Any]:
-    if not row:
-        return {}
-    few = row["p99_ms"] is not None and (row["samples"] or 0) < P99_SAMPLES
-    few = row.get("p99_is_indicative", few)
+def _timing(row: ReportRow) -> dict[str, Any]:
+    own = {"precision", "samples"}
     return {
-        **{key: value for key, value in row.items() if key not in ("precision", "samples")},
-        "runtime_precision": row["precision"],
-        "latency_samples": row["samples"],
-        "p99_is_indicative": few,
+        **{key: value for key, value in row if key not in own},
+        "runtime_precision": row.precision,
+        "latency_samples": row.samples,
+        "p99_is_indicative": row.has_indicative_p99,
     }

@@ -7,12 +7,15 @@ import importlib.util
 import json
 from pathlib import Path
 
-from pipeline.results.comparability import Report
+from pipeline.results.model import Report
 
 HEAD = (
     '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
     '<meta name="report-fingerprint" content="'
 )
+"""What every page begins with; the fingerprint follows."""
+
+SOURCES = (".py", ".css", ".j2")
 
 
 def can_draw() -> bool:
@@ -25,17 +28,17 @@ def of(report: Report) -> str:
 
     Whether a stage ran just now or earlier is no part of it, nor of the page.
     """
-    stages = [{**stage, "state": None} for stage in report["stages"]]
-    digest = hashlib.sha256(json.dumps({**report, "stages": stages}).encode())
+    shown = report.model_dump(mode="json", exclude={"stages": {"__all__": {"state"}}})
+    digest = hashlib.sha256(json.dumps(shown).encode())
     digest.update(str(can_draw()).encode())
     for file in sorted(Path(__file__).parent.rglob("*")):
-        if file.suffix in (".py", ".css"):
+        if file.suffix in SOURCES:
             digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
 def is_current(file: Path, report: Report) -> bool:
-    """Whether `file` is the page of just this report, so that it need not be drawn again."""
+    """Whether `file` is the page of exactly this report, so that it need not be drawn again."""
     expected = f"{HEAD}{of(report)}"
     try:
         with file.open(encoding="utf-8") as page:

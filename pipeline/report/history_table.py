@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.core.differences import differing
-from pipeline.report.tables import Grid
+from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.history import Entry
 from pipeline.results.summary import EngineSummary, TimedRow
@@ -26,12 +26,12 @@ COLUMNS = (
 )
 
 
-def history_table(runs: Sequence[Entry]) -> Grid:
+def history_table(runs: Sequence[Entry]) -> Table:
     """One line per run, oldest first; changes are against the line above."""
     pairs = zip(runs, [None, *runs[:-1]], strict=True)
     rows = tuple(_cells(run, previous) for run, previous in pairs)
     notes = ("How certain a change is: pipeline compare ID ID",) if len(runs) > 1 else ()
-    return Grid("History", "Each run against the one before", COLUMNS, rows, notes)
+    return Table("History", "Each run against the one before", COLUMNS, rows, notes)
 
 
 def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:

@@ -5,77 +5,54 @@ Its figures weigh: they are imported only when a page is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from pipeline.report import fingerprint, tables
+from pipeline.report import contents, fingerprint, svg
+from pipeline.report.contents import SECTIONS, Section
 from pipeline.report.html_tables import table
-from pipeline.report.sections import classes, latency, precision, pruning, quantization, samples
-from pipeline.report.tables import Grid
+from pipeline.report.sections import classes, samples
+from pipeline.report.sections.terms import TERMS
+from pipeline.report.tables import NotRun
 from pipeline.results import comparability, speedup_steps, units
-from pipeline.results.comparability import P99_SAMPLES, Report
 from pipeline.results.evidence import Evidence
-from pipeline.results.units import UNKNOWN
+from pipeline.results.model import Report
+from stages.results.engines import BenchmarkDetails
 
 STYLE = Path(__file__).with_name("style.css")
 
-TERMS = (
-    ("accuracy", "share of the test images that the model itself got right"),
-    ("change", "in percentage points, against the trained model on as many images"),
-    ("p50, p90, p99", f"half, 90 % and 99 % of the calls took no longer; p99 needs "
-     f"{P99_SAMPLES:,} calls to mean much"),
-    ("speed-up", "p50 of the trained float32 model in ONNX Runtime, divided by p50 of this one, "
-     "both timed in turns by the same benchmark; where no benchmark was run, both as tf.function"),
-    ("95 % interval", "would hold the true value in 95 of 100 repetitions; of an accuracy it "
-     "covers the choice of the test images, of a p50 the choice of the moment"),
-    ("UNSTABLE", "the median moved between the windows of the measurement: do not trust it"),
-    ("baseline", "the trained, unpruned float32 model in ONNX Runtime"),
-    ("size", "of the file; stages write Keras models, which may hold more than weights"),
-    (UNKNOWN, "not measured"),
-)  # fmt: skip
-
 COLOURS = {"trained": "trained model", "fp32": "float32", "fp16": "FP16", "int8": "INT8"}
-
-Figures = Mapping[str, Sequence[str]]
-"""The figures of each section, as HTML."""
 
 
 def render(report: Report, evidence: Evidence | None = None) -> str:
     """A complete document; whatever comes from the records is escaped."""
     evidence = evidence or Evidence()
-    name = escape(str(report["dataset"]["name"] or "no data set"))
-    sections = list(_sections(report, evidence, _figures(report, evidence)))
+    mark = fingerprint.of(report)
+    # Whether a stage ran just now or earlier is no part of the page: it would differ every time.
+    ran = tuple(stage.model_copy(update={"state": "ran"}) for stage in report.stages)
+    report = report.model_copy(update={"stages": ran})
+    name = escape(str(report.dataset.name or "no data set"))
+    parts = {section: list(_content(section, report, evidence)) for section in SECTIONS}
+    parts = {section: content for section, content in parts.items() if content}
     return (
-        f"{fingerprint.HEAD}{fingerprint.of(report)}"
+        f"{fingerprint.HEAD}{mark}"
         '">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>Report: {name}</title>\n<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n"
         '</head>\n<body>\n<a class="skip" href="#results">Skip to the results</a>\n'
         f"<header>\n<h1>Report: {name}</h1>\n"
         + "\n".join(_headline(report))
-        + f"\n{_contents(sections)}\n</header>\n"
+        + f"\n{_links(list(parts))}\n</header>\n"
         + '<main id="results">\n'
-        + "\n".join(_section(title, parts) for title, parts in sections)
+        + "\n".join(_section(section, content) for section, content in parts.items())
         + "\n</main>\n</body>\n</html>\n"
     )
 
 
-def _figures(report: Report, evidence: Evidence) -> Figures:
-    if not fingerprint.can_draw():
-        return {}
-    from pipeline.report import figures
-
-    found: dict[str, list[str]] = {}
-    for chart, svg in figures.draw(report, evidence):
-        caption = f"<figcaption>{escape(chart.title)}</figcaption>"
-        found.setdefault(chart.section, []).append(f"<figure>{caption}{svg}</figure>")
-    return found
-
-
 def _headline(report: Report) -> Iterator[str]:
     yield '<section class="verdict" aria-label="Verdict">'
-    yield from (f"<p>{escape(line).replace('-&gt;', '→')}</p>" for line in report["verdict"])
+    yield from (f"<p>{escape(line).replace('-&gt;', '→')}</p>" for line in report.verdict)
     if not fingerprint.can_draw():
         yield '<p class="note">Without figures, which need: pip install matplotlib</p>'
     yield "</section>"
@@ -84,157 +61,111 @@ def _headline(report: Report) -> Iterator[str]:
         yield '<dl class="tiles">'
         yield from (f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in tiles)
         yield "</dl>"
-    benchmark = comparability.stage_named(report, "benchmark")
-    if benchmark and benchmark["started_at"]:
-        when = escape(str(benchmark["started_at"]).replace("T", " ")[:16])
-        where = (benchmark["environment"].get("cpu") or {}).get("model")
+    benchmark = report.stage("benchmark")
+    if benchmark and benchmark.started_at:
+        when = escape(benchmark.started_at.replace("T", " ")[:16])
+        where = (benchmark.environment.get("cpu") or {}).get("model")
         yield f'<p class="note">Measured {when} UTC' + (f" on {escape(where)}" if where else "")
         yield "</p>"
 
 
 def _tiles(report: Report) -> Iterator[tuple[str, str]]:
-    """The numbers that people ask for first, of the chosen engine against the trained model."""
+    """The key figures of the chosen engine against the trained model."""
     way = speedup_steps.steps(report)
     if len(way) < 2:
         return
     first, last = way[0], way[-1]
-    speed = last.row["p50_ms"] / first.row["p50_ms"]
-    yield ("slower", units.times(speed)) if speed > 1 else ("faster", units.times(1 / speed))
-    yield f"p50, batch {last.row['batch_size']}", units.duration(last.row["p50_ms"])
-    size = comparability.ratio(first.size_bytes, last.size_bytes)
-    if size:
-        yield ("smaller", units.times(size)) if size >= 1 else ("larger", units.times(1 / size))
-    if last.accuracy["top1"] is not None:
-        yield "accuracy", units.percent(last.accuracy["top1"])
+    slower = last.row.p50_ms / first.row.p50_ms
+    yield ("slower", units.times(slower)) if slower > 1 else ("faster", units.times(1 / slower))
+    yield f"p50, batch {last.row.batch_size}", units.duration(last.row.p50_ms)
+    if smaller := comparability.ratio(first.size_bytes, last.size_bytes):
+        is_smaller = smaller >= 1
+        yield (
+            "smaller" if is_smaller else "larger",
+            units.times(smaller if is_smaller else 1 / smaller),
+        )
+    if last.accuracy.top1 is not None:
+        yield "accuracy", units.percent(last.accuracy.top1)
 
 
-def _contents(sections: Sequence[tuple[str, Sequence[str]]]) -> str:
+def _links(sections: Sequence[Section]) -> str:
     links = "".join(
-        f'<li><a href="#{_anchor(title)}">{escape(title)}</a></li>' for title, _ in sections
+        f'<li><a href="#{_anchor(section)}">{escape(section.title)}</a></li>'
+        for section in sections
     )
     return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
 
 
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-")
+def _anchor(section: Section) -> str:
+    return section.title.lower().replace(" ", "-")
 
 
-def _section(title: str, parts: Sequence[str]) -> str:
-    anchor = _anchor(title)
-    body = "\n".join(parts)
+def _section(section: Section, content: Sequence[str]) -> str:
+    anchor, body = _anchor(section), "\n".join(content)
     return (
-        f'<section aria-labelledby="{anchor}">\n<h2 id="{anchor}">{escape(title)}</h2>\n{body}\n'
-        "</section>"
+        f'<section aria-labelledby="{anchor}">\n<h2 id="{anchor}">{escape(section.title)}</h2>\n'
+        f"{body}\n</section>"
     )
 
 
-def _sections(
-    report: Report, evidence: Evidence, figures: Figures
-) -> Iterator[tuple[str, list[str]]]:
-    """Title and content of every section that has any."""
-    drawn = {name: list(_row(found)) for name, found in figures.items()}
-    contents: dict[str, Iterator[str]] = {
-        "The line": _line(report, drawn),
-        "Engines": _engines(report, drawn),
-        "Latency": _shown(drawn, "latency", latency.latency_grid(report), evidence.faults),
-        "Accuracy by class": _classes(report, evidence, drawn),
-        "Training": _shown(drawn, "training"),
-        "Pruning": _pruning(report, drawn),
-        "Quantization": _shown(drawn, "quantization", quantization.range_grid(report)),
-        "Parity": _shown(drawn, "parity", quantization.ladder_grid(report)),
-        "Precision by layer": _shown(drawn, "precision", precision.layer_grid(report)),
-        "How to read it": _terms(),
-        "How it was made": _circumstances(report),
-    }
-    for title, content in contents.items():
-        parts = list(content)
-        if parts:
-            yield title, parts
+def _content(section: Section, report: Report, evidence: Evidence) -> Iterator[str]:
+    charts = svg.draw(section.charts(report, evidence)) if fingerprint.can_draw() else []
+    if charts:
+        if section.name == "stages":
+            yield _key(report)
+        yield '<div class="charts">'
+        for chart, drawing in charts:
+            yield f"<figure><figcaption>{escape(chart.title)}</figcaption>{drawing}</figure>"
+        yield "</div>"
+    if section.name == "latency":
+        yield from (f'<p class="note">{escape(fault)}</p>' for fault in evidence.faults)
+    if section.name == "classes":
+        yield from _galleries(report, evidence)
+    if section.name == "terms":
+        pairs = (f"<dt>{escape(term)}</dt>\n<dd>{escape(text)}</dd>" for term, text in TERMS)
+        yield from ("<dl>", *pairs, "</dl>")
+    not_run: list[NotRun] = []
+    for each in contents.tables(report, "html", [section]):
+        if each.is_facts:
+            yield f"<h3>{escape(each.title)}</h3>"
+        is_folded = each.folded == "always" or (each.folded == "with charts" and bool(charts))
+        yield from table(each, is_folded)
+        not_run += each.not_run
+    if not_run:
+        yield from _reasons(not_run)
 
 
-def _row(figures: Sequence[str]) -> Iterator[str]:
-    if figures:
-        yield f'<div class="charts">\n{"".join(figures)}\n</div>'
+def _key(report: Report) -> str:
+    used = {"trained", "fp32", *(engine.precision for engine in comparability.benchmarked(report))}
+    keys = "".join(
+        f'<li><span class="swatch" style="background:var(--{name})"></span>{words}</li>'
+        for name, words in COLOURS.items()
+        if name in used
+    )
+    return f'<ul class="key" aria-label="Colours">{keys}</ul>'
 
 
-def _shown(
-    drawn: Mapping[str, list[str]],
-    section: str,
-    grid: Grid | None = None,
-    faults: Sequence[str] = (),
-) -> Iterator[str]:
-    """The figures of a section, and the numbers behind them, folded away where there are both."""
-    figures = drawn.get(section, [])
-    yield from figures
-    yield from (f'<p class="note">{escape(fault)}</p>' for fault in faults)
-    if grid is not None:
-        yield from table(grid, is_folded=bool(figures))
-
-
-def _line(report: Report, drawn: Mapping[str, list[str]]) -> Iterator[str]:
-    used = {"trained", "fp32", *(each["precision"] for each in comparability.benchmarked(report))}
-    if "line" in drawn:
-        keys = "".join(
-            f'<li><span class="swatch" style="background:var(--{name})"></span>{words}</li>'
-            for name, words in COLOURS.items()
-            if name in used
-        )
-        yield f'<ul class="key" aria-label="Colours">{keys}</ul>'
-    yield from drawn.get("line", [])
-    told = {**report, "stages": [{**stage, "state": "ran"} for stage in report["stages"]]}
-    yield from table(tables.stage_grid(told))
-
-
-def _engines(report: Report, drawn: Mapping[str, list[str]]) -> Iterator[str]:
-    yield from drawn.get("engines", [])
-    yield from table(tables.engine_grid(report))
-    yield from table(latency.choice_grid(report))
-    yield from _reasons(report)
-
-
-def _pruning(report: Report, drawn: Mapping[str, list[str]]) -> Iterator[str]:
-    yield from drawn.get("pruning", [])
-    is_folded = "pruning" in drawn
-    yield from table(pruning.width_grid(report), is_folded=is_folded)
-    yield from table(pruning.sensitivity_grid(report), is_folded=is_folded)
-
-
-def _classes(report: Report, evidence: Evidence, drawn: Mapping[str, list[str]]) -> Iterator[str]:
-    found = classes.described(report)
-    if found is None:
+def _galleries(report: Report, evidence: Evidence) -> Iterator[str]:
+    details, described = report.details(BenchmarkDetails), classes.described(report)
+    diff = details.changed if details else None
+    if described is None:
         return
-    yield from drawn.get("classes", [])
-    yield from samples.gallery(evidence.changed, found.names, classes.changed_counts(report))
-    yield from table(classes.class_grid(report), is_folded=True)
-    yield from table(classes.mistake_grid(report), is_folded=True)
+    for gallery in samples.galleries(evidence.changed, described.names, diff):
+        yield f'<h3>{gallery.title}</h3>\n<ul class="samples">'
+        for each in gallery.samples:
+            text = escape(each.description)
+            yield (
+                f'<li><img src="{each.source}" alt="{text}" title="{text}" width="64" height="64">'
+                f'<span>{escape(each.before)} <span aria-hidden="true">→</span> '
+                f"{escape(each.after)}</span></li>"
+            )
+        yield "</ul>"
 
 
-def _reasons(report: Report) -> Iterator[str]:
-    found = tables.not_run(report)
-    if not found:
-        return
+def _reasons(not_run: Sequence[NotRun]) -> Iterator[str]:
     yield "<h3>Engines that were not run</h3>\n<dl>"
-    for each in found:
+    for each in not_run:
         yield f"<dt>{escape(each.names)}: {escape(each.state)}</dt>"
         fix = f"<br>To change that: <code>{escape(each.fix)}</code>" if each.fix else ""
         yield f"<dd>{escape(each.reason)}{fix}</dd>"
-    yield "</dl>"
-
-
-def _circumstances(report: Report) -> Iterator[str]:
-    """Data, machine and settings, each under its own heading."""
-    for grid, is_folded in (
-        (tables.dataset_grid(report), False),
-        (tables.conditions_grid(report), False),
-        (tables.environment_grid(report), True),
-        (tables.settings_grid(report), True),
-    ):
-        if grid.rows:
-            yield f"<h3>{escape(grid.title)}</h3>"
-            yield from table(grid, "plain", is_folded)
-
-
-def _terms() -> Iterator[str]:
-    yield "<dl>"
-    yield from (f"<dt>{escape(term)}</dt>\n<dd>{escape(text)}</dd>" for term, text in TERMS)
     yield "</dl>"

@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from pipeline.report import tables
-from pipeline.report.sections import classes, latency, precision, pruning, quantization
-from pipeline.report.tables import Grid, NotRun
-from pipeline.results.comparability import Report
-
-GRIDS = (
-    latency.choice_grid,
-    latency.latency_grid,
-    classes.class_grid,
-    classes.mistake_grid,
-    pruning.width_grid,
-    pruning.sensitivity_grid,
-    quantization.range_grid,
-    quantization.ladder_grid,
-    precision.layer_grid,
-    tables.dataset_grid,
-    tables.conditions_grid,
-    tables.environment_grid,
-)
+from pipeline.report import contents
+from pipeline.report.tables import NotRun, Table
+from pipeline.results.model import Report
 
 
 def render(report: Report) -> str:
@@ -34,30 +18,27 @@ def render(report: Report) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield "# Report"
     yield ""
-    yield from (f"**{plain(line)}**\n" for line in report["verdict"])
-    yield from section(tables.stage_grid(report))
-    if report["engines"]:
-        yield from section(tables.engine_grid(report))
-        yield from (_reason(each) for each in tables.not_run(report))
+    yield from (f"**{plain(line)}**\n" for line in report.verdict)
+    for table in contents.tables(report, "md"):
+        yield from section(table)
+
+
+def section(table: Table) -> Iterator[str]:
+    """A heading, a pipe table, its notes, and what did not run; nothing for an empty table."""
+    if table.rows:
+        yield f"## {table.title}"
         yield ""
-    for grid in GRIDS:
-        yield from section(grid(report))
+        yield _row(table.columns)
+        yield _row(("---" if table.is_words(i) else "---:") for i in range(len(table.columns)))
+        yield from (_row(map(plain, cells)) for cells in table.rows)
+        yield ""
+        yield from (f"{plain(note)}\n" for note in table.notes)
+    if table.not_run:
+        yield from map(_reason, table.not_run)
+        yield ""
 
 
-def section(grid: Grid) -> Iterator[str]:
-    """A heading, a pipe table and its notes; nothing for a table without rows."""
-    if not grid.rows:
-        return
-    yield f"## {grid.title}"
-    yield ""
-    yield _row(grid.columns)
-    yield _row(("---" if grid.is_words(i) else "---:") for i in range(len(grid.columns)))
-    yield from (_row(map(plain, cells)) for cells in grid.rows)
-    yield ""
-    yield from (f"{plain(note)}\n" for note in grid.notes)
-
-
-def _row(cells: Iterator[str] | tuple[str, ...]) -> str:
+def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

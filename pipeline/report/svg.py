@@ -3,23 +3,25 @@
 Matplotlib writes colours as numbers. Every figure is therefore drawn with stand-in colours, and
 each is replaced by the CSS variable of the page that it stands for: one drawing serves light
 and dark. pyplot, which keeps state, is not used, and nothing in the output depends on the time.
+
+Matplotlib takes half a second to import. The functions here import it when a figure is drawn, so
+that the sections, which hold tables as well, cost nothing where only tables are shown.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
 WIDTH = 360.0
 """Of every figure, in its own units: 12 units of text stay legible on a phone of 390 pixels."""
@@ -64,11 +66,9 @@ STYLE: Any = {
 class Chart:
     """A figure with the words that stand for it where it cannot be seen.
 
-    section      where on the page it belongs
-    name         unique on the page: letters, digits, hyphens
+    `name` is unique on the page: letters, digits, hyphens.
     """
 
-    section: str
     name: str
     title: str
     description: str
@@ -78,8 +78,16 @@ class Chart:
 @contextmanager
 def styled() -> Iterator[None]:
     """Figures must be drawn and written inside: colours and sizes are read at both times."""
+    import matplotlib
+
     with matplotlib.rc_context(STYLE):
         yield
+
+
+def draw(charts: Iterable[Chart]) -> list[tuple[Chart, str]]:
+    """The charts, drawn while they are iterated, each with its SVG."""
+    with styled():
+        return [(chart, to_svg(chart)) for chart in charts]
 
 
 def panel(height: float, *, left: float = 8, bottom: float = 34, top: float = 10) -> Axes:
@@ -91,6 +99,9 @@ def panels(
     height: float, count: int, *, left: float = 8, bottom: float = 34, top: float = 10
 ) -> list[Axes]:
     """As `panel`, with `count` axes above each other that share the horizontal one."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(WIDTH / 72, height / 72))
     FigureCanvasSVG(figure)
     axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
@@ -109,8 +120,17 @@ def figure_of(axes: Axes) -> Figure:
     return figure
 
 
-def log_scale(axes: Axes, low: float, high: float, form: Any) -> None:
-    """Make the horizontal axis logarithmic from `low` to `high`, with 2 to 6 named values."""
+def limit_ticks(axis: Axis, count: int, *, integer: bool = False) -> None:
+    """At most `count` intervals between the ticks, at round numbers or at integers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(count, integer=integer))
+
+
+def log_scale(axes: Axes, low: float, high: float, form: Callable[[float], str]) -> None:
+    """Make the horizontal axis logarithmic from `low` to `high`, with 2 to 6 labelled values."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     wide = high / low > 30
@@ -126,7 +146,7 @@ def rows_only(axes: Axes, count: int) -> None:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     if axes.get_xscale() == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        limit_ticks(axes.xaxis, 5)
 
 
 def row_label(axes: Axes, row: float, text: str, note: str = "") -> None:
@@ -138,6 +158,13 @@ def row_label(axes: Axes, row: float, text: str, note: str = "") -> None:
             1, row - 0.3, note, transform=place, va="bottom", ha="right", fontsize=SMALL,
             color=QUIET,
         )  # fmt: skip
+
+
+def dot(figure: Figure, x: float, y: float, fill: str, edge: str) -> None:
+    """Draw a dot at `x`, `y`, shares of the figure."""
+    from matplotlib.lines import Line2D
+
+    figure.add_artist(Line2D([x], [y], marker="o", ms=6, mfc=fill, mec=edge, mew=1.6))
 
 
 def above_bar(axes: Axes, place: float, height: float, text: str) -> None:
@@ -176,14 +203,16 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
 
 def to_svg(chart: Chart) -> str:
     """The figure as an SVG element: role img, title and description, colours as variables."""
+    import matplotlib
+
     out = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": chart.name}):
         chart.figure.savefig(out, format="svg", metadata=nothing)
-    return _inlined(out.getvalue(), chart)
+    return _inline(out.getvalue(), chart)
 
 
-def _inlined(source: str, chart: Chart) -> str:
+def _inline(source: str, chart: Chart) -> str:
     body = source[source.index("<svg") :]
     box = re.search(r'viewBox="[^"]*"', body)
     body = body[body.index(">") + 1 :]

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from pipeline.core.plan import PLAN, Plan
 from pipeline.core.record import faults
@@ -43,17 +44,21 @@ StageDetails = TypeVar("StageDetails", bound=Details)
 
 
 class ReportRow(LatencyRow):
-    """`measured_in` is the stage that timed it; only rows of `benchmark` were timed in turns."""
+    """Time of one call with `batch_size` images."""
 
-    measured_in: str
+    measured_in: str = Field(
+        description="The stage that timed it; only rows of `benchmark` were timed in turns."
+    )
 
 
 class StageReport(Measured):
-    """One stage that has a record; `outdated` if it was made from files that changed since."""
+    """One stage that has a record."""
 
     stage: str
     state: Literal["ran", "cached"]
-    outdated: bool = False
+    outdated: bool = Field(
+        default=False, description="Whether it was made from files that have changed since."
+    )
     seconds: Amount | None
     model: ModelFacts
     accuracy: Quality
@@ -92,7 +97,7 @@ class EngineReport(EngineResult):
 
 
 class GateResult(Measured):
-    """A quality gate; `engine` and `got` are None where nothing was judged."""
+    """A quality gate; `engine` and `got` are null where nothing was judged."""
 
     gate: Literal["max_accuracy_drop", "max_p50_ms", "max_size_mb"]
     limit: float
@@ -104,18 +109,23 @@ class GateResult(Measured):
 
 
 class Report(Measured):
-    """What `pipeline report` joins from the records. Listed keys stay; others may be added."""
+    """What `pipeline report` joins from the records.
+
+    Listed keys stay; others may be added. null means: not measured.
+    """
 
     model_config = ConfigDict(title="report.json of keras-trt-pipeline")
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    verdict: tuple[str, ...] = ()
-    environment: dict[str, Any]
+    verdict: tuple[str, ...] = Field(default=(), description="The result in plain words.")
+    environment: dict[str, Any] = Field(description="The machine that the last stage ran on.")
     dataset: DatasetCounts
     stages: Annotated[tuple[StageReport, ...], Field(min_length=1)]
     baseline: Baseline = Baseline()
     engines: tuple[EngineReport, ...]
-    gates: tuple[GateResult, ...] = ()
+    gates: tuple[GateResult, ...] = Field(
+        default=(), description="The quality gates that the run was given."
+    )
 
     def stage(self, name: str) -> StageReport | None:
         """The entry of a stage, None if it has no record."""
@@ -162,7 +172,20 @@ def _with_details(stage: Any, results: Mapping[str, type[StageResult]]) -> Any:
     return {**stage, "details": typed.details}
 
 
+class _EveryKey(GenerateJsonSchema):
+    """Schema of a report as it is written: no key is left out, so there are no defaults."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        return True
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema of report.json, draft 2020-12."""
-    described = Report.model_json_schema(mode="serialization")
+    described = Report.model_json_schema(mode="serialization", schema_generator=_EveryKey)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.core.differences import flatten
@@ -82,7 +82,7 @@ def images(number: int) -> str:
     return "one image" if number == 1 else f"{number:,} images"
 
 
-def shortened(names: list[str], limit: int = 60) -> str:
+def shortened(names: Sequence[str], limit: int = 60) -> str:
     """Names with commas between; a list longer than `limit` characters is cut to its first."""
     text = ", ".join(names)
     return text if len(text) <= limit else f"{names[0]} and {len(names) - 1} more"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -34,12 +34,7 @@ P99_SAMPLES = 1000
 
 
 class LatencyRow(Measured):
-    """Time of one call with `batch_size` images. Below 1,000 samples p99 is indicative only.
-
-    p50_low_ms and p50_high_ms are the 95 % interval of p50, window_p50_ms the medians of the
-    measurement's windows in order. saturated_images_per_second is the rate with all cores, or the
-    GPU, kept busy by `saturating_engines` engines.
-    """
+    """Time of one call with `batch_size` images."""
 
     batch_size: Annotated[int, Field(ge=1)]
     runtime: str
@@ -49,15 +44,26 @@ class LatencyRow(Measured):
     p50_ms: Amount
     p90_ms: Amount
     p99_ms: Amount
-    p99_is_indicative: bool | None = None
+    p99_is_indicative: bool | None = Field(
+        default=None, description="Whether there were fewer than 1,000 samples."
+    )
     mean_ms: Amount
     images_per_second: Amount
-    window_p50_ms: tuple[float, ...] | None = None
-    p50_low_ms: Amount | None = None
+    window_p50_ms: tuple[float, ...] | None = Field(
+        default=None, description="Median of each window of the measurement, in order."
+    )
+    p50_low_ms: Amount | None = Field(
+        default=None, description="With p50_high_ms, the 95 % interval of p50."
+    )
     p50_high_ms: Amount | None = None
-    stable: bool | None = None
+    stable: bool | None = Field(
+        default=None, description="Whether the median stayed where it was while it was measured."
+    )
     parts_ms: dict[str, float] | None = None
-    saturated_images_per_second: Amount | None = None
+    saturated_images_per_second: Amount | None = Field(
+        default=None,
+        description="With all cores, or the GPU, kept busy by `saturating_engines` engines.",
+    )
     saturating_engines: Count | None = None
     peak_memory_mib: float | None = None
     gpu_memory_mib: float | None = None
@@ -93,3 +99,11 @@ class StageResult(Measured):
     accuracy: Quality | None = None
     latency: tuple[LatencyRow, ...] = ()
     details: Details = Details()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        """null means the same as a key that is left out."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None}

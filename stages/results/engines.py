@@ -35,14 +35,14 @@ class EngineTimings(Measured):
 
 
 class EngineRecord(Measured):
-    """One engine of one precision; `reason` says why it did not run, `fix` what changes that."""
+    """One engine of one precision."""
 
     backend: str
     precision: str
     file: str | None = None
     state: EngineState = "unavailable"
-    reason: str | None = None
-    fix: str | None = None
+    reason: str | None = Field(default=None, description="Why it did not run.")
+    fix: str | None = Field(default=None, description="The command that changes that.")
 
     @property
     def name(self) -> EngineName:

@@ -1,98 +1,186 @@
-"""The classes one by one: how well the trained model and the chosen engine name them."""
+"""The classes one by one: how well the trained model and the chosen engine classify them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipeline.report.tables import Grid
+from pipeline.report.svg import BAD, PANEL, QUIET, SMALL, STAND_IN, WIDTH, Chart, figure_of, panel
+from pipeline.report.tables import Table
 from pipeline.results import comparability, units
-from pipeline.results.comparability import Report
-from stages.engines.registry import EngineName
+from pipeline.results.model import Report
+from stages.results.engines import BenchmarkDetails
+from stages.results.training import Classification
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pipeline.results.evidence import Evidence
 
 MOST_MISTAKES = 12
 
-Counts = Sequence[Sequence[int]]
+NUMBERED = 12
+"""With more classes the cells are too small for numbers."""
+FEW = 5
+"""Mistakes that are as red as can be, where none is more frequent: one image is no alarm."""
+MOST_CLASSES = 40
+"""With more classes the cells are too small to see; the table of mistakes has them."""
+
+Confusion = Sequence[Sequence[int]]
+"""Images as [truth][predicted], empty for very many classes."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """What the benchmark knows; a confusion matrix is [truth][named], [] of very many classes."""
+    """The classes, by the trained model and by the engine of the run."""
 
     names: tuple[str, ...]
     engine: str
-    before: Sequence[Mapping[str, Any]]
-    after: Sequence[Mapping[str, Any]]
-    confusion_before: Counts
-    confusion_after: Counts
+    trained: Classification
+    deployed: Classification
 
 
 def described(report: Report) -> Classes | None:
     """The classes of the trained model and of the chosen engine; None without a benchmark."""
-    benchmark, found = (
-        comparability.stage_named(report, "benchmark"),
-        comparability.chosen_engine(report),
-    )
-    if benchmark is None or found is None:
+    details, chosen = report.details(BenchmarkDetails), comparability.chosen_engine(report)
+    if details is None or chosen is None:
         return None
-    known = benchmark["details"].get("classification") or {}
-    before = known.get("baseline")
-    after = known.get(f"{found[0]['backend']}.{found[0]['precision']}")
-    if not before or not after:
+    engine, _ = chosen
+    trained = details.classification.get("baseline")
+    deployed = details.classification.get(str(engine.name))
+    if trained is None or deployed is None:
         return None
-    return Classes(
-        tuple(map(str, before["classes"])),
-        EngineName(found[0]["backend"], found[0]["precision"]).label,
-        before["per_class"],
-        after["per_class"],
-        before["confusion"],
-        after["confusion"],
-    )
+    return Classes(trained.classes, engine.name.label, trained, deployed)
 
 
-def class_grid(report: Report) -> Grid:
+def tables(report: Report) -> Iterator[Table]:
+    """Every class, and the most frequent mistakes."""
+    yield class_table(report)
+    yield mistake_table(report)
+
+
+def class_table(report: Report) -> Table:
     """Recall, precision and F1 of every class, before and after."""
     found = described(report)
-    measures = ("recall", "precision", "f1")
-    pairs = zip(found.names, found.before, found.after, strict=True) if found else ()
-    rows = tuple(
-        (
-            name,
-            units.count(before["support"]),
-            *(units.percent(each[key]) for key in measures for each in (before, after)),
-        )
-        for name, before, after in pairs
+    rows = []
+    if found:
+        pairs = zip(found.trained.per_class, found.deployed.per_class, strict=True)
+        for name, (before, after) in zip(found.names, pairs, strict=True):
+            scores = (
+                before.recall, after.recall, before.precision, after.precision, before.f1, after.f1,
+            )  # fmt: skip
+            rows.append((name, units.count(before.support), *map(units.percent, scores)))
+    headings = (
+        f"{score}, {when}"
+        for score in ("recall", "precision", "F1")
+        for when in ("trained", "engine")
     )
-    headings = (f"{key}, {when}" for key in ("recall", "precision", "F1")
-                for when in ("trained", "engine"))  # fmt: skip
-    caption = f"The trained model and {found.engine if found else 'the engine'}, on the test images"
-    return Grid("Classes", caption, ("class", "images", *headings), rows)
+    return Table(
+        "Classes",
+        f"The trained model and {found.engine if found else 'the engine'}, on the test images",
+        ("class", "images", *headings),
+        tuple(rows),
+        folded="always",
+    )
 
 
-def changed_counts(report: Report) -> Mapping[str, Any]:
-    """`engine`, `lost`, `won`, `other` of the benchmark; empty where nothing was compared."""
-    benchmark = comparability.stage_named(report, "benchmark")
-    if benchmark is None or benchmark["outdated"]:
-        return {}
-    return benchmark["details"].get("changed") or {}
-
-
-def mistake_grid(report: Report) -> Grid:
+def mistake_table(report: Report) -> Table:
     """The most frequent mistakes of the two models."""
     found = described(report)
     counted = sorted(_mistakes(found), key=lambda each: (-max(each[2:]), each)) if found else []
-    rows = tuple(
-        (truth, named, units.count(before), units.count(after))
-        for truth, named, before, after in counted[:MOST_MISTAKES]
+    return Table(
+        "Mistakes",
+        "Which class was taken for which most often, in images",
+        ("truth", "predicted", "trained", "engine of the run"),
+        tuple(
+            (truth, predicted, units.count(before), units.count(after))
+            for truth, predicted, before, after in counted[:MOST_MISTAKES]
+        ),
+        folded="always",
     )
-    caption = "Which class was taken for which most often, in images"
-    return Grid("Mistakes", caption, ("truth", "named", "trained", "engine of the run"), rows)
 
 
 def _mistakes(found: Classes) -> Iterator[tuple[str, str, int, int]]:
-    pairs = zip(found.confusion_before, found.confusion_after, strict=True)
-    for truth, (before, after) in enumerate(pairs):
-        for named, counts in enumerate(zip(before, after, strict=True)):
-            if truth != named and any(counts):
-                yield found.names[truth], found.names[named], *counts
+    matrices = zip(found.trained.confusion, found.deployed.confusion, strict=True)
+    for truth, (before, after) in enumerate(matrices):
+        for predicted, counts in enumerate(zip(before, after, strict=True)):
+            if truth != predicted and any(counts):
+                yield found.names[truth], found.names[predicted], *counts
+
+
+def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
+    """A confusion matrix before and one after, on one scale."""
+    found = described(report)
+    if found is None or not 2 <= len(found.names) <= MOST_CLASSES or not found.trained.confusion:
+        return
+    before, after = found.trained.confusion, found.deployed.confusion
+    most = max(FEW, *(count for each in (before, after) for count, _, _ in _wrong(each)))
+    names = found.names
+    yield _matrix("confusion-before", "Confusion of the trained model", names, before, most)
+    yield _matrix("confusion-after", f"Confusion of {found.engine}", names, after, most)
+
+
+def _wrong(confusion: Confusion) -> Iterator[tuple[int, int, int]]:
+    """Count, truth and prediction of every kind of mistake that was made."""
+    for truth, counts in enumerate(confusion):
+        for predicted, count in enumerate(counts):
+            if truth != predicted and count:
+                yield count, truth, predicted
+
+
+def _matrix(
+    name: str, title: str, names: Sequence[str], confusion: Confusion, most: int
+) -> Chart:  # fmt: skip
+    """Rows are the truth. A mistake is the redder the more images it took."""
+    short = [each if len(each) <= 8 else each[:7] + "…" for each in names]
+    is_long = max(map(len, short)) > 3
+    axes = panel(WIDTH - 10, left=62 if is_long else 40, bottom=56 if is_long else 38, top=4)
+    _fill(axes, confusion, most)
+    ticks = [place + 0.5 for place in range(len(names))]
+    size = SMALL if len(names) <= 20 else 7
+    axes.set_xticks(ticks, short, rotation=90 if is_long else 0, fontsize=size)
+    axes.set_yticks(ticks, short, fontsize=size)
+    axes.tick_params(length=0)
+    if not is_long:
+        axes.set_xlabel("predicted")
+    axes.set_ylabel("truth")
+    return Chart(name, title, _in_words(names, confusion), figure_of(axes))
+
+
+def _fill(axes: Axes, confusion: Confusion, most: int) -> None:
+    """Coloured cells, with numbers where there is room for them."""
+    count = len(confusion)
+    colours: list[tuple[str, float]] = []
+    for truth, counts in enumerate(confusion):
+        for predicted, images in enumerate(counts):
+            if truth == predicted:
+                colours.append((STAND_IN["fp32"], 0.25))
+            elif images:
+                colours.append((BAD, 0.12 + 0.8 * (images / most) ** 0.5))
+            else:
+                colours.append((PANEL, 1.0))
+            if images and count <= NUMBERED:
+                axes.text(
+                    predicted + 0.5, truth + 0.5, str(images), ha="center", va="center",
+                    color=QUIET if truth == predicted else STAND_IN["text"],
+                    fontsize=9 if images < 10_000 else 7,
+                )  # fmt: skip
+    mesh = axes.pcolormesh([[0.0] * count] * count, edgecolors=STAND_IN["page"], linewidth=1)
+    mesh.set_array(None)
+    mesh.set_facecolor(colours)
+    axes.set_ylim(count, 0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _in_words(names: Sequence[str], confusion: Confusion) -> str:
+    """How many images were classified wrongly, and the most frequent mistakes."""
+    wrong = sorted(_wrong(confusion), key=lambda each: -each[0])
+    total = sum(map(sum, confusion))
+    counted = f"{sum(count for count, _, _ in wrong):,} of {total:,} images classified wrongly."
+    most = ", ".join(
+        f"{names[truth]} as {names[predicted]} {count} times"
+        for count, truth, predicted in wrong[:3]
+    )
+    return f"{counted} Most often: {most}." if most else f"{counted} None was."

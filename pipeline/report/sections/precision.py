@@ -1,16 +1,31 @@
-"""What every layer of an engine was asked to run in, and what it runs in."""
+"""The precision that every layer of an engine was requested in, and the one that it runs in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from pipeline.report.tables import Grid
-from pipeline.results import comparability, units
-from pipeline.results.comparability import Report
+from pipeline.report.svg import (
+    QUIET,
+    SMALL,
+    STAND_IN,
+    Chart,
+    figure_of,
+    panel,
+    row_label,
+    rows_only,
+)
+from pipeline.report.tables import Table
+from pipeline.results import units
+from pipeline.results.model import Report
 from stages.engines.registry import precision_label
+from stages.results.engines import BuildDetails, LayerFacts
 
-Layer = Mapping[str, Any]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from pipeline.results.evidence import Evidence
 
 WORDS = {
     "bf16": ("bf16", "bfloat16"),
@@ -19,13 +34,15 @@ WORDS = {
     "fp32": ("fp32", "f32", "float"),
 }
 """What runtimes call the precisions; a word that is part of another's comes after it."""
+ORDER = ("int8", "fp16", "fp32")
+
+Layers = Mapping[str, Sequence[LayerFacts]]
 
 
-def by_engine(report: Report) -> dict[str, list[Layer]]:
-    """The layers of every engine that tells of them, by its name as in "litert.int8"."""
-    build = comparability.stage_named(report, "build")
-    found = (build["details"].get("layers") if build else None) or {}
-    return {name: list(layers) for name, layers in found.items() if layers}
+def by_engine(report: Report) -> Layers:
+    """The layers of every engine that lists them, by its name as in "litert.int8"."""
+    details = report.details(BuildDetails)
+    return {name: layers for name, layers in details.layers.items() if layers} if details else {}
 
 
 def family(precision: str | None) -> str:
@@ -36,38 +53,79 @@ def family(precision: str | None) -> str:
     return next((name for name, parts in WORDS.items() if any(map(word.count, parts))), word)
 
 
-def differs(layer: Layer) -> bool:
-    """Whether a layer runs in something else than was requested."""
-    requested = family(layer["requested"])
-    return requested != "any" and requested != family(layer["executed"])
+def differs(layer: LayerFacts) -> bool:
+    """Whether a layer runs in another precision than requested."""
+    requested = family(layer.requested)
+    return requested != "any" and requested != family(layer.executed)
 
 
-def layer_grid(report: Report) -> Grid:
+def tables(report: Report) -> Iterator[Table]:
+    """Every layer of every engine."""
+    yield layer_table(report)
+
+
+def layer_table(report: Report) -> Table:
     """Every layer of every engine; those that run in another precision first."""
-    rows = [
-        (
-            name,
-            str(layer["name"]),
-            layer.get("kind") or units.UNKNOWN,
-            precision_label(layer["requested"]) if layer["requested"] else "any",
-            layer["executed"] or units.UNKNOWN,
-            layer.get("tactic") or units.UNKNOWN,
-        )
-        for name, layer in _ordered(report)
-    ]
-    columns = ("engine", "layer", "kind", "requested", "executed", "tactic")
-    caption = "Precision that every layer was asked for and runs in"
-    return Grid("Precision by layer", caption, columns, tuple(rows), tuple(_notes(report)))
+    engines = by_engine(report)
+    return Table(
+        "Precision by layer",
+        "Precision that was requested for every layer, and the one it runs in",
+        ("engine", "layer", "kind", "requested", "executed", "tactic"),
+        tuple(
+            (
+                name,
+                layer.name,
+                layer.kind or units.UNKNOWN,
+                precision_label(layer.requested) if layer.requested else "any",
+                layer.executed or units.UNKNOWN,
+                layer.tactic or units.UNKNOWN,
+            )
+            for name, layers in engines.items()
+            for layer in sorted(layers, key=lambda each: not differs(each))
+        ),
+        tuple(
+            f"{name}: {other} of {len(layers)} layers run in another precision than requested."
+            for name, layers in engines.items()
+            if (other := sum(map(differs, layers)))
+        ),
+        folded="with charts",
+    )
 
 
-def _ordered(report: Report) -> Iterator[tuple[str, Layer]]:
-    for name, layers in by_engine(report).items():
-        for layer in sorted(layers, key=lambda each: not differs(each)):
-            yield name, layer
+def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
+    """Requested against executed precision: two bars per engine that lists its layers."""
+    if engines := by_engine(report):
+        yield _shares(engines)
 
 
-def _notes(report: Report) -> Iterator[str]:
-    for name, layers in by_engine(report).items():
-        other = sum(map(differs, layers))
-        if other:
-            yield f"{name}: {other} of {len(layers)} layers run in another precision than asked."
+def _shares(engines: Layers) -> Chart:
+    axes = panel(58.0 * len(engines) + 40, bottom=36, top=2)
+    rows_only(axes, len(engines))
+    parts = []
+    for place, (name, layers) in enumerate(engines.items()):
+        row_label(axes, place + 0.12, name, f"{len(layers)} layers")
+        requested = Counter(family(layer.requested) for layer in layers)
+        executed = Counter(family(layer.executed) for layer in layers)
+        _bar(axes, place, requested, 0.45)
+        _bar(axes, place + 0.3, executed, 0.9)
+        for key, counts in (("requested", requested), ("executed", executed)):
+            words = ", ".join(f"{count} {precision_label(each)}" for each, count in counts.items())
+            parts.append(f"{name} {key}: {words}")
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of the layers, %; above: requested, below: executed")
+    text = f"{'; '.join(parts)}."
+    return Chart("precision", "Requested and executed precision", text, figure_of(axes))
+
+
+def _bar(axes: Axes, row: float, counts: Counter[str], alpha: float) -> None:
+    left = 0.0
+    for name in [*ORDER, *sorted(set(counts) - set(ORDER))]:
+        share = 100 * counts[name] / counts.total()
+        if not share:
+            continue
+        colour = STAND_IN.get(name, QUIET) if name in ORDER else STAND_IN["line"]
+        axes.barh(row, share, 0.24, left, color=colour, alpha=alpha)
+        if share > 14:
+            text = f"{precision_label(name)} {counts[name]}"
+            axes.text(left + 1.5, row + 0.01, text, va="center", fontsize=SMALL - 1)
+        left += share

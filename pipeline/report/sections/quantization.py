@@ -1,94 +1,122 @@
-"""What quantization did, and whether every step from Keras to the engines agrees."""
+"""What quantization did: the ranges that INT8 has to cover, and how much lies outside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.report.tables import Grid
+from pipeline.report.svg import STAND_IN, Chart, figure_of, panel, row_label, rows_only
+from pipeline.report.tables import Table
 from pipeline.results import units
-from pipeline.results.comparability import Report, stage_named
+from pipeline.results.model import Report
+from stages.results.quantization import QuantizeDetails, RangeFacts
+
+if TYPE_CHECKING:
+    from pipeline.results.evidence import Evidence
+
+MOST_ROWS = 24
+
+Entry = TypeVar("Entry")
 
 
-def rungs(report: Report) -> list[Mapping[str, Any]]:
-    """The parity ladder from Keras through the graphs to the engines."""
-    return [rung for stage in ("convert", "build") for rung in details(report, stage, "ladder")]
+def tables(report: Report) -> Iterator[Table]:
+    """The range of every quantized tensor."""
+    yield range_table(report)
 
 
-def ladder_grid(report: Report) -> Grid:
-    """The parity ladder: Keras, graphs and engines, each against the rung it stands on."""
-    found = rungs(report)
-    columns = ("rung", "against", "same labels", "max difference", "mean difference", "agrees")
-    rows = tuple(
-        (
-            rung["rung"],
-            rung["against"],
-            units.percent(rung["top1_agreement"]),
-            f"{rung['max_absolute_difference']:.2g}",
-            f"{rung['mean_absolute_difference']:.2g}",
-            "yes" if rung["holds"] else "no",
-        )
-        for rung in found
-    )
-    caption = "The same test images all the way; differences of logits"
-    return Grid("Parity", caption, columns, rows, tuple(_ladder_notes(report, found)))
-
-
-def _ladder_notes(report: Report, found: list[Mapping[str, Any]]) -> Iterator[str]:
-    broken = [rung["rung"] for rung in found if not rung["holds"]]
-    if broken:
-        yield f"The first rung that does not agree: {broken[0]}."
-    layers = details(report, "convert", "layer_parity")
-    if layers:
-        yield (
-            f"Layer by layer, each fed with the engine's own values: of {layers['elements']:,} "
-            f"quantized values {layers['off_by_one']:,} are off by one step and "
-            f"{layers['off_by_more']:,} by more."
-        )
-    kernels = details(report, "build", "onnxruntime_int8_kernels")
-    if kernels:
-        yield (
-            f"ONNX Runtime runs {kernels['integer']} of its "
-            f"{kernels['integer'] + kernels['float']} kernels in integers."
-        )
-
-
-def range_grid(report: Report) -> Grid:
+def range_table(report: Report) -> Table:
     """The range of every quantized tensor, and what of the calibration images lay outside."""
-    rows = tuple(
-        (
-            name,
-            f"{found['amax']:.4g}",
-            "both" if found["signed"] else "positive",
-            f"{100 * found['saturated_share']:.3f} %",
-        )
-        for name, found in (details(report, "quantize", "ranges") or {}).items()
+    details = report.details(QuantizeDetails) or QuantizeDetails()
+    return Table(
+        "Quantization",
+        "Activation ranges, by the layer they follow",
+        ("tensor", "range", "signs", "outside"),
+        tuple(
+            (
+                name,
+                f"{facts.amax:.4g}",
+                "both" if facts.signed else "positive",
+                f"{100 * facts.saturated_share:.3f} %",
+            )
+            for name, facts in details.ranges.items()
+        ),
+        tuple(_notes(details)),
+        folded="with charts",
     )
-    columns = ("tensor", "range", "signs", "outside")
-    notes = tuple(_calibration_notes(report))
-    return Grid("Quantization", "Activation ranges, by the layer they follow", columns, rows, notes)
 
 
-def _calibration_notes(report: Report) -> Iterator[str]:
-    calibration = details(report, "quantize", "calibration")
-    if calibration:
+def _notes(details: QuantizeDetails) -> Iterator[str]:
+    if calibration := details.calibration:
         tried = ", ".join(
             f"{method} {units.percent(top1)}"
-            for method, top1 in calibration["validation_top1"].items()
+            for method, top1 in calibration.validation_top1.items()
         )
         yield (
-            f"Calibrated by {calibration['method']} on {calibration['samples']} images; "
+            f"Calibrated by {calibration.method} on {calibration.samples} images; "
             f"accuracy on the validation images: {tried}."
         )
-    kept = details(report, "quantize", "kept")
-    if kept:
-        yield f"Kept: the {kept} model."
-    in_float = details(report, "quantize", "float_layers")
-    if in_float:
-        yield f"Left in float: {', '.join(in_float)}."
+    if details.kept:
+        yield f"Kept: the {details.kept} model."
+    if details.float_layers:
+        yield f"Left in float: {', '.join(details.float_layers)}."
 
 
-def details(report: Report, stage: str, key: str) -> Any:
-    """One entry of a stage's details; [] without it."""
-    found = stage_named(report, stage)
-    return (found["details"].get(key) if found else None) or []
+def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
+    """The range of every tensor, and what is clipped by it."""
+    details = report.details(QuantizeDetails)
+    if details is None or not details.ranges:
+        return
+    yield _ranges(details.ranges)
+    clipped = clipped_shares(details)
+    if any(clipped.values()):
+        yield _clipped(clipped)
+
+
+def clipped_shares(details: QuantizeDetails) -> dict[str, float]:
+    """Share of the calibration images' values outside the range, by tensor.
+
+    Of the final weights and ranges where the record has that, else as calibrated.
+    """
+    calibrated = {name: facts.saturated_share for name, facts in details.ranges.items()}
+    final = {name: facts.samples_clipped_share for name, facts in details.saturation.items()}
+    return {**calibrated, **final}
+
+
+def _ranges(ranges: Mapping[str, RangeFacts]) -> Chart:
+    """Bars from the lowest to the highest value that can be represented, in layer order."""
+    shown = _largest(ranges, {name: facts.amax for name, facts in ranges.items()})
+    axes = panel(34.0 * len(shown) + 56, bottom=40, top=4)
+    rows_only(axes, len(shown))
+    parts = []
+    for place, (name, facts) in enumerate(shown.items()):
+        low = -facts.amax if facts.signed else 0.0
+        axes.barh(place + 0.1, facts.amax - low, 0.28, low, color=STAND_IN["int8"], alpha=0.85)
+        row_label(axes, place + 0.18, name, f"{low:.3g} to {facts.amax:.3g}")
+        parts.append(f"{name} {'both signs' if facts.signed else 'from 0'} to {facts.amax:.3g}")
+    axes.set_xlabel("value of the activation")
+    text = f"Range of each quantized tensor: {'; '.join(parts)}.{_cut(shown, ranges)}"
+    return Chart("ranges", "Calibrated ranges", text, figure_of(axes))
+
+
+def _clipped(clipped: Mapping[str, float]) -> Chart:
+    shown = _largest(clipped, clipped)
+    axes = panel(34.0 * len(shown) + 56, bottom=40, top=4)
+    rows_only(axes, len(shown))
+    for place, (name, share) in enumerate(shown.items()):
+        axes.barh(place + 0.1, 100 * share, 0.28, color=STAND_IN["bad"], alpha=0.85)
+        row_label(axes, place + 0.18, name, f"{100 * share:.2g} %")
+    axes.set_xlim(0, max(100 * share for share in shown.values()) * 1.02)
+    axes.set_xlabel("values outside the range, %")
+    parts = "; ".join(f"{name} {100 * share:.2g} %" for name, share in shown.items())
+    text = f"Share of the values that are clipped: {parts}.{_cut(shown, clipped)}"
+    return Chart("saturation", "Saturation", text, figure_of(axes))
+
+
+def _largest(entries: Mapping[str, Entry], weight: Mapping[str, float]) -> dict[str, Entry]:
+    """At most `MOST_ROWS` entries, those of the most weight, in their own order."""
+    kept = sorted(entries, key=lambda name: -weight[name])[:MOST_ROWS]
+    return {name: entry for name, entry in entries.items() if name in kept}
+
+
+def _cut(shown: Mapping[str, Entry], entries: Mapping[str, Entry]) -> str:
+    return f" The {len(shown)} largest of {len(entries)}." if len(shown) < len(entries) else ""

@@ -1,15 +1,17 @@
-"""Test images as parts of a page, inside the page itself."""
+"""Test images that the chosen engine classifies differently, as parts of the page itself."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stages.results.engines import PredictionDiff
 
 LARGEST = 64
 """Pixels; larger images are made smaller, so that two dozen photos do not fill the page."""
@@ -21,39 +23,56 @@ KINDS = {
 }
 
 
-def gallery(
-    changed: Mapping[str, NDArray[Any]], names: Sequence[str], counts: Mapping[str, Any]
-) -> Iterator[str]:
-    """HTML of the images whose class changed, by kind; nothing where there are none."""
+@dataclass(frozen=True)
+class Sample:
+    """An image, as an address that holds it, and the two classes that it was given."""
+
+    source: str
+    description: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images with the same kind of change."""
+
+    title: str
+    samples: tuple[Sample, ...]
+
+
+def galleries(
+    changed: Mapping[str, NDArray[Any]], names: Sequence[str], diff: PredictionDiff | None
+) -> Iterator[Gallery]:
+    """The images whose predicted class changed, by kind; nothing where there are none.
+
+    `changed` holds uint8 images (N, H, W, C), and labels, before, after and indices (N,);
+    `diff` counts all changes, of which these images are a part.
+    """
     if not changed:
         return
     truth, before, after = (changed[key].astype(int) for key in ("labels", "before", "after"))
     kinds = np.select([before == truth, after == truth], ["lost", "won"], "other")
+    totals = {"lost": diff.lost, "won": diff.won, "other": diff.other} if diff else {}
     for kind, title in KINDS.items():
         places = np.flatnonzero(kinds == kind).tolist()
         if places:
-            total = int(counts.get(kind, len(places)))
-            some = f", {len(places)} of {total:,}" if total > len(places) else f", {total:,}"
-            yield f'<h3>{title}{some}</h3>\n<ul class="samples">'
-            yield from (_item(changed, names, place) for place in places)
-            yield "</ul>"
+            total = totals.get(kind, len(places))
+            shown = f"{len(places)} of {total:,}" if total > len(places) else f"{total:,}"
+            samples = tuple(_sample(changed, names, place) for place in places)
+            yield Gallery(f"{title}, {shown}", samples)
 
 
-def _item(changed: Mapping[str, NDArray[Any]], names: Sequence[str], place: int) -> str:
+def _sample(changed: Mapping[str, NDArray[Any]], names: Sequence[str], place: int) -> Sample:
+    labels = (int(changed[key][place]) for key in ("labels", "before", "after"))
     truth, before, after = (
-        _name(names, int(changed[key][place])) for key in ("labels", "before", "after")
+        names[label] if label < len(names) else str(label) for label in labels
+    )  # fmt: skip
+    description = (
+        f"test image {int(changed['indices'][place])}, {truth}: "
+        f"the trained model says {before}, the engine {after}"
     )
-    index = int(changed["indices"][place])
-    told = f"test image {index}, {truth}: the trained model says {before}, the engine {after}"
-    return (
-        f'<li><img src="{data_uri(changed["images"][place])}" alt="{escape(told)}" '
-        f'title="{escape(told)}" width="64" height="64">'
-        f'<span>{escape(before)} <span aria-hidden="true">→</span> {escape(after)}</span></li>'
-    )
-
-
-def _name(names: Sequence[str], label: int) -> str:
-    return names[label] if label < len(names) else str(label)
+    return Sample(data_uri(changed["images"][place]), description, before, after)
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:

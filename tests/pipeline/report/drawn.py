@@ -1,4 +1,4 @@
-"""Figures as Matplotlib's own objects, so that tests can read what was drawn."""
+"""Tables by their cells and figures as Matplotlib's own objects, for tests to read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.report.svg import Chart, styled
+from pipeline.report.tables import Table
 from pipeline.results.evidence import Evidence
 
 Draw = Callable[[Any, Evidence], Iterator[Chart]]
@@ -17,6 +18,11 @@ def by_name(draw: Draw, report: Any, evidence: Evidence | None = None) -> dict[s
     """The charts of one module."""
     with styled():
         return {chart.name: chart for chart in draw(report, evidence or Evidence())}
+
+
+def cells(table: Table) -> dict[str, dict[str, str]]:
+    """First cell -> the other cells by column name."""
+    return {each[0]: dict(zip(table.columns[1:], each[1:], strict=True)) for each in table.rows}
 
 
 def bars(chart: Chart, axis: str) -> list[float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.results.assemble import assemble
-from tests.pipeline.records import Record, records
+from pipeline.results.model import Report
+from tests.pipeline.records import Record, records, report_of
 
 NAMES = ["0", "1", "2"]
 BEFORE = [[118, 1, 1], [0, 120, 0], [1, 0, 119]]
@@ -45,16 +46,16 @@ LAYERS = {
 }  # fmt: skip
 
 
-def rung(name: str, difference: float, holds: bool = True) -> dict[str, Any]:
-    """A rung of the parity ladder."""
+def parity_check(name: str, difference: float, passed: bool = True) -> dict[str, Any]:
+    """A graph or an engine against Keras."""
     return {
-        "rung": name,
+        "name": name,
         "against": "keras float",
         "samples": 256,
-        "top1_agreement": 1.0 if holds else 0.5,
+        "top1_agreement": 1.0 if passed else 0.5,
         "max_absolute_difference": difference,
         "mean_absolute_difference": difference / 2,
-        "holds": holds,
+        "passed": passed,
     }
 
 
@@ -95,9 +96,12 @@ def full_records() -> dict[str, Record]:
         "ranges": RANGES,
         "saturation": {"relu1": {"samples_clipped_share": 0.25, "low": 0.0, "high": 4.0}},
     }
-    measured["convert"]["details"] |= {"ladder": [rung("model.fp32.onnx", 1e-6)]}
+    measured["convert"]["details"] |= {"parity_checks": [parity_check("model.fp32.onnx", 1e-6)]}
     measured["build"]["details"] |= {
-        "ladder": [rung("litert.int8", 0.0), rung("broken.fp16", 3.0, holds=False)],
+        "parity_checks": [
+            parity_check("litert.int8", 0.0),
+            parity_check("broken.fp16", 3.0, passed=False),
+        ],
         "layers": LAYERS,
     }
     measured["benchmark"]["details"] |= {
@@ -113,9 +117,10 @@ def full_records() -> dict[str, Record]:
     return found
 
 
-def full_report() -> dict[str, Any]:
-    """Its report."""
-    return assemble(full_records(), {})
+@cache
+def full_report() -> Report:
+    """Its report, made once: it cannot change."""
+    return report_of(full_records())
 
 
 def write_arrays(artifacts: Path) -> None:
@@ -143,3 +148,11 @@ def write_arrays(artifacts: Path) -> None:
         before=np.array([1, 1, 1, 1]),
         after=np.array([2, 2, 2, 0]),
     )
+
+
+def report_with(**details: dict[str, Any]) -> Report:
+    """The report of the sample run whose stages recorded these details."""
+    found = records()
+    for stage, measured in details.items():
+        found[stage]["measurements"]["details"] = measured
+    return report_of(found)

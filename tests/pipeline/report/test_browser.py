@@ -10,10 +10,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.report import html
-from pipeline.results import evidence
-from tests.pipeline.report.full_run import full_report, write_arrays
-
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="needs Playwright: pip install playwright"
 )
@@ -27,13 +23,9 @@ WIDTHS = pytest.mark.parametrize("width", [PHONE, DESKTOP])
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run that recorded everything."""
-    folder: Path = tmp_path_factory.mktemp("report")
-    write_arrays(folder)
-    report = full_report()
-    file = folder / "report.html"
-    file.write_text(html.render(report, evidence.read(report, folder)), encoding="utf-8")
+def file(tmp_path_factory: pytest.TempPathFactory, full_page: str) -> Path:
+    file: Path = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(full_page, encoding="utf-8")
     return file
 
 

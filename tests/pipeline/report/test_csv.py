@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from pipeline.report import csv as spreadsheet
-from pipeline.results.assemble import assemble
-from tests.pipeline.records import records
+from tests.pipeline.records import records, report_of
 from tests.pipeline.report.full_run import full_records
 
 
 def lines(found: dict[str, Any]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(spreadsheet.render(assemble(found, {})))))
+    return list(csv.DictReader(io.StringIO(spreadsheet.render(report_of(found)))))
 
 
 def test_there_is_one_line_per_latency_and_one_for_what_has_none() -> None:

@@ -5,24 +5,23 @@ from pathlib import Path
 import pytest
 
 from pipeline.report import fingerprint
-from pipeline.results.assemble import assemble
-from tests.pipeline.records import records
+from tests.pipeline.records import records, report_of
 
 
 def test_it_does_not_tell_a_run_from_its_repetition_that_had_nothing_to_do() -> None:
-    ran = assemble(records(), dict.fromkeys(("train", "benchmark"), "ran"))
-    assert fingerprint.of(ran) == fingerprint.of(assemble(records(), {}))
+    ran = report_of(records(), dict.fromkeys(("train", "benchmark"), "ran"))
+    assert fingerprint.of(ran) == fingerprint.of(report_of())
 
 
 def test_it_changes_with_any_number() -> None:
     found = records()
-    before = fingerprint.of(assemble(found, {}))
+    before = fingerprint.of(report_of(found))
     found["benchmark"]["measurements"]["engines"][0]["latency"][0]["p99_ms"] += 1e-6
-    assert fingerprint.of(assemble(found, {})) != before
+    assert fingerprint.of(report_of(found)) != before
 
 
 def test_a_file_that_is_missing_or_no_page_is_not_current(tmp_path: Path) -> None:
-    report, file = assemble(records(), {}), tmp_path / "report.html"
+    report, file = report_of(), tmp_path / "report.html"
     assert not fingerprint.is_current(file, report)
     for content in (b"", b"<!doctype html>", b"\xff\xfe\x00"):
         file.write_bytes(content)
@@ -30,7 +29,7 @@ def test_a_file_that_is_missing_or_no_page_is_not_current(tmp_path: Path) -> Non
 
 
 def test_it_changes_once_figures_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = assemble(records(), {})
+    report = report_of()
     with_figures = fingerprint.of(report)
     monkeypatch.setattr(fingerprint, "can_draw", lambda: False)
     assert fingerprint.of(report) != with_figures

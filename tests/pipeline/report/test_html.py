@@ -9,9 +9,8 @@ import pytest
 from pipeline.report import fingerprint
 from pipeline.report import html as web_page
 from pipeline.results import evidence
-from pipeline.results.assemble import assemble
-from tests.pipeline.records import records
-from tests.pipeline.report.full_run import full_report, write_arrays
+from tests.pipeline.records import records, report_of
+from tests.pipeline.report.full_run import full_report
 
 VOID = {"meta", "br", "img"}
 
@@ -48,20 +47,24 @@ class Page(HTMLParser):
         return [data for name, data in self.texts if name == tag]
 
 
-@pytest.fixture
-def page() -> Page:
-    return Page(web_page.render(assemble(records(), {})))
+@pytest.fixture(scope="module")
+def page(sample_page: str) -> Page:
+    return Page(sample_page)
+
+
+@pytest.fixture(scope="module")
+def whole(full_page: str) -> Page:
+    return Page(full_page)
 
 
 def test_every_tag_is_closed_in_order(page: Page) -> None:
     assert page.open == []
 
 
-def test_it_needs_no_network_and_no_script(page: Page) -> None:
-    source = web_page.render(full_report())
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe"}
-    assert not re.search(r"https?:|url\((?!#)|@import", source)
-    assert all(str(image["src"]).startswith("data:image/png") for image in page.named("img"))
+def test_it_needs_no_network_and_no_script(whole: Page, full_page: str) -> None:
+    assert not {tag for tag, _ in whole.tags} & {"script", "link", "iframe"}
+    assert not re.search(r"https?:|url\((?!#)|@import", full_page)
+    assert all(str(image["src"]).startswith("data:image/png") for image in whole.named("img"))
 
 
 def test_every_table_has_a_caption_and_headed_columns_and_lines(page: Page) -> None:
@@ -77,6 +80,7 @@ def test_there_is_one_main_heading_and_one_for_every_section(page: Page) -> None
         "The line",
         "Engines",
         "Latency",
+        "Training",
         "How to read it",
         "How it was made",
     ]
@@ -89,11 +93,8 @@ def test_there_is_one_main_heading_and_one_for_every_section(page: Page) -> None
     ]
 
 
-def test_a_run_that_recorded_everything_has_all_sections_and_figures(tmp_path: Path) -> None:
-    write_arrays(tmp_path)
-    report = full_report()
-    page = Page(web_page.render(report, evidence.read(report, tmp_path)))
-    assert page.text_of("h2") == [
+def test_a_run_that_recorded_everything_has_all_sections_and_figures(whole: Page) -> None:
+    assert whole.text_of("h2") == [
         "The line",
         "Engines",
         "Latency",
@@ -106,16 +107,15 @@ def test_a_run_that_recorded_everything_has_all_sections_and_figures(tmp_path: P
         "How to read it",
         "How it was made",
     ]
-    assert len(page.named("svg")) == len(page.named("figure")) == 20
-    assert len(page.named("img")) == 4
+    assert len(whole.named("svg")) == len(whole.named("figure")) == 20
+    assert len(whole.named("img")) == 4
 
 
-def test_every_link_leads_to_a_heading_and_no_id_is_there_twice() -> None:
-    page = Page(web_page.render(full_report()))
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+def test_every_link_leads_to_a_heading_and_no_id_is_there_twice(whole: Page) -> None:
+    ids = [attributes["id"] for _, attributes in whole.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {str(link["href"])[1:] for link in page.named("a")} <= set(ids)
-    described = {each for svg in page.named("svg") for each in str(svg["aria-labelledby"]).split()}
+    assert {str(link["href"])[1:] for link in whole.named("a")} <= set(ids)
+    described = {each for svg in whole.named("svg") for each in str(svg["aria-labelledby"]).split()}
     assert described <= set(ids)
 
 
@@ -125,9 +125,9 @@ def test_the_numbers_that_people_ask_for_first_are_large(page: Page) -> None:
 
 
 def test_a_file_that_could_not_be_read_is_named(tmp_path: Path) -> None:
-    write_arrays(tmp_path)
+    (tmp_path / "benchmark").mkdir()
     (tmp_path / "benchmark" / "latency.npz").write_bytes(b"broken")
-    report = full_report()
+    report = report_of()
     page = Page(web_page.render(report, evidence.read(report, tmp_path)))
     assert any("latency.npz of the benchmark cannot be read" in text for text in page.text_of("p"))
 
@@ -137,7 +137,7 @@ def test_the_verdict_is_on_top(page: Page) -> None:
 
 
 def test_a_section_without_content_is_left_out() -> None:
-    page = Page(web_page.render(assemble(records("train"), {})))
+    page = Page(web_page.render(report_of(records("train"))))
     assert "Engines" not in page.text_of("h2")
     assert "Conditions" not in page.text_of("h2")
 
@@ -158,7 +158,7 @@ def test_script_in_names_and_reasons_is_plain_text() -> None:
     found["train"]["measurements"]["dataset"]["name"] = evil
     found["train"]["settings"]["data"]["class_names"] = [evil]
     found["benchmark"]["environment"]["cpu"]["model"] = evil
-    page = Page(web_page.render(assemble(found, {})))
+    page = Page(web_page.render(report_of(found)))
     assert page.named("script") == []
     for tag in ("h1", "title", "dt", "dd", "code", "td"):
         assert any(evil in text for text in page.text_of(tag)), tag

@@ -14,30 +14,62 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pipeline import report as reports
-from pipeline.results.assemble import assemble
+from pipeline.results import model
+from pipeline.results.model import Report
 from stages.errors import SettingsError
-from tests.pipeline.records import ENGINES, LINE, records
+from tests.pipeline.records import ENGINES, LINE, records, report_of
+from tests.pipeline.report.full_run import full_report
 
-SCHEMA = json.loads(files("pipeline.report").joinpath("report.schema.json").read_text())
+PUBLISHED = Path(str(files("pipeline.report").joinpath("report.schema.json")))
+WRITE_SCHEMA = (
+    "python -c 'from pipeline.report import schema; print(schema())' "
+    "> pipeline/report/report.schema.json"
+)
+VERSION_1 = Path(__file__).with_name("report-v1.schema.json")
+"""What version 0.1 promised."""
 
-
-def validate(report: dict[str, Any]) -> None:
-    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(reports.render(report, "json")))
-
-
-@pytest.fixture
-def report() -> dict[str, Any]:
-    return assemble(records(), {"benchmark": "ran"})
-
-
-def test_the_schema_is_itself_valid() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+SCHEMAS = {name: json.loads(file.read_text()) for name, file in
+           (("published", PUBLISHED), ("version 1", VERSION_1))}  # fmt: skip
 
 
-def test_an_assembled_report_satisfies_the_schema(report: dict[str, Any]) -> None:
-    validate(report)
+def validate(content: Any) -> None:
+    for schema in SCHEMAS.values():
+        jsonschema.Draft202012Validator(schema).validate(content)
 
 
+def as_json(report: Report) -> Any:
+    return json.loads(reports.render(report, "json"))
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return report_of(records(), {"benchmark": "ran"})
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_schema_is_itself_valid(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
+
+
+def test_the_published_schema_is_generated_from_the_types() -> None:
+    assert PUBLISHED.read_text() == reports.schema() + "\n", f"write it anew: {WRITE_SCHEMA}"
+
+
+def test_what_a_program_must_know_of_a_value_is_in_the_schema() -> None:
+    described = json.dumps(SCHEMAS["published"])
+    for words in ("not measured", "timed in turns", "95 % interval", "Why it did not run"):
+        assert words in described, words
+
+
+def test_an_assembled_report_satisfies_the_schema(report: Report) -> None:
+    validate(as_json(report))
+
+
+def test_a_report_with_every_optional_fact_satisfies_the_schema() -> None:
+    validate(as_json(full_report()))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -52,46 +84,52 @@ def test_an_assembled_report_satisfies_the_schema(report: dict[str, Any]) -> Non
     ],
 )
 def test_a_broken_report_is_refused_by_the_schema(
-    report: dict[str, Any], damage: Callable[[dict[str, Any]], object]
+    report: Report, damage: Callable[[dict[str, Any]], object], name: str
 ) -> None:
-    damage(report)
+    content = as_json(report)
+    damage(content)
     with pytest.raises(jsonschema.ValidationError):
-        validate(report)
+        jsonschema.Draft202012Validator(SCHEMAS[name]).validate(content)
 
 
-def test_an_unknown_format_is_refused_with_the_known_ones(report: dict[str, Any]) -> None:
+def test_an_unknown_format_is_refused_with_the_known_ones(report: Report) -> None:
     with pytest.raises(SettingsError, match="'pdf', expected one of: md, html, json, csv"):
         reports.render(report, "pdf")
 
 
-def test_the_json_is_the_report(report: dict[str, Any]) -> None:
-    assert json.loads(reports.render(report, "json")) == report
+def test_the_json_is_the_report(report: Report) -> None:
+    assert as_json(report) == report.model_dump(mode="json")
+    assert model.read(reports.render(report, "json").encode()) == report
+
+
+def test_a_value_that_is_not_finite_is_null(report: Report) -> None:
+    hot = report.model_copy(update={"environment": {"load": float("nan")}})
+    assert as_json(hot)["environment"] == {"load": None}
 
 
 def test_writing_leaves_three_files_that_others_can_read_and_nothing_else(
-    report: dict[str, Any], tmp_path: Path
+    report: Report, tmp_path: Path
 ) -> None:
     written = reports.write(report, tmp_path)
     assert [file.name for file in written] == ["report.json", "report.md", "report.html"]
     assert sorted(tmp_path.iterdir()) == sorted(written)
-    assert json.loads(written[0].read_text()) == report
+    assert json.loads(written[0].read_text()) == as_json(report)
     assert all(file.stat().st_mode & 0o777 == 0o644 for file in written)
 
 
 def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(
-    report: dict[str, Any], tmp_path: Path
+    report: Report, tmp_path: Path
 ) -> None:
     reports.write(report, tmp_path)
     old = (tmp_path / "report.json").read_text()
-    with pytest.raises(ValueError, match="JSON compliant"):
-        reports.write({**report, "environment": {"load": float("nan")}}, tmp_path)
+    broken = report.model_copy(update={"environment": {"load": object()}})
+    with pytest.raises(ValueError, match="Unable to serialize"):
+        reports.write(broken, tmp_path)
     assert (tmp_path / "report.json").read_text() == old
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_failing_replacement_removes_its_temporary_file(
-    report: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_failing_replacement_removes_its_temporary_file(report: Report, tmp_path: Path) -> None:
     (tmp_path / "report.json").mkdir()
     with pytest.raises(OSError, match=r"report\.json"):
         reports.write(report, tmp_path)
@@ -129,8 +167,8 @@ def partial_records(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(partial_records())
 def test_any_part_of_a_run_can_be_reported_in_every_format(found: dict[str, Any]) -> None:
-    report = assemble(found, {})
-    validate(report)
+    report = report_of(found)
+    validate(as_json(report))
     for format in ("md", "csv"):
         assert reports.render(report, format)
     for width in (20, 80):
@@ -140,22 +178,22 @@ def test_any_part_of_a_run_can_be_reported_in_every_format(found: dict[str, Any]
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(partial_records())
 def test_any_part_of_a_run_can_be_a_page(found: dict[str, Any]) -> None:
-    assert reports.render(assemble(found, {}), "html").endswith("</html>\n")
+    assert reports.render(report_of(found), "html").endswith("</html>\n")
 
 
 def test_a_page_that_shows_just_this_report_is_not_drawn_again(
-    report: dict[str, Any], tmp_path: Path
+    report: Report, tmp_path: Path
 ) -> None:
     page = reports.write(report, tmp_path)[2]
     marked = page.read_text() + "<!-- as it was -->"
     page.write_text(marked)
-    reports.write(assemble(records(), {"train": "ran"}), tmp_path)
+    reports.write(report_of(records(), {"train": "ran"}), tmp_path)
     assert page.read_text() == marked
 
 
-def test_a_page_of_another_run_is_drawn_again(report: dict[str, Any], tmp_path: Path) -> None:
+def test_a_page_of_another_run_is_drawn_again(report: Report, tmp_path: Path) -> None:
     page = reports.write(report, tmp_path)[2]
     later = records()
     later["benchmark"]["started_at"] = "2026-07-02T10:00:00+00:00"
-    reports.write(assemble(later, {}), tmp_path)
+    reports.write(report_of(later), tmp_path)
     assert "2026-07-02 10:00" in page.read_text()

@@ -14,7 +14,7 @@ def chart() -> Chart:
         axes = canvas.panel(100, left=30)
         axes.plot([0, 1], [0.123456, 1], color=STAND_IN["accent"])
         axes.text(0.5, 0.5, "0.00456 <b>", color=STAND_IN["quiet"])
-        return Chart("line", "sample", "A <title>", "What & why", canvas.figure_of(axes))
+        return Chart("sample", "A <title>", "What & why", canvas.figure_of(axes))
 
 
 def svg() -> str:
@@ -53,7 +53,7 @@ def test_drawing_twice_gives_the_same_bytes() -> None:
 def test_the_ids_of_two_figures_differ_so_that_they_fit_into_one_page() -> None:
     first, second = chart(), chart()
     with styled():
-        texts = [to_svg(first), to_svg(Chart("line", "other", "", "", second.figure))]
+        texts = [to_svg(first), to_svg(Chart("other", "", "", second.figure))]
     ids = [set(re.findall(r'id="([^"]+)"', text)) for text in texts]
     assert ids[0]
     assert not ids[0] & ids[1]

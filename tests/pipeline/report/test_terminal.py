@@ -1,24 +1,23 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from pipeline.report import table
-from pipeline.results.assemble import assemble
-from tests.pipeline.records import LINE, changed, records
+from pipeline.results.model import Report
+from tests.pipeline.records import LINE, changed, records, report_of
 
 REPORTS = {
-    "whole line": assemble(records(), {}),
-    "train only": assemble(records("train"), {}),
-    "no benchmark": assemble(records(*LINE[:-1]), {}),
-    "old benchmark": assemble(changed(records(), "prune"), {}),
+    "whole line": report_of(),
+    "train only": report_of(records("train")),
+    "no benchmark": report_of(records(*LINE[:-1])),
+    "old benchmark": report_of(changed(records(), "prune")),
 }
 
 
-def shown(report: dict[str, Any], width: int) -> str:
+def shown(report: Report, width: int) -> str:
     out = io.StringIO()
     Console(file=out, width=width).print(table(report))
     return out.getvalue()

@@ -47,3 +47,17 @@ def test_a_number_is_written_with_its_unit(
 )
 def test_an_unknown_number_is_a_dash(write: Callable[[Any], str]) -> None:
     assert write(None) == "-"
+
+
+def test_nested_facts_become_dotted_names_in_words() -> None:
+    facts = {
+        "cpu": {"cores": 2, "flags": ["avx2", "fma"]},
+        "gpu": {"driver": None, "names": []},
+        "load": 1 / 3,
+    }
+    assert units.spelled(facts) == {
+        "cpu.cores": "2",
+        "cpu.flags": "avx2, fma",
+        "gpu.names": "none",
+        "load": "0.3333",
+    }

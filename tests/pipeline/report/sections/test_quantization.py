@@ -1,61 +1,17 @@
 from __future__ import annotations
 
-from typing import Any
+import pytest
 
-from pipeline.report.sections.quantization import ladder_grid, range_grid
-
-
-def rung(name: str, against: str, holds: bool = True) -> dict[str, Any]:
-    return {
-        "rung": name,
-        "against": against,
-        "samples": 256,
-        "top1_agreement": 1.0 if holds else 0.5,
-        "max_absolute_difference": 0.0484929,
-        "mean_absolute_difference": 1.2e-5,
-        "max_relative_difference": 0.007,
-        "holds": holds,
-    }
+from pipeline.report.sections import quantization
+from stages.results.quantization import QuantizeDetails
+from tests.pipeline.records import records, report_of
+from tests.pipeline.report.drawn import bars, by_name, texts
+from tests.pipeline.report.full_run import full_records, full_report, report_with
 
 
-def report(**details: dict[str, Any]) -> dict[str, Any]:
-    return {"stages": [{"stage": name, "details": found} for name, found in details.items()]}
-
-
-def test_the_ladder_goes_on_from_the_graphs_to_the_engines():
-    grid = ladder_grid(
-        report(
-            convert={"ladder": [rung("model.fp32.onnx", "keras float")]},
-            build={"ladder": [rung("litert.int8", "keras fake-quantized for litert")]},
-        )
-    )
-    assert [row[0] for row in grid.rows] == ["model.fp32.onnx", "litert.int8"]
-    assert grid.rows[0][2:] == ("100.00 %", "0.048", "1.2e-05", "yes")
-    assert grid.notes == ()
-
-
-def test_the_first_rung_that_breaks_is_named():
-    ladder = [rung("a", "keras float"), rung("b", "a", holds=False), rung("c", "b", holds=False)]
-    grid = ladder_grid(report(convert={"ladder": ladder}))
-    assert [row[-1] for row in grid.rows] == ["yes", "no", "no"]
-    assert grid.notes == ("The first rung that does not agree: b.",)
-
-
-def test_layers_and_integer_kernels_are_counted():
-    counted = {"elements": 483744, "off_by_one": 5, "off_by_more": 0}
-    grid = ladder_grid(
-        report(
-            convert={"ladder": [], "layer_parity": counted},
-            build={"onnxruntime_int8_kernels": {"integer": 4, "float": 1}},
-        )
-    )
-    assert "of 483,744 quantized values 5 are off by one step and 0 by more" in grid.notes[0]
-    assert grid.notes[1] == "ONNX Runtime runs 4 of its 5 kernels in integers."
-
-
-def test_ranges_say_what_lay_outside_and_how_they_were_found():
-    grid = range_grid(
-        report(
+def test_ranges_say_what_lay_outside_and_how_they_were_found() -> None:
+    table = quantization.range_table(
+        report_with(
             quantize={
                 "ranges": {
                     "image": {"amax": 1.0, "signed": False, "saturated_share": 0.0},
@@ -71,14 +27,53 @@ def test_ranges_say_what_lay_outside_and_how_they_were_found():
             }
         )
     )
-    assert grid.rows == (
+    assert table.rows == (
         ("image", "1", "positive", "0.000 %"),
         ("logits", "6.159", "both", "0.120 %"),
     )
-    assert grid.notes[0].startswith("Calibrated by mse on 128 images")
-    assert "max 99.00 %, mse 99.50 %" in grid.notes[0]
-    assert grid.notes[1:] == ("Kept: the trained model.", "Left in float: conv1.")
+    assert table.notes[0].startswith("Calibrated by mse on 128 images")
+    assert "max 99.00 %, mse 99.50 %" in table.notes[0]
+    assert table.notes[1:] == ("Kept: the trained model.", "Left in float: conv1.")
 
 
-def test_a_report_without_these_stages_has_empty_tables():
-    assert ladder_grid(report()).rows == range_grid(report()).rows == ()
+def test_a_run_without_ranges_has_an_empty_table() -> None:
+    assert quantization.range_table(report_of(records("train"))).rows == ()
+
+
+def test_a_signed_range_reaches_as_far_below_zero_as_above() -> None:
+    chart = by_name(quantization.charts, full_report())["ranges"]
+    assert bars(chart, "x") == [1.0, 4.0, 12.0]
+    assert texts(chart)[4:] == ["logits", "-6 to 6"]
+
+
+def test_what_the_final_ranges_clip_counts_before_what_the_calibrated_ones_did() -> None:
+    details = full_report().details(QuantizeDetails)
+    assert details
+    shares = quantization.clipped_shares(details)
+    assert shares == {"image": 0.0, "relu1": 0.25, "logits": 0.0}
+    chart = by_name(quantization.charts, full_report())["saturation"]
+    assert bars(chart, "x") == pytest.approx([0.0, 25.0, 0.0])
+
+
+def test_where_nothing_is_clipped_there_is_no_figure_of_it() -> None:
+    found = full_records()
+    details = found["quantize"]["measurements"]["details"]
+    del details["saturation"]
+    details["ranges"] = {"image": details["ranges"]["image"]}
+    assert list(by_name(quantization.charts, report_of(found))) == ["ranges"]
+
+
+def test_of_very_many_tensors_the_largest_are_drawn() -> None:
+    found = full_records()
+    found["quantize"]["measurements"]["details"] = {
+        "ranges": {
+            f"t{i}": {"amax": i + 1.0, "signed": False, "saturated_share": 0.0} for i in range(30)
+        }
+    }
+    chart = by_name(quantization.charts, report_of(found))["ranges"]
+    assert bars(chart, "x") == [i + 1.0 for i in range(6, 30)]
+    assert chart.description.endswith("The 24 largest of 30.")
+
+
+def test_a_run_without_quantization_has_no_figure() -> None:
+    assert by_name(quantization.charts, report_of(records("train"))) == {}

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.report import html
 from pipeline.report.sections import samples
-from pipeline.results import evidence
-from tests.pipeline.report.full_run import NAMES, full_report, write_arrays
+from pipeline.results.evidence import Evidence
+from stages.results.engines import PredictionDiff
+from tests.pipeline.records import report_of
+from tests.pipeline.report.full_run import NAMES, full_records
 
 
 def opened(uri: str) -> Image.Image:
@@ -30,24 +32,32 @@ def test_a_photo_is_made_smaller_in_its_own_proportions() -> None:
     assert opened(samples.data_uri(np.zeros((100, 200, 3), np.uint8))).size == (64, 32)
 
 
-def test_the_changed_images_are_shown_by_kind_with_what_was_said(tmp_path: Path) -> None:
-    write_arrays(tmp_path)
-    changed = evidence.read(full_report(), tmp_path).changed
-    text = "\n".join(samples.gallery(changed, NAMES, {"lost": 30, "won": 1}))
-    assert "Lost: right before, wrong now, 3 of 30</h3>" in text
-    assert "Won: wrong before, right now, 1</h3>" in text
-    assert "in another way" not in text
-    assert 'alt="test image 5, 1: the trained model says 1, the engine 2"' in text
-    assert 'alt="test image 13, 0: the trained model says 1, the engine 0"' in text
-    assert text.count("<img") == 4
+def test_the_changed_images_are_shown_by_kind_with_what_was_predicted(arrays: Evidence) -> None:
+    diff = PredictionDiff(engine="litert.int8", lost=30, won=1, other=0)
+    lost, won = samples.galleries(arrays.changed, NAMES, diff)
+    assert lost.title == "Lost: right before, wrong now, 3 of 30"
+    assert won.title == "Won: wrong before, right now, 1"
+    assert [len(each.samples) for each in (lost, won)] == [3, 1]
+    assert (lost.samples[1].before, lost.samples[1].after) == ("1", "2")
+    told = "test image 5, 1: the trained model says 1, the engine 2"
+    assert lost.samples[1].description == told
+    told = "test image 13, 0: the trained model says 1, the engine 0"
+    assert won.samples[0].description == told
 
 
-def test_names_of_classes_are_plain_text(tmp_path: Path) -> None:
-    write_arrays(tmp_path)
-    changed = evidence.read(full_report(), tmp_path).changed
-    text = "\n".join(samples.gallery(changed, ["0", '"><script>', "2"], {}))
-    assert "<script" not in text
+def test_the_page_shows_them_with_words_for_who_cannot_see_them(full_page: str) -> None:
+    assert "<h3>Lost: right before, wrong now, 3</h3>" in full_page
+    assert "Wrong before and now, in another way" not in full_page
+    assert 'alt="test image 5, 1: the trained model says 1, the engine 2"' in full_page
+    assert full_page.count("<img") == 4
+
+
+def test_names_of_classes_are_plain_text(arrays: Evidence) -> None:
+    found = full_records()
+    for each in found["benchmark"]["measurements"]["details"]["classification"].values():
+        each["classes"] = ["0", '"><script>', "2"]
+    assert "<script" not in html.render(report_of(found), arrays)
 
 
 def test_without_changes_there_is_no_gallery() -> None:
-    assert list(samples.gallery({}, NAMES, {})) == []
+    assert list(samples.galleries({}, NAMES, None)) == []

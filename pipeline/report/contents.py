@@ -1,0 +1,78 @@
+"""What the report shows: its sections, in the order of every format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.report.sections import (
+    classes,
+    engines,
+    latency,
+    own,
+    parity,
+    precision,
+    pruning,
+    quantization,
+    run,
+    stages,
+    training,
+)
+from pipeline.report.svg import Chart
+from pipeline.report.tables import Table
+from pipeline.results.model import Report
+
+if TYPE_CHECKING:
+    from pipeline.results.evidence import Evidence
+
+
+def no_tables(report: Report) -> Iterable[Table]:
+    """Of a section that has none."""
+    return ()
+
+
+def no_charts(report: Report, evidence: Evidence) -> Iterable[Chart]:
+    """Of a section that has none."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A topic; the page shows it under `title`, with its charts before its tables.
+
+    `name` is what the page's template knows it by.
+    """
+
+    name: str
+    title: str
+    tables: Callable[[Report], Iterable[Table]] = no_tables
+    charts: Callable[[Report, Evidence], Iterable[Chart]] = no_charts
+
+
+SECTIONS = (
+    Section("stages", "The line", stages.tables, stages.charts),
+    Section("engines", "Engines", engines.tables, engines.charts),
+    Section("latency", "Latency", latency.tables, latency.charts),
+    Section("classes", "Accuracy by class", classes.tables, classes.charts),
+    Section("training", "Training", charts=training.charts),
+    Section("pruning", "Pruning", pruning.tables, pruning.charts),
+    Section("quantization", "Quantization", quantization.tables, quantization.charts),
+    Section("parity", "Parity", parity.tables, parity.charts),
+    Section("precision", "Precision by layer", precision.tables, precision.charts),
+    Section("own", "Other measurements", own.tables),
+    Section("terms", "How to read it"),
+    Section("run", "How it was made", run.tables),
+)
+
+
+def tables(
+    report: Report,
+    format: Literal["terminal", "md", "html"],
+    sections: Iterable[Section] = SECTIONS,
+) -> Iterator[Table]:
+    """The tables that a format shows, in order, without empty ones."""
+    for section in sections:
+        for table in section.tables(report):
+            if format in table.shown_in and (table.rows or table.not_run):
+                yield table

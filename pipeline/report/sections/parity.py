@@ -1,0 +1,114 @@
+"""Parity: how far every graph and engine is from what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.report.svg import (
+    BAD,
+    QUIET,
+    STAND_IN,
+    Chart,
+    figure_of,
+    log_scale,
+    panel,
+    row_label,
+    rows_only,
+)
+from pipeline.report.tables import Table
+from pipeline.results import units
+from pipeline.results.model import Report
+from stages.results.conversion import ConvertDetails, ParityCheck
+from stages.results.engines import BuildDetails
+
+if TYPE_CHECKING:
+    from pipeline.results.evidence import Evidence
+
+
+def parity_checks(report: Report) -> list[ParityCheck]:
+    """The checks from Keras through the graphs to the engines, in order."""
+    stages = report.details(ConvertDetails), report.details(BuildDetails)
+    return [check for details in stages if details for check in details.parity_checks]
+
+
+def tables(report: Report) -> Iterator[Table]:
+    """All parity checks."""
+    yield parity_table(report)
+
+
+def parity_table(report: Report) -> Table:
+    """Keras, graphs and engines, each against what it was made of."""
+    checks = parity_checks(report)
+    return Table(
+        "Parity",
+        "The same test images all the way; differences of logits",
+        ("check", "against", "same labels", "max difference", "mean difference", "agrees"),
+        tuple(
+            (
+                check.name,
+                check.against,
+                units.percent(check.top1_agreement),
+                _difference(check.max_absolute_difference),
+                _difference(check.mean_absolute_difference),
+                "yes" if check.passed else "no",
+            )
+            for check in checks
+        ),
+        tuple(_notes(report, checks)),
+        folded="with charts",
+    )
+
+
+def _difference(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.2g}"
+
+
+def _notes(report: Report, checks: Sequence[ParityCheck]) -> Iterator[str]:
+    if failed := [check.name for check in checks if not check.passed]:
+        yield f"The first check that does not pass: {failed[0]}."
+    convert, build = report.details(ConvertDetails), report.details(BuildDetails)
+    if convert and (layers := convert.layer_parity):
+        yield (
+            f"Layer by layer, each fed with the engine's own values: of {layers.elements:,} "
+            f"quantized values {layers.off_by_one:,} are off by one step and "
+            f"{layers.off_by_more:,} by more."
+        )
+    if build and (kernels := build.onnxruntime_int8_kernels):
+        yield (
+            f"ONNX Runtime runs {kernels.integer} of its "
+            f"{kernels.integer + kernels.floating} kernels in integers."
+        )
+
+
+def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
+    """One row per check."""
+    if checks := parity_checks(report):
+        yield _differences(checks)
+
+
+def _differences(checks: Sequence[ParityCheck]) -> Chart:
+    axes = panel(34.0 * len(checks) + 56, bottom=40, top=4)
+    seen = [check.max_absolute_difference for check in checks if check.max_absolute_difference]
+    least = min(seen, default=1e-7) / 4
+    log_scale(axes, least / 2, max(seen, default=1e-6) * 3, _power)
+    rows_only(axes, len(checks))
+    parts = []
+    for place, check in enumerate(checks):
+        difference = check.max_absolute_difference
+        colour, mark = (STAND_IN["good"], "o") if check.passed else (BAD, "X")
+        axes.plot([least / 2, difference or least], [place + 0.15] * 2, color=colour, lw=1.5)
+        axes.plot(difference or least, place + 0.15, mark, ms=7, color=colour)
+        same = f"{units.percent(check.top1_agreement)} same"
+        row_label(axes, place + 0.2, check.name, same if check.passed else f"breaks, {same}")
+        words = "not finite" if difference is None else f"{difference:.1g}"
+        agrees = "agrees" if check.passed else "breaks"
+        parts.append(f"{check.name} against {check.against} {words}, {agrees}")
+    axes.set_xlabel("largest difference of a logit; no difference: far left", color=QUIET)
+    text = f"Largest difference of a logit: {'; '.join(parts)}."
+    return Chart("parity-checks", "Parity checks", text, figure_of(axes))
+
+
+def _power(value: float) -> str:
+    """1e-06 -> "1e-6"."""
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
