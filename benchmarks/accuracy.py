@@ -15,8 +15,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-INT8 = ("onnxruntime.int8", "openvino.int8", "litert.int8")
-UNTIMED = ("benchmark.seconds=0.05", "benchmark.warmup_seconds=0.02", "benchmark.batch_sizes=[1]")
+from stages.engines.registry import ENGINES
+
+INT8 = tuple(f"{name}.int8" for name, engine in ENGINES.items() if engine.device == "cpu")
+UNTIMED = (
+    "benchmark.max_seconds_per_engine=0.05",
+    "benchmark.warmup_seconds=0.02",
+    "benchmark.batch_sizes=[1]",
+)
 
 
 def run(artifacts: str, options: list[str], *settings: str) -> dict[str, Any]:

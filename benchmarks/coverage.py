@@ -95,7 +95,7 @@ def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     import onnx
 
     from stages.artifacts.signature import Signature
-    from stages.conversion.onnx.float16 import to_half
+    from stages.conversion.onnx.float16 import to_float16
     from stages.conversion.onnx.targets import float_graph
     from stages.engines import onnxruntime
     from stages.keras_graph.fold import fold
@@ -111,7 +111,7 @@ def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     found["parameters"] = int(model.count_params())
     logits = evaluate.logits(model, images)
     moved = evaluate.logits(model, np.nextafter(images, np.float32(np.inf)))
-    found["rounding_noise"] = compare(logits, moved)["max_relative_difference"]
+    found["rounding_noise"] = compare(logits, moved).max_relative_difference
     found["prune_difference"] = prune_difference(model, images)
     folded = fold(model)
     graph = float_graph(folded, signature)
@@ -119,8 +119,8 @@ def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     found["nodes"] = len(graph.graph.node)
     found["shape_nodes"] = shape_nodes(graph)
     with onnxruntime.Runner(folder / "model.fp32.onnx", signature) as engine:
-        found["difference"] = compare(logits, engine.infer(images))["max_relative_difference"]
-    onnx.save(to_half(graph), folder / "model.fp16.onnx")
+        found["difference"] = compare(logits, engine.infer(images)).max_relative_difference
+    onnx.save(to_float16(graph), folder / "model.fp16.onnx")
     del graph
     found["rtx_fp16"], _ = build_rtx(folder / "model.fp16.onnx", signature)
     quantize(folded, images, signature, folder, found)
@@ -133,7 +133,7 @@ def quantize(folded: Any, images: Any, signature: Any, folder: Path, found: dict
     import onnx
 
     from stages.artifacts.ranges import Range
-    from stages.conversion.onnx.float16 import to_half
+    from stages.conversion.onnx.float16 import to_float16
     from stages.conversion.onnx.targets import int8_graph
     from stages.engines import onnxruntime
     from stages.engines.base import BuildRequest
@@ -158,7 +158,7 @@ def quantize(folded: Any, images: Any, signature: Any, folder: Path, found: dict
     )
     with onnxruntime.Runner(optimised, signature) as engine:
         found["ort_int8"] = bool(np.isfinite(engine.infer(images)).all())
-    graph = to_half(int8_graph(folded, placed, ranges, signature, "tensorrt"))
+    graph = to_float16(int8_graph(folded, placed, ranges, signature, "tensorrt"))
     onnx.save(graph, folder / "model.int8.tensorrt.onnx")
     del graph
     found["rtx_int8"], layers = build_rtx(folder / "model.int8.tensorrt.onnx", signature)

@@ -209,15 +209,15 @@ def main() -> None:
                     except EngineError as error:
                         print(f"{backend}.{precision} b{size}: {error.message}", file=sys.stderr)
     print(table(rows))
-    told = {
+    content = {
         "command": " ".join(sys.argv),
         "machine": environment.describe(),
         "gpus": {"before": before, "after": machine_state.gpus()},
         "rows": rows,
     }
-    print(f"\n{json.dumps({key: told[key] for key in ('command', 'machine', 'gpus')})}")
+    print(f"\n{json.dumps({key: content[key] for key in ('command', 'machine', 'gpus')})}")
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1) + "\n")
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ RENAMED = {
     "prune.keep": "prune.exclude_layers",
     "prune.round_to": "prune.channel_multiple",
     "quantize.keep_float": "quantize.exclude_layers",
+    "build.seconds": "build.max_seconds_per_engine",
+    "benchmark.seconds": "benchmark.max_seconds_per_engine",
 }
 """Former name of a setting -> its name now, which no likeness would find."""
 

@@ -52,7 +52,7 @@ PREDICTIONS_FILE = "predictions.npz"
 PARTS_CALLS = 100
 """Calls whose copies and computation are timed apart, on a GPU."""
 SATURATED_SHARE = 0.2
-"""Of benchmark.seconds, for each batch size: enough for a rate of calls that already run warm."""
+"""Of benchmark.max_seconds_per_engine, for each batch size: enough for calls that run warm."""
 
 Calls = dict[str, NDArray[np.float32]]
 """Milliseconds of every call, by the names in `latency.npz`."""
@@ -244,7 +244,7 @@ def time_all(
         windows = clock.until_stable(
             {each.name: partial(engine.infer, images) for each, engine in running},
             settings.warmup_seconds,
-            settings.seconds,
+            settings.max_seconds_per_engine,
         )
         for each, engine in running:
             taken = np.concatenate(windows[each.name])
@@ -271,7 +271,7 @@ def saturate(
     """
     rows = [row for row in each.timings.latency if row.threads == threads]
     batches = [batch_of(test.images, engine.signature, row.batch_size) for row in rows]
-    seconds = SATURATED_SHARE * settings.seconds
+    seconds = SATURATED_SHARE * settings.max_seconds_per_engine
     if each.is_on_gpu:
         progress.report(f"{each.name}, batch after batch")
         count = 1
@@ -313,7 +313,7 @@ def describe(
         governor=machine_state.governor(),
         clock_overhead_ms=clock.overhead_ms(),
         warmup_seconds=settings.warmup_seconds,
-        seconds=settings.seconds,
+        seconds=settings.max_seconds_per_engine,
         windows=(clock.MIN_WINDOWS, clock.MAX_WINDOWS),
         gpu=gpus if gpus["before"] else None,
     )

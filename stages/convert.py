@@ -30,8 +30,8 @@ from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_float, write_int8
-from stages.conversion.onnx.float16 import to_half
-from stages.conversion.onnx.preprocessing import take_pixels
+from stages.conversion.onnx.float16 import to_float16
+from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.datasets import Split
 from stages.engines import litert
@@ -140,11 +140,11 @@ def convert_float(
         model = files.load(inputs[stage] / "model.keras")
         logits = evaluate.logits(model, signature.preprocess(images))
         graph = float_graph(fold(model), signature, settings.opset)
-        onnx.save(take_pixels(graph, signature), out / file)
+        onnx.save(prepend_preprocessing(graph, signature), out / file)
         got = interpret(out / file, signature, images)
         checks.append(check_float32(file, logits, got, limit))
     progress.report(FP16_GRAPH)
-    onnx.save(take_pixels(to_half(graph), signature), out / FP16_GRAPH)
+    onnx.save(prepend_preprocessing(to_float16(graph), signature), out / FP16_GRAPH)
     got = interpret(out / FP16_GRAPH, signature, images)
     checks.append(parity.check(FP16_GRAPH, parity.KERAS_FLOAT, logits, got, has_float16=True))
     progress.report(FLOAT_TFLITE)
@@ -187,8 +187,8 @@ def convert_int8(
         progress.report(file)
         target = INT8_GRAPHS[file]
         graph = int8_graph(folded, placed, found, signature, target, settings.opset)
-        onnx.save(take_pixels(graph, signature), out / file)
-    onnx.save(take_pixels(to_half(graph), signature), out / tensorrt)
+        onnx.save(prepend_preprocessing(graph, signature), out / file)
+    onnx.save(prepend_preprocessing(to_float16(graph), signature), out / tensorrt)
     progress.report(tflite)
     write_int8(out / tflite, folded, placed, found, signature)
     normal = signature.preprocess(images)
@@ -216,7 +216,7 @@ def compare_int8(
     ]
     for file, target in INT8_GRAPHS.items():
         against = parity.fake_quantized(target)
-        for form in (out / file, litert.by_pairs(out / file)):
+        for form in (out / file, litert.paired_form(out / file)):
             if form.is_file():
                 run = interpret if form.suffix == ".onnx" else run_tflite
                 got = run(form, signature, samples.images[:])

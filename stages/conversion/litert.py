@@ -17,7 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
-from stages.engines.litert import by_pairs
+from stages.engines.litert import paired_form
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import QuantizeTensor, execute
 from stages.keras_graph.paired_columns import has_pairs, traceable_by_pairs
@@ -63,7 +63,7 @@ def _write(
 ) -> list[Path]:
     visits: dict[Path, Visit] = {file: traceable}
     if has_pairs(folded):
-        visits[by_pairs(file)] = traceable_by_pairs
+        visits[paired_form(file)] = traceable_by_pairs
     for form, visit in visits.items():
         forward = partial(_forward, folded, points, quantize, visit)
         form.write_bytes(_flatbuffer(folded, forward, signature, optimizations))

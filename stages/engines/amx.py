@@ -2,10 +2,10 @@
 
 LiteRT's XNNPACK computes every INT8 layer with AMX where it finds it. Its tiles of 16 x 64
 values stay mostly empty in a net with few channels, and the net is slower than without: 3 times
-at 16 channels, while at 128 it is 3 times faster (measured on a Sapphire Rapids). So LiteRT's
-build tries both. ONNX Runtime gains nothing from AMX on such nets, and is kept from taking it
-for the whole process. OpenVINO gains at every width and always takes it; since it is granted to
-a whole process, engines that do without are opened first (`inventory.opening_order`).
+at 16 channels, while at 128 it is 3 times faster (measured on a Sapphire Rapids). So the
+build of a LiteRT engine tries both. ONNX Runtime gains nothing from AMX on such nets, and is kept
+from taking it for the whole process. OpenVINO gains at every width and always takes it; since it is
+granted to a whole process, engines that run without are opened first (`records.opening_order`).
 
 A library has to ask Linux for the tiles' memory, and Linux refuses as long as a thread has an
 alternate signal stack that is too small to save them ("AMX TMM component enabling" and the
@@ -26,7 +26,7 @@ STACK_BYTES = 8192
 """Too small for the 8 KiB of tiles with the rest of a signal frame, enough without them."""
 
 WITHOUT_AMX = b"\0faster without AMX"
-"""The end of an engine file that is to be run so."""
+"""Appended to an engine file that is to be run without AMX."""
 
 ARCH_GET_XCOMP_PERM = 0x1022
 ARCH_PRCTL = 158
@@ -53,7 +53,7 @@ def is_available() -> bool:
 
 
 def is_permitted() -> bool:
-    """Whether this process has been given the memory for tiles, so that AMX is in use."""
+    """Whether this process has been granted the memory for tiles, so that AMX is in use."""
     if not is_available():
         return False
     granted = ctypes.c_uint64(0)
@@ -67,8 +67,8 @@ def is_unwanted(file: Path) -> bool:
 
 
 @contextmanager
-def refused() -> Iterator[None]:
-    """A library that is first used in here goes without AMX, unless another has it already."""
+def without_amx() -> Iterator[None]:
+    """A library that is first used in here runs without AMX, unless another has it already."""
     if not is_available():
         yield
         return

@@ -57,7 +57,7 @@ def missing_package(backend: str, *packages: str) -> Blocker | None:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What an engine is built for."""
+    """How an engine is to be built."""
 
     signature: Signature
     precision: Precision
@@ -68,7 +68,7 @@ class BuildRequest:
 
     @property
     def profile(self) -> tuple[int, int, int]:
-        """Smallest, best and largest batch."""
+        """Smallest, optimal and largest batch size."""
         only = self.signature.batch_size
         if only:
             return only, only, only
@@ -103,7 +103,7 @@ class Engine(ABC):
         self._is_open = True
 
     def close(self) -> None:
-        """Give everything back; closing twice is harmless."""
+        """Free everything; closing twice is harmless."""
         self._is_open = False
         self._close()
 
@@ -127,19 +127,19 @@ class Engine(ABC):
         return self._infer_many(map(self._checked, batches))
 
     def time_parts(self, images: Images, calls: int) -> dict[str, float] | None:
-        """Median milliseconds of the parts of a call, where the device tells them; else None.
+        """Median milliseconds of the parts of a call, where the device reports them; else None.
 
-        A GPU tells `h2d_ms`, `compute_ms`, `d2h_ms` and `enqueue_ms`: see cuda_lane.py.
+        A GPU reports `h2d_ms`, `compute_ms`, `d2h_ms` and `enqueue_ms`: see cuda/stream.py.
         """
         return None
 
     @property
     def gpu_memory_mib(self) -> float | None:
-        """What opening it took of a GPU's memory; None where it runs on none."""
+        """GPU memory that opening it took; None on a CPU."""
         return None
 
     def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float] | None:
-        """Median milliseconds of every layer by name, where the runtime tells them; else None."""
+        """Median milliseconds by layer, where the runtime reports them; else None."""
         return None
 
     def _checked(self, images: Images) -> Images:

@@ -43,8 +43,8 @@ run_blocker = build_blocker
 """What is built here also runs here."""
 
 
-def by_pairs(source: Path) -> Path:
-    """Where the form of `source` that computes by pairs of columns is, if it has one."""
+def paired_form(source: Path) -> Path:
+    """The file of `source` with paired columns convolutions, which may not exist."""
     return source.with_suffix(".pairs.tflite")
 
 
@@ -55,7 +55,7 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
 
     Raises EngineError with what LiteRT said, also if it crashed.
     """
-    forms = [form for form in (source, by_pairs(source)) if form.is_file()]
+    forms = [form for form in (source, paired_form(source)) if form.is_file()]
     has_choice = request.precision == "int8" and amx.is_available()
     uses = ("with", "without") if has_choice else ("with",)
     latency_ms = {(form, use): probe(form, use) for form in forms for use in uses}
@@ -145,7 +145,7 @@ def _allocated(file: Path, threads: int, without_amx: bool) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        with amx.refused() if without_amx else nullcontext():
+        with amx.without_amx() if without_amx else nullcontext():
             interpreter = Interpreter(model_path=str(file), num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:

@@ -112,7 +112,7 @@ def _session(
     profile: str = "",
 ) -> Any:
     """A session of a file or of the bytes of a graph. Raises EngineError."""
-    with amx.refused():
+    with amx.without_amx():
         import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -218,8 +218,8 @@ def print_kernels(file: str) -> None:
 def _reason(error: Exception) -> str:
     """What went wrong, without the places in OpenVINO's own sources."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith("Exception from ")]
-    return (told or lines or ["no reason given"])[-1]
+    reasons = [line for line in lines if line and not line.startswith("Exception from ")]
+    return (reasons or lines or ["no reason given"])[-1]
 
 
 def _openvino() -> Any:

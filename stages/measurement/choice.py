@@ -159,7 +159,7 @@ def _time(
         if ENGINES[name.backend].device == "cpu" or batch_size <= settings.max_batch_size
     }
     progress.report(f"choose for batch {batch_size} among {len(calls)}")
-    timed = clock.until_stable(calls, WARMUP_SECONDS, settings.seconds)
+    timed = clock.until_stable(calls, WARMUP_SECONDS, settings.max_seconds_per_engine)
     return [
         (
             name,

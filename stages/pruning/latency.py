@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.litert import write_float, write_int8
-from stages.conversion.onnx.float16 import to_half
-from stages.conversion.onnx.preprocessing import take_pixels
+from stages.conversion.onnx.float16 import to_float16
+from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.engines.registry import EngineName, Target
 from stages.errors import EngineError
@@ -102,18 +102,18 @@ def write_graph(model: keras.Model, file: Path, signature: Signature, images: Im
 
 
 def _write_float(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
-    onnx.save(take_pixels(float_graph(folded, signature), signature), file)
+    onnx.save(prepend_preprocessing(float_graph(folded, signature), signature), file)
 
 
 def _write_half(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
-    onnx.save(take_pixels(to_half(float_graph(folded, signature)), signature), file)
+    onnx.save(prepend_preprocessing(to_float16(float_graph(folded, signature)), signature), file)
 
 
 def _int8_writer(target: Target, half: bool = False) -> Callable[..., None]:
     def write(folded: keras.Model, file: Path, signature: Signature, images: Images) -> None:
         placed = points(folded, signature)
         graph = int8_graph(folded, placed, _ranges(folded, placed, images), signature, target)
-        onnx.save(take_pixels(to_half(graph) if half else graph, signature), file)
+        onnx.save(prepend_preprocessing(to_float16(graph) if half else graph, signature), file)
 
     return write
 

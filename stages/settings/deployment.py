@@ -54,7 +54,7 @@ class Build(Section):
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] = 0.5
     """Most accuracy that the chosen engine may lose against the float32 engine of the same
     network on validation images, in percentage points; one image may always be lost."""
-    seconds: Seconds = 0.4
+    max_seconds_per_engine: Seconds = 0.4
     """Most seconds of timing per engine, batch size and thread count, in turns; the benchmark
     stage measures at length."""
 
@@ -100,7 +100,7 @@ class Benchmark(Section):
     """CPU threads per engine; at batch 1 a small net is fastest with one."""
     warmup_seconds: Seconds = 0.2
     """Each engine runs so long before anything is timed: caches fill, clocks rise."""
-    seconds: Seconds = 1.5
+    max_seconds_per_engine: Seconds = 1.5
     """Most seconds of timing per engine, batch size and thread count. It ends earlier when the
     medians of all engines are certain; those that are not by then are marked UNSTABLE."""
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.engines.cuda import stream as cuda_lane
-from stages.engines.cuda.stream import Lane
+from stages.engines.cuda.stream import CudaStream, run_many
 from stages.errors import EngineError
 from tests.cuda.conftest import StandIn
 
@@ -40,8 +39,8 @@ class AddOne:
         return self.refuses
 
 
-def lane(gpu: StandIn, computation: AddOne | None = None) -> Lane:
-    return Lane(computation or AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,))
+def stream(gpu: StandIn, computation: AddOne | None = None) -> CudaStream:
+    return CudaStream(computation or AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,))
 
 
 def rows(count: int, first: float = 0.0) -> Rows:
@@ -55,7 +54,7 @@ def steps(gpu: StandIn) -> list[tuple[int, str, float, float]]:
 
 
 def test_a_batch_comes_back_computed(gpu: StandIn) -> None:
-    one = lane(gpu)
+    one = stream(gpu)
     one.submit(rows(2))
     np.testing.assert_array_equal(one.collect(), rows(2) + 1)
     assert [engine for _, engine, _, _ in steps(gpu)] == ["to_gpu", "compute", "from_gpu"]
@@ -64,7 +63,7 @@ def test_a_batch_comes_back_computed(gpu: StandIn) -> None:
 
 
 def test_the_input_may_change_as_soon_as_it_was_submitted(gpu: StandIn) -> None:
-    one, sent = lane(gpu), rows(2)
+    one, sent = stream(gpu), rows(2)
     one.submit(sent)
     sent[:] = -100
     np.testing.assert_array_equal(one.collect(), rows(2) + 1)
@@ -72,7 +71,7 @@ def test_the_input_may_change_as_soon_as_it_was_submitted(gpu: StandIn) -> None:
 
 
 def test_a_result_outlives_the_next_batch(gpu: StandIn) -> None:
-    one = lane(gpu)
+    one = stream(gpu)
     one.submit(rows(2))
     first = one.collect()
     one.submit(rows(2, first=50))
@@ -82,7 +81,7 @@ def test_a_result_outlives_the_next_batch(gpu: StandIn) -> None:
 
 
 def test_from_the_second_call_on_a_batch_size_is_one_graph(gpu: StandIn) -> None:
-    one = lane(gpu)
+    one = stream(gpu)
     for call in range(4):
         one.submit(rows(3, first=call))
         assert one.uses_graph == (call > 0)
@@ -94,7 +93,7 @@ def test_from_the_second_call_on_a_batch_size_is_one_graph(gpu: StandIn) -> None
 
 
 def test_another_batch_size_begins_with_a_plain_run(gpu: StandIn) -> None:
-    one = lane(gpu)
+    one = stream(gpu)
     for count, captured in ((2, False), (2, True), (4, False), (4, True), (2, False)):
         one.submit(rows(count))
         assert one.uses_graph == captured
@@ -103,7 +102,7 @@ def test_another_batch_size_begins_with_a_plain_run(gpu: StandIn) -> None:
 
 
 def test_buffers_are_allocated_once_for_all_batch_sizes(gpu: StandIn) -> None:
-    one = lane(gpu)
+    one = stream(gpu)
     taken = gpu.live()
     for count in (1, 4, 2, 4, 4, 3):
         one.submit(rows(count))
@@ -113,8 +112,8 @@ def test_buffers_are_allocated_once_for_all_batch_sizes(gpu: StandIn) -> None:
     one.close()
 
 
-def test_a_batch_beyond_the_largest_is_refused_and_the_lane_still_works(gpu: StandIn) -> None:
-    one = lane(gpu)
+def test_a_batch_beyond_the_largest_is_refused_and_the_stream_still_works(gpu: StandIn) -> None:
+    one = stream(gpu)
     with pytest.raises(EngineError, match="add_one: a batch of 5, expected at most 4") as caught:
         one.submit(rows(5))
     assert "build.max_batch_size" in caught.value.hint
@@ -128,7 +127,7 @@ def test_where_no_graph_can_be_made_calls_stay_plain_and_it_is_said(
     gpu: StandIn, call: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="stages")
-    one = lane(gpu)
+    one = stream(gpu)
     gpu.fail(call, OUT_OF_MEMORY)
     for turn in range(4):
         one.submit(rows(2, first=turn))
@@ -143,7 +142,7 @@ def test_a_computation_that_cannot_be_captured_is_not(
     gpu: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="stages")
-    one = lane(gpu, AddOne(gpu, refuses="it depends on data"))
+    one = stream(gpu, AddOne(gpu, refuses="it depends on data"))
     for _ in range(3):
         one.submit(rows(1))
         np.testing.assert_array_equal(one.collect(), rows(1) + 1)
@@ -153,7 +152,7 @@ def test_a_computation_that_cannot_be_captured_is_not(
 
 
 def test_without_captures_every_call_is_plain(gpu: StandIn) -> None:
-    one = Lane(AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,), captures=False)
+    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,), captures=False)
     for _ in range(3):
         one.submit(rows(2))
         np.testing.assert_array_equal(one.collect(), rows(2) + 1)
@@ -164,17 +163,17 @@ def test_without_captures_every_call_is_plain(gpu: StandIn) -> None:
 
 @pytest.mark.parametrize("allocation", [1, 2])
 @pytest.mark.parametrize("call", ["cuMemAlloc", "cuMemHostAlloc"])
-def test_a_lane_without_room_gives_back_what_it_took(
+def test_a_stream_without_room_gives_back_what_it_took(
     gpu: StandIn, call: str, allocation: int
 ) -> None:
     gpu.fail(call, OUT_OF_MEMORY, after=allocation)
     with pytest.raises(EngineError, match="not enough GPU memory"):
-        lane(gpu)
+        stream(gpu)
     assert gpu.live() == {}
 
 
 def test_an_error_under_way_leaves_nothing_behind_after_closing(gpu: StandIn) -> None:
-    one = lane(gpu)
+    one = stream(gpu)
     one.submit(rows(2))
     one.collect()
     one.submit(rows(2))
@@ -186,7 +185,7 @@ def test_an_error_under_way_leaves_nothing_behind_after_closing(gpu: StandIn) ->
 
 
 def test_the_parts_of_a_call_are_timed_by_events(gpu: StandIn) -> None:
-    one = lane(gpu, AddOne(gpu, ms=5.0))
+    one = stream(gpu, AddOne(gpu, ms=5.0))
     parts = one.time_parts(rows(2), calls=3)
     assert (parts["h2d_ms"], parts["compute_ms"], parts["d2h_ms"]) == (1.0, 5.0, 1.0)
     assert parts["enqueue_ms"] > 0
@@ -194,16 +193,16 @@ def test_the_parts_of_a_call_are_timed_by_events(gpu: StandIn) -> None:
     one.close()
 
 
-class Lanes:
-    """Two lanes, made when they are asked for."""
+class Streams:
+    """Two streams, made when they are asked for."""
 
     def __init__(self, gpu: StandIn, ms: float = 1.0) -> None:
         self.gpu, self.ms = gpu, ms
-        self.made: list[Lane] = []
+        self.made: list[CudaStream] = []
 
-    def __call__(self, index: int) -> Lane:
+    def __call__(self, index: int) -> CudaStream:
         if index == len(self.made):
-            self.made.append(lane(self.gpu, AddOne(self.gpu, self.ms)))
+            self.made.append(stream(self.gpu, AddOne(self.gpu, self.ms)))
         return self.made[index]
 
     def close(self) -> None:
@@ -212,27 +211,27 @@ class Lanes:
 
 
 def test_many_batches_come_back_in_order(gpu: StandIn) -> None:
-    lanes = Lanes(gpu)
+    streams = Streams(gpu)
     sizes = [4, 4, 4, 4, 4, 2]
     sent = [rows(size, first=100 * index) for index, size in enumerate(sizes)]
-    found = list(cuda_lane.run_many(lanes, sent))
-    assert len(lanes.made) == 2
+    found = list(run_many(streams, sent))
+    assert len(streams.made) == 2
     for got, batch in zip(found, sent, strict=True):
         np.testing.assert_array_equal(got, batch + 1)
-    lanes.close()
+    streams.close()
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_so_few_batches_take_no_second_lane(gpu: StandIn, count: int) -> None:
-    lanes = Lanes(gpu)
-    assert len(list(cuda_lane.run_many(lanes, [rows(2)] * count))) == count
-    assert len(lanes.made) == count
-    lanes.close()
+def test_so_few_batches_take_no_second_stream(gpu: StandIn, count: int) -> None:
+    streams = Streams(gpu)
+    assert len(list(run_many(streams, [rows(2)] * count))) == count
+    assert len(streams.made) == count
+    streams.close()
 
 
 def test_copies_of_the_next_batch_overlap_the_computation(gpu: StandIn) -> None:
-    lanes = Lanes(gpu, ms=4.0)
-    list(cuda_lane.run_many(lanes, [rows(4)] * 6))
+    streams = Streams(gpu, ms=4.0)
+    list(run_many(streams, [rows(4)] * 6))
     by_engine: dict[str, list[tuple[float, float]]] = {}
     for _, engine, start, end in steps(gpu):
         by_engine.setdefault(engine, []).append((start, end))
@@ -242,11 +241,11 @@ def test_copies_of_the_next_batch_overlap_the_computation(gpu: StandIn) -> None:
         assert next_copy < end, "the next batch is copied while this one is computed"
     gaps = [later[0] - earlier[1] for earlier, later in itertools.pairwise(computed)]
     assert max(gaps) == 0.0, "the GPU computes without a break"
-    lanes.close()
+    streams.close()
 
 
 def test_one_after_the_other_nothing_overlaps(gpu: StandIn) -> None:
-    one = lane(gpu, AddOne(gpu, ms=4.0))
+    one = stream(gpu, AddOne(gpu, ms=4.0))
     for _ in range(3):
         one.submit(rows(4))
         one.collect()
@@ -256,15 +255,15 @@ def test_one_after_the_other_nothing_overlaps(gpu: StandIn) -> None:
 
 
 def test_a_reader_that_stops_early_leaves_nothing_under_way(gpu: StandIn) -> None:
-    lanes = Lanes(gpu)
+    streams = Streams(gpu)
 
     def batches() -> Iterator[Rows]:
         for index in range(10):
             yield rows(2, first=index)
 
-    found = cuda_lane.run_many(lanes, batches())
+    found = run_many(streams, batches())
     np.testing.assert_array_equal(next(found), rows(2) + 1)
     found.close()  # type: ignore[attr-defined]
-    lanes.made[0].submit(rows(2, first=70))
-    np.testing.assert_array_equal(lanes.made[0].collect(), rows(2, first=70) + 1)
-    lanes.close()
+    streams.made[0].submit(rows(2, first=70))
+    np.testing.assert_array_equal(streams.made[0].collect(), rows(2, first=70) + 1)
+    streams.close()

@@ -17,7 +17,7 @@ from tests.stages.graphs import SIGNATURE, images, reference
 
 TEST_SAMPLES = 45
 BACKENDS = ("onnxruntime", "litert", "openvino", "tensorrt_rtx")
-BUILD = Build(backends=BACKENDS, precisions=("fp32", "int8"), seconds=0.02)
+BUILD = Build(backends=BACKENDS, precisions=("fp32", "int8"), max_seconds_per_engine=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return Data(name="npz", path=str(file))
 
 
-def stage(data: Data, **knobs: Any) -> BenchmarkStage:
-    quick = {"warmup_seconds": 0.001, "seconds": 0.01, **knobs}
+def stage(data: Data, **options: Any) -> BenchmarkStage:
+    quick = {"warmup_seconds": 0.001, "max_seconds_per_engine": 0.01, **options}
     return BenchmarkStage(data=data, benchmark=Benchmark(**quick))
 
 

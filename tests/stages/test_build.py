@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 CPU = ("onnxruntime", "litert")
 
 
-def settings(**knobs: Any) -> BuildStage:
-    return BuildStage(build=Build(**{"seconds": 0.02, **knobs}))
+def settings(**options: Any) -> BuildStage:
+    return BuildStage(build=Build(**{"max_seconds_per_engine": 0.02, **options}))
 
 
 @pytest.fixture(scope="module")

@@ -145,9 +145,11 @@ def test_a_range_that_is_missing_is_named(inputs, tmp_path):
         convert.run(ConvertStage(), {**inputs, "quantize": broken}, out)
 
 
-@pytest.mark.parametrize("knobs", [{"input": "float32"}, {"batch_size": 48}])
-def test_the_other_kinds_of_input_give_the_same_logits(knobs, done, inputs, tmp_path):
-    found = convert.run(ConvertStage(convert=Convert(parity_samples=64, **knobs)), inputs, tmp_path)
+@pytest.mark.parametrize("options", [{"input": "float32"}, {"batch_size": 48}])
+def test_the_other_kinds_of_input_give_the_same_logits(options, done, inputs, tmp_path):
+    found = convert.run(
+        ConvertStage(convert=Convert(parity_samples=64, **options)), inputs, tmp_path
+    )
     assert found.details.first_mismatch is None
     assert found.details.layer_parity.passes
     signature = Signature.read(tmp_path)
@@ -167,8 +169,8 @@ def test_engines_of_one_batch_size_are_built_measured_and_refuse_others(inputs, 
     convert.run(ConvertStage(convert=Convert(batch_size=6)), inputs, converted)
     backends = ("onnxruntime", "openvino", "litert", "tensorrt_rtx")
     build.run(BuildStage(build=Build(backends=backends)), {"convert": converted}, built)
-    knobs = Benchmark(seconds=0.02, warmup_seconds=0.01)
-    stage = BenchmarkStage(benchmark=knobs)
+    short = Benchmark(max_seconds_per_engine=0.02, warmup_seconds=0.01)
+    stage = BenchmarkStage(benchmark=short)
     table = benchmark.run(stage, {"build": built}, measured).engines
     on_cpu = [engine for engine in table if engine.backend != "tensorrt_rtx"]
     assert all(engine.state == "ran" for engine in on_cpu)

@@ -1,4 +1,4 @@
-"""Take out of an exported graph what only tf2onnx needed."""
+"""Clean-up of an exported graph: what only tf2onnx needed is removed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stages.conversion.onnx.graph import Index, attribute
 Shape = list[int | None]
 
 
-def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+def clean_up(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model` without computed constants, dead nodes, needless pads, transposes and reshapes.
 
     onnxslim leaves quantized activations and zero padding before a max-pool as they are. It

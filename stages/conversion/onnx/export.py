@@ -14,7 +14,7 @@ import tensorflow as tf
 from onnx import numpy_helper
 
 from stages.artifacts.signature import Signature
-from stages.conversion.onnx.cleanup import tidy
+from stages.conversion.onnx.cleanup import clean_up
 from stages.conversion.onnx.tf2onnx_calls import convert
 
 PROJECT = "keras-trt-pipeline"
@@ -28,7 +28,7 @@ def to_onnx(
     """Convert `forward`, a function of one image batch (N, H, W, C) float32, to ONNX.
 
     N is the signature's batch size, or left open. The graph has one input and one output, named
-    as in `signature`, and is tidy. Raises ConversionError if tf2onnx reports an error or the
+    as in `signature`, and is cleaned up. Raises ConversionError if tf2onnx reports an error or the
     checker finds one.
     """
     name = signature.input_name
@@ -39,7 +39,7 @@ def to_onnx(
     captured = function.get_concrete_function().graph.captures
     _inline(model, {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource})
     _rename_output(model.graph, signature.output_name)
-    model = tidy(model)
+    model = clean_up(model)
     _describe(model, signature)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -1,7 +1,7 @@
 """A float32 graph as a float16 graph with float32 input and output.
 
-Strongly typed TensorRT does what the graph says: FP16 has to be in the ONNX. Q/DQ scales
-may be float16 from opset 19 on.
+Strongly typed TensorRT takes every precision from the graph: FP16 has to be in the ONNX. Q/DQ
+scales may be float16 from opset 19 on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stages.conversion.onnx.graph import Array, set_constant, sort
 OPSET = 19
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` at opset 19, computing in float16 between a Cast at either end."""
     half = version_converter.convert_version(model, OPSET)
     graph = half.graph

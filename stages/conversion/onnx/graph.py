@@ -1,4 +1,4 @@
-"""Looking around in an ONNX graph: who makes a tensor, who reads it, what it holds."""
+"""Look-ups in an ONNX graph: producers, consumers and constants."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Raw pixels as the input of a graph: the normalisation moves inside, and where it can, into
-what is there already.
+"""Raw pixels as the input of a graph: normalisation becomes part of it, where possible of nodes
+that are there already.
 
 1. A QuantizeLinear whose steps are the pixels themselves goes: the integers are the input.
 2. Before any other QuantizeLinear it becomes part of the scale, in float32 also in FP16 graphs.
@@ -23,10 +23,10 @@ from stages.numerics.qparams import Grid, quantize
 PIXELS = np.arange(256)
 
 
-def take_pixels(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
+def prepend_preprocessing(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
     """A copy of `model`, a graph with preprocessed float32 input, that takes uint8 (N, H, W, C).
 
-    Where `signature` says float32 the copy is as the original.
+    Where the signature's dtype is float32 it is an unchanged copy.
     """
     taken = onnx.ModelProto()
     taken.CopyFrom(model)

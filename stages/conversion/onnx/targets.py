@@ -1,4 +1,4 @@
-"""One set of ranges, a graph per target: what each engine wants to be given.
+"""One set of ranges, one ONNX graph per target.
 
 model.int8.tensorrt.onnx    signed INT8, float16 rest, float16 bias, opset 19
 model.int8.tensorrt8.onnx   the same with a float32 rest, opset 17 (TensorRT 8.6)
@@ -26,7 +26,7 @@ from stages.keras_graph.tracing import layer_of, scoped
 from stages.keras_graph.walk import walk
 
 MARK = 2.0**-21
-"""Relative difference by which scales are told apart on their way through tf2onnx, which drops
+"""Relative difference that distinguishes scales on their way through tf2onnx, which drops
 all names; scales are float16 values, a thousand times further apart."""
 MOST_POINTS = 1000
 """With more marks than that, a scale could be taken for its neighbour."""

@@ -1,4 +1,4 @@
-"""The call of tf2onnx: its errors raised instead of logged, its memory kept in bounds."""
+"""Calls of tf2onnx: its errors are raised instead of logged, its memory is bounded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def convert(function: Any, spec: Any, opset: int) -> onnx.ModelProto:
     with _errors_raised(), _weights_written_once():
         model: onnx.ModelProto
         model, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
-    gc.collect()  # TensorFlow's graphs hang in cycles, and the collector knows not how heavy
+    gc.collect()  # TensorFlow's graphs are in cycles whose size the collector does not know
     return model
 
 

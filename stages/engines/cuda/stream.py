@@ -1,8 +1,8 @@
-"""The way of a batch through a GPU: copied to it, computed, and copied back, in one stream.
+"""A batch on a GPU: copied to it, computed, and copied back, in one CUDA stream.
 
-From the second call with one batch size on, all three are one CUDA graph. With two lanes the
-copies of one batch overlap the computation of the other. What is computed comes in as a
-`Computation`: nothing here knows TensorRT.
+From the second call with one batch size on, all three are one CUDA graph. With two streams the
+copies of one batch overlap the computation of the other. What is computed is a `Computation`:
+nothing here knows TensorRT.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stages import progress
 from stages.engines.cuda.memory import Buffer, CudaMemory, Graph, cuda_errors
 from stages.errors import EngineError
 
-LANES = 2
+STREAMS = 2
 
 
 class Computation(Protocol):
@@ -34,16 +34,16 @@ class Computation(Protocol):
         """Read from the GPU's address `source` from now on, and write to `target`."""
 
     def set_rows(self, rows: int) -> None:
-        """Compute so many rows from now on."""
+        """Compute this many rows from now on."""
 
     def queue(self, stream: int) -> None:
         """Put the computation into a stream."""
 
     def capture_blocker(self, stream: int) -> str:
-        """Why it cannot be part of a CUDA graph; empty if it can."""
+        """Why it cannot be part of a CUDA graph; "" if it can."""
 
 
-class Lane:
+class CudaStream:
     """A stream with buffers for the largest batch, and a CUDA graph.
 
     It holds one batch at a time: `submit`, then `collect`.
@@ -61,7 +61,7 @@ class Lane:
         """Take memory for `largest` rows of shape `row_in` and `dtype`, and float32 `row_out`.
 
         Without `captures` no CUDA graph is made.
-        Raises EngineError; whatever was taken until then is given back.
+        Raises EngineError; what was allocated until then is freed.
         """
         self._computation: Computation | None = computation
         self._largest = largest
@@ -83,7 +83,7 @@ class Lane:
         return self._graph is not None
 
     def submit(self, rows: NDArray[Any]) -> None:
-        """Take a copy of a batch and queue its way through the GPU. Raises EngineError."""
+        """Copy a batch and queue its copies and computation on the GPU. Raises EngineError."""
         if len(rows) != self._rows:
             self._set_rows(len(rows))
         self._input.host[: self._rows] = rows
@@ -96,7 +96,7 @@ class Lane:
         self._calls += 1
 
     def collect(self) -> NDArray[np.float32]:
-        """Wait for the batch that was submitted: what came of it. Raises EngineError."""
+        """Wait for the submitted batch and return its output. Raises EngineError."""
         self._memory.synchronize()
         found: NDArray[np.float32] = self._output.host[: self._rows].copy()
         return found
@@ -129,7 +129,7 @@ class Lane:
 
     def _set_rows(self, rows: int) -> None:
         if self._computation is None:
-            raise EngineError("the lane is closed")
+            raise EngineError("the stream is closed")
         if rows > self._largest:
             raise EngineError(
                 f"{self._computation.name}: a batch of {rows}, expected at most {self._largest}",
@@ -150,7 +150,7 @@ class Lane:
             self._computation.queue(self._memory.stream_handle)
 
     def _captured(self, queue: Callable[[], None]) -> Graph | None:
-        """`queue` as a CUDA graph; where that fails calls stay as they are, and it is said.
+        """`queue` as a CUDA graph; where that fails calls stay as they are, with a message.
 
         The first call of a batch size is never captured: TensorRT prepares in it what depends
         on the shape.
@@ -191,18 +191,18 @@ class Lane:
 
 
 def run_many(
-    lane: Callable[[int], Lane], batches: Iterable[NDArray[Any]]
+    stream_at: Callable[[int], CudaStream], batches: Iterable[NDArray[Any]]
 ) -> Iterator[NDArray[np.float32]]:
     """Results of `batches`, in order, with two of them under way at a time.
 
-    `lane(0)` and `lane(1)` give the lanes; the second is asked for with the second batch.
+    `stream_at(0)` and `stream_at(1)` are the streams; the second is made for the second batch.
     """
-    waiting: deque[Lane] = deque()
+    waiting: deque[CudaStream] = deque()
     try:
         for turn, rows in enumerate(batches):
-            if len(waiting) == LANES:
+            if len(waiting) == STREAMS:
                 yield waiting.popleft().collect()
-            free = lane(turn % LANES)
+            free = stream_at(turn % STREAMS)
             free.submit(rows)
             waiting.append(free)
         while waiting:

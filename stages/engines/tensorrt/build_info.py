@@ -1,4 +1,4 @@
-"""Where an engine was built, in a file beside it: an engine of TensorRT runs nowhere else."""
+"""What a TensorRT engine was built with, in a file beside it: it runs nowhere else."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from stages.errors import EngineError
 
 
 @dataclass(frozen=True)
-class Origin:
-    """A TensorRT, and the GPUs and the driver of a machine."""
+class BuildInfo:
+    """The TensorRT, the GPUs and the driver of a machine."""
 
     runtime: str
     gpus: tuple[str, ...]
@@ -25,48 +25,49 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Bound:
-    """What of its origin an engine is bound to."""
+class Compatibility:
+    """Whether an engine is bound to the version and to the GPU that it was built with."""
 
     to_version: bool = True
     to_gpu: bool = True
 
 
-def here(trt: Any) -> Origin:
+def here(trt: Any) -> BuildInfo:
     """This TensorRT on this machine; takes a few milliseconds and starts nothing."""
     gpu = environment.describe()["gpu"]
-    return Origin(f"{trt.__name__} {trt.__version__}", tuple(gpu["names"]), gpu["driver"])
+    return BuildInfo(f"{trt.__name__} {trt.__version__}", tuple(gpu["names"]), gpu["driver"])
 
 
-def write(engine: Path, origin: Origin, bound: Bound) -> None:
-    """Put the origin of the file `engine` beside it."""
-    _beside(engine).write_text(json.dumps({**asdict(origin), **asdict(bound)}, indent=2) + "\n")
+def write(engine: Path, info: BuildInfo, compatibility: Compatibility) -> None:
+    """Put the build info of the file `engine` beside it."""
+    content = {**asdict(info), **asdict(compatibility)}
+    _beside(engine).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def check(engine: Path, now: Origin) -> None:
+def check(engine: Path, now: BuildInfo) -> None:
     """Raise EngineError where the file `engine` is of another TensorRT or another kind of GPU.
 
-    Without a file beside it nothing is known, and TensorRT itself has to say so.
+    Without a file beside it nothing is known, and TensorRT itself reports the mismatch.
     """
-    told = read(engine)
-    if told is None:
+    found = read(engine)
+    if found is None:
         return
-    origin, bound = told
-    other_version = bound.to_version and origin.runtime != now.runtime
-    other_gpu = bound.to_gpu and origin.gpus != now.gpus
+    built, bound = found
+    other_version = bound.to_version and built.runtime != now.runtime
+    other_gpu = bound.to_gpu and built.gpus != now.gpus
     if other_version or other_gpu:
         raise EngineError(
-            f"{engine.name} was built for: {origin}; this machine has: {now}",
+            f"{engine.name} was built for: {built}; this machine has: {now}",
             "an engine fits one version and one kind of GPU; run: pipeline run build --force",
         )
 
 
-def read(engine: Path) -> tuple[Origin, Bound] | None:
-    """What was put beside the file `engine`; None where there is nothing to be read."""
+def read(engine: Path) -> tuple[BuildInfo, Compatibility] | None:
+    """The build info beside the file `engine`; None where there is none that can be read."""
     try:
-        told = json.loads(_beside(engine).read_text())
-        origin = Origin(told["runtime"], tuple(told["gpus"]), told["driver"])
-        return origin, Bound(told["to_version"], told["to_gpu"])
+        content = json.loads(_beside(engine).read_text())
+        info = BuildInfo(content["runtime"], tuple(content["gpus"]), content["driver"])
+        return info, Compatibility(content["to_version"], content["to_gpu"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -15,7 +15,7 @@ from stages.engines.base import Blocker, BuildReport, BuildRequest, missing_pack
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.registry import ENGINES, Precision
 from stages.engines.tensorrt import build_info, network
-from stages.engines.tensorrt.build_info import Bound
+from stages.engines.tensorrt.build_info import Compatibility
 from stages.engines.tensorrt.execution import GpuEngine
 
 FLAGGED_SOURCES: dict[Precision, str] = {
@@ -57,10 +57,10 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     """
     trt, wanted = _tensorrt(), request.tensorrt
     flags = () if _builds_strongly_typed() else FLAGS[request.precision]
-    account = network.build(trt, source, out, request, flags, out.parent / TIMING_CACHE)
-    bound = Bound(not wanted.version_compatible, not wanted.hardware_compatible)
-    build_info.write(out, build_info.here(trt), bound)
-    return account
+    report = network.build(trt, source, out, request, flags, out.parent / TIMING_CACHE)
+    compatibility = Compatibility(not wanted.version_compatible, not wanted.hardware_compatible)
+    build_info.write(out, build_info.here(trt), compatibility)
+    return report
 
 
 class Runner(GpuEngine):

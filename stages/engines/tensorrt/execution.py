@@ -1,6 +1,6 @@
-"""Run an engine of TensorRT 8.6, 10, 11 or TensorRT-RTX through the lanes of cuda_lane.py.
+"""Run an engine of TensorRT 8.6, 10, 11 or TensorRT-RTX through the streams of cuda/stream.py.
 
-As in trt_network.py the interface comes in as the argument `trt`. All of them have had named
+As in network.py the interface comes in as the argument `trt`. All of them have had named
 tensors and `execute_async_v3` since TensorRT 8.5.
 """
 
@@ -13,9 +13,8 @@ from typing import Any
 
 from stages.artifacts.signature import Signature
 from stages.engines.base import Engine, Images, Logits
-from stages.engines.cuda import stream as cuda_lane
 from stages.engines.cuda.memory import free_memory
-from stages.engines.cuda.stream import Lane
+from stages.engines.cuda.stream import CudaStream, run_many
 from stages.engines.tensorrt.network import deserialize
 from stages.engines.tensorrt.profile import recorder
 from stages.errors import EngineError
@@ -28,15 +27,15 @@ class Execution:
     """
 
     def __init__(self, trt: Any, file: Path, signature: Signature) -> None:
-        """Raises EngineError; whatever was taken until then is given back."""
+        """Raises EngineError; what was allocated until then is freed."""
         self._trt, self._file, self._signature = trt, file, signature
-        self._lanes: list[Lane] = []
+        self._streams: list[CudaStream] = []
         self.engine: Any = None
         free_bytes, _ = free_memory()  # CUDA starts before TensorRT does: both use one context
         try:
             self.engine = deserialize(trt, file)
             self._check_tensors()
-            self._lane(0)
+            self._stream(0)
             self.memory_mib = (free_bytes - free_memory()[0]) / (1 << 20)
         except BaseException:
             self.close()
@@ -44,52 +43,52 @@ class Execution:
 
     def run(self, images: Images) -> Logits:
         """Copy a batch (N, H, W, C) to the GPU, run it, and copy its logits (N, classes) back."""
-        lane = self._lane(0)
-        lane.submit(images)
-        return lane.collect()
+        stream = self._stream(0)
+        stream.submit(images)
+        return stream.collect()
 
     def run_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
         """The same for each of `batches`, in order; two of them are under way at a time."""
-        return cuda_lane.run_many(self._lane, batches)
+        return run_many(self._stream, batches)
 
     def time_parts(self, images: Images, calls: int) -> dict[str, float]:
-        """Median milliseconds of the parts of a call: see Lane.time_parts."""
-        return self._lane(0).time_parts(images, calls)
+        """Median milliseconds of the parts of a call: see CudaStream.time_parts."""
+        return self._stream(0).time_parts(images, calls)
 
     def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float]:
         """Median milliseconds of every layer by name, each call one by one, without a graph."""
         context = Context(self._trt, self.engine, self._file.name, self._signature)
         record = recorder(self._trt)
-        lane = self._new_lane(context, captures=False)
+        stream = self._new_stream(context, captures=False)
         try:
-            lane.submit(images)  # the first call prepares
-            lane.collect()
+            stream.submit(images)  # the first call prepares
+            stream.collect()
             context.profile_with(record)
             for _ in range(calls):
-                lane.submit(images)
-                lane.collect()
+                stream.submit(images)
+                stream.collect()
         finally:
-            lane.close()
+            stream.close()
         found: dict[str, float] = record.medians()
         return found
 
     def close(self) -> None:
         """Give everything back, contexts and their memory before the engine."""
         try:
-            while self._lanes:
-                self._lanes.pop().close()
+            while self._streams:
+                self._streams.pop().close()
         finally:
             self.engine = None
 
-    def _lane(self, index: int) -> Lane:
-        """The lane so numbered; it takes its memory when it is first asked for."""
-        if index == len(self._lanes):
+    def _stream(self, index: int) -> CudaStream:
+        """The stream with this number; it takes its memory when it is first used."""
+        if index == len(self._streams):
             context = Context(self._trt, self.engine, self._file.name, self._signature)
-            self._lanes.append(self._new_lane(context))
-        return self._lanes[index]
+            self._streams.append(self._new_stream(context))
+        return self._streams[index]
 
-    def _new_lane(self, context: Context, captures: bool = True) -> Lane:
-        return Lane(
+    def _new_stream(self, context: Context, captures: bool = True) -> CudaStream:
+        return CudaStream(
             context,
             self._signature.batch_size or self._largest_of_profile(),
             self._signature.input_shape,
@@ -128,7 +127,7 @@ class GpuEngine(Engine):
         """The module `tensorrt` or `tensorrt_rtx`."""
 
     def time_parts(self, images: Images, calls: int) -> dict[str, float] | None:
-        """Median milliseconds on the GPU and of queueing: see Lane.time_parts."""
+        """Median milliseconds on the GPU and of queueing: see CudaStream.time_parts."""
         return self.execution.time_parts(self._checked(images), calls)
 
     def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float] | None:
@@ -164,7 +163,7 @@ class GpuEngine(Engine):
 
 
 class Context:
-    """A trt.IExecutionContext as what a lane computes."""
+    """A trt.IExecutionContext as the computation of a CudaStream."""
 
     def __init__(self, trt: Any, engine: Any, name: str, signature: Signature) -> None:
         """Raises EngineError where the GPU has no room for it."""
@@ -203,7 +202,7 @@ class Context:
 def create_context(trt: Any, engine: Any) -> Any:
     """trt.IExecutionContext, or None where the GPU has no room for it.
 
-    TensorRT-RTX compiles kernels for a shape when it first meets it; it is told to do so at
+    TensorRT-RTX compiles kernels for a shape when it first meets it; it is made to do so at
     once, because a CUDA graph that is captured earlier would keep the slower ones.
     """
     strategies = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)

@@ -1,8 +1,8 @@
 """From an ONNX graph to an engine file, for TensorRT 8.6, 10 and 11 and for TensorRT-RTX.
 
-All four have the same Python interface with different gaps. It comes in as the argument `trt`,
-and what it can do is asked of it by name: version numbers say little and the integers behind
-the enumerations differ. See docs/decisions/0003-strongly-typed-tensorrt.md.
+All four have the same Python interface with different gaps. It comes in as the argument `trt`, and
+features are detected by name: version numbers say little and the integers behind the
+enumerations differ. See docs/decisions/0003-strongly-typed-tensorrt.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def is_strongly_typed(trt: Any) -> bool:
 
 
 def network_flags(trt: Any) -> int:
-    """Strong typing where it exists, and the explicit batch that 8.6 has to be asked for."""
+    """Strong typing where it exists, and the explicit batch that 8.6 needs as a flag."""
     flags = trt.NetworkDefinitionCreationFlag
     wanted = ("STRONGLY_TYPED",) if is_strongly_typed(trt) else ("EXPLICIT_BATCH",)
     return sum(1 << int(getattr(flags, name)) for name in wanted)
@@ -47,8 +47,8 @@ def build(
 ) -> BuildReport:
     """Build the ONNX graph `source` and write the engine file `out`.
 
-    `builder_flags` are names of trt.BuilderFlag. `timing_cache` is a file that is read, where
-    there is one, and written. Raises EngineError with what the parser or the builder said.
+    `builder_flags` are names of trt.BuilderFlag. `timing_cache` is a file that is read, if it
+    exists, and written. Raises EngineError with the message of the parser or the builder.
     """
     log = logger(trt)
     log.clear()
@@ -77,23 +77,23 @@ def build(
 
 
 def deserialize(trt: Any, file: Path) -> Any:
-    """Open an engine file: trt.ICudaEngine. Raises EngineError with what TensorRT said."""
+    """Open an engine file: trt.ICudaEngine. Raises EngineError with TensorRT's message."""
     log = logger(trt)
     log.clear()
     now = build_info.here(trt)
     build_info.check(file, now)
-    told = build_info.read(file)
+    built = build_info.read(file)
     try:
         runtime = trt.Runtime(log)
         plan = file.read_bytes()
-        if told and not told[1].to_version:
+        if built and not built[1].to_version:
             runtime.engine_host_code_allowed = True  # it brings a runtime of its own version
         engine = runtime.deserialize_cuda_engine(plan)
     except TypeError as error:  # its constructor found no usable GPU
         message = f"{trt.__name__} cannot start: {said(log, error)}"
         raise EngineError(message, COULD_NOT_START) from error
     if engine is None:
-        origin = f"; it was built for: {told[0]}" if told else ""
+        origin = f"; it was built for: {built[0]}" if built else ""
         raise EngineError(
             f"{file.name} cannot be opened: {said(log, _diagnosis(trt, runtime, plan))}"
             f"{origin}; this machine has: {now}",

@@ -12,7 +12,7 @@ from typing import Any
 from stages.engines.base import Blocker, BuildReport, BuildRequest, missing_package
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.tensorrt import build_info, network
-from stages.engines.tensorrt.build_info import Bound
+from stages.engines.tensorrt.build_info import Compatibility
 from stages.engines.tensorrt.execution import GpuEngine
 
 
@@ -33,9 +33,9 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     switch for that.
     """
     trt = _tensorrt_rtx()
-    account = network.build(trt, source, out, request)
-    build_info.write(out, build_info.here(trt), Bound(to_gpu=False))
-    return account
+    report = network.build(trt, source, out, request)
+    build_info.write(out, build_info.here(trt), Compatibility(to_gpu=False))
+    return report
 
 
 class Runner(GpuEngine):

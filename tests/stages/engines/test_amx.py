@@ -35,7 +35,7 @@ def signal_stack() -> tuple[int | None, int, int]:
 @needs_amx
 def test_within_a_refusal_linux_gives_no_tiles() -> None:
     code = f"""
-with amx.refused():
+with amx.without_amx():
     print({ASK}, amx.is_permitted())
 """
     assert in_a_new_process(code) == ["-1", "False"]
@@ -44,7 +44,7 @@ with amx.refused():
 @needs_amx
 def test_after_a_refusal_others_get_them() -> None:
     code = f"""
-with amx.refused():
+with amx.without_amx():
     pass
 print({ASK}, amx.is_permitted())
 """
@@ -67,7 +67,7 @@ except EngineError:
 
 def test_the_signal_stack_is_as_before_also_after_an_error() -> None:
     before = signal_stack()
-    with pytest.raises(ValueError, match="within"), amx.refused():
+    with pytest.raises(ValueError, match="within"), amx.without_amx():
         raise ValueError("within")
     assert signal_stack() == before
 
@@ -75,5 +75,5 @@ def test_the_signal_stack_is_as_before_also_after_an_error() -> None:
 def test_without_amx_nothing_is_permitted_and_nothing_breaks() -> None:
     if amx.is_available():
         pytest.skip("this processor has AMX")
-    with amx.refused():
+    with amx.without_amx():
         assert not amx.is_permitted()

@@ -38,7 +38,7 @@ def test_the_faster_of_two_forms_becomes_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs_ms: float, is_chosen: bool
 ) -> None:
     source, engine = tmp_path / "model.fp32.tflite", tmp_path / "engine.tflite"
-    pairs = litert.by_pairs(source)
+    pairs = litert.paired_form(source)
     assert pairs.name == "model.fp32.pairs.tflite"
     source.write_bytes(b"plain")
     pairs.write_bytes(b"pairs")

@@ -111,9 +111,9 @@ def test_results_do_not_depend_on_the_number_of_threads(converted: Path, tmp_pat
 
 def test_building_tells_which_nodes_became_integer_kernels(converted: Path, tmp_path: Path) -> None:
     source = converted / "model.int8.cpu.onnx"
-    account = onnxruntime.build(source, tmp_path / "e.onnx", BuildRequest(SIGNATURE, "int8"))
-    told = {layer.kind: (layer.requested, layer.executed) for layer in account.layers}
-    assert told["QLinearConv"] == ("int8", "int8")
+    report = onnxruntime.build(source, tmp_path / "e.onnx", BuildRequest(SIGNATURE, "int8"))
+    layers = {layer.kind: (layer.requested, layer.executed) for layer in report.layers}
+    assert layers["QLinearConv"] == ("int8", "int8")
     exact = onnxruntime.build(
         converted / "model.fp32.onnx", tmp_path / "f.onnx", BuildRequest(SIGNATURE, "fp32")
     )

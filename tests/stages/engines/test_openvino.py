@@ -143,15 +143,15 @@ def test_nothing_is_reported_to_its_makers(converted: Path, tmp_path: Path) -> N
 
 def test_building_tells_what_every_kernel_computes_in(converted: Path, tmp_path: Path) -> None:
     request = BuildRequest(SIGNATURE, "int8")
-    told = {}
+    layers = {}
     for kind in ("fp32", "int8.cpu"):
         source = converted / f"model.{kind}.onnx"
-        account = openvino.build(source, tmp_path / "engine.openvino", request)
-        told[kind] = {layer.kind: layer for layer in account.layers}
+        report = openvino.build(source, tmp_path / "engine.openvino", request)
+        layers[kind] = {layer.kind: layer for layer in report.layers}
     for kind, precision in (("fp32", "fp32"), ("int8.cpu", "int8")):
-        conv = told[kind]["Convolution"]
+        conv = layers[kind]["Convolution"]
         assert (conv.requested, conv.executed) == (precision, precision)
         assert "conv" in "".join(conv.nodes)
         assert conv.tactic
-        assert told[kind]["FullyConnected"].executed == precision
-    assert not set(openvino.NO_KERNELS) & set(told["fp32"])
+        assert layers[kind]["FullyConnected"].executed == precision
+    assert not set(openvino.NO_KERNELS) & set(layers["fp32"])

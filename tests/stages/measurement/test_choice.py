@@ -15,7 +15,7 @@ from stages.settings import Build
 from tests.stages.engine_records import record
 from tests.stages.graphs import SIGNATURE, images, reference
 
-QUICK = {"seconds": 0.02}
+QUICK = {"max_seconds_per_engine": 0.02}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,8 @@ PIXELS = images(50, seed=5)
 LABELS = np.argmax(reference("fp32", SIGNATURE.preprocess(PIXELS)), axis=1)
 
 
-def choose(folder: Path, **knobs: Any) -> EngineChoice:
-    settings = Build(**{**QUICK, **knobs})
+def choose(folder: Path, **options: Any) -> EngineChoice:
+    settings = Build(**{**QUICK, **options})
     return choice.choose(ENTRIES, folder, PIXELS, LABELS, settings)
 
 

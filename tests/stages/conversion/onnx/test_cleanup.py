@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from stages.conversion.onnx.cleanup import drop_idle_reshapes, tidy
+from stages.conversion.onnx.cleanup import clean_up, drop_idle_reshapes
 from tests.stages.conversion.onnx.builders import evaluate, graph, kinds
 
 X = np.random.default_rng(0).normal(size=(3, 4, 2, 2)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_a_reshape_between_the_two_ends_of_a_pair_is_removed():
         ("N", 4, 1, 1),
     )
     expected = evaluate(model, X)
-    tidied = tidy(model)
+    tidied = clean_up(model)
     assert kinds(tidied) == ["GlobalAveragePool", "QuantizeLinear", "DequantizeLinear"]
     assert np.array_equal(evaluate(tidied, X), expected)
 
@@ -83,4 +83,4 @@ def test_pairs_on_activations_are_kept():
     ]
     constants = {"scale": np.array(0.01, np.float32), "zero": np.array(0, np.int8)}
     model = graph(nodes, constants, ("N", 4), ("N", 4))
-    assert kinds(tidy(model)) == kinds(model)
+    assert kinds(clean_up(model)) == kinds(model)

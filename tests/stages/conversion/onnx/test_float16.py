@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from stages.conversion.onnx.float16 import to_half
+from stages.conversion.onnx.float16 import to_float16
 from tests.stages.conversion.onnx.builders import evaluate, graph, kinds
 
 RNG = np.random.default_rng(0)
@@ -21,7 +21,7 @@ def conv(kernel: np.ndarray = W) -> onnx.ModelProto:
 
 
 def test_everything_between_the_casts_is_float16_and_the_ends_are_float32():
-    half = to_half(conv())
+    half = to_float16(conv())
     assert kinds(half) == ["Cast", "Conv", "Relu", "Cast"]
     assert {t.data_type for t in half.graph.initializer} == {TensorProto.FLOAT16}
     ends = [*half.graph.input, *half.graph.output]
@@ -30,7 +30,7 @@ def test_everything_between_the_casts_is_float16_and_the_ends_are_float32():
 
 
 def test_outputs_agree_to_half_precision():
-    expected, got = evaluate(conv(), X), evaluate(to_half(conv()), X)
+    expected, got = evaluate(conv(), X), evaluate(to_float16(conv()), X)
     assert got.dtype == np.float32
     assert np.abs(got - expected).max() < 4e-3 * np.abs(expected).max()
 
@@ -38,14 +38,14 @@ def test_outputs_agree_to_half_precision():
 def test_the_given_model_is_not_changed():
     model = conv()
     before = model.SerializeToString()
-    to_half(model)
+    to_float16(model)
     assert model.SerializeToString() == before
 
 
 def test_a_value_beyond_float16_becomes_its_largest_not_infinity():
     kernel = W.copy()
     kernel[0, 0, 0, 0] = 1e6
-    half = to_half(conv(kernel))
+    half = to_float16(conv(kernel))
     stored = numpy_helper.to_array(half.graph.initializer[0])
     assert stored.max() == np.finfo(np.float16).max
 
@@ -58,7 +58,7 @@ def test_scales_of_pairs_become_float16_too():
     ]
     constants = {"s": np.float32(0.03125), "z": np.int8(0)}
     model = graph(nodes, constants, ("N", 4), ("N", 4), opset=17)
-    half = to_half(model)
+    half = to_float16(model)
     x = np.array([[0.5, 1.0, 2.0, -3.0]], np.float32)
     assert np.array_equal(evaluate(half, x), [[0.5, 1.0, 2.0, 0.0]])
     assert half.opset_import[0].version == 19

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto
 
 from stages.artifacts.signature import Signature
-from stages.conversion.onnx.float16 import to_half
-from stages.conversion.onnx.preprocessing import take_pixels
+from stages.conversion.onnx.float16 import to_float16
+from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.engines.onnxruntime import interpret
 from stages.keras_graph.fake_quant import simulate
@@ -49,9 +49,9 @@ def graphs(normalisation):
     flat = float_graph(model, described)
     return {
         "fp32": flat,
-        "fp16": to_half(flat),
+        "fp16": to_float16(flat),
         **int8,
-        "tensorrt half": to_half(int8["tensorrt"]),
+        "tensorrt half": to_float16(int8["tensorrt"]),
         "simulated": simulate(model, placed, found, "tensorrt"),
     }
 
@@ -66,7 +66,7 @@ def test_pixels_give_the_logits_that_preprocessed_images_give(
     graphs, normalisation, kind, tmp_path
 ):
     described = signature(normalisation, "uint8")
-    graph = take_pixels(graphs[kind], described)
+    graph = prepend_preprocessing(graphs[kind], described)
     assert graph.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
     got = logits(graph, described, tmp_path)
     expected = logits(graphs[kind], signature(normalisation), tmp_path)
@@ -77,14 +77,14 @@ def test_pixels_give_the_logits_that_preprocessed_images_give(
 
 def test_the_half_graph_quantizes_pixels_as_keras_does(graphs, normalisation, tmp_path):
     described = signature(normalisation, "uint8")
-    got = logits(take_pixels(graphs["tensorrt half"], described), described, tmp_path)
+    got = logits(prepend_preprocessing(graphs["tensorrt half"], described), described, tmp_path)
     expected = graphs["simulated"](described.preprocess(PIXELS)).numpy()
     np.testing.assert_allclose(got, expected, atol=0.03 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", ["fp32", "cpu", "tensorrt half"])
 def test_float_input_stays_as_it_is(graphs, normalisation, kind):
-    assert take_pixels(graphs[kind], signature(normalisation)) == graphs[kind]
+    assert prepend_preprocessing(graphs[kind], signature(normalisation)) == graphs[kind]
 
 
 def first_nodes(graph: onnx.ModelProto) -> list[str]:
@@ -114,7 +114,7 @@ UNIT, SHIFTED, CENTRED = NORMALISATIONS
     indirect=["normalisation"],
 )
 def test_normalising_costs_as_little_as_the_numbers_allow(graphs, normalisation, kind, expected):
-    kinds = first_nodes(take_pixels(graphs[kind], signature(normalisation, "uint8")))
+    kinds = first_nodes(prepend_preprocessing(graphs[kind], signature(normalisation, "uint8")))
     without_repeats = [k for i, k in enumerate(kinds[:-1]) if kinds[i - 1 : i] != [k]]
     assert without_repeats[: len(expected)] == expected
 
@@ -127,7 +127,7 @@ def test_two_readers_of_the_image_are_both_served(tmp_path):
     arms = [layers.Conv2D(4, size, padding="same")(image) for size in (1, 3)]
     output = layers.Dense(4)(layers.GlobalAveragePooling2D()(layers.Add()(arms)))
     model = fold(randomized(Model(image, output)))
-    graph = take_pixels(float_graph(model, signature(UNIT)), described)
+    graph = prepend_preprocessing(float_graph(model, signature(UNIT)), described)
     got = logits(graph, described, tmp_path)
     np.testing.assert_allclose(got, model(described.preprocess(PIXELS)), atol=1e-4)
 

@@ -12,7 +12,7 @@ import pytest
 from stages.artifacts.ranges import Range
 from stages.conversion.litert import write_int8
 from stages.conversion.onnx import targets
-from stages.conversion.onnx.float16 import to_half
+from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.graph import Index
 from stages.conversion.onnx.qdq import quantized_tensors
 from stages.conversion.onnx.targets import float_graph, int8_graph
@@ -75,19 +75,19 @@ def run(model: onnx.ModelProto, folder) -> np.ndarray:
 
 def quanta(reference: np.ndarray, got: np.ndarray) -> float:
     """Largest difference in steps of the logits' INT8 grid."""
-    return compare(reference, got)["max_relative_difference"] * 127
+    return compare(reference, got).max_relative_difference * 127
 
 
 def test_the_float_graph_agrees_with_keras(net, tmp_path):
     expected = evaluate.logits(net.float, BATCH)
     got = run(float_graph(net.model, SIGNATURE), tmp_path)
-    assert compare(expected, got)["max_relative_difference"] < 1e-5
+    assert compare(expected, got).max_relative_difference < 1e-5
 
 
 def test_the_float16_graph_agrees_to_half_precision(net, tmp_path):
     expected = evaluate.logits(net.float, BATCH)
-    got = run(to_half(float_graph(net.model, SIGNATURE)), tmp_path)
-    assert compare(expected, got)["max_relative_difference"] < 5e-3
+    got = run(to_float16(float_graph(net.model, SIGNATURE)), tmp_path)
+    assert compare(expected, got).max_relative_difference < 5e-3
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
@@ -179,7 +179,7 @@ def test_the_opset_can_be_chosen(tmp_path):
     older = int8_graph(net.model, net.points, net.ranges, SIGNATURE, "tensorrt", opset=13)
     assert older.opset_import[0].version == 13
     assert quanta(net.simulated("tensorrt"), run(older, tmp_path)) <= QUANTA
-    halved = to_half(float_graph(net.model, SIGNATURE, opset=18))
+    halved = to_float16(float_graph(net.model, SIGNATURE, opset=18))
     assert halved.opset_import[0].version == 19
     expected = evaluate.logits(net.float, BATCH)
-    assert compare(expected, run(halved, tmp_path))["max_relative_difference"] < 5e-3
+    assert compare(expected, run(halved, tmp_path)).max_relative_difference < 5e-3

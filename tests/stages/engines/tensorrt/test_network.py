@@ -25,7 +25,7 @@ from tests.stages.graphs import SIGNATURE, graph
 trt = pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
 
 
-def account_of(
+def report_of(
     source: Path, folder: Path, precision: Precision = "fp32", **wanted: Any
 ) -> BuildReport:
     """Build `source` into `folder` for batches up to eight."""
@@ -34,7 +34,7 @@ def account_of(
 
 
 def build(source: Path, folder: Path, precision: Precision = "fp32") -> Path:
-    account_of(source, folder, precision)
+    report_of(source, folder, precision)
     return folder / f"{precision}.rtx"
 
 
@@ -82,20 +82,20 @@ def test_layers_run_in_the_precision_of_the_graph(
     conv: tuple[str, str],
     dense: tuple[str, str],
 ) -> None:
-    account = account_of(converted / file, tmp_path, precision)
-    executed = {node: layer for layer in account.layers if layer.requested for node in layer.nodes}
+    report = report_of(converted / file, tmp_path, precision)
+    executed = {node: layer for layer in report.layers if layer.requested for node in layer.nodes}
     for node, expected in (conv, dense):
         assert executed[node].executed == executed[node].requested == expected
-    assert mismatches(account.layers) == ()
-    assert account.remarks == ()
+    assert mismatches(report.layers) == ()
+    assert report.remarks == ()
 
 
 def test_a_layer_that_runs_wider_than_asked_is_named_as_in_the_graph(
     converted: Path, tmp_path: Path
 ) -> None:
     turing = TensorRT(compute_capabilities=("7.5",))  # its INT8 convolutions are not in RTX
-    account = account_of(converted / "model.int8.tensorrt.onnx", tmp_path, "int8", tensorrt=turing)
-    assert [(each.node, each.requested, each.executed) for each in mismatches(account.layers)] == [
+    report = report_of(converted / "model.int8.tensorrt.onnx", tmp_path, "int8", tensorrt=turing)
+    assert [(each.node, each.requested, each.executed) for each in mismatches(report.layers)] == [
         ("conv_5", "int8", "fp16")
     ]
 
@@ -105,7 +105,7 @@ def test_engines_are_built_for_the_gpus_that_are_asked_for(
     converted: Path, tmp_path: Path, capabilities: tuple[Any, ...]
 ) -> None:
     wanted = TensorRT(compute_capabilities=capabilities)
-    account_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=wanted)
+    report_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=wanted)
     portable = (tmp_path / "fp16.rtx").stat().st_size
     assert (portable > 400_000) == ("7.5" in capabilities), "Turing has kernels of its own"
 
@@ -115,10 +115,10 @@ def test_the_profile_goes_from_one_image_to_the_largest_batch(
     converted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, best: int, expected: str
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="tensorrt")
-    account_of(converted / "model.fp32.onnx", tmp_path, opt_batch_size=best)
-    told = next(text for text in caplog.messages if "ProfileInfo: [ { MinShape" in text)
+    report_of(converted / "model.fp32.onnx", tmp_path, opt_batch_size=best)
+    message = next(text for text in caplog.messages if "ProfileInfo: [ { MinShape" in text)
     shapes = f"MinShape: [1,8,8,1], OptShape: {expected}, MaxShape: [8,8,8,1]"
-    assert shapes in told
+    assert shapes in message
 
 
 def test_a_graph_for_one_batch_size_has_a_profile_of_that_alone(tmp_path: Path) -> None:
@@ -131,10 +131,10 @@ def test_a_graph_for_one_batch_size_has_a_profile_of_that_alone(tmp_path: Path) 
 def test_what_the_settings_ask_for_reaches_the_builder(converted: Path, tmp_path: Path) -> None:
     refittable = TensorRT(refittable=True)
     with pytest.raises(EngineError, match=r"cannot build model\.fp16\.onnx"):  # needs a GPU in RTX
-        account_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=refittable)
+        report_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=refittable)
     newer = TensorRT(version_compatible=True)
     with pytest.raises(EngineError, match="lean"):  # the library for it is not in RTX's package
-        account_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=newer)
+        report_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=newer)
 
 
 def test_what_was_timed_is_kept_beside_the_engine(converted: Path, tmp_path: Path) -> None:
