@@ -1,4 +1,4 @@
-"""The clock with which everything in this project is timed.
+"""The clock of every latency that is reported or that decides between engines.
 
 Candidates of one comparison are timed in one process in short windows that take turns, so
 that a neighbour's load or a change of the CPU's clock affects all of them alike; every single
