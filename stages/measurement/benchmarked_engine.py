@@ -1,0 +1,181 @@
+"""The engines of one benchmark: opened together, timed in turns, then saturated one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import progress
+from stages.artifacts.signature import Signature
+from stages.datasets import Split
+from stages.engines import records
+from stages.engines.base import Engine
+from stages.engines.registry import ENGINES
+from stages.errors import EngineError
+from stages.measurement import clock, throughput
+from stages.measurement.accuracy import batch_of, logits
+from stages.numerics import classification, latency
+from stages.results.engines import EngineRecord, EngineResult, EngineTimings
+from stages.results.training import Classification
+from stages.settings import Benchmark
+
+PARTS_CALLS = 100
+"""Calls whose copies and computation are timed apart, on a GPU."""
+SATURATED_SHARE = 0.2
+"""Of benchmark.max_seconds_per_engine, for each batch size: enough for calls that run warm."""
+
+Calls = dict[str, NDArray[np.float32]]
+"""Milliseconds of every call, by the names in `latency.npz`."""
+
+
+@dataclass
+class BenchmarkedEngine:
+    """An engine under test, and what has been measured of it so far."""
+
+    name: str
+    record: EngineRecord
+    timings: EngineTimings = field(default_factory=EngineTimings)
+    classes: Classification | None = None
+    predictions: NDArray[np.int64] | None = None
+
+    @property
+    def is_on_gpu(self) -> bool:
+        return ENGINES[self.record.backend].device == "gpu"
+
+    def runs_with(self, threads: int, settings: Benchmark) -> bool:
+        """Whether it is to be run with that many threads; they mean nothing to a GPU."""
+        is_distinct = not self.is_on_gpu or threads == settings.threads[0]
+        return self.record.file is not None and is_distinct
+
+    def add(self, **measured: Any) -> None:
+        """Set fields of its timings."""
+        self.timings = self.timings.model_copy(update=measured)
+
+    def result(self) -> EngineResult:
+        """The record with what was measured."""
+        return EngineResult(**dict(self.record), **dict(self.timings))
+
+
+def measure_together(
+    engines: Sequence[BenchmarkedEngine],
+    folder: Path,
+    test: Split,
+    threads: int,
+    settings: Benchmark,
+) -> Calls:
+    """Open all engines at once, take their accuracy, and time them in turns.
+
+    The first engine must run; another that does not is noted and left out.
+    """
+    signature = Signature.read(folder)
+    running: list[tuple[BenchmarkedEngine, Engine]] = []
+    with ExitStack() as opened:
+        for each in engines:
+            progress.report(f"{each.name}, threads: {threads}")
+            try:
+                engine = records.runner(each.record, folder, signature, threads)
+                opened.callback(engine.close)
+                _start(each, engine, test, max(settings.batch_sizes))
+                running.append((each, engine))
+            except EngineError as error:
+                if each is engines[0]:
+                    raise
+                each.record = each.record.stopped(error)
+        calls = _time(running, test, threads, settings)
+        for each, engine in running:
+            _saturate(each, engine, test, threads, settings)
+        return calls
+
+
+def _start(each: BenchmarkedEngine, engine: Engine, test: Split, batch_size: int) -> None:
+    """Open the engine, run it for the first time, and take its accuracy. Raises EngineError.
+
+    With a further number of threads only the opening is new: what is known stays.
+    """
+    _, load_ms = clock.once(engine.open)
+    if each.timings.accuracy is not None:
+        return
+    batch = batch_of(test.images, engine.signature, 1)
+    _, first_call_ms = clock.once(partial(engine.infer, batch))
+    outputs = logits(engine, test.images, batch_size)
+    accuracy = classification.metrics(outputs, test.labels)
+    each.add(accuracy=accuracy, load_ms=load_ms, first_call_ms=first_call_ms)
+    names = engine.signature.class_names
+    each.classes = classification.describe(outputs, test.labels, names)
+    each.predictions = outputs.argmax(axis=1)
+    each.record = each.record.ran()
+
+
+def _time(
+    running: Sequence[tuple[BenchmarkedEngine, Engine]],
+    test: Split,
+    threads: int,
+    settings: Benchmark,
+) -> Calls:
+    """Time the engines in turns at every batch size; adds the rows to their timings."""
+    calls = {}
+    for batch_size in running[0][1].signature.batch_sizes(settings.batch_sizes):
+        progress.report(f"batch {batch_size}, threads: {threads}")
+        images = batch_of(test.images, running[0][1].signature, batch_size)
+        windows = clock.until_stable(
+            {each.name: partial(engine.infer, images) for each, engine in running},
+            settings.warmup_seconds,
+            settings.max_seconds_per_engine,
+        )
+        for each, engine in running:
+            taken = np.concatenate(windows[each.name])
+            row = latency.row(
+                taken,
+                window_p50_ms=[float(np.median(window)) for window in windows[each.name]],
+                batch_size=batch_size,
+                runtime=each.record.backend,
+                precision=each.record.precision,
+                threads=threads,
+            )
+            row = row.model_copy(update={"parts_ms": engine.time_parts(images, PARTS_CALLS)})
+            each.add(latency=(*each.timings.latency, row))
+            calls[f"{each.name}.b{batch_size}.t{threads}"] = taken.astype(np.float32)
+    return calls
+
+
+def _saturate(
+    each: BenchmarkedEngine, engine: Engine, test: Split, threads: int, settings: Benchmark
+) -> None:
+    """Add to the rows the throughput with the GPU, or all cores, kept busy, and the memory.
+
+    The memory of CPU engines with the first number of threads only: further ones change little.
+    """
+    rows = [row for row in each.timings.latency if row.threads == threads]
+    batches = [batch_of(test.images, engine.signature, row.batch_size) for row in rows]
+    seconds = SATURATED_SHARE * settings.max_seconds_per_engine
+    if each.is_on_gpu:
+        progress.report(f"{each.name}, batch after batch")
+        count = 1
+        rates = [throughput.pipelined_images_per_second(engine, one, seconds) for one in batches]
+    else:
+        progress.report(f"{each.name}, all cores")
+        count, rates = throughput.saturated_images_per_second(each.record, engine, batches, seconds)
+    peaks: dict[int, float] = {}
+    if not each.is_on_gpu and threads == settings.threads[0]:
+        sizes = [row.batch_size for row in rows]
+        peaks = throughput.peak_memory_mib(each.record, engine.file.parent, threads, sizes)
+    others = tuple(row for row in each.timings.latency if row.threads != threads)
+    filled = tuple(
+        row.model_copy(
+            update={
+                "saturated_images_per_second": rate,
+                "saturating_engines": count,
+                "gpu_memory_mib": engine.gpu_memory_mib,
+                "peak_memory_mib": peaks.get(row.batch_size),
+            }
+        )
+        for row, rate in zip(rows, rates, strict=True)
+    )
+    each.add(latency=others + filled)
