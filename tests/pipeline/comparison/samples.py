@@ -28,9 +28,9 @@ def measured(**speeds: float) -> dict[str, Any]:
     """The sample records with windows; `litert_int8=0.9` makes that engine take 0.9 of the time."""
     found = records()
     benchmark = found["benchmark"]["measurements"]
-    named = {"baseline": benchmark["details"]["baseline"]}
-    named |= {f"{each['backend']}_{each['precision']}": each for each in benchmark["engines"]}
-    for seed, (name, engine) in enumerate(named.items()):
+    by_name = {"baseline": benchmark["details"]["baseline"]}
+    by_name |= {f"{each['backend']}_{each['precision']}": each for each in benchmark["engines"]}
+    for seed, (name, engine) in enumerate(by_name.items()):
         for row in engine["latency"]:
             row["p50_ms"] *= speeds.get(name, 1.0)
             row["window_p50_ms"] = windows(row["p50_ms"], seed + 10 * len(speeds))
