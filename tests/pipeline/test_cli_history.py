@@ -34,11 +34,12 @@ def test_every_run_that_did_something_adds_a_line_to_the_history(
 
 def test_the_history_shows_each_run_against_the_one_before(twice: tuple[Path, list[str]]) -> None:
     folder, ids = twice
-    lines = tiny("measures", "history", cwd=folder).stdout.splitlines()
+    artifacts = ("--artifacts", str(folder / "artifacts"))
+    lines = call("history", *artifacts).stdout.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ids
     assert "prune.ratio 0.5 -> 0.25" in lines[3]
     assert lines[4] == "How certain a change is: pipeline compare ID ID"
-    runs = json.loads(tiny("measures", "history", "--format", "json", cwd=folder).stdout)
+    runs = json.loads(call("history", "--format", "json", *artifacts).stdout)
     assert [run["id"] for run in runs] == ids
 
 
@@ -82,10 +83,10 @@ def test_a_comparison_is_written_in_the_format_of_its_ending(
 ) -> None:
     folder, ids = twice
     file = tmp_path / f"out.{ending}"
-    done = tiny("measures", "compare", *ids, "--output", str(file), cwd=folder)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    format = "table" if ending == "txt" else ending
-    shown = tiny("measures", "compare", *ids, "--format", format, cwd=folder)
+    compare = ("compare", *ids, "--artifacts", str(folder / "artifacts"))
+    done = call(*compare, "--output", str(file))
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    shown = call(*compare, "--format", "table" if ending == "txt" else ending)
     assert shown.stdout == file.read_text()
     assert "litert.int8" in shown.stdout
 

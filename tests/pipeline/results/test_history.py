@@ -38,7 +38,7 @@ def test_without_a_file_there_are_no_runs(tmp_path: Path) -> None:
     [
         ("{broken", "not whole, or no JSON"),
         ('"text"', "holds no JSON object"),
-        ("{}", "has version None, expected 1"),
+        ("{}", "has version None, expected 2"),
         (
             '{"version": 1, "engine": 3}',
             "time: Field required; engine: Input should be a valid string; "
