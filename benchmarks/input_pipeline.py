@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages import datasets, models, train
+from stages import models, train
+from stages.datasets.loading import load_dataset
 from stages.settings import Data, Model, Training
 from stages.training.fit import TrainingRun, fit, reset
 
@@ -42,7 +43,7 @@ def make_folder(root: Path) -> Path:
 def measure(name: str, data: Data, epochs: int) -> str:
     """One row: what the model `name` takes and waits for, of all epochs but the first."""
     reset(0)
-    dataset = datasets.load(data)
+    dataset = load_dataset(data)
     signature = train.describe(dataset, data)
     model = models.create(Model(name=name), signature.input_shape, len(dataset.class_names))
     training = Training(epochs=epochs, batch_size=64)
@@ -65,7 +66,7 @@ def main() -> None:
         root = options.path or make_folder(Path(folder) / "images")
         data = Data(name="folder", path=str(root), image_size=32, **AUGMENTATION)
         start = time.perf_counter()
-        dataset = datasets.load(data)
+        dataset = load_dataset(data)
         seconds = time.perf_counter() - start
         count = len(dataset.train) + len(dataset.test)
         print(f"{os.cpu_count()} cores; about {count:,} images decoded in {seconds:.1f} s, once\n")

@@ -20,8 +20,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from stages import datasets
 from stages.artifacts.signature import Signature
+from stages.datasets.loading import load_test_split
 from stages.engines import registry
 from stages.engines.base import BuildRequest
 from stages.engines.registry import EngineName, Precision, load, source_file
@@ -100,7 +100,7 @@ def engine_top1(converted: Path, name: EngineName) -> float:
     """Accuracy of the engine itself on the whole test split."""
     module, signature = load(name.backend), Signature.read(converted)
     settings = ConvertStage.model_validate(record(converted.parent, "convert")["settings"])
-    test = datasets.load_test(settings.data)
+    test = load_test_split(settings.data)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "engine"
         request = BuildRequest(signature, cast(Precision, name.precision))

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import datasets
-from stages.datasets import Split
+from stages.datasets.base import Split
+from stages.datasets.loading import load_test_split
 from stages.engines import environment, records
 from stages.engines.records import BASELINE
 from stages.measurement import choice, clock, machine_state, prediction_diff
@@ -49,7 +49,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     The model of the result is the engine that the build stage chose.
     """
     source = inputs["build"]
-    test = datasets.load_test(settings.data)
+    test = load_test_split(settings.data)
     baseline, engines = listed(source)
     chosen = choice.read(source)
     before, gpus = machine_state.snapshot(), {"before": machine_state.gpus()}

@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from stages import datasets, progress
+from stages import progress
 from stages.artifacts import ranges
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
@@ -33,7 +33,8 @@ from stages.conversion.litert import write_float, write_int8
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
-from stages.datasets import Split
+from stages.datasets.base import Split
+from stages.datasets.loading import load_dataset
 from stages.engines import litert
 from stages.engines.base import Logits
 from stages.engines.onnxruntime import Runner, interpret
@@ -87,7 +88,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         Signature.read(inputs["quantize"]), dtype=options.input, batch_size=options.batch_size
     )
     signature.write(out)
-    data = datasets.load(settings.data)
+    data = load_dataset(settings.data)
     test = data.test
     samples = test.take(np.arange(min(options.parity_samples, len(test))))
     images = samples.images[:]

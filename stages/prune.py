@@ -14,8 +14,9 @@ from pathlib import Path
 
 import keras
 
-from stages import datasets, progress
+from stages import progress
 from stages.artifacts.signature import Signature
+from stages.datasets.loading import load_dataset
 from stages.keras_graph.fold import flatten
 from stages.models import files
 from stages.numerics.sparsity import polynomial
@@ -63,7 +64,7 @@ def run(
     prepare(settings.prune)
     source = inputs["train"]
     signature = Signature.read(source)
-    dataset = datasets.load(settings.data)
+    dataset = load_dataset(settings.data)
     trained = files.load(source / MODEL_FILE)
     with tempfile.TemporaryDirectory() as temporary:
         context = PruneContext(

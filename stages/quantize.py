@@ -15,10 +15,11 @@ from pathlib import Path
 
 import keras
 
-from stages import datasets, progress
+from stages import progress
 from stages.artifacts import ranges
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
+from stages.datasets.loading import load_dataset
 from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold, output_axis
@@ -63,7 +64,7 @@ def run(
     `quantize.max_accuracy_drop` even with half of the layers in float.
     """
     prepare(settings.quantize)
-    dataset = datasets.load(settings.data)
+    dataset = load_dataset(settings.data)
     signature = Signature.read(inputs["prune"])
     source = files.load(inputs["prune"] / "model.keras")
     checkpoint = None if resume is None else resume / CHECKPOINT

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages import datasets, models, progress
+from stages import models, progress
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
+from stages.datasets.loading import load_dataset
 from stages.models import files
 from stages.results.training import DatasetCounts, TrainDetails, TrainResult
 from stages.settings import Data, TrainStage
@@ -29,7 +30,7 @@ def run(
     curves and the profile go to the folder `logs`. Returns the measurements on the test split.
     """
     prepare(settings.train)
-    dataset = datasets.load(settings.data)
+    dataset = load_dataset(settings.data)
     signature = describe(dataset, settings.data)
     pixels = (signature.scale, signature.offset)
     model = models.create(settings.model, signature.input_shape, len(dataset.class_names), pixels)

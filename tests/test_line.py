@@ -12,8 +12,8 @@ import pytest
 
 from pipeline import report as reports
 from pipeline.core.plan import PLAN
-from stages import datasets
 from stages.artifacts.signature import Signature
+from stages.datasets.loading import load_test_split
 from stages.engines import records
 from stages.engines.registry import load
 from stages.settings import Data
@@ -65,7 +65,7 @@ def test_int8_engines_keep_the_accuracy_of_the_model_they_were_made_of(report):
 
 
 def test_the_recorded_accuracy_is_that_of_the_engine_file(finished, report):
-    test, signature = datasets.load_test(Data()), Signature.read(finished / "build")
+    test, signature = load_test_split(Data()), Signature.read(finished / "build")
     images = signature.feed(test.images)
     for entry in records.read(finished / "build"):
         if entry.file and load(entry.backend).run_blocker() is None:

@@ -1,7 +1,7 @@
 """What a data set is: two parts of images with labels, and the names of its classes.
 
 A module of this package is a data set if it has these two functions; the table in
-`stages/datasets/__init__.py` lists them.
+`stages/datasets/registry.py` lists them.
 
     class_names(settings) -> tuple[str, ...]    position = label
     read(settings, part) -> Split               its "train" or "test" part, always in one order

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.datasets import Split
+from stages.datasets.base import Split
 from stages.results.engines import PredictionDiff
 
 FILE = "changed.npz"

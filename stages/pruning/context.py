@@ -10,7 +10,7 @@ import keras
 
 from stages import progress
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
 from stages.keras_graph import zeros
 from stages.models import files
 from stages.pruning import structured

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from stages.datasets.registry import DATASETS
 from stages.settings.base import Count, Positive, Section, Share
+
+if TYPE_CHECKING:
+    Name = str
+else:
+    Name = Literal[tuple(DATASETS)]
 
 
 class Data(Section):
     """The images and labels, and how they are divided."""
 
-    name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "folder", "npz"] = (
-        "digits"
-    )
+    name: Name = "digits"
     """`digits` ships with scikit-learn (the extra `digits`) and needs no network; the others read
     `path`, and those of keras.datasets are downloaded by Keras if it is not set."""
     path: str | None = None

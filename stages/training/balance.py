@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
 
 
 def weights(dataset: DataSet, kind: Literal["equal", "balanced"]) -> NDArray[np.float32]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from stages import datasets, models, progress
+from stages import models, progress
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
+from stages.datasets.loading import load_dataset
 from stages.results.training import DeviceComparison, DeviceSpeed
 from stages.settings import TrainStage
 from stages.training.fit import TrainingRun, fit, prepare
@@ -26,7 +27,7 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> DeviceCo
     several.
     """
     prepare(settings.train)
-    dataset = datasets.load(settings.data)
+    dataset = load_dataset(settings.data)
     gpus = [f"gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
     names = ["cpu", *gpus, *(["gpus"] if len(gpus) > 1 else [])]
     timed = {}

@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.datasets import Split
+from stages.datasets.base import Split
 from stages.keras_graph.cost import multiply_adds
 from stages.measurement import clock
 from stages.numerics import classification, latency

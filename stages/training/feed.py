@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet, Split
+from stages.datasets.base import DataSet, Split
 from stages.settings import Data, Training
 from stages.training import augmentation
 from stages.training.augmentation import DRAWS, UNCHANGED

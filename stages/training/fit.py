@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
 from stages.errors import SettingsError
 from stages.results.training import GpuUsage, TrainingDetails
 from stages.settings import Data, Training

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
 from stages import progress
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
 from stages.errors import ArtifactError, ModelError
 from stages.results.training import Epoch
 from stages.training import devices, evidence, waiting

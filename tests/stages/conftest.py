@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stages import datasets
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
+from stages.datasets.loading import load_dataset
 from stages.settings import Data, Training
 from tests.stages.graphs import write_converted, write_tflite
 
@@ -27,7 +27,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits() -> DataSet:
     """Real digits, divided as the default settings say."""
-    return datasets.load(Data())
+    return load_dataset(Data())
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 
 from stages import prune
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet
+from stages.datasets.base import DataSet
 from stages.errors import DataError, EngineError, ModelError
 from stages.models import files
 from stages.numerics.sparsity import is_two_of_four

@@ -5,14 +5,16 @@ import sys
 import numpy as np
 import pytest
 
-from stages.datasets import DataSet, digits, load, load_test
+from stages.datasets import digits
+from stages.datasets.base import DataSet
+from stages.datasets.loading import load_dataset, load_test_split
 from stages.errors import DataError
 from stages.settings import Data
 
 
 @pytest.fixture(scope="module")
 def divided() -> DataSet:
-    return load(Data())
+    return load_dataset(Data())
 
 
 def test_every_real_image_is_in_exactly_one_split(divided: DataSet) -> None:
@@ -34,13 +36,13 @@ def test_the_splits_have_the_promised_sizes_and_every_class(divided: DataSet) ->
 
 
 def test_no_knob_moves_the_test_split_but_the_seed_moves_the_others(divided: DataSet) -> None:
-    other = load(Data(seed=1, validation_share=0.2, calibration_samples=50))
+    other = load_dataset(Data(seed=1, validation_share=0.2, calibration_samples=50))
     np.testing.assert_array_equal(other.test.images, divided.test.images)
-    assert not np.array_equal(load(Data(seed=1)).train.images, divided.train.images)
+    assert not np.array_equal(load_dataset(Data(seed=1)).train.images, divided.train.images)
 
 
 def test_the_benchmark_gets_the_same_test_split(divided: DataSet) -> None:
-    split = load_test(Data(seed=3))
+    split = load_test_split(Data(seed=3))
     np.testing.assert_array_equal(split.images, divided.test.images)
     np.testing.assert_array_equal(split.labels, divided.test.labels)
 
@@ -63,4 +65,4 @@ def test_the_pixels_are_those_of_scikit_learn_enlarged() -> None:
 
 def test_a_path_for_digits_is_refused() -> None:
     with pytest.raises(DataError, match=r"'my\.npz', but the data set 'digits' is part of scikit"):
-        load(Data(path="my.npz"))
+        load_dataset(Data(path="my.npz"))

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.datasets import cache, download, load_test
+from stages.datasets import cache, download
+from stages.datasets.loading import load_test_split
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -64,7 +65,7 @@ def test_an_npz_by_its_address_is_fetched_once_and_read(server: HTTPServer) -> N
     data = Data(name="npz", path=address(server), sha256=SHA256.upper())
     assert data.external_files() == []
     for _ in range(2):
-        split = load_test(data)
+        split = load_test_split(data)
         assert split.images[7, 3, 3, 0] == 127
     assert server.asked == ["/set.npz"]  # type: ignore[attr-defined]
 
@@ -81,7 +82,7 @@ def test_a_file_that_is_too_large_is_refused_and_not_kept(
 def test_a_file_with_another_checksum_is_refused_and_not_kept(server: HTTPServer) -> None:
     data = Data(name="npz", path=address(server), sha256="0" * 64)
     with pytest.raises(DataError, match=rf"set.npz has the SHA-256 {SHA256}, data.sha256 is 000"):
-        load_test(data)
+        load_test_split(data)
     assert list(cache.folder().iterdir()) == []
 
 
@@ -112,7 +113,7 @@ def test_a_server_that_does_not_answer_is_named(server: HTTPServer) -> None:
 
 def test_only_http_is_fetched(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"file:///etc/passwd': expected a path, or an address"):
-        load_test(Data(name="npz", path="file:///etc/passwd"))
+        load_test_split(Data(name="npz", path="file:///etc/passwd"))
 
 
 def test_pickled_arrays_by_address_are_never_loaded(
@@ -123,4 +124,4 @@ def test_pickled_arrays_by_address_are_never_loaded(
     np.savez(buffer, x_train=objects, y_train=objects, x_test=objects, y_test=objects)
     monkeypatch.setattr(f"{__name__}.SET", buffer.getvalue())
     with pytest.raises(DataError, match=r"set\.npz holds pickled objects"):
-        load_test(Data(name="npz", path=address(server)))
+        load_test_split(Data(name="npz", path=address(server)))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.datasets import folder, load
+from stages.datasets import folder
 from stages.datasets.lazy_images import LazyImages
+from stages.datasets.loading import load_dataset
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -99,7 +100,7 @@ def test_images_stay_on_disk_until_a_batch_is_asked_for(root: Path) -> None:
     for name in ("cat", "dog"):
         for number in range(8):
             save(root / f"train/{name}/{number}.png", "RGB", (number, 0, 0), (6, 5))
-    divided = load(data(root).model_copy(update={"calibration_samples": 4}))
+    divided = load_dataset(data(root).model_copy(update={"calibration_samples": 4}))
     assert isinstance(folder.read(data(root), "train").images, np.memmap)
     for split in (divided.train, divided.validation, divided.calibration):
         assert isinstance(split.images, LazyImages)
@@ -149,7 +150,7 @@ def test_an_empty_class_folder_is_refused(root: Path, part: str) -> None:
     for file in (root / part / "dog").iterdir():
         file.unlink()
     with pytest.raises(DataError, match=f"{part}/dog holds no image, expected at least one"):
-        load(data(root))
+        load_dataset(data(root))
 
 
 def test_a_class_that_only_the_test_part_has_is_refused(root: Path) -> None:

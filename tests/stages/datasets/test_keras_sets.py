@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.datasets import cache, keras_sets, load_test
+from stages.datasets import cache, keras_sets
+from stages.datasets.loading import load_test_split
 from stages.settings import Data
 
 MNIST = Path(__file__).parents[3] / "../shared/data/mnist.npz"
@@ -91,7 +92,7 @@ def test_the_real_mnist_is_read_from_its_path() -> None:
     everything = keras_sets.read(settings, "test")
     assert everything.images.shape == (10000, 28, 28, 1)
     assert np.bincount(everything.labels).tolist() == REAL_TEST_COUNTS
-    share = np.bincount(load_test(settings).labels) / 500
+    share = np.bincount(load_test_split(settings).labels) / 500
     np.testing.assert_allclose(share, np.bincount(everything.labels) / 10000, atol=1 / 500)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.datasets import Split
+from stages.datasets.base import Split
 from stages.measurement import prediction_diff
 from stages.results.engines import PredictionDiff
 

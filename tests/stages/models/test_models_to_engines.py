@@ -10,7 +10,7 @@ import pytest
 from stages import models
 from stages.artifacts.signature import Signature
 from stages.conversion.onnx.targets import int8_graph
-from stages.datasets import DataSet, Split
+from stages.datasets.base import DataSet, Split
 from stages.engines import onnxruntime
 from stages.engines.base import BuildRequest
 from stages.keras_graph.fake_quant import simulate

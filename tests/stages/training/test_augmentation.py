@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from stages.artifacts.signature import Signature
-from stages.datasets import DataSet, Split
+from stages.datasets.base import DataSet, Split
 from stages.settings import Data, Training
 from stages.training import augmentation, feed
 from stages.training.augmentation import DRAWS, augmented, warped

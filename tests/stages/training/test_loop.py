@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from stages.datasets import DataSet, Split
+from stages.datasets.base import DataSet, Split
 from stages.models import files
 from stages.settings import Training
 from stages.training import balance

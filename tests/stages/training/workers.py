@@ -17,8 +17,8 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from stages import datasets
 from stages.artifacts.signature import Signature
+from stages.datasets.loading import load_dataset
 from stages.errors import UserError
 from stages.results.training import Epoch
 from stages.settings import Data, Training
@@ -48,7 +48,7 @@ def main(folder: Path, devices: str, epochs: int, kill_after: int = 0) -> None:
     )
     fit.prepare(training)
     # Leaves 292 images, which is no multiple of the batch: the last of an epoch is a short one.
-    dataset = datasets.load(Data(calibration_samples=1001))
+    dataset = load_dataset(Data(calibration_samples=1001))
     found = {}
     for name in ("plain", "normalised"):
         keras.utils.set_random_seed(3)

@@ -1,4 +1,4 @@
-"""What `stages/datasets/__init__.py` promises for every data set."""
+"""What `stages/datasets/loading.py` promises for every data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.datasets import DATASETS, load, load_test
+from stages.datasets.loading import load_dataset, load_test_split
+from stages.datasets.registry import DATASETS
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -60,7 +61,7 @@ def test_no_image_is_in_two_splits(
             "test_samples": test_samples,
         }
     )
-    divided = load(data)
+    divided = load_dataset(data)
     splits = (divided.train, divided.validation, divided.calibration, divided.test)
     seen = [image.tobytes() for split in splits for image in split.images]
     assert len(seen) == len(set(seen)) == 200 + min(test_samples or 40, 40)
@@ -73,9 +74,9 @@ def test_every_name_in_the_settings_has_a_row_in_the_table() -> None:
 
 def test_fewer_test_samples_are_taken_class_by_class_and_always_the_same(tmp_path: Path) -> None:
     data = write(tmp_path / "set.npz").model_copy(update={"test_samples": 8})
-    few = load(data).test
+    few = load_dataset(data).test
     assert np.bincount(few.labels).tolist() == [2, 2, 2, 2]
-    again = load_test(data.model_copy(update={"seed": 9}))
+    again = load_test_split(data.model_copy(update={"seed": 9}))
     np.testing.assert_array_equal(few.images, again.images)
 
 
@@ -84,7 +85,7 @@ def test_a_calibration_set_that_leaves_nothing_to_learn_from_is_refused(tmp_path
     with pytest.raises(
         DataError, match=r"is 177, but of 200 .* 20 go to validation .* at most 176 are left"
     ):
-        load(data)
+        load_dataset(data)
 
 
 def test_a_class_that_is_all_held_back_is_refused(tmp_path: Path) -> None:
@@ -92,38 +93,39 @@ def test_a_class_that_is_all_held_back_is_refused(tmp_path: Path) -> None:
     labels[0] = 1
     data = write(tmp_path / "set.npz", y_train=labels, y_test=np.zeros(40, np.int64))
     with pytest.raises(DataError, match="the class '1' has too few training images"):
-        load(data.model_copy(update={"calibration_samples": 170}))
+        load_dataset(data.model_copy(update={"calibration_samples": 170}))
 
 
 def test_a_test_label_beyond_the_training_classes_is_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "set.npz", y_test=np.full(40, 7))
     with pytest.raises(DataError, match="a test label is 7, but the training part has 4 classes"):
-        load_test(data)
+        load_test_split(data)
 
 
 def test_training_labels_with_a_gap_are_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "set.npz", y_train=np.arange(200) % 4 * 10)
     with pytest.raises(DataError, match=r"a training label is 30, .* expected 0 to 3"):
-        load(data)
+        load_dataset(data)
 
 
 def test_a_digit_that_mnist_lacks_is_named(tmp_path: Path) -> None:
     data = write(tmp_path / "set.npz").model_copy(update={"name": "mnist"})
     with pytest.raises(DataError, match="no training image has the label 4, but labels go up to 9"):
-        load(data)
+        load_dataset(data)
 
 
 def test_training_and_test_images_of_different_sizes_are_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "set.npz", x_test=np.zeros((40, 3, 3), np.uint8))
     with pytest.raises(DataError, match=r"\(2, 2, 1\) but test images \(3, 3, 1\)"):
-        load(data)
+        load_dataset(data)
 
 
 def test_the_data_sets_import_neither_tensorflow_nor_keras() -> None:
     program = (
-        "import sys; from stages.datasets import DATASETS, load_test; "
+        "import sys; from stages.datasets.loading import DATASETS, load_test_split; "
         "from stages.settings import Data; import importlib; "
-        "[importlib.import_module(module) for module in DATASETS.values()]; load_test(Data()); "
+        "[importlib.import_module(module) for module in DATASETS.values()]; "
+        "load_test_split(Data()); "
         "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
     result = subprocess.run(
@@ -137,10 +139,10 @@ def test_a_real_image_folder_in_colour_is_read_and_divided(tmp_path: Path) -> No
     shutil.unpack_archive(COLOURS, tmp_path)
     (root,) = {folder.parent for folder in tmp_path.rglob("train")}
     data = Data(name="folder", path=str(root))
-    split = load_test(data)
+    split = load_test_split(data)
     assert split.images.shape == (2000, 32, 32, 3)
     assert np.bincount(split.labels).tolist() == [200] * 10
-    assert "airplane" in load(data.model_copy(update={"test_samples": 100})).class_names
+    assert "airplane" in load_dataset(data.model_copy(update={"test_samples": 100})).class_names
 
 
 def test_a_machine_without_the_packages_of_a_data_set_is_told_which(
@@ -149,5 +151,5 @@ def test_a_machine_without_the_packages_of_a_data_set_is_told_which(
     monkeypatch.delitem(sys.modules, "stages.datasets.digits", raising=False)
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(DataError, match="'digits' needs the package PIL") as caught:
-        load_test(Data(name="digits"))
+        load_test_split(Data(name="digits"))
     assert "data.name=npz" in caught.value.hint

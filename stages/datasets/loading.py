@@ -1,0 +1,107 @@
+"""Read a data set and divide it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+import numpy as np
+
+from stages.datasets.base import DataSet, DataSetModule, Split
+from stages.datasets.registry import DATASETS
+from stages.datasets.splits import divide
+from stages.errors import DataError
+from stages.settings import Data
+
+TEST_SEED = 0
+"""Decides which test images data.test_samples keeps: fixed, as no setting may change the test."""
+
+
+def load_dataset(settings: Data) -> DataSet:
+    """Read the data set and divide it.
+
+    Validation and calibration images are taken out of the training part, class by class, as
+    data.seed decides; the test split depends on no setting but data.test_samples.
+    Raises DataError where the data are missing, unreadable or unfit.
+    """
+    module = _module(settings)
+    names = module.class_names(settings)
+    part = module.read(settings, "train")
+    _check_labels(part, names, "training")
+    test = _test_split(module, settings, names)
+    if part.images.shape[1:] != test.images.shape[1:]:
+        raise DataError(
+            f"training images are {part.images.shape[1:]} but test images {test.images.shape[1:]} "
+            "(height, width, channels), expected the same",
+            "resize them to one size",
+        )
+    validation, calibration, train = _held_back(settings, part, names)
+    return DataSet(settings.name, train, validation, calibration, test, names)
+
+
+def load_test_split(settings: Data) -> Split:
+    """The test split of `load_dataset`, without reading the training images.
+
+    Machines that only run engines may lack packages of a data set: raises DataError there.
+    """
+    try:
+        module = _module(settings)
+        return _test_split(module, settings, module.class_names(settings))
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"the data set {settings.name!r} needs the package {error.name}, which is missing",
+            "pip install keras-trt-pipeline, or bring the images as a file: --set data.name=npz",
+        ) from error
+
+
+def _module(settings: Data) -> DataSetModule:
+    return cast(DataSetModule, importlib.import_module(DATASETS[settings.name]))
+
+
+def _test_split(module: DataSetModule, settings: Data, names: tuple[str, ...]) -> Split:
+    split = module.read(settings, "test")
+    _check_labels(split, names, "test")
+    if not 0 < settings.test_samples < len(split):
+        return split
+    chosen, _ = divide(split.labels, [settings.test_samples], TEST_SEED)
+    return split.take(chosen)
+
+
+def _check_labels(split: Split, names: tuple[str, ...], part: str) -> None:
+    """Every label names a class, and every class can be learnt."""
+    highest = int(split.labels.max())
+    if highest >= len(names):
+        raise DataError(
+            f"a {part} label is {highest}, but the training part has {len(names)} classes: "
+            f"expected 0 to {len(names) - 1}",
+            "number the classes from 0 without gaps",
+        )
+    absent = np.setdiff1d(np.arange(len(names)), split.labels)
+    if part == "training" and absent.size:
+        raise DataError(
+            f"no training image has the label {absent[0]}, but labels go up to {len(names) - 1}",
+            "number the classes from 0 without gaps",
+        )
+
+
+def _held_back(settings: Data, part: Split, names: tuple[str, ...]) -> tuple[Split, Split, Split]:
+    """Validation, calibration and what is left to train on."""
+    validation_samples = max(1, round(settings.validation_share * len(part)))
+    counts = [validation_samples, settings.calibration_samples]
+    room = len(part) - validation_samples - len(names)
+    if settings.calibration_samples > room:
+        raise DataError(
+            f"data.calibration_samples is {settings.calibration_samples}, but of {len(part)} "
+            f"training images {validation_samples} go to validation and each of the {len(names)} "
+            f"classes needs one to learn from: at most {max(room, 0)} are left",
+            f"use fewer: --set data.calibration_samples={max(1, room // 4)}",
+        )
+    splits = [part.take(indices) for indices in divide(part.labels, counts, settings.seed)]
+    emptied = np.setdiff1d(np.arange(len(names)), splits[2].labels)
+    if emptied.size:
+        raise DataError(
+            f"the class {names[emptied[0]]!r} has too few training images: "
+            "validation and calibration take all of them",
+            "add images of this class, or lower data.calibration_samples",
+        )
+    return splits[0], splits[1], splits[2]

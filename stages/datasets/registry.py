@@ -1,0 +1,16 @@
+"""The table of data sets: a new one is one file of this package and one row here.
+
+Plain data: `data.name` takes these names, and no data set is imported before it is chosen.
+"""
+
+from __future__ import annotations
+
+DATASETS: dict[str, str] = {
+    "digits": "stages.datasets.digits",
+    **dict.fromkeys(
+        ("mnist", "fashion_mnist", "cifar10", "cifar100"), "stages.datasets.keras_sets"
+    ),
+    "npz": "stages.datasets.npz",
+    "folder": "stages.datasets.folder",
+}
+"""Name -> module: see stages/datasets/base.py."""
