@@ -238,7 +238,10 @@ def status(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> No
 @artifacts_option
 @debug_option
 def verify(artifacts: Path) -> None:
-    """Check every byte that was recorded, and say which command renews what is damaged."""
+    """Check every byte that was recorded.
+
+    Says which command renews what is damaged; exit code 1 if anything is.
+    """
     from pipeline import commands
 
     commands.show_verification(artifacts)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stages import progress
 from stages.artifacts.signature import Signature
-from stages.datasets import Split
+from stages.datasets.base import Split
 from stages.engines import records
 from stages.engines.base import Engine
 from stages.engines.registry import ENGINES

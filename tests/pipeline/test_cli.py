@@ -11,6 +11,7 @@ from pipeline.config import load
 from stages.settings import Settings
 
 COMMANDS = ["run", "status", "report", "compare", "compare-devices", "history", "config", "doctor"]
+COMMANDS += ["verify"]
 
 
 def test_the_commands_are_the_promised_ones() -> None:

@@ -29,7 +29,10 @@ def goes_on(folder: Path, *first: str) -> None:
     ("module", "error"),
     [
         ("fills_the_disk", "error: No space left on device\nhint: free some space, or"),
-        ("takes_all_memory", "error: not enough memory\nhint: end other programs, or use smaller"),
+        (
+            "takes_all_memory",
+            "error: not enough memory\nhint: close other programs, or use smaller",
+        ),
         ("dies_mid_answer", "error: the process of stage copy died: SIGKILL, which is how the"),
     ],
 )
