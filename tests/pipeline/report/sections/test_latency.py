@@ -55,8 +55,8 @@ def test_every_call_of_every_engine_is_in_its_histogram(arrays: Evidence) -> Non
     assert list(found) == ["calls-1", "calls-32", "windows"]
     taken = arrays.latency["litert.int8.b1.t1"]
     p50, p90, p99 = (f"{1000 * np.quantile(taken, share):.2f} µs" for share in (0.5, 0.9, 0.99))
-    told = f"LiteRT INT8: 500 calls, p50 {p50}, p90 {p90}, p99 {p99}"
-    assert found["calls-1"].description.startswith(told)
+    words = f"LiteRT INT8: 500 calls, p50 {p50}, p90 {p90}, p99 {p99}"
+    assert found["calls-1"].description.startswith(words)
     assert texts(found["calls-1"])[:2] == ["LiteRT INT8", f"p50 {p50}, p99 {p99}"]
 
 

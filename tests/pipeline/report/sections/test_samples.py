@@ -39,10 +39,10 @@ def test_the_changed_images_are_shown_by_kind_with_what_was_predicted(arrays: Ev
     assert won.title == "Won: wrong before, right now, 1"
     assert [len(each.samples) for each in (lost, won)] == [3, 1]
     assert (lost.samples[1].before, lost.samples[1].after) == ("1", "2")
-    told = "test image 5, 1: the trained model says 1, the engine 2"
-    assert lost.samples[1].description == told
-    told = "test image 13, 0: the trained model says 1, the engine 0"
-    assert won.samples[0].description == told
+    assert [lost.samples[1].description, won.samples[0].description] == [
+        "test image 5, 1: the trained model says 1, the engine 2",
+        "test image 13, 0: the trained model says 1, the engine 0",
+    ]
 
 
 def test_the_page_shows_them_with_words_for_who_cannot_see_them(full_page: str) -> None:
