@@ -1,4 +1,4 @@
-"""The same cases for every engine that this machine has."""
+"""The same cases for every engine that this machine has. What Engine checks is in test_base.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from stages.engines.base import Images
 from stages.engines.registry import ENGINES, load
@@ -135,18 +134,6 @@ def test_closing_frees_what_opening_took(built: Any) -> None:
     assert [ref() for ref in watched] == [None] * len(watched)
 
 
-def test_an_engine_that_is_not_open_is_refused(built: Any) -> None:
-    with pytest.raises(EngineError, match=f"{built.file.name} is not open") as caught:
-        built.runner().infer(batch(1))
-    assert "with" in caught.value.hint
-
-
-def test_a_missing_file_is_refused_with_its_name(built: Any, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"'none\.bin'") as caught:
-        built.runner(tmp_path / "none.bin").open()
-    assert caught.value.hint == "run: pipeline run build"
-
-
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_a_truncated_engine_file_is_refused_with_its_name(
     built: Any, tmp_path: Path, share: float
@@ -159,29 +146,6 @@ def test_a_truncated_engine_file_is_refused_with_its_name(
         engine.open()
     with pytest.raises(EngineError, match="not open"):
         engine.infer(batch(1))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (np.zeros((1, 8, 8, 1), np.float64), "dtype float64, expected float32"),
-        (np.zeros((1, 8, 8, 1), np.uint8), "dtype uint8, expected float32"),
-        (np.zeros((1, 8, 7, 1), np.float32), r"shape \(1, 8, 7, 1\), expected \(N, 8, 8, 1\)"),
-        (np.zeros((1, 8, 8, 3), np.float32), r"shape \(1, 8, 8, 3\)"),
-        (np.zeros((8, 8, 1), np.float32), r"shape \(8, 8, 1\)"),
-        (np.zeros((0, 8, 8, 1), np.float32), "N >= 1"),
-        (np.zeros((1, 8, 16, 1), np.float32)[:, :, ::2], "not C-contiguous"),
-        (np.full((1, 8, 8, 1), np.nan, np.float32), "NaN or infinity"),
-        (np.full((2, 8, 8, 1), -np.inf, np.float32), "NaN or infinity"),
-    ],
-)
-def test_a_wrong_input_is_refused_and_the_engine_still_works(
-    built: Any, wrong: NDArray[Any], message: str
-) -> None:
-    with built.runner() as engine:
-        with pytest.raises(EngineError, match=message):
-            engine.infer(wrong)
-        assert engine.infer(batch(2)).shape == (2, 4)
 
 
 @pytest.mark.parametrize(
