@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -36,6 +37,11 @@ def pipeline(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedPr
 def quick(*settings: str) -> list[str]:
     """The options of a short run."""
     return [word for pair in (*QUICK, *settings) for word in ("--set", pair)]
+
+
+def pytest_collection_finish() -> None:
+    """Keras collects garbage at every reset; all that was imported by now need not be searched."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -19,6 +19,8 @@ from stages.results.base import LatencyRow, ModelFacts, Quality
 from stages.results.training import Classification
 
 BATCH = 256
+WARMUP_SECONDS, SECONDS = 0.2, 0.5
+"""Time that the latency of one call is measured for."""
 
 
 def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -81,7 +83,7 @@ def measure(
         lambda batch: model(batch, training=False),
         input_signature=[tf.TensorSpec(image.shape, image.dtype)],
     )
-    samples = clock.measure({"tf": lambda: forward(image).numpy()}, 0.2, 0.5)["tf"]
+    samples = clock.measure({"tf": lambda: forward(image).numpy()}, WARMUP_SECONDS, SECONDS)["tf"]
     row = latency.row(
         samples,
         batch_size=1,

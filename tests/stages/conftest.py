@@ -53,3 +53,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
     files.save(model, folder / "model.keras")
     DIGITS.write(folder)
     return folder
+
+
+@pytest.fixture
+def brief_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latency of a Keras model is measured for as short a time as can be."""
+    from stages.training import evaluate
+
+    monkeypatch.setattr(evaluate, "WARMUP_SECONDS", 0.001)
+    monkeypatch.setattr(evaluate, "SECONDS", 0.01)

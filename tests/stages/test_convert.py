@@ -145,30 +145,42 @@ def test_a_range_that_is_missing_is_named(inputs, tmp_path):
         convert.run(ConvertStage(), {**inputs, "quantize": broken}, out)
 
 
-@pytest.mark.parametrize("options", [{"input": "float32"}, {"batch_size": 48}])
-def test_the_other_kinds_of_input_give_the_same_logits(options, done, inputs, tmp_path):
-    found = convert.run(
-        ConvertStage(convert=Convert(parity_samples=64, **options)), inputs, tmp_path
-    )
+@pytest.fixture(scope="module")
+def six_at_once(inputs, tmp_path_factory):
+    """Graphs of the batch size 6, and what was measured of them."""
+    out = tmp_path_factory.mktemp("six")
+    settings = ConvertStage(convert=Convert(parity_samples=64, batch_size=6))
+    return out, convert.run(settings, inputs, out)
+
+
+@pytest.fixture(scope="module")
+def from_float(inputs, tmp_path_factory):
+    """Graphs that take preprocessed images, and what was measured of them."""
+    out = tmp_path_factory.mktemp("float")
+    settings = ConvertStage(convert=Convert(parity_samples=64, input="float32"))
+    return out, convert.run(settings, inputs, out)
+
+
+@pytest.mark.parametrize("kind", ["six_at_once", "from_float"])
+def test_the_other_kinds_of_input_give_the_same_logits(kind, done, request):
+    out, found = request.getfixturevalue(kind)
     assert found.details.first_mismatch is None
     assert found.details.layer_parity.passes
-    signature = Signature.read(tmp_path)
-    images = np.load(tmp_path / "samples.npz")["images"]
+    images = np.load(out / "samples.npz")["images"]
     for file in ("model.fp32.onnx", "model.int8.cpu.onnx"):
         usual = interpret(done[0] / file, Signature.read(done[0]), images)
-        other = interpret(tmp_path / file, signature, images)
+        other = interpret(out / file, Signature.read(out), images)
         assert other.shape == (64, 10)
         np.testing.assert_allclose(other, usual, atol=1e-4)
 
 
-def test_engines_of_one_batch_size_are_built_measured_and_refuse_others(inputs, tmp_path):
-    folders = [tmp_path / name for name in ("convert", "build", "benchmark")]
-    for folder in folders:
+def test_engines_of_one_batch_size_are_built_measured_and_refuse_others(six_at_once, tmp_path):
+    converted, built, measured = six_at_once[0], tmp_path / "build", tmp_path / "benchmark"
+    for folder in (built, measured):
         folder.mkdir()
-    converted, built, measured = folders
-    convert.run(ConvertStage(convert=Convert(batch_size=6)), inputs, converted)
     backends = ("onnxruntime", "openvino", "litert", "tensorrt_rtx")
-    build.run(BuildStage(build=Build(backends=backends)), {"convert": converted}, built)
+    brief = Build(backends=backends, max_seconds_per_engine=0.02)
+    build.run(BuildStage(build=brief), {"convert": converted}, built)
     short = Benchmark(max_seconds_per_engine=0.02, warmup_seconds=0.01)
     stage = BenchmarkStage(benchmark=short)
     table = benchmark.run(stage, {"build": built}, measured).engines

@@ -22,6 +22,7 @@ from stages.settings import Data, Prune, PruneStage
 from stages.training import evaluate
 from tests.stages.conftest import DIGITS as SIGNATURE
 
+pytestmark = pytest.mark.usefixtures("brief_timing")
 Options = dict[str, Any]
 DATA = Data()
 FEW = Data(calibration_samples=1000)

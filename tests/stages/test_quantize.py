@@ -20,6 +20,9 @@ from stages.training import evaluate
 from tests.stages.conftest import DIGITS
 
 
+pytestmark = pytest.mark.usefixtures("brief_timing")
+
+
 @pytest.fixture(scope="module")
 def quantized(trained, tmp_path_factory):
     out = tmp_path_factory.mktemp("quantize")

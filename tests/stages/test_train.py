@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 
 from stages import train
 from stages.artifacts.signature import Signature
 from stages.models import files
 from stages.settings import Data, Model, Train, TrainStage
 from tests.stages.training.test_fit import small
+
+pytestmark = pytest.mark.usefixtures("brief_timing")
 
 
 def test_a_trained_model_and_its_signature_are_written(tmp_path, digits):
@@ -50,6 +53,7 @@ def test_the_seed_decides_the_first_weights(tmp_path):
         kernel: np.ndarray = files.load(out / "model.keras").get_weights()[0]
         return kernel
 
-    assert np.array_equal(first_weights(3), first_weights(3))
-    assert not np.array_equal(first_weights(3), first_weights(4))
+    third = first_weights(3)
+    assert np.array_equal(first_weights(3), third)
+    assert not np.array_equal(first_weights(4), third)
     keras.utils.clear_session()
