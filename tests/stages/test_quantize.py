@@ -19,7 +19,6 @@ from stages.settings import Quantize, QuantizeStage
 from stages.training import evaluate
 from tests.stages.conftest import DIGITS
 
-
 pytestmark = pytest.mark.usefixtures("brief_timing")
 
 
