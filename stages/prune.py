@@ -23,8 +23,8 @@ from stages.numerics.sparsity import polynomial
 from stages.pruning import guided, sparse, structured
 from stages.pruning.context import PruneContext
 from stages.pruning.guided import Waypoint
-from stages.pruning.latency import Stopwatch
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round
+from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import Widths
 from stages.results.pruning import (
     PathPoint,

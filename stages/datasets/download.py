@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from stages import progress
@@ -72,7 +72,7 @@ def _chunks(answer: Any, url: str, limit_mib: int) -> Iterator[bytes]:
     """The body, in pieces. Raises DataError as soon as it is known to be too large."""
     announced = answer.headers.get("Content-Length")
     seen = 0
-    while chunk := _read(answer):
+    while chunk := answer.read(CHUNK_BYTES):
         seen += len(chunk)
         if max(seen, int(announced or 0)) > limit_mib << 20:
             raise DataError(
@@ -82,7 +82,3 @@ def _chunks(answer: Any, url: str, limit_mib: int) -> Iterator[bytes]:
         yield chunk
     if announced is not None and seen < int(announced):
         raise OSError(f"it ended after {seen} of {announced} bytes")
-
-
-def _read(answer: IO[bytes]) -> bytes:
-    return answer.read(CHUNK_BYTES)

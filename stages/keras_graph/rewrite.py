@@ -65,7 +65,7 @@ def _rule(call: Call) -> Rule | None:
         return _pointwise
     # These two have no public name.
     if kind.__module__.startswith("keras."):
-        return {"LayerScale": _scale, "StochasticDepth": _nothing}.get(kind.__name__)
+        return {"LayerScale": _scale, "StochasticDepth": lambda layer: []}.get(kind.__name__)
     return None
 
 
@@ -143,7 +143,3 @@ def _scale(layer: Any) -> Unbuilt:
     (gamma,) = layer.get_weights()
     norm = layers.BatchNormalization(center=False, epsilon=0.0, name=layer.name)
     return [(norm, [gamma, np.zeros_like(gamma), np.ones_like(gamma)])]
-
-
-def _nothing(layer: Any) -> Unbuilt:
-    return []

@@ -21,7 +21,8 @@ def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
     """The visit for tracing: computes what the operation of `call` does, convertibly."""
     operation = call.operation
     if isinstance(operation, layers.Flatten):
-        return _flatten(call, args[0])
+        # With a constant shape, where Keras would compute it.
+        return tf.reshape(args[0], (-1, call.outputs[0].shape[-1]))
     if _is_exact_gelu(operation):
         return _gelu(args[0])
     if type(operation) is layers.LayerNormalization and _is_over_channels(operation, args[0]):
@@ -41,11 +42,6 @@ def layer_of(node_name: str) -> str | None:
     """The layer whose operation was traced to the node, if `scoped` traced it."""
     found = re.match(r"layer\.(.+?)\.(?:_\d+)?/", node_name)
     return found[1] if found else None
-
-
-def _flatten(call: Call, values: Any) -> Any:
-    """With a constant shape, where Keras would compute it."""
-    return tf.reshape(values, (-1, call.outputs[0].shape[-1]))
 
 
 def _is_exact_gelu(operation: Any) -> bool:

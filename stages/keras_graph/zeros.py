@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import keras
 from keras import ops
@@ -20,8 +19,5 @@ def freeze_zeros(model: keras.Model) -> None:
     for variable in model.trainable_variables:
         values = variable.numpy()
         if values.ndim > 1 and not values.all():
-            variable.constraint = _times(ops.convert_to_tensor((values != 0).astype(values.dtype)))
-
-
-def _times(mask: Any) -> Callable[[Any], Any]:
-    return lambda values: values * mask
+            mask = ops.convert_to_tensor((values != 0).astype(values.dtype))
+            variable.constraint = partial(ops.multiply, mask)

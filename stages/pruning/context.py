@@ -15,8 +15,8 @@ from stages.keras_graph import zeros
 from stages.models import files
 from stages.pruning import structured
 from stages.pruning.criteria import TAYLOR_BATCHES, layer_scores
-from stages.pruning.latency import Stopwatch
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round, run_rounds
+from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import Widths
 from stages.settings import Data, Prune
 from stages.training import evaluate

@@ -23,7 +23,7 @@ import keras
 
 from stages import progress
 from stages.errors import ModelError
-from stages.pruning.latency import Stopwatch
+from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import Layers, Prunable, Widths
 from stages.results.pruning import GroupWidth, PathPoint, SensitivityLevel
 from stages.settings import Prune

@@ -51,7 +51,8 @@ def strategy(devices: str) -> tf.distribute.Strategy:
 def describe() -> list[str]:
     """The devices of the current strategy, of all workers: "gpu:0", or "worker 1, gpu:0"."""
     if not tf.distribute.has_strategy():
-        return [_short(_first_device().name)]
+        gpus = tf.config.list_logical_devices("GPU")  # TensorFlow's own choice, if there are any
+        return [_short((gpus or tf.config.list_logical_devices("CPU"))[0].name)]
     names = tf.distribute.get_strategy().extended.worker_devices
     if is_alone():
         return [_short(name) for name in names]
@@ -197,12 +198,6 @@ def _broken(reason: str) -> SettingsError:
 def _reason(error: Exception) -> str:
     """The first sentence of a message of TensorFlow, without the name of the node."""
     return re.sub(r"^{{.*?}} ", "", str(error)).splitlines()[0].split(". ")[0][:200]
-
-
-def _first_device() -> tf.config.LogicalDevice:
-    """Where TensorFlow computes if nobody says where."""
-    gpus = tf.config.list_logical_devices("GPU")
-    return (gpus or tf.config.list_logical_devices("CPU"))[0]
 
 
 def _short(name: str) -> str:

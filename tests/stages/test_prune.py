@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not_kill
 class ParameterClock:
     """A stopwatch whose time is the number of parameters: the same on every machine.
 
-    The real one is tested in tests/stages/pruning/test_latency.py.
+    The real one is tested in tests/stages/pruning/test_stopwatch.py.
     """
 
     reference_ms = 1.0

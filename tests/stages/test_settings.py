@@ -36,7 +36,7 @@ def test_the_keys_that_users_rely_on_are_there():
 
 
 @pytest.mark.parametrize("section", Settings.model_fields)
-def test_every_knob_says_what_it_is_for(section):
+def test_every_setting_says_what_it_is_for(section):
     for name, field in type(getattr(Settings(), section)).model_fields.items():
         assert field.description, f"{section}.{name}"
 
@@ -85,12 +85,12 @@ def test_a_value_out_of_range_or_an_unknown_key_is_refused(section, key, value):
         section(**{key: value})
 
 
-@pytest.mark.parametrize("knob", ["target_latency_ratio", "max_accuracy_drop"])
+@pytest.mark.parametrize("setting", ["target_latency_ratio", "max_accuracy_drop"])
 @pytest.mark.parametrize("method", ["2:4", "magnitude"])
-def test_a_latency_target_is_for_channels_only(method, knob):
+def test_a_latency_target_is_for_channels_only(method, setting):
     with pytest.raises(ValidationError, match=f"none, for prune.method is '{method}'"):
-        settings.Prune(method=method, **{knob: 0.5})
-    assert getattr(settings.Prune(**{knob: 0.5}), knob) == 0.5
+        settings.Prune(method=method, **{setting: 0.5})
+    assert getattr(settings.Prune(**{setting: 0.5}), setting) == 0.5
 
 
 def test_a_stage_sees_its_own_sections_and_no_other():

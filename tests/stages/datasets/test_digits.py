@@ -35,7 +35,7 @@ def test_the_splits_have_the_promised_sizes_and_every_class(divided: DataSet) ->
     assert divided.class_names == tuple("0123456789")
 
 
-def test_no_knob_moves_the_test_split_but_the_seed_moves_the_others(divided: DataSet) -> None:
+def test_no_setting_moves_the_test_split_but_the_seed_moves_the_others(divided: DataSet) -> None:
     other = load_dataset(Data(seed=1, validation_share=0.2, calibration_samples=50))
     np.testing.assert_array_equal(other.test.images, divided.test.images)
     assert not np.array_equal(load_dataset(Data(seed=1)).train.images, divided.train.images)

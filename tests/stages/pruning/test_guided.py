@@ -141,7 +141,7 @@ def test_groups_that_were_measured_before_a_kill_are_not_measured_again():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "goals"),
+    ("options", "goals"),
     [
         ({"target_latency_ratio": 0.36}, [0.36]),
         ({"target_latency_ratio": 0.36, "rounds": 2}, [0.6, 0.36]),
@@ -149,9 +149,9 @@ def test_groups_that_were_measured_before_a_kill_are_not_measured_again():
         ({"max_accuracy_drop": 1.0}, [0.8, 0.64, 0.512, 0.4096, 0.36]),
     ],
 )
-def test_rounds_stop_at_equal_shares_of_what_is_left(knobs, goals):
+def test_rounds_stop_at_equal_shares_of_what_is_left(options, goals):
     path = [Waypoint({}, 1.0, 1.0), Waypoint({A: 8}, 0.36, 0.36)]
-    assert guided.goals(path, Prune(**knobs)) == pytest.approx(goals)
+    assert guided.goals(path, Prune(**options)) == pytest.approx(goals)
 
 
 def test_milestones_are_points_of_the_path_each_of_them_once():

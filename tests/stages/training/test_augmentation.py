@@ -27,8 +27,8 @@ def draws(**values: float) -> tf.Tensor:
 def test_nothing_is_wanted_by_default():
     assert not augmentation.is_wanted(Data())
     assert not augmentation.is_wanted(Data(shift_pixels=4))
-    for knob in ({"flip": True}, {"zoom": 0.1}, {"contrast": 0.1}, {"shear_degrees": 5.0}):
-        assert augmentation.is_wanted(Data(**knob))
+    for setting in ({"flip": True}, {"zoom": 0.1}, {"contrast": 0.1}, {"shear_degrees": 5.0}):
+        assert augmentation.is_wanted(Data(**setting))
 
 
 def test_draws_in_the_middle_change_nothing():

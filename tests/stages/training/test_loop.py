@@ -41,9 +41,9 @@ def linear() -> keras.Model:
     return keras.Model(image, outputs)
 
 
-def after(few: DataSet, precision: str = "float32", **knobs: object) -> list[np.ndarray]:
+def after(few: DataSet, precision: str = "float32", **options: object) -> list[np.ndarray]:
     model = linear()
-    training = Training(**{**PLAIN, **knobs})
+    training = Training(**{**PLAIN, **options})
     fit(model, TrainingRun(few, DIGITS, training, "train", precision=precision))
     weights: list[np.ndarray] = model.get_weights()
     return weights

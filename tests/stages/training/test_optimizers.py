@@ -11,8 +11,8 @@ from stages.training import optimizers
 from stages.training.optimizers import schedule
 
 
-def rates(steps: int = 101, **knobs: object) -> list[float]:
-    training = Training(epochs=10, learning_rate=3e-3, **knobs)
+def rates(steps: int = 101, **options: object) -> list[float]:
+    training = Training(epochs=10, learning_rate=3e-3, **options)
     return [float(schedule(training, 640)(step)) for step in range(steps)]
 
 

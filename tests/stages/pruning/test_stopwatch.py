@@ -11,8 +11,8 @@ from stages.artifacts.signature import Signature
 from stages.engines import litert, onnxruntime
 from stages.errors import EngineError
 from stages.measurement.engine_process import EngineProcess
-from stages.pruning import latency
-from stages.pruning.latency import Stopwatch, write_graph
+from stages.pruning import stopwatch as module
+from stages.pruning.stopwatch import Stopwatch, write_graph
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized
 
 SIGNATURE = Signature(SHAPE, tuple("abcd"), 1 / 255, 0.0)
@@ -45,7 +45,7 @@ def test_a_candidate_is_timed_without_the_files_of_an_earlier_one(monkeypatch):
             seen.append({file.name for file in self._source.parent.iterdir()})
             return super().__enter__()
 
-    monkeypatch.setattr(latency, "EngineProcess", Watched)
+    monkeypatch.setattr(module, "EngineProcess", Watched)
     narrow, wide = (paired_network(filters) for filters in (8, 24))
     with Stopwatch("litert.fp32", wide, SIGNATURE, images(4)) as stopwatch:
         for candidate in (narrow, wide):

@@ -1,4 +1,4 @@
-"""The latency of candidate networks, measured on the engine that will run the result."""
+"""Latency of candidate networks, measured on the engine that will run the result."""
 
 from __future__ import annotations
 
