@@ -94,7 +94,8 @@ def measure(
     module, signature = registry.load(backend), Signature.read(convert)
     records.require(module.build_blocker())
     records.require(module.run_blocker())
-    file = folder / f"{backend}.{precision}.b{batch_size}{registry.ENGINES[backend].suffix}"
+    name = EngineName(backend, precision)
+    file = folder / f"{name}.b{batch_size}{registry.ENGINES[backend].suffix}"
     request = BuildRequest(
         signature,
         precision,
@@ -102,9 +103,7 @@ def measure(
         batch_size,
         tensorrt=TensorRT(optimization_level=options.optimization_level),
     )
-    built = module.build(
-        convert / registry.source_file(EngineName(backend, precision)), file, request
-    )
+    built = module.build(convert / registry.source_file(name), file, request)
     layers = built.layers if built else ()
     samples = np.load(convert / "samples.npz")
     images = batch_of(samples["images"], signature, batch_size)
@@ -116,7 +115,7 @@ def measure(
         medians = {name: [float(np.median(one)) for one in each] for name, each in windows.items()}
         outputs = logits(engine, samples["images"], batch_size)
         row = {
-            "engine": str(EngineName(backend, precision)),
+            "engine": str(name),
             "batch": batch_size,
             "end to end ms": p50["engine"],
             "bare replay ms": p50["bare"],

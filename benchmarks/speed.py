@@ -39,7 +39,7 @@ GOAL = 0.5
 
 @dataclass(eq=False)
 class Contender:
-    """A way to run a network, in a process that is asked for one window at a time."""
+    """A way to run a network, in a process that times one window on request."""
 
     name: str
     kind: str
@@ -60,7 +60,7 @@ class Contender:
         return self.child
 
     def window(self, batch_size: int, seconds: float) -> float:
-        """Median milliseconds of calls with `batch_size` images for so long."""
+        """Median milliseconds of calls with `batch_size` images over the given seconds."""
         print(batch_size, seconds, file=self.child.stdin, flush=True)
         line = self.child.stdout.readline() if self.child.stdout else ""
         if not line:
@@ -86,7 +86,7 @@ def measured(folder: Path, stage: str) -> dict[str, Any]:
 
 
 def contenders(pruned: Path, unpruned: Path, batch_sizes: list[int]) -> list[Contender]:
-    """The engines that build chose for the pruned network first, then the yardsticks."""
+    """The engines that build chose for the pruned network first, then the others."""
     chosen = choice.read(pruned / "build")
     names = dict.fromkeys(chosen[size].engine for size in batch_sizes)
     found = [engine(f"pruned, chosen: {name}", name, pruned) for name in names]

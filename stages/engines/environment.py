@@ -1,6 +1,6 @@
 """What a measurement depends on besides its inputs: processor, GPU and package versions.
 
-The answer is hashed into the keys of `build` and `benchmark`, so it holds nothing that
+The description is hashed into the keys of `build` and `benchmark`, so it holds nothing that
 changes by itself between two runs: no load, no clock frequency, no uptime.
 """
 
@@ -18,9 +18,8 @@ from stages.engines.registry import ENGINES
 PACKAGES = tuple(
     dict.fromkeys(
         (
-            *("keras-trt-pipeline", "tensorflow", "keras", "onnx", "tf2onnx"),
+            *("keras-trt-pipeline", "tensorflow", "keras", "onnx", "tf2onnx", "numpy"),
             *(package for engine in ENGINES.values() for package in engine.packages),
-            "numpy",
         )
     )
 )
@@ -39,8 +38,8 @@ FLAGS = frozenset(
 def describe(proc: Path = Path("/proc"), etc: Path = Path("/etc")) -> dict[str, Any]:
     """Describe this machine in a few milliseconds: no subprocess, no CUDA, no heavy import.
 
-    `proc` and `etc` are the roots that Linux' files are read from. What cannot be found out
-    is None or left out: without `/proc` (macOS) the cpu has its core count only.
+    `proc` and `etc` are the roots that Linux' files are read from. What is unknown is None or
+    left out: without `/proc` (macOS) the cpu has its core count only.
     """
     return {
         "python": platform.python_version(),

@@ -62,7 +62,7 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
 
 
 def layers(optimised: onnx.ModelProto, asked: Mapping[str, Precision]) -> Iterator[LayerFacts]:
-    """The convolutions and matrix products of an engine file; their kind tells the precision.
+    """The convolutions and matrix products of an engine file; the precision follows from the kind.
 
     `asked` is that of layers.requested. A node keeps its name when it is fused with the next.
     """
@@ -141,8 +141,8 @@ def _session(
 def interpret(file: Path, signature: Signature, images: NDArray[np.uint8]) -> Logits:
     """Logits of the graph as it is written, node by node, nothing fused, for raw images.
 
-    This is how graphs for other engines are checked: optimised, ONNX Runtime 1.31 computes
-    an FP16 graph with Q/DQ pairs wrongly, by half of the largest logit.
+    Graphs for other engines are checked so: when it optimises, ONNX Runtime 1.31 computes an FP16
+    graph with Q/DQ pairs wrongly, by half of the largest logit.
     """
     session = _session(file, 0, "ORT_DISABLE_ALL")
 
@@ -157,7 +157,7 @@ def interpret(file: Path, signature: Signature, images: NDArray[np.uint8]) -> Lo
 def tensors(
     graph: onnx.ModelProto, signature: Signature, images: Images, names: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """What the tensors `names` inside `graph` hold for `images`, with integer kernels in use."""
+    """Values of the tensors `names` inside `graph` for `images`, with integer kernels in use."""
     opened = onnx.ModelProto()
     opened.CopyFrom(graph)
     outputs = {value.name for value in graph.graph.output}

@@ -24,7 +24,7 @@ def accuracy(
 
 
 def batch_of(images: lazy_images.Images, signature: Signature, batch_size: int) -> Images:
-    """So many of `images` as can be fed, repeated where they are too few, to time with."""
+    """A batch to time with: the first of `images`, repeated where there are fewer."""
     (size,) = signature.batch_sizes((batch_size,))
     return signature.feed(np.resize(images[:size], (size, *signature.input_shape)))
 

@@ -1,4 +1,4 @@
-"""From the model to engines, what is measured of them, and what they must reach."""
+"""Conversion, engines, their benchmark and quality gates."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Convert(Section):
     """Keras to ONNX and LiteRT."""
 
     input: Literal["uint8", "float32"] = "uint8"
-    """What engines take: the pixels as they are, or images that were normalised before
-    (pixel * data.scale + data.offset). With pixels the engine normalises, mostly at no cost."""
+    """Input of the engines: raw pixels, or normalised images (pixel * data.scale + data.offset).
+    With pixels the engine normalises, mostly at no cost."""
     batch_size: Count = 0
-    """The only number of images that engines take at once; 0 leaves it open."""
+    """The fixed batch size of engines; 0 leaves it open."""
 
     parity_samples: Positive = 256
     """Test images on which the converted graphs are compared with Keras."""
     max_relative_difference: Annotated[float, Field(gt=0.0)] = 1e-4
-    """Largest difference of float32 outputs, relative to the largest output, that passes."""
+    """Largest difference of float32 outputs that passes, relative to the largest output."""
     opset: Annotated[int, Field(ge=13, le=18)] = 17
     """ONNX opset of the graphs with a float32 rest. 17 is the newest that TensorRT 8.6 parses,
     and at 18 ONNX Runtime loses its INT8 average pool; float16 graphs always have 19."""
@@ -37,26 +37,26 @@ class Build(Section):
     backends: tuple[Backend, ...] = tuple(
         name for name, engine in ENGINES.items() if engine.is_default
     )
-    """Engines to try; one that this machine lacks is recorded with the reason."""
+    """Engines to build; one that this machine cannot build is recorded with the reason."""
     precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-    """Precisions to try, where the engine has them."""
+    """Precisions to build, where the engine has them."""
     max_batch_size: Positive = 64
     """Largest batch of the TensorRT optimisation profile."""
     opt_batch_size: Positive = 1
-    """Batch for which TensorRT chooses its kernels; every batch up to the largest runs."""
+    """Batch size for which TensorRT chooses its kernels; all up to the largest run."""
     workspace_mib: Positive = 1024
-    """Device memory that TensorRT may use while it tries tactics."""
+    """GPU memory that TensorRT may use while it tries tactics, in MiB."""
     batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 32)
-    """Images per call for each of which the fastest engine is chosen; the engine of the run is
-    that of the first."""
+    """Batch sizes for each of which the fastest engine is chosen; the engine of the run is that of
+    the first."""
     threads: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2)
-    """CPU threads to try; more than there are cores are left out."""
+    """CPU threads per engine to try; numbers above that of the cores are left out."""
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] = 0.5
-    """Most accuracy that the chosen engine may lose against the float32 engine of the same
-    network on validation images, in percentage points; one image may always be lost."""
+    """Largest accuracy loss of the chosen engine against the float32 engine of the same network, on
+    validation images, in percentage points; one image may always be lost."""
     max_seconds_per_engine: Seconds = 0.4
-    """Most seconds of timing per engine, batch size and thread count, in turns; the benchmark
-    stage measures at length."""
+    """Longest timing per engine, batch size and thread count, in seconds; the benchmark stage
+    measures at length."""
 
     @model_validator(mode="after")
     def _optimum_is_in_range(self) -> Build:
@@ -78,13 +78,13 @@ class TensorRT(Section):
     """A copy of `tensorrt.timing` of an earlier build on this GPU: what was timed then is not
     timed again, and the same kernels are chosen."""
     version_compatible: bool = False
-    """Let later versions of TensorRT open the engine; it grows, and may become slower."""
+    """Let later versions of TensorRT open the engine, which grows and may become slower."""
     hardware_compatible: bool = False
     """Let every GPU since Ampere open the engine; it may become slower."""
     refittable: bool = False
-    """Let weights be exchanged later; TensorRT then folds nothing that depends on them."""
+    """Let weights be replaced later; TensorRT then folds nothing that depends on them."""
     compute_capabilities: tuple[ComputeCapability, ...] = ()
-    """GPUs that TensorRT-RTX builds for, as in "8.9"; none means all from 8.0 on that it knows."""
+    """GPUs that TensorRT-RTX builds for, as in "8.9"; empty means all from 8.0 on that it knows."""
 
     def external_files(self) -> list[Path]:
         """The timing cache."""
@@ -99,9 +99,9 @@ class Benchmark(Section):
     threads: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
     """CPU threads per engine; at batch 1 a small net is fastest with one."""
     warmup_seconds: Seconds = 0.2
-    """Each engine runs so long before anything is timed: caches fill, clocks rise."""
+    """How long each engine runs before anything is timed: caches fill, clocks rise."""
     max_seconds_per_engine: Seconds = 1.5
-    """Most seconds of timing per engine, batch size and thread count. It ends earlier when the
+    """Longest timing per engine, batch size and thread count, in seconds. It ends earlier when the
     medians of all engines are certain; those that are not by then are marked UNSTABLE."""
 
 

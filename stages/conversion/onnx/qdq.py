@@ -1,4 +1,4 @@
-"""Q/DQ passes: what turns a graph with quantized activations into an INT8 graph.
+"""Q/DQ passes, which turn a graph with quantized activations into an INT8 graph.
 
 The exported graph has QuantizeLinear / DequantizeLinear pairs on activations only. Kernel
 scales are a function of the kernel itself (max|w| / 127 per channel), so they are made here
@@ -34,11 +34,11 @@ def kernel_axis(node: onnx.NodeProto) -> int:
 
 
 def name_pairs(model: onnx.ModelProto, scales: Mapping[str, tuple[float, float]]) -> None:
-    """Find, in place, the pairs of every point by the scale that marks it: `scales` has the
-    marked scale and the one to put there.
+    """Name, in place, the pairs of every point, which are recognised by their marked scale.
 
-    The QuantizeLinear of point "relu1" is then called "relu1.quantize" and its scale
-    "relu1.scale". Raises ConversionError if a pair has a scale that no point has.
+    `scales` has the marked scale of every point and the one that replaces it. The QuantizeLinear of
+    point "relu1" is then called "relu1.quantize" and its scale "relu1.scale". Raises
+    ConversionError if a pair has a scale that no point has.
     """
     graph, index = model.graph, Index(model.graph)
     named: set[str] = set()
@@ -56,7 +56,7 @@ def name_pairs(model: onnx.ModelProto, scales: Mapping[str, tuple[float, float]]
 
 
 def quantized_tensors(model: onnx.ModelProto) -> dict[str, str]:
-    """Point -> the tensor that holds its quantized values: what its DequantizeLinear reads."""
+    """Point -> the tensor with its quantized values, which its DequantizeLinear reads."""
     found: dict[str, str] = {}
     for node in model.graph.node:
         is_points = node.op_type == "DequantizeLinear" and node.input[1].endswith(".scale")

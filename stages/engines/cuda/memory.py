@@ -53,7 +53,7 @@ class Buffer:
 
 
 class Graph:
-    """What was captured of a stream, to be queued again with one call, until `close`."""
+    """Captured work of a stream, to be queued again with one call, until `close`."""
 
     def __init__(self, stream: int, executable: ctypes.c_void_p) -> None:
         self._stream = ctypes.c_void_p(stream)
@@ -72,9 +72,9 @@ class Graph:
 
 
 class CudaMemory:
-    """A stream and buffers, all given back by `close`.
+    """A stream and buffers, all freed by `close`.
 
-    To be used in the thread that made it: a CUDA context is current in one thread.
+    For the thread that made it only: a CUDA context is current in one thread.
     Every method raises EngineError where CUDA reports an error.
     """
 
@@ -116,21 +116,20 @@ class CudaMemory:
             raise _explained(error) from error
 
     def synchronize(self) -> None:
-        """Wait until all that was queued is done."""
+        """Wait until everything queued is done."""
         try:
             self._stream.synchronize()
         except self._driver.Error as error:
             raise _explained(error) from error
 
     def record_event(self) -> Any:
-        """A pycuda.driver.Event of the moment when all that was queued so far is done."""
+        """A pycuda.driver.Event of the moment when everything queued so far is done."""
         return self._driver.Event().record(self._stream)
 
     def capture(self, queue: Callable[[], None]) -> Graph:
-        """Record what `queue` puts into the stream, instead of doing it.
+        """Record what `queue` puts into the stream, instead of running it.
 
-        Raises EngineError where it holds something that cannot be recorded; the stream is then
-        as it was before.
+        Raises EngineError where something cannot be recorded; the stream is then as before.
         """
         stream, recorded = ctypes.c_void_p(self.stream_handle), ctypes.c_void_p()
         _call("cuStreamBeginCapture_v2", stream, THREAD_LOCAL_CAPTURE)
@@ -165,9 +164,9 @@ class CudaMemory:
 
 @functools.cache
 def make_context_current() -> None:
-    """Start CUDA and make the primary context of the first GPU current, once and for good.
+    """Start CUDA and make the primary context of the first GPU current, once per process.
 
-    It is not released before the process ends: TensorRT holds it as long.
+    It is released when the process ends: TensorRT holds it that long.
     """
     from pycuda import driver
 
@@ -179,7 +178,7 @@ def make_context_current() -> None:
 
 
 def free_memory() -> tuple[int, int]:
-    """Bytes free and bytes in all on the GPU. Raises EngineError."""
+    """Free and total bytes of the GPU. Raises EngineError."""
     with cuda_errors():
         make_context_current()
         from pycuda import driver
@@ -215,7 +214,7 @@ def cuda_errors() -> Iterator[None]:
 
 
 def _explained(error: Exception) -> EngineError:
-    """PyCUDA's error with what to do about it."""
+    """PyCUDA's error with a hint."""
     from pycuda import driver
 
     if isinstance(error, driver.MemoryError):

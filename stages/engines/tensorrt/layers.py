@@ -1,7 +1,7 @@
-"""What TensorRT tells about the layers of an engine.
+"""The layers of a TensorRT engine, as TensorRT describes them.
 
-On a GPU the engine inspector tells it, as JSON. Without one there is what the builder of
-TensorRT-RTX logs as the message "Layers:"; of several compute capabilities it describes one.
+On a GPU the engine inspector does, as JSON. Without one the builder of TensorRT-RTX logs the
+message "Layers:"; of several compute capabilities it describes one.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PRECISIONS = {
     **{"bfloat16": "bf16", "bf16": "bf16", "fp8": "fp8"},
 }
 ELEMENT_WISE = ("kgen", "shape_call", "reformat", "noop", "pointwise", "pointwisev2")
-"""Kinds that do nothing but what could be fused into a matrix kernel."""
+"""Kinds whose work could all be fused into a matrix kernel."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A layer as TensorRT tells it: the precisions of its inputs and of its weights."""
+    """A layer as TensorRT describes it, with the precisions of its inputs and of its weights."""
 
     name: str
     nodes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What TensorRT says: one logger for a whole process, which keeps what is needed later."""
+"""TensorRT's messages: one logger for a whole process, which keeps those that are needed later."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ MESSAGES = logging.getLogger("tensorrt")
 
 @functools.cache
 def logger(trt: Any) -> Any:
-    """The one logger of this process: TensorRT keeps the first it is given, whatever follows.
+    """The only logger of this process: TensorRT keeps the first that it gets.
 
-    It passes messages on to `logging`, and keeps the errors in `errors`, the last warning in
-    `warning`, what it says about 2:4 weights in `sparsity` and the last account of an engine's
-    layers in `layers`.
+    It passes messages on to `logging`, and keeps errors in `errors`, the last warning in `warning`,
+    messages about 2:4 weights in `sparsity` and the last description of layers in `layers`.
     """
 
     class Logger(trt.ILogger):  # type: ignore[misc]
@@ -52,7 +51,7 @@ def logger(trt: Any) -> Any:
 def said(log: Any, otherwise: object = "no reason given") -> str:
     """The errors since the logger was cleared, in one line.
 
-    Without any the last warning: TensorRT 8.6 calls a GPU that it cannot start no more than that.
+    Without any the last warning: TensorRT 8.6 only warns of a GPU that it cannot start.
     """
     return "; ".join(log.errors) or log.warning.strip() or str(otherwise)
 
@@ -60,7 +59,7 @@ def said(log: Any, otherwise: object = "no reason given") -> str:
 def sparsity_verdict(messages: Iterable[str]) -> str:
     """Which layers could have taken a sparse kernel, and which did; "" if none could.
 
-    TensorRT tells it at level INFO, in two lines as in the issue 4056 of
+    TensorRT logs it at level INFO, in two lines as in issue 4056 of
     github.com/NVIDIA/TensorRT: "(Sparsity) Layers eligible for sparse math: Conv_0, Conv_4 +
     Relu_5" and "(Sparsity) TRT inference plan picked sparse implementation for layers: ...".
     """

@@ -103,7 +103,7 @@ def deserialize(trt: Any, file: Path) -> Any:
 
 
 def _diagnosis(trt: Any, runtime: Any, plan: bytes) -> str:
-    """What TensorRT-RTX finds wrong with an engine, by its own names."""
+    """Why TensorRT-RTX refuses an engine, by its own names."""
     if not hasattr(runtime, "get_engine_validity"):
         return "no reason given"
     _, bits = runtime.get_engine_validity(plan)
@@ -113,10 +113,10 @@ def _diagnosis(trt: Any, runtime: Any, plan: bytes) -> str:
 
 
 def _own_flags(trt: Any, graph: onnx.ModelProto, request: BuildRequest) -> list[str]:
-    """Names of trt.BuilderFlag that the graph and the settings ask for.
+    """Names of trt.BuilderFlag that follow from the graph and the settings.
 
-    Sparse kernels are tried where a kernel has the 2:4 pattern; trying takes time. Only engines
-    whose memory comes from the caller can be captured as CUDA graphs by TensorRT-RTX.
+    Sparse kernels are tried only where a kernel has the 2:4 pattern, because that takes time. Only
+    engines whose memory comes from the caller can be captured as CUDA graphs by TensorRT-RTX.
     """
     wanted = {
         "SPARSE_WEIGHTS": has_sparse_kernel(graph),
@@ -150,7 +150,7 @@ def _config(
 
 
 def _set_gpus(trt: Any, config: Any, request: BuildRequest) -> None:
-    """For which GPUs: all since Ampere where TensorRT is asked to; for RTX those named."""
+    """Target GPUs: all since Ampere with hardware_compatible; for RTX the compute capabilities."""
     if hasattr(trt, "ComputeCapability"):
         wanted = request.tensorrt.compute_capabilities
         if wanted:
@@ -163,7 +163,7 @@ def _set_gpus(trt: Any, config: Any, request: BuildRequest) -> None:
 
 
 def _use_timing_cache(config: Any, own: Path, given: Path | None) -> None:
-    """Begin with what this run has timed, else with the user's cache, else with nothing."""
+    """Start from the timings of this run, else from the user's cache, else from none."""
     if given is not None and not given.is_file():
         raise EngineError(f"there is no timing cache {given}", "set tensorrt.timing_cache")
     found = own if own.is_file() else given
@@ -176,7 +176,7 @@ def _use_timing_cache(config: Any, own: Path, given: Path | None) -> None:
 
 
 def _layers(trt: Any, plan: Any, asked: dict[str, Precision]) -> tuple[LayerFacts, ...]:
-    """From the inspector where there is a GPU, else from what the builder logged, if it did."""
+    """From the inspector where there is a GPU, else from the builder's log, if it has them."""
     log = logger(trt)
     message = log.layers
     engine = None
