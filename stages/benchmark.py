@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from stages.datasets.base import Split
 from stages.datasets.loading import load_test_split
 from stages.engines import environment, records
-from stages.engines.records import BASELINE
+from stages.engines.records import BASELINE, BASELINE_ENGINE
 from stages.measurement import choice, clock, machine_state, prediction_diff
 from stages.measurement.benchmarked_engine import BenchmarkedEngine, Calls, measure_together
 from stages.results.base import ModelFacts
@@ -90,7 +90,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
 
 def listed(folder: Path) -> tuple[BenchmarkedEngine, list[BenchmarkedEngine]]:
     """The baseline and the engines of a build folder. Raises EngineError."""
-    record = EngineRecord(backend="onnxruntime", precision="fp32", file=BASELINE)
+    record = EngineRecord(**BASELINE_ENGINE._asdict(), file=BASELINE)
     engines = [BenchmarkedEngine(str(each.name), each) for each in records.read(folder)]
     return BenchmarkedEngine(f"baseline.{record.name}", record), engines
 

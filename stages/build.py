@@ -29,7 +29,7 @@ from stages.artifacts.signature import Signature
 from stages.engines import layers, records, registry
 from stages.engines.base import BuildReport, BuildRequest, Engine, Logits
 from stages.engines.onnxruntime import integer_kernels
-from stages.engines.records import BASELINE
+from stages.engines.records import BASELINE, BASELINE_ENGINE
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
 from stages.measurement import choice, clock, int8_regressions, parity
@@ -102,10 +102,11 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> BuildRes
 
 
 def build_baseline(source: Path, out: Path, signature: Signature) -> None:
-    """Build the unpruned float32 model for ONNX Runtime. Raises EngineError."""
+    """Build the trained, unpruned float32 model. Raises EngineError."""
     progress.report("build the baseline")
     request = BuildRequest(signature, "fp32")
-    registry.load("onnxruntime").build(source / "baseline.fp32.onnx", out / BASELINE, request)
+    module = registry.load(BASELINE_ENGINE.backend)
+    module.build(source / "baseline.fp32.onnx", out / BASELINE, request)
 
 
 def build_all(

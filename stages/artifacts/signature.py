@@ -1,4 +1,4 @@
-"""What a model expects and returns: the small file that travels with every artifact."""
+"""Input and output of a model, in a small file that travels with every artifact."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stages.errors import ArtifactError
 
 FILE = "signature.json"
 
@@ -79,8 +81,13 @@ class Signature:
 
     @classmethod
     def read(cls, folder: Path) -> Signature:
-        """Read `signature.json` from `folder`."""
-        raw = json.loads((folder / FILE).read_text())
-        raw["input_shape"] = tuple(raw["input_shape"])
-        raw["class_names"] = tuple(raw["class_names"])
-        return cls(**raw)
+        """Read `signature.json` from `folder`. Raises ArtifactError if it is damaged."""
+        try:
+            raw = json.loads((folder / FILE).read_text())
+            raw["input_shape"] = tuple(raw["input_shape"])
+            raw["class_names"] = tuple(raw["class_names"])
+            return cls(**raw)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{FILE} in {str(folder)!r} is damaged: {error}", "run: pipeline run all --force"
+            ) from error

@@ -53,7 +53,7 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
 
     INT8 is run with and without AMX, float32 never uses it.
 
-    Raises EngineError with what LiteRT said, also if it crashed.
+    Raises EngineError with LiteRT's message, also if it crashed.
     """
     forms = [form for form in (source, paired_form(source)) if form.is_file()]
     has_choice = request.precision == "int8" and amx.is_available()
@@ -78,7 +78,8 @@ class Runner(Engine):
     _interpreter: Any = None
 
     def _open(self) -> None:
-        self._interpreter = _interpreter(self.file, self.threads)
+        without_amx = amx.is_unwanted(self.file)
+        self._interpreter = _allocated(self.file, self.threads, without_amx)
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self._shape: tuple[int, ...] = ()
@@ -135,10 +136,6 @@ def probe(file: Path, amx_use: str) -> float:
             f"LiteRT cannot run {file.name} (exit status {error.status}): {error.reason}",
             "run: pipeline run convert --force",
         ) from error
-
-
-def _interpreter(file: Path, threads: int) -> Any:
-    return _allocated(file, threads, without_amx=amx.is_unwanted(file))
 
 
 def _allocated(file: Path, threads: int, without_amx: bool) -> Any:

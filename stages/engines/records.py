@@ -15,14 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 from stages.artifacts.signature import Signature
 from stages.engines import amx, registry
 from stages.engines.base import Blocker, Engine
-from stages.engines.registry import ENGINES
+from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
 from stages.results.engines import Chosen, EngineRecord, EngineResult
 
 FILE = "engines.json"
 
-BASELINE = "baseline.onnxruntime.fp32.onnx"
-"""The trained, unpruned model as a float32 engine, against which all are compared; not listed."""
+BASELINE_ENGINE = EngineName("onnxruntime", "fp32")
+BASELINE = f"baseline.{BASELINE_ENGINE}{ENGINES[BASELINE_ENGINE.backend].suffix}"
+"""The trained, unpruned model as an engine, against which all are compared; not listed."""
 
 RECORDS = TypeAdapter(list[EngineRecord])
 

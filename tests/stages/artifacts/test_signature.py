@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stages.artifacts import signature
 from stages.artifacts.signature import Signature
+from stages.errors import ArtifactError
 
 SIGNATURE = Signature((2, 2, 1), ("zero", "one"), scale=1 / 255, offset=0.0)
 
@@ -11,6 +13,24 @@ SIGNATURE = Signature((2, 2, 1), ("zero", "one"), scale=1 / 255, offset=0.0)
 def test_a_signature_comes_back_from_its_file_as_it_was(tmp_path):
     SIGNATURE.write(tmp_path)
     assert Signature.read(tmp_path) == SIGNATURE
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"input_shape": 3, "class_names": []}'])
+def test_a_damaged_signature_is_refused_by_its_name(tmp_path, text):
+    (tmp_path / signature.FILE).write_text(text)
+    with pytest.raises(ArtifactError, match=r"signature\.json in .* is damaged") as caught:
+        Signature.read(tmp_path)
+    assert caught.value.hint == "run: pipeline run all --force"
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(0, [4, 4, 2]), (3, [3, 3, 3, 3])])
+def test_images_come_in_batches_and_a_fixed_size_is_filled_up_with_the_first(batch_size, sizes):
+    images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
+    fed = Signature((1, 1, 1), ("a",), 1.0, 0.0, dtype="uint8", batch_size=batch_size)
+    batches = list(fed.batches(images, 4))
+    assert [len(each) for each in batches] == sizes
+    order = np.concatenate(batches).ravel().tolist()
+    assert order == [*range(10), *range(sum(sizes) - 10)]
 
 
 def test_preprocessing_is_pixel_times_scale_plus_offset():
