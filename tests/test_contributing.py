@@ -1,4 +1,7 @@
-"""The recipes of CONTRIBUTING, followed block by block in a copy of the tree."""
+"""The recipes of CONTRIBUTING, followed block by block in a copy of the tree.
+
+The run on the result takes a model of the user's own, too, from a folder that is no repository.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,24 @@ from tests.conftest import ROOT
 
 BLOCK = re.compile(r"```(?:python|markdown)\n(?:<!--|#) (.+?)(?: -->)?\n(.*?)```", re.DOTALL)
 
+OWN_MODEL = """
+import keras
+def build():
+    image = keras.Input((28, 28, 1))
+    x = keras.layers.Conv2D(8, 5, strides=3, activation="relu")(image)
+    x = keras.layers.Flatten()(x)
+    return keras.Model(image, keras.layers.Dense(2, activation="softmax")(x))
+"""
 QUICK = {
     "data.name": "bars",
+    "model.source": "own:build",
     "data.test_samples": 40,
-    "train.epochs": 3,
-    "prune.epochs": 1,
+    "train.epochs": 5,
+    "train.batch_size": 8,
+    "prune.ratio": 0,
     "quantize.epochs": 1,
     "convert.parity_samples": 16,
-    "build.backends": '["onnxruntime", "reference"]',
+    "build.backends": '["onnxruntime", "litert", "reference"]',
     "build.precisions": '["fp32", "int8"]',
     "build.batch_sizes": "[1]",
     "build.max_seconds_per_engine": 0.02,
@@ -53,17 +66,19 @@ def follow(place: str, block: str, tree: Path) -> None:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project after all recipes."""
     copy: Path = tmp_path_factory.mktemp("recipes") / "project"
-    leave = shutil.ignore_patterns(".*", "artifacts", "__pycache__", "*.egg-info")
-    shutil.copytree(ROOT, copy, ignore=leave)
+    for part in ("pipeline", "stages", "tests", "docs", "benchmarks", "configs", ".ci"):
+        shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile"):
+        shutil.copy(ROOT / file, copy)
     for place, block in BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text()):
         follow(place, block, copy)
     return copy
 
 
-def run(tree: Path, *command: str) -> str:
+def run(tree: Path, *command: str, cwd: Path | None = None) -> str:
     done = subprocess.run(
         [sys.executable, *command],
-        cwd=tree,
+        cwd=cwd or tree,
         env={**os.environ, "PYTHONPATH": str(tree), "COLUMNS": "120"},
         capture_output=True,
         text=True,
@@ -74,11 +89,19 @@ def run(tree: Path, *command: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def report(tree: Path) -> Any:
-    """report.json after all stages were run on the new data set and the new engine."""
+def folder(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the user's, with a model, in which all stages were run."""
+    own: Path = tmp_path_factory.mktemp("own")
+    (own / "own.py").write_text(OWN_MODEL)
     options = [word for key, value in QUICK.items() for word in ("--set", f"{key}={value}")]
-    run(tree, "-m", "pipeline", "run", "all", *options)
-    return json.loads((tree / "artifacts/report.json").read_text())
+    run(tree, "-m", "pipeline", "run", "all", *options, cwd=own)
+    return own
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> Any:
+    """report.json of the run."""
+    return json.loads((folder / "artifacts/report.json").read_text())
 
 
 def test_the_new_engine_runs_in_float_and_in_int8_and_agrees_with_keras(report: Any) -> None:
@@ -93,12 +116,12 @@ def test_the_new_engine_runs_in_float_and_in_int8_and_agrees_with_keras(report: 
     assert checks["reference.int8"]
 
 
-def test_what_the_new_stage_measures_is_in_the_report(report: Any, tree: Path) -> None:
+def test_what_the_new_stage_measures_is_in_the_report(report: Any, folder: Path) -> None:
     count = next(stage for stage in report["stages"] if stage["stage"] == "count")
-    operators = json.loads((tree / "artifacts/count/operators.json").read_text())
+    operators = json.loads((folder / "artifacts/count/operators.json").read_text())
     assert count["details"] == {"operators": operators}
     for file in ("report.md", "report.html"):
-        assert "operators.Conv" in (tree / "artifacts" / file).read_text()
+        assert "operators.Conv" in (folder / "artifacts" / file).read_text()
 
 
 def test_the_new_data_set_was_learnt(report: Any) -> None:
@@ -106,10 +129,17 @@ def test_the_new_data_set_was_learnt(report: Any) -> None:
     assert report["stages"][0]["accuracy"]["top1"] > 0.8
 
 
-def test_help_doctor_and_status_know_what_was_added(report: Any, tree: Path) -> None:
+def test_the_users_own_model_goes_through_the_line(report: Any) -> None:
+    ran = [engine for engine in report["engines"] if engine["state"] == "ran"]
+    assert {engine["backend"] for engine in ran} >= {"onnxruntime", "litert"}
+    assert {engine["precision"] for engine in ran} == {"fp32", "int8"}
+    assert min(engine["accuracy"]["top1"] for engine in ran) > 0.8
+
+
+def test_help_doctor_and_status_know_what_was_added(folder: Path, tree: Path) -> None:
     assert "count" in run(tree, "-m", "pipeline", "run", "--help")
     assert "reference" in run(tree, "-m", "pipeline", "doctor")
-    assert "count" in run(tree, "-m", "pipeline", "status")
+    assert "count" in run(tree, "-m", "pipeline", "status", cwd=folder)
 
 
 def test_the_projects_own_rules_hold_after_the_recipes(tree: Path) -> None:
