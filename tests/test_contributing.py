@@ -32,7 +32,7 @@ QUICK = {
     "data.name": "bars",
     "model.source": "own:build",
     "data.test_samples": 40,
-    "train.epochs": 5,
+    "train.epochs": 10,
     "train.batch_size": 8,
     "prune.ratio": 0,
     "quantize.epochs": 1,
