@@ -41,7 +41,7 @@ class LatencyRow(Measured):
     precision: str
     threads: Count
     samples: Count
-    p50_ms: Amount
+    p50_ms: Annotated[float, Field(gt=0)]
     p90_ms: Amount
     p99_ms: Amount
     p99_is_indicative: bool | None = Field(

@@ -31,7 +31,7 @@ def goes_on(folder: Path, *first: str) -> None:
         ("fills_the_disk", "error: No space left on device\nhint: free some space, or"),
         (
             "takes_all_memory",
-            "error: not enough memory\nhint: close other programs, or use smaller",
+            "error: not enough memory\nhint: close other programs, or use",
         ),
         ("dies_mid_answer", "error: the process of stage copy died: SIGKILL, which is how the"),
     ],
