@@ -84,7 +84,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=2,
+            revision=3,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,
@@ -93,7 +93,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=2,
+            revision=3,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,
@@ -102,7 +102,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=3,
+            revision=4,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,
