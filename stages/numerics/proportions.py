@@ -40,7 +40,9 @@ def wilson(hits: int, samples: int, confidence: float = CONFIDENCE) -> Interval:
     middle = (share + z2 / (2 * samples)) / (1 + z2 / samples)
     spread = math.sqrt(z2 * (share * (1 - share) + z2 / (4 * samples)) / samples)
     spread /= 1 + z2 / samples
-    return Interval(share, max(0.0, middle - spread), min(1.0, middle + spread))
+    # Rounding must not leave the share outside, as 1.0 above 0.9999999999999999 for all of 40.
+    low, high = min(share, middle - spread), max(share, middle + spread)
+    return Interval(share, max(0.0, low), min(1.0, high))
 
 
 def change(

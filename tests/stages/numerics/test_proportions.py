@@ -5,6 +5,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from stages.numerics.proportions import change, mcnemar, paired_change, wilson
@@ -106,3 +108,9 @@ def test_mcnemar_rejects_equal_models_about_1_time_in_20() -> None:
     wrong = np.random.default_rng(3).binomial(30, 0.5, 4000).tolist()
     rejected = [mcnemar(count, 30 - count) < 0.05 for count in wrong]
     assert 0.03 <= np.mean(rejected) <= 0.055
+
+
+@given(st.integers(1, 2000), st.floats(0, 1))
+def test_an_interval_holds_its_share_and_stays_between_0_and_1(samples: int, share: float) -> None:
+    found = wilson(round(share * samples), samples)
+    assert 0 <= found.low <= found.estimate <= found.high <= 1
