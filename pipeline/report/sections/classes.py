@@ -115,7 +115,7 @@ def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
     if found is None or not 2 <= len(found.names) <= MOST_CLASSES or not found.trained.confusion:
         return
     before, after = found.trained.confusion, found.deployed.confusion
-    most = max(FEW, *(count for each in (before, after) for count, _, _ in _wrong(each)))
+    most = max([FEW, *(count for each in (before, after) for count, _, _ in _wrong(each))])
     names = found.names
     yield _matrix("confusion-before", "Confusion of the trained model", names, before, most)
     yield _matrix("confusion-after", f"Confusion of {found.engine}", names, after, most)

@@ -213,7 +213,7 @@ def _windows(found: Sequence[tuple[Timed, LatencyRow]]) -> Chart:
     moves = [
         [100 * (window / row.p50_ms - 1) for window in row.window_p50_ms or ()] for _, row in found
     ]
-    most = min(MOST_PERCENT, max(1.0, *(abs(move) for moved in moves for move in moved)))
+    most = min(MOST_PERCENT, max([1.0, *(abs(move) for moved in moves for move in moved)]))
     parts = []
     for place, ((model, row), moved) in enumerate(zip(found, moves, strict=True)):
         middle = place + 0.22

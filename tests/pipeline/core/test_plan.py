@@ -10,6 +10,7 @@ from pipeline.core.plan import PLAN, Stage, ancestors, checked, find, select
 from stages.errors import SettingsError
 from stages.settings import Prune, Settings, TrainStage
 
+
 def names(plan: tuple[Stage, ...]) -> list[str]:
     return [stage.name for stage in plan]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.report.sections import classes
+from pipeline.results.evidence import Evidence
 from tests.pipeline.records import records, report_of
 from tests.pipeline.report.drawn import by_name, texts
 from tests.pipeline.report.full_run import full_records, full_report, per_class
@@ -74,3 +75,13 @@ def test_one_class_or_very_many_are_no_figure(count: int) -> None:
 
 def test_records_without_classes_have_no_figure() -> None:
     assert by_name(classes.charts, report_of()) == {}
+
+
+def test_models_without_a_single_mistake_have_their_figures() -> None:
+    found = full_records()
+    perfect = per_class([[120, 0, 0], [0, 120, 0], [0, 0, 120]])
+    known = found["benchmark"]["measurements"]["details"]["classification"]
+    known |= {"baseline": perfect, "litert.int8": perfect}
+    report = report_of(found)
+    assert classes.mistake_table(report).rows == ()
+    assert list(classes.charts(report, Evidence()))
