@@ -33,3 +33,9 @@ def test_it_changes_once_figures_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -
     with_figures = fingerprint.of(report)
     monkeypatch.setattr(fingerprint, "can_draw", lambda: False)
     assert fingerprint.of(report) != with_figures
+
+
+def test_it_covers_everything_that_the_page_is_made_by() -> None:
+    folder = Path(fingerprint.__file__).parent
+    files = [file for file in folder.rglob("*.*") if "__pycache__" not in file.parts]
+    assert {file.suffix for file in files} - {".json"} == set(fingerprint.SOURCES)
