@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.core.display import console
 from pipeline.core.plan import Plan
 from pipeline.core.store import Store
-from pipeline.report import table, write
+from pipeline.report import can_write_page, table, write
 from pipeline.results import gate, history, summary
 from pipeline.results.assemble import assemble
 from pipeline.results.model import GateResult, Report
@@ -58,6 +58,8 @@ def publish(report: Report, artifacts: Path, id: str | None) -> list[Path]:
         ) from error
     console().print(table(report))
     print("\nreport:", ", ".join(str(file) for file in files))
+    if not can_write_page():
+        print("no report.html: the package jinja2 is not installed (pip install jinja2)")
     if id:
         print("history: run", id)
     return files

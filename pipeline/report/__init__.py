@@ -11,6 +11,7 @@ Nothing is measured here; a number that a record does not hold is shown as "-".
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,9 @@ from pipeline.report.terminal import table
 from pipeline.results import model
 from pipeline.results.model import Report
 from stages.artifacts.atomic import replacing
-from stages.errors import SettingsError
+from stages.errors import ReportError, SettingsError
 
-__all__ = ["Format", "render", "schema", "table", "write"]
+__all__ = ["Format", "can_write_page", "render", "schema", "table", "write"]
 
 Format = Literal["md", "html", "json", "csv"]
 
@@ -45,15 +46,25 @@ def render(report: Report, format: str, artifacts: Path | None = None) -> str:
 def write(report: Report, folder: Path) -> list[Path]:
     """Write report.json, report.md and report.html into `folder`, each whole or not at all.
 
-    A page that already shows just this report is left as it is: its figures take a second.
+    A page that already shows just this report is left alone: its figures take a second. Without
+    Jinja2, which machines that only run engines may lack, there is no page.
     """
-    files = [folder / f"report.{format}" for format in FILES]
-    for format, file in zip(FILES, files, strict=True):
+    files = []
+    for format in FILES:
+        file = folder / f"report.{format}"
+        if format == "html" and not can_write_page():
+            continue
+        files.append(file)
         if format != "html" or not fingerprint.is_current(file, report):
             text = render(report, format, folder)
             with replacing(file) as draft:
                 draft.write_text(text, encoding="utf-8")
     return files
+
+
+def can_write_page() -> bool:
+    """Whether the package that report.html needs is installed."""
+    return importlib.util.find_spec("jinja2") is not None
 
 
 def schema() -> str:
@@ -62,6 +73,8 @@ def schema() -> str:
 
 
 def _page(report: Report, artifacts: Path | None) -> str:
+    if not can_write_page():
+        raise ReportError("the HTML page needs the package jinja2", "pip install jinja2")
     # Matplotlib takes half a second to import: only who wants a page pays for it.
     from pipeline.report import html
     from pipeline.results import evidence
@@ -70,7 +83,7 @@ def _page(report: Report, artifacts: Path | None) -> str:
 
 
 def _json(report: Report) -> str:
-    return json.dumps(report.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+    return model.write(report).decode("ascii")
 
 
 FILES = ("json", "md", "html")

@@ -21,6 +21,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from pipeline.core.plan import PLAN, Plan
 from pipeline.core.record import faults
+from pipeline.core.seal import KEY as SEAL
+from pipeline.core.seal import opened, sealed
 from stages.engines.registry import EngineName
 from stages.results.base import (
     Amount,
@@ -37,6 +39,7 @@ from stages.results.engines import EngineResult
 from stages.results.training import DatasetCounts
 
 SCHEMA_VERSION: Literal[1] = 1
+INDENT = 2
 
 BENCHMARK = "benchmark"
 
@@ -148,12 +151,19 @@ class Report(Measured):
         return stage is not None and not stage.outdated
 
 
+def write(report: Report) -> bytes:
+    """The bytes of report.json, sealed."""
+    return sealed(json.loads(report.model_dump_json()), INDENT)
+
+
 def read(raw: bytes, plan: Plan = PLAN) -> Report:
     """The report in the bytes of a report.json. Raises ValueError, in one line."""
     content = json.loads(raw)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise ValueError("it is not what `pipeline report --format json` writes")
+    if SEAL in content:
+        content = opened(raw, INDENT)
     results = {stage.name: stage.result for stage in plan}
     try:
         if isinstance(stages := content.get("stages"), list):

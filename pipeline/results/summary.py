@@ -10,14 +10,14 @@ What was made from older files than those recorded now is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from pipeline.core.hashing import key_of
 from pipeline.results import comparability
-from pipeline.results.model import Baseline, EngineReport, Report, ReportRow, StageReport
+from pipeline.results.model import Baseline, EngineReport, Report, StageReport
 from stages.results.base import Amount, Count, Measured, Share
 from stages.results.engines import BenchmarkDetails, MachineState
 
@@ -155,10 +155,5 @@ def _engine(engine: Baseline | EngineReport, measured_in: str) -> EngineSummary:
         sha256=engine.sha256,
         size_bytes=engine.size_bytes,
         measured_in=measured_in,
-        latency=_rows(engine.latency),
+        latency=tuple(TimedRow.model_validate(dict(row)) for row in engine.latency),
     )
-
-
-def _rows(rows: Sequence[ReportRow]) -> tuple[TimedRow, ...]:
-    """Rows that a clock could resolve: nothing can be a multiple of 0 ms."""
-    return tuple(TimedRow.model_validate(dict(row)) for row in rows if row.p50_ms)

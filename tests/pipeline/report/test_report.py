@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console
 from pipeline import report as reports
 from pipeline.results import model
 from pipeline.results.model import Report
-from stages.errors import SettingsError
+from stages.errors import ReportError, SettingsError
 from tests.pipeline.records import ENGINES, LINE, records, report_of
 from tests.pipeline.report.full_run import full_report
 
@@ -98,8 +99,30 @@ def test_an_unknown_format_is_refused_with_the_known_ones(report: Report) -> Non
 
 
 def test_the_json_is_the_report(report: Report) -> None:
-    assert as_json(report) == report.model_dump(mode="json")
+    content = as_json(report)
+    assert len(content.pop("seal")) == 64
+    assert content == report.model_dump(mode="json")
     assert model.read(reports.render(report, "json").encode()) == report
+
+
+def test_a_report_that_was_changed_is_refused_but_one_without_a_seal_is_read(
+    report: Report,
+) -> None:
+    raw = reports.render(report, "json").encode()
+    with pytest.raises(ValueError, match="changed after it was written"):
+        model.read(raw.replace(b'"p50_ms": 0.0', b'"p50_ms": 0.00'))
+    content = json.loads(raw)
+    del content["seal"]
+    assert model.read(json.dumps(content).encode()) == report
+
+
+def test_without_jinja2_all_but_the_page_is_written(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert [file.name for file in reports.write(report, tmp_path)] == ["report.json", "report.md"]
+    with pytest.raises(ReportError, match="the HTML page needs the package jinja2"):
+        reports.render(report, "html")
 
 
 def test_a_value_that_is_not_finite_is_null(report: Report) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 
 from pipeline.results.summary import ModelSummary, Summary, summarize
-from tests.pipeline.edits import edited
 from tests.pipeline.records import changed, records, report_of
 
 
@@ -48,12 +47,6 @@ def test_windows_and_bounds_of_a_row_are_kept() -> None:
     found = summarize(report_of(run)).chosen_row
     assert found is not None
     assert (found.window_p50_ms, found.p50_low_ms, found.stable) == ((0.1, 0.2), 0.1, False)
-
-
-def test_a_latency_below_what_the_clock_can_tell_is_left_out() -> None:
-    report = edited(report_of(), "engines", 2, "latency", 0, "p50_ms", to=0.0)
-    rows = summarize(report).engines["litert.int8"].latency
-    assert [row.batch_size for row in rows] == [32]
 
 
 def test_an_outdated_benchmark_leaves_no_engine() -> None:
