@@ -21,6 +21,8 @@ QUICK += ("build.max_seconds_per_engine=0.05", "benchmark.max_seconds_per_engine
 QUICK += ("benchmark.warmup_seconds=0.02",)
 """Enough to learn the digits; the default settings take three times as long."""
 
+LONGEST = ("test_line.py", "test_contributing.py", "test_resume.py", "test_devices.py")
+
 
 def pipeline(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does, with its output piped."""
@@ -38,6 +40,11 @@ def pipeline(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedPr
 def quick(*settings: str) -> list[str]:
     """The options of a short run."""
     return [word for pair in (*QUICK, *settings) for word in ("--set", pair)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: `make test` shares the files between two processes."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_collection_finish() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from stages.engines import records
 from stages.engines.registry import load
 from stages.settings import Data
 from tests.conftest import pipeline, quick
+from tests.test_readme import LINE as README
 
 STAGES = [stage.name for stage in PLAN]
 
@@ -188,3 +190,15 @@ def test_the_report_is_shown_in_every_form(finished, form):
     done = pipeline("report", "--format", form, "--artifacts", finished)
     assert done.returncode == 0, done.stderr
     assert "litert" in done.stdout
+
+
+@pytest.mark.parametrize("command", [command for command in README if " run " not in command])
+def test_any_other_command_of_the_readme_works_on_a_finished_run(command, finished, tmp_path):
+    words = shlex.split(command)[1:]
+    if words[0] in ("status", "report", "history"):
+        words += ["--artifacts", str(finished)]
+    if words[0] == "compare":
+        words[1:3] = [str(finished)] * 2
+    done = pipeline(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or "--output" in words

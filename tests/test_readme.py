@@ -28,18 +28,6 @@ def test_a_run_of_the_readme_would_start(command, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", [command for command in LINE if " run " not in command])
-def test_any_other_command_of_the_readme_works_on_a_finished_run(command, finished, tmp_path):
-    words = shlex.split(command)[1:]
-    if words[0] in ("status", "report", "history"):
-        words += ["--artifacts", str(finished)]
-    if words[0] == "compare":
-        words[1:3] = [str(finished)] * 2
-    done = pipeline(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout or "--output" in words
-
-
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make")])
 def test_a_make_target_of_the_readme_exists(command):
     done = subprocess.run(

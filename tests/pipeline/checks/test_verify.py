@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +16,8 @@ PLAN = tiny_line.PLAN
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> Path:
-    assert tiny("copy", "run", "all", cwd=tmp_path).returncode == 0
-    return tmp_path / "artifacts"
+def artifacts(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished / "artifacts", tmp_path / "artifacts"))
 
 
 def damaged(artifacts: Path) -> list[str]:
