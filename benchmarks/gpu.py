@@ -210,7 +210,7 @@ def main() -> None:
     print(table(rows))
     content = {
         "command": " ".join(sys.argv),
-        "machine": environment.describe(),
+        "machine": environment.describe().model_dump(mode="json"),
         "gpus": {"before": before, "after": machine_state.gpus()},
         "rows": rows,
     }

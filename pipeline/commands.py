@@ -57,7 +57,7 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> No
     ownership.claim(request.artifacts, plan, user_files(plan, settings))
     with locked(request.artifacts, request.command):
         with display() as shown:
-            line = Line(plan, settings, store, environment.describe(), shown)
+            line = Line(plan, settings, store, _machine(), shown)
             outcomes = run(line, selected, request.force)
         report = finalize.report_of(store, plan, outcomes, gate.limits_of(settings.gates))
         did_something = "ran" in outcomes.values()
@@ -68,6 +68,11 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> No
     finalize.conclude(report.gates, problem)
 
 
+def _machine() -> dict[str, Any]:
+    """This machine, as records hold it."""
+    return environment.describe().model_dump(mode="json")
+
+
 def user_files(plan: Plan, settings: Settings) -> list[Path]:
     """Files and folders of the user that the stages of `plan` read."""
     return [file for stage in plan for file in stage.settings.of(settings).external_files()]
@@ -76,7 +81,7 @@ def user_files(plan: Plan, settings: Settings) -> list[Path]:
 def show_plan(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> None:
     """Print what `pipeline run` would do; write nothing. Raises SettingsError."""
     selected = select(plan, request.stages, request.first, request.last)
-    states = assess_all(plan, settings, Store(request.artifacts, plan), environment.describe())
+    states = assess_all(plan, settings, Store(request.artifacts, plan), _machine())
     for stage in selected:
         state = states[stage.name]
         verb = "skip" if state.is_fresh and not request.force else "run"
@@ -86,7 +91,7 @@ def show_plan(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Non
 def show_status(artifacts: Path, settings: Settings, plan: Plan = PLAN) -> None:
     """Print the state of every artifact, and why it is not fresh."""
     store = Store(artifacts, plan)
-    for name, state in assess_all(plan, settings, store, environment.describe()).items():
+    for name, state in assess_all(plan, settings, store, _machine()).items():
         print(f"{name:{NAME_WIDTH}} {state.name:8} {', '.join(state.reasons)}".rstrip())
     if ownership.is_marked(artifacts):
         store.hashes.save()

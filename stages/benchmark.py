@@ -141,9 +141,9 @@ def describe(
     """What a reader must know beside the numbers."""
     machine, after = environment.describe(), machine_state.snapshot()
     return MachineState(
-        cpu=machine["cpu"].get("model"),
-        cpu_flags=machine["cpu"].get("flags"),
-        packages=machine["packages"],
+        cpu=machine.cpu.model,
+        cpu_flags=machine.cpu.flags,
+        packages=machine.packages,
         load_average_before=before.load_average,
         load_average_after=after.load_average,
         cpu_steal_percent=machine_state.steal_percent(before, after),

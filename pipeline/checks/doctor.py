@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from stages.engines import environment, registry
 from stages.engines.base import Blocker
+from stages.results.machine import MachineFacts
 
 TRAINING = ("tensorflow", "keras", "tf2onnx")
 """Packages that train, prune, quantize and convert need; build and benchmark do without."""
@@ -64,18 +65,18 @@ def engine_blockers(backend: str) -> tuple[Blocker | None, Blocker | None]:
         return broken, broken
 
 
-def _machine(facts: Mapping[str, Any]) -> Table:
-    cpu, gpu = facts["cpu"], facts["gpu"]
-    int8 = [flag for flag in environment.INT8_FLAGS if flag in cpu["flags"]]
-    cards = ", ".join(gpu["names"]) or "none found"
-    versions = (f"{name} {version}" for name, version in facts["packages"].items())
+def _machine(facts: MachineFacts) -> Table:
+    cpu, gpu = facts.cpu, facts.gpu
+    int8 = [flag for flag in environment.INT8_FLAGS if flag in cpu.flags]
+    cards = ", ".join(gpu.names) or "none found"
+    versions = (f"{name} {version}" for name, version in facts.packages.items())
     drawn = Table.grid(padding=(0, 2, 0, 0))
     for what, value in (
-        ("python", f"{facts['python']} on {facts['platform']} ({facts['machine']})"),
-        ("processor", f"{cpu['model'] or 'unknown'}, {cpu['cores']} cores"),
-        ("features", " ".join(cpu["flags"]) or "none known"),
+        ("python", f"{facts.python} on {facts.platform} ({facts.machine})"),
+        ("processor", f"{cpu.model or 'unknown'}, {cpu.cores} cores"),
+        ("features", " ".join(cpu.flags) or "none known"),
         ("fast INT8", " ".join(int8) or "no instruction known: INT8 saves memory more than time"),
-        ("GPU", f"{cards}, driver {gpu['driver']}" if gpu["driver"] else cards),
+        ("GPU", f"{cards}, driver {gpu.driver}" if gpu.driver else cards),
         ("packages", "\n".join(versions) or "none"),
     ):
         drawn.add_row(Text(what, style="bold"), Text(value))

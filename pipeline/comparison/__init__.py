@@ -27,7 +27,7 @@ def compare(before: Run, after: Run) -> Comparison:
         latency=tuple(latency.compare(a, b)),
         sizes=tuple(sizes.compare(a, b)),
         settings=causes.differing(a.settings, b.settings),
-        versions=causes.differing(a.environment, b.environment),
+        versions=causes.differing(a.environment.model_dump(), b.environment.model_dump()),
         conditions=causes.differing(a.conditions.model_dump(), b.conditions.model_dump()),
         warnings=tuple(causes.warnings(before, after)),
     )

@@ -10,6 +10,7 @@ from pipeline.comparison.runs import Run
 from pipeline.core import differences
 from pipeline.results import units
 from pipeline.results.summary import Summary
+from stages.results.machine import MachineFacts
 
 LOAD_PER_CORE = 0.5
 """A load average that differs by more than this per core means other neighbours."""
@@ -47,20 +48,19 @@ def _unlike(before: Summary, after: Summary) -> Iterator[str]:
             f"Timed on different machines ({machines[0]}; {machines[1]}): "
             "latencies compare the machines as well."
         )
-    if before.environment.get("packages") != after.environment.get("packages"):
+    if before.environment.packages != after.environment.packages:
         yield "Versions differ: see there before blaming the model."
 
 
-def _machine(environment: Mapping[str, Any]) -> str:
-    cpu, gpu = environment.get("cpu") or {}, environment.get("gpu") or {}
-    parts = [cpu.get("model") or "unknown CPU", f"{cpu.get('cores')} cores"]
-    return ", ".join([*parts, *(gpu.get("names") or [])])
+def _machine(facts: MachineFacts) -> str:
+    cpu = f"{facts.cpu.model or 'unknown CPU'}, {facts.cpu.cores} cores"
+    return ", ".join([cpu, *facts.gpu.names])
 
 
 def _neighbours(before: Summary, after: Summary) -> Iterator[str]:
     old, new = before.conditions, after.conditions
     load, other = old.load_average_before, new.load_average_before
-    cores = (before.environment.get("cpu") or {}).get("cores") or 1
+    cores = before.environment.cpu.cores or 1
     if load is not None and other is not None and abs(load - other) > LOAD_PER_CORE * cores:
         yield f"The machine was not equally busy: load average {load:.1f} and {other:.1f}."
     stolen = [each.cpu_steal_percent or 0.0 for each in (old, new)]

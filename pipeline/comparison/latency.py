@@ -17,8 +17,6 @@ from stages.engines.registry import ENGINES, EngineName
 from stages.numerics import medians
 from stages.numerics.medians import LEAST_WINDOWS
 
-MACHINE = ("platform", "machine", "cpu", "gpu")
-
 Drifts = dict[tuple[int, int | None], float]
 """The largest factor by which the machine may have changed, by batch size and threads."""
 
@@ -72,9 +70,9 @@ def _surroundings(name: str, run: Summary) -> Mapping[str, Any]:
     """The machine, and the versions of the packages that the engine's runtime consists of."""
     backend = "onnxruntime" if name == BASELINE else EngineName.parse(name).backend
     needed = ENGINES[backend].packages if backend in ENGINES else ()
-    versions = run.environment.get("packages") or {}
-    machine = {key: run.environment.get(key) for key in MACHINE}
-    return {**machine, **{package: versions.get(package) for package in needed}}
+    facts = run.environment
+    versions = {package: facts.packages.get(package) for package in needed}
+    return {"platform": facts.platform, "hardware": facts.hardware(), **versions}
 
 
 def _difference(

@@ -131,7 +131,7 @@ def tags(summary: Summary) -> Iterator[tuple[str, str]]:
     """What describes the run and is no number."""
     known = summary.model_dump(include={"dataset", "model", "engine", "settings_hash"})
     yield from ((key, value) for key, value in known.items() if value)
-    yield from units.spelled(summary.environment).items()
+    yield from units.spelled(summary.environment.model_dump()).items()
     yield from ((f"gates.{gate.gate}", gate.state) for gate in summary.gates)
 
 

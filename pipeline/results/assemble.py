@@ -22,6 +22,7 @@ from stages.engines.registry import EngineName
 from stages.errors import ArtifactError
 from stages.results.base import LatencyRow, ModelFacts, Quality, StageResult
 from stages.results.engines import BenchmarkResult, BuildResult, EngineTimings
+from stages.results.machine import MachineFacts
 from stages.results.training import DatasetCounts, TrainResult
 
 BASELINE_FILE = "baseline."
@@ -48,7 +49,7 @@ def assemble(records: Records, states: Mapping[str, str]) -> Report:
     if "benchmark" in records and "benchmark" not in outdated:
         stages = [_with_rows(stage, baseline, engines) for stage in stages]
     report = Report(
-        environment=list(records.values())[-1].environment,
+        environment=MachineFacts.model_validate(list(records.values())[-1].environment),
         dataset=train.dataset if train else DatasetCounts(),
         stages=tuple(stages),
         baseline=baseline,
@@ -73,7 +74,7 @@ def _stage(name: str, records: Records, state: str, is_outdated: bool) -> StageR
         revision=record.revision,
         started_at=record.started_at,
         settings=record.settings,
-        environment=record.environment,
+        environment=MachineFacts.model_validate(record.environment),
     )
 
 

@@ -143,7 +143,4 @@ def engine_change(report: Report, engine: EngineReport) -> float | None:
 
 
 def _same_machine(stage: StageReport, other: StageReport) -> bool:
-    return all(
-        stage.environment.get(part) == other.environment.get(part)
-        for part in ("machine", "cpu", "gpu")
-    )
+    return stage.environment.hardware() == other.environment.hardware()

@@ -36,6 +36,7 @@ from stages.results.base import (
     StageResult,
 )
 from stages.results.engines import EngineResult
+from stages.results.machine import MachineFacts
 from stages.results.training import DatasetCounts
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -71,7 +72,7 @@ class StageReport(Measured):
     revision: Count | None = None
     started_at: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
-    environment: dict[str, Any] = Field(default_factory=dict)
+    environment: MachineFacts = MachineFacts()
 
 
 class Baseline(Measured):
@@ -121,7 +122,7 @@ class Report(Measured):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     verdict: tuple[str, ...] = Field(default=(), description="The result in plain words.")
-    environment: dict[str, Any] = Field(description="The machine that the last stage ran on.")
+    environment: MachineFacts = Field(description="The machine that the last stage ran on.")
     dataset: DatasetCounts
     stages: Annotated[tuple[StageReport, ...], Field(min_length=1)]
     baseline: Baseline = Baseline()

@@ -20,6 +20,7 @@ from pipeline.results import comparability
 from pipeline.results.model import Baseline, EngineReport, Report, StageReport
 from stages.results.base import Amount, Count, Measured, Share
 from stages.results.engines import BenchmarkDetails, MachineState
+from stages.results.machine import MachineFacts
 
 BASELINE = "baseline"
 """The trained, unpruned float32 model in ONNX Runtime, among the engines."""
@@ -79,7 +80,7 @@ class Summary(Measured):
     engines: dict[str, EngineSummary]
     settings: dict[str, Any]
     settings_hash: str | None = None
-    environment: dict[str, Any]
+    environment: MachineFacts
     conditions: MachineState
     gates: tuple[GateSummary, ...] = Field(default=())
 
@@ -118,7 +119,7 @@ def summarize(report: Report) -> Summary:
         engines={} if is_outdated else dict(_engines(report)),
         settings=settings,
         settings_hash=key_of(settings)[:8],
-        environment=(benchmark.environment if benchmark else {}) or report.environment,
+        environment=benchmark.environment if benchmark else report.environment,
         conditions=(measured and measured.conditions) or MachineState(),
         gates=tuple(GateSummary(gate=each.gate, state=each.state) for each in report.gates),
     )

@@ -11,9 +11,9 @@ import os
 import platform
 import re
 from pathlib import Path
-from typing import Any
 
 from stages.engines.registry import ENGINES
+from stages.results.machine import CpuFacts, GpuFacts, MachineFacts
 
 PACKAGES = tuple(
     dict.fromkeys(
@@ -35,20 +35,20 @@ FLAGS = frozenset(
 """Instruction sets that decide which kernels a runtime picks, by their names in /proc/cpuinfo."""
 
 
-def describe(proc: Path = Path("/proc"), etc: Path = Path("/etc")) -> dict[str, Any]:
+def describe(proc: Path = Path("/proc"), etc: Path = Path("/etc")) -> MachineFacts:
     """Describe this machine in a few milliseconds: no subprocess, no CUDA, no heavy import.
 
     `proc` and `etc` are the roots that Linux' files are read from. What is unknown is None or
     left out: without `/proc` (macOS) the cpu has its core count only.
     """
-    return {
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.release()}",
-        "machine": platform.machine(),
-        "cpu": _cpu(_text(proc / "cpuinfo")),
-        "gpu": _gpu(proc, etc),
-        "packages": _packages(),
-    }
+    return MachineFacts(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.release()}",
+        machine=platform.machine(),
+        cpu=_cpu(_text(proc / "cpuinfo")),
+        gpu=_gpu(proc, etc),
+        packages=_packages(),
+    )
 
 
 def _text(file: Path) -> str:
@@ -58,16 +58,16 @@ def _text(file: Path) -> str:
         return ""
 
 
-def _cpu(cpuinfo: str) -> dict[str, Any]:
+def _cpu(cpuinfo: str) -> CpuFacts:
     """Model, logical cores and flags; x86 lists `flags`, ARM lists `Features`."""
     pairs = re.findall(r"^([^:\n]*?)[ \t]*:[ \t]*(.*)$", cpuinfo, re.MULTILINE)
     first = dict(reversed(pairs))  # the first core's value of every key
     names = set(f"{first.get('flags', '')} {first.get('Features', '')}".split())
-    return {
-        "model": first.get("model name") or _arm_part(first),
-        "cores": sum(key == "processor" for key, _ in pairs) or os.cpu_count(),
-        "flags": sorted(FLAGS & names),
-    }
+    return CpuFacts(
+        model=first.get("model name") or _arm_part(first),
+        cores=sum(key == "processor" for key, _ in pairs) or os.cpu_count(),
+        flags=tuple(sorted(FLAGS & names)),
+    )
 
 
 def _arm_part(first: dict[str, str]) -> str | None:
@@ -77,7 +77,7 @@ def _arm_part(first: dict[str, str]) -> str | None:
     return f"ARM implementer {first.get('CPU implementer', '?')} part {first['CPU part']}"
 
 
-def _gpu(proc: Path, etc: Path) -> dict[str, Any]:
+def _gpu(proc: Path, etc: Path) -> GpuFacts:
     """NVIDIA's driver and GPUs in PCI order, or the Jetson board and its Linux for Tegra."""
     driver = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)\s", _text(proc / "driver/nvidia/version"))
     cards = sorted((proc / "driver/nvidia/gpus").glob("*/information"))
@@ -86,13 +86,13 @@ def _gpu(proc: Path, etc: Path) -> dict[str, Any]:
     tegra = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", _text(etc / "nv_tegra_release"))
     if tegra and not names:
         names = [_text(proc / "device-tree/model").rstrip("\0 \n") or "NVIDIA Jetson"]
-    return {
-        "names": names,
-        "driver": driver[1] if driver else None,
-        "jetson_linux": f"{tegra[1]}.{tegra[2]}" if tegra else None,
+    return GpuFacts(
+        names=tuple(names),
+        driver=driver[1] if driver else None,
+        jetson_linux=f"{tegra[1]}.{tegra[2]}" if tegra else None,
         # decides which of several GPUs an engine is built for
-        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
-    }
+        visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+    )
 
 
 def _packages() -> dict[str, str]:

@@ -71,12 +71,17 @@ def test_lines_of_the_history_are_read_as_they_were() -> None:
     assert faults == []
     for run, line in zip(runs, (EARLIER / history.FILE).read_bytes().splitlines(), strict=True):
         expected = json.loads(line)
-        expected["conditions"] = without_none(expected["conditions"])
+        for facts in ("conditions", "environment"):
+            expected[facts] = without_none(expected[facts])
         assert run.to_json() == expected
 
 
 def without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+    return {
+        key: without_none(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }
 
 
 def test_the_history_is_shown_as_ever() -> None:

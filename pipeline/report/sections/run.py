@@ -17,7 +17,8 @@ def tables(report: Report) -> Iterator[Table]:
     conditions = state.model_dump() if state else {}
     yield fact_table("Data set", "Images by use", report.dataset.model_dump())
     yield fact_table("Conditions", "While the engines were timed", conditions)
-    yield fact_table("Environment", "Where the last stage ran", report.environment, "always")
+    facts = report.environment.model_dump()
+    yield fact_table("Environment", "Where the last stage ran", facts, "always")
     yield settings_table(report)
 
 

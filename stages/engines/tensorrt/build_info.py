@@ -34,8 +34,8 @@ class Compatibility:
 
 def here(trt: Any) -> BuildInfo:
     """This TensorRT on this machine; takes a few milliseconds and starts nothing."""
-    gpu = environment.describe()["gpu"]
-    return BuildInfo(f"{trt.__name__} {trt.__version__}", tuple(gpu["names"]), gpu["driver"])
+    gpu = environment.describe().gpu
+    return BuildInfo(f"{trt.__name__} {trt.__version__}", gpu.names, gpu.driver)
 
 
 def write(engine: Path, info: BuildInfo, compatibility: Compatibility) -> None:

@@ -18,6 +18,7 @@ from pipeline import report as reports
 from pipeline.results import model
 from pipeline.results.model import Report
 from stages.errors import ReportError, SettingsError
+from stages.results.machine import MachineFacts
 from tests.pipeline.records import ENGINES, LINE, records, report_of
 from tests.pipeline.report.full_run import full_report
 
@@ -126,8 +127,10 @@ def test_without_jinja2_all_but_the_page_is_written(
 
 
 def test_a_value_that_is_not_finite_is_null(report: Report) -> None:
-    hot = report.model_copy(update={"environment": {"load": float("nan")}})
-    assert as_json(hot)["environment"] == {"load": None}
+    hot = report.model_copy(
+        update={"environment": MachineFacts.model_validate({"load": float("nan")})}
+    )
+    assert as_json(hot)["environment"]["load"] is None
 
 
 def test_writing_leaves_three_files_that_others_can_read_and_nothing_else(
@@ -145,7 +148,9 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(
 ) -> None:
     reports.write(report, tmp_path)
     old = (tmp_path / "report.json").read_text()
-    broken = report.model_copy(update={"environment": {"load": object()}})
+    broken = report.model_copy(
+        update={"environment": MachineFacts.model_validate({"load": object()})}
+    )
     with pytest.raises(ValueError, match="Unable to serialize"):
         reports.write(broken, tmp_path)
     assert (tmp_path / "report.json").read_text() == old

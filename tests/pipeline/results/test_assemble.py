@@ -10,6 +10,7 @@ from pipeline.results.model import EngineReport, Report, StageReport
 from stages.engines.registry import EngineName
 from stages.errors import ArtifactError
 from stages.results.base import Details, LatencyRow, ModelFacts, Quality, StageResult
+from stages.results.machine import MachineFacts
 from tests.pipeline.records import LINE, changed, parsed, records, report_of, sha256
 
 CONTRACT = {"schema_version", "environment", "dataset", "stages", "engines"}
@@ -146,7 +147,7 @@ def test_engines_that_were_rebuilt_since_the_benchmark_lose_its_measurements() -
 def test_the_environment_is_that_of_the_last_stage() -> None:
     found = records()
     found["benchmark"]["environment"] = {"machine": "aarch64"}
-    assert report_of(found).environment == {"machine": "aarch64"}
+    assert report_of(found).environment == MachineFacts(machine="aarch64")
 
 
 def test_what_a_stage_of_ones_own_measured_is_in_the_report() -> None:

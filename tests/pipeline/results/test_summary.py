@@ -60,7 +60,7 @@ def test_an_outdated_benchmark_leaves_no_engine() -> None:
 def test_a_run_of_train_alone_can_be_summarized() -> None:
     found = summarize(report_of(records("train")))
     assert found.engine is None
-    assert found.environment["machine"] == "x86_64"
+    assert found.environment.machine == "x86_64"
     assert found.stage("prune") == ModelSummary()
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.engines import environment
+from stages.results.machine import MachineFacts
 
 X86 = """processor	: 0
 vendor_id	: GenuineIntel
@@ -66,10 +66,10 @@ def test_an_x86_processor_is_described_by_model_cores_and_the_flags_that_matter(
     roots: tuple[Path, Path],
 ) -> None:
     write(roots[0], "cpuinfo", X86.format(mhz=2200))
-    assert environment.describe(*roots)["cpu"] == {
+    assert environment.describe(*roots).cpu.model_dump() == {
         "model": "Intel(R) Xeon(R) Gold 6338N CPU @ 2.20GHz",
         "cores": 2,
-        "flags": ["avx", "avx2", "avx512_vnni", "avx512f", "f16c", "fma"],
+        "flags": ("avx", "avx2", "avx512_vnni", "avx512f", "f16c", "fma"),
     }
 
 
@@ -82,24 +82,24 @@ def test_the_clock_frequency_does_not_change_the_description(roots: tuple[Path, 
 
 def test_an_arm_processor_lists_its_features(roots: tuple[Path, Path]) -> None:
     write(roots[0], "cpuinfo", JETSON)
-    cpu = environment.describe(*roots)["cpu"]
-    assert cpu["model"] == "ARMv8 Processor rev 1 (v8l)"
-    assert cpu["flags"] == ["asimd", "asimddp", "asimdhp"]
+    cpu = environment.describe(*roots).cpu
+    assert cpu.model == "ARMv8 Processor rev 1 (v8l)"
+    assert cpu.flags == ("asimd", "asimddp", "asimdhp")
 
 
 def test_an_arm_processor_without_a_name_is_known_by_its_part_number(
     roots: tuple[Path, Path],
 ) -> None:
     write(roots[0], "cpuinfo", GRAVITON)
-    cpu = environment.describe(*roots)["cpu"]
-    assert cpu["model"] == "ARM implementer 0x41 part 0xd40"
-    assert cpu["flags"] == ["asimd", "asimddp", "bf16", "i8mm", "sve"]
+    cpu = environment.describe(*roots).cpu
+    assert cpu.model == "ARM implementer 0x41 part 0xd40"
+    assert cpu.flags == ("asimd", "asimddp", "bf16", "i8mm", "sve")
 
 
 def test_a_machine_without_proc_still_has_a_core_count(roots: tuple[Path, Path]) -> None:
-    cpu = environment.describe(*roots)["cpu"]
-    assert (cpu["model"], cpu["flags"]) == (None, [])
-    assert cpu["cores"] >= 1
+    cpu = environment.describe(*roots).cpu
+    assert (cpu.model, cpu.flags) == (None, ())
+    assert cpu.cores >= 1
 
 
 @pytest.mark.parametrize(("text", "driver"), [(PROPRIETARY, "535.129.03"), (OPEN, "560.35.03")])
@@ -107,7 +107,7 @@ def test_the_driver_version_is_read_from_both_kernel_modules(
     roots: tuple[Path, Path], text: str, driver: str
 ) -> None:
     write(roots[0], "driver/nvidia/version", text)
-    assert environment.describe(*roots)["gpu"]["driver"] == driver
+    assert environment.describe(*roots).gpu.driver == driver
 
 
 def test_gpus_are_named_in_the_order_of_their_bus(roots: tuple[Path, Path]) -> None:
@@ -115,31 +115,31 @@ def test_gpus_are_named_in_the_order_of_their_bus(roots: tuple[Path, Path]) -> N
     write(
         roots[0], "driver/nvidia/gpus/0000:01:00.0/information", CARD.format(name="H100", bus="01")
     )
-    assert environment.describe(*roots)["gpu"]["names"] == ["NVIDIA H100", "NVIDIA L4"]
+    assert environment.describe(*roots).gpu.names == ("NVIDIA H100", "NVIDIA L4")
 
 
 def test_a_jetson_is_named_by_its_board_and_release(roots: tuple[Path, Path]) -> None:
     write(roots[1], "nv_tegra_release", TEGRA)
     write(roots[0], "device-tree/model", "NVIDIA Orin Nano Developer Kit\0")
-    gpu = environment.describe(*roots)["gpu"]
-    assert gpu["names"] == ["NVIDIA Orin Nano Developer Kit"]
-    assert gpu["jetson_linux"] == "35.4.1"
+    gpu = environment.describe(*roots).gpu
+    assert gpu.names == ("NVIDIA Orin Nano Developer Kit",)
+    assert gpu.jetson_linux == "35.4.1"
 
 
 def test_a_machine_without_a_gpu_names_none(roots: tuple[Path, Path]) -> None:
-    gpu = environment.describe(*roots)["gpu"]
-    assert (gpu["names"], gpu["driver"], gpu["jetson_linux"]) == ([], None, None)
+    gpu = environment.describe(*roots).gpu
+    assert (gpu.names, gpu.driver, gpu.jetson_linux) == ((), None, None)
 
 
 def test_which_gpus_cuda_may_see_is_part_of_the_description(
     roots: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert environment.describe(*roots)["gpu"]["visible"] == "1"
+    assert environment.describe(*roots).gpu.visible == "1"
 
 
 def test_installed_packages_are_listed_with_their_version_and_absent_ones_left_out() -> None:
-    packages = environment.describe()["packages"]
+    packages = environment.describe().packages
     assert packages["numpy"] == version("numpy")
     assert set(packages) <= set(environment.PACKAGES)
     assert None not in packages.values()
@@ -148,7 +148,7 @@ def test_installed_packages_are_listed_with_their_version_and_absent_ones_left_o
 def test_two_descriptions_of_this_machine_are_equal_and_fit_into_json() -> None:
     first = environment.describe()
     assert first == environment.describe()
-    assert json.loads(json.dumps(first)) == first
+    assert MachineFacts.model_validate_json(first.model_dump_json()) == first
 
 
 def test_it_starts_no_process_and_imports_nothing_heavy() -> None:
@@ -159,7 +159,7 @@ started = []
 sys.addaudithook(lambda event, _: started.append(event) if event in forbidden else None)
 from stages.engines import environment
 environment.describe()
-heavy = {"numpy", "pydantic", "rich", "tensorflow", "keras", "onnx", "onnxruntime", "tensorrt"}
+heavy = {"numpy", "rich", "tensorflow", "keras", "onnx", "onnxruntime", "tensorrt"}
 print(started, sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run(
