@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from stages.artifacts.signature import Signature
-from stages.engines import environment, records, registry
+from stages.engines import environment, modules, records, registry
 from stages.engines.base import BuildRequest
 from stages.engines.cuda.memory import CudaMemory
 from stages.engines.registry import EngineName
@@ -91,7 +91,7 @@ def measure(
     backend: str, precision: Any, batch_size: int, convert: Path, folder: Path, options: Any
 ) -> dict[str, Any]:
     """Build, open and time one engine; a row for COLUMNS. Raises EngineError."""
-    module, signature = registry.load(backend), Signature.read(convert)
+    module, signature = modules.load(backend), Signature.read(convert)
     records.require(module.build_blocker())
     records.require(module.run_blocker())
     name = EngineName(backend, precision)
@@ -103,7 +103,7 @@ def measure(
         batch_size,
         tensorrt=TensorRT(optimization_level=options.optimization_level),
     )
-    built = module.build(convert / registry.source_file(name), file, request)
+    built = module.build(convert / modules.source_file(name), file, request)
     layers = built.layers if built else ()
     samples = np.load(convert / "samples.npz")
     images = batch_of(samples["images"], signature, batch_size)

@@ -24,7 +24,8 @@ from stages.artifacts.signature import Signature
 from stages.datasets.loading import load_test_split
 from stages.engines import registry
 from stages.engines.base import BuildRequest
-from stages.engines.registry import EngineName, Precision, load, source_file
+from stages.engines.modules import load, source_file
+from stages.engines.registry import EngineName, Precision
 from stages.measurement.accuracy import logits
 from stages.measurement.engine_process import EngineProcess, compare
 from stages.numerics import classification

@@ -26,7 +26,7 @@ import numpy as np
 
 from stages import progress
 from stages.artifacts.signature import Signature
-from stages.engines import layers, records, registry
+from stages.engines import layers, modules, records
 from stages.engines.base import BuildReport, BuildRequest, Engine, Logits
 from stages.engines.onnxruntime import integer_kernels
 from stages.engines.records import BASELINE, BASELINE_ENGINE
@@ -105,7 +105,7 @@ def build_baseline(source: Path, out: Path, signature: Signature) -> None:
     """Build the trained, unpruned float32 model. Raises EngineError."""
     progress.report("build the baseline")
     request = BuildRequest(signature, "fp32")
-    module = registry.load(BASELINE_ENGINE.backend)
+    module = modules.load(BASELINE_ENGINE.backend)
     module.build(source / "baseline.fp32.onnx", out / BASELINE, request)
 
 
@@ -142,9 +142,9 @@ def build_all(
 
 def build_one(engine: EngineName, source: Path, file: Path, request: BuildRequest) -> BuildReport:
     """Build the engine `file` from its graph in the folder `source`. Raises EngineError."""
-    module = registry.load(engine.backend)
+    module = modules.load(engine.backend)
     records.require(module.build_blocker())
-    graph = source / registry.source_file(engine)
+    graph = source / modules.source_file(engine)
     if not graph.is_file():
         raise EngineError(f"there is no {graph.name}", "run: pipeline run convert --force")
     return module.build(graph, file, request) or BuildReport()

@@ -18,7 +18,7 @@ from pipeline.core.record import INDENT
 from stages.artifacts.signature import Signature
 from stages.datasets.loading import load_test_split
 from stages.engines import records
-from stages.engines.registry import load
+from stages.engines.modules import load
 from stages.settings import Data
 from tests.conftest import pipeline, quick
 from tests.test_readme import LINE as README

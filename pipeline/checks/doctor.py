@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stages.engines import environment, registry
+from stages.engines import environment, modules, registry
 from stages.engines.base import Blocker
 from stages.results.machine import MachineFacts
 
@@ -54,7 +54,7 @@ def training_blocker() -> Blocker | None:
 def engine_blockers(backend: str) -> tuple[Blocker | None, Blocker | None]:
     """Why `backend` cannot be built and run here; a runtime that fails to load is a reason."""
     try:
-        module = registry.load(backend)
+        module = modules.load(backend)
         return module.build_blocker(), module.run_blocker()
     except (ImportError, OSError) as error:
         packages = " ".join(registry.ENGINES[backend].packages)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from stages.artifacts.signature import Signature
-from stages.engines import amx, registry
+from stages.engines import amx, modules
 from stages.engines.base import Blocker, Engine
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
@@ -86,7 +86,7 @@ def require(blocker: Blocker | None) -> None:
 
 def runner(record: EngineRecord, folder: Path, signature: Signature, threads: int) -> Engine:
     """The engine of `record`, not opened yet. Raises EngineError where it cannot run here."""
-    module = registry.load(record.backend)
+    module = modules.load(record.backend)
     require(module.run_blocker())
     return module.Runner(folder / str(record.file), signature, threads)
 

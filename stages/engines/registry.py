@@ -7,13 +7,9 @@ rows is the order in which engines are built, opened and listed.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
-
-if TYPE_CHECKING:
-    from stages.engines.base import EngineModule
+from typing import Literal, NamedTuple
 
 Precision = Literal["fp32", "fp16", "int8"]
 Target = Literal["tensorrt", "cpu", "litert"]
@@ -165,19 +161,3 @@ def backend_label(backend: str) -> str:
 def precision_label(precision: str) -> str:
     """As in prose: "int8" -> "INT8"."""
     return PRECISION_LABELS.get(precision, precision)
-
-
-def source_file(engine: EngineName) -> str:
-    """The convert stage's file that the engine is built from on this machine.
-
-    That of the row, unless the module has a `source_file(precision)` of its own, as where an
-    older release of the runtime needs another graph.
-    """
-    precision = cast("Precision", engine.precision)
-    own = getattr(load(engine.backend), "source_file", None)
-    return str(own(precision) if own else ENGINES[engine.backend].sources[precision])
-
-
-def load(backend: str) -> EngineModule:
-    """Import the module of `backend`; its runtime is imported only when it is used."""
-    return cast("EngineModule", importlib.import_module(ENGINES[backend].module))

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from stages.artifacts.signature import Signature
-from stages.engines import child, records, registry
+from stages.engines import child, modules, records
 from stages.engines.base import BuildRequest
 from stages.engines.registry import ENGINES, EngineName, Precision
 from stages.errors import EngineError
@@ -121,14 +121,14 @@ def require(engine: EngineName) -> str:
 
     Raises EngineError where this machine cannot build or run it.
     """
-    module = registry.load(engine.backend)
+    module = modules.load(engine.backend)
     records.require(module.build_blocker())
     records.require(module.run_blocker())
     if engine.precision not in ENGINES[engine.backend].precisions:
         raise EngineError(
             f"{engine.backend} has no {engine.precision} engine", "choose another prune.target"
         )
-    return registry.source_file(engine)
+    return modules.source_file(engine)
 
 
 def serve(
@@ -145,7 +145,7 @@ def serve(
     signature = Signature.read(Path(signature_folder))
     shape = (batch_size, *signature.input_shape)
     images = signature.feed(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
-    module = registry.load(backend)
+    module = modules.load(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"engine{ENGINES[backend].suffix}"
         request = BuildRequest(signature, precision, max(64, batch_size))

@@ -82,9 +82,9 @@ import importlib, runpy, sys
 lacking = ("tensorflow keras openvino ai_edge_litert matplotlib sklearn PIL h5py tf2onnx onnxslim "
            "mlflow tensorboard scipy")
 sys.modules.update(dict.fromkeys(lacking.split()))
-from stages.engines import registry
+from stages.engines import modules, registry
 for name in registry.ENGINES:
-    registry.load(name)
+    modules.load(name)
 for name in ("stages.build stages.benchmark pipeline.cli pipeline.core.worker "
              "pipeline.report.html").split():
     importlib.import_module(name)

@@ -14,7 +14,7 @@ import pytest
 
 from stages import build
 from stages.artifacts.signature import Signature
-from stages.engines import records, registry
+from stages.engines import modules, records, registry
 from stages.errors import EngineError
 from stages.results.base import ModelFacts
 from stages.results.engines import BuildResult, EngineResult
@@ -61,7 +61,7 @@ def test_every_backend_is_listed_in_every_precision_that_it_has(
 def test_every_engine_says_what_became_of_it(built: tuple[Path, BuildResult]) -> None:
     out, measured = built
     for name, row in by_name(measured).items():
-        module = registry.load(row.backend)
+        module = modules.load(row.backend)
         if module.build_blocker():
             assert (row.state, row.file) == ("unavailable", None)
         elif module.run_blocker():
@@ -205,7 +205,7 @@ def test_an_engine_whose_outputs_are_not_finite_is_built_but_not_run(
 def test_engines_ahead_of_time_alone_leave_accuracy_and_latency_open(
     converted: Path, tmp_path: Path
 ) -> None:
-    module = registry.load("tensorrt_rtx")
+    module = modules.load("tensorrt_rtx")
     if module.build_blocker() or not module.run_blocker():
         pytest.skip("needs tensorrt-rtx, and no GPU")
     ahead = settings(backends=("tensorrt_rtx",), precisions=("fp16",))

@@ -9,7 +9,7 @@ import pytest
 from stages import benchmark, build, convert, quantize
 from stages.artifacts import ranges
 from stages.artifacts.signature import Signature
-from stages.engines import records, registry
+from stages.engines import modules, records
 from stages.engines.onnxruntime import interpret
 from stages.errors import ConversionError, EngineError
 from stages.keras_graph.fake_quant import simulate
@@ -198,4 +198,4 @@ def test_engines_of_one_batch_size_are_built_measured_and_refuse_others(six_at_o
 
 
 def rtx_is_here() -> bool:
-    return registry.load("tensorrt_rtx").build_blocker() is None
+    return modules.load("tensorrt_rtx").build_blocker() is None

@@ -127,9 +127,7 @@ def test_without_jinja2_all_but_the_page_is_written(
 
 
 def test_a_value_that_is_not_finite_is_null(report: Report) -> None:
-    hot = report.model_copy(
-        update={"environment": MachineFacts(load=float("nan"))}
-    )
+    hot = report.model_copy(update={"environment": MachineFacts(load=float("nan"))})
     assert as_json(hot)["environment"]["load"] is None
 
 
@@ -148,9 +146,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(
 ) -> None:
     reports.write(report, tmp_path)
     old = (tmp_path / "report.json").read_text()
-    broken = report.model_copy(
-        update={"environment": MachineFacts(load=object())}
-    )
+    broken = report.model_copy(update={"environment": MachineFacts(load=object())})
     with pytest.raises(ValueError, match="Unable to serialize"):
         reports.write(broken, tmp_path)
     assert (tmp_path / "report.json").read_text() == old

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from stages.engines.base import BuildRequest, Engine
-from stages.engines.registry import ENGINES, EngineName, Precision, load, source_file
+from stages.engines.modules import load, source_file
+from stages.engines.registry import ENGINES, EngineName, Precision
 from tests.stages.graphs import SIGNATURE
 
 MAX_BATCH_SIZE = 8

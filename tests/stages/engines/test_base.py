@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.engines.base import Engine, Images, Logits
-from stages.engines.registry import ENGINES, load
+from stages.engines.modules import load
+from stages.engines.registry import ENGINES
 from stages.errors import EngineError
 
 PIXELS = Signature((8, 8, 1), ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)

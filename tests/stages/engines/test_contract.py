@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from stages.engines.base import Images
-from stages.engines.registry import ENGINES, load
+from stages.engines.modules import load
+from stages.engines.registry import ENGINES
 from stages.errors import EngineError
 from tests.stages.graphs import SIGNATURE, images, reference
 

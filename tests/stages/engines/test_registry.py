@@ -7,7 +7,8 @@ import pytest
 
 from stages.engines.base import missing_package
 from stages.engines.environment import PACKAGES
-from stages.engines.registry import ENGINES, EngineName, backend_label, load, source_file
+from stages.engines.modules import load, source_file
+from stages.engines.registry import ENGINES, EngineName, backend_label
 
 
 @pytest.mark.parametrize("backend", ENGINES)

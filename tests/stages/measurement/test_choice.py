@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stages.engines.base import BuildRequest
-from stages.engines.registry import EngineName, load, source_file
+from stages.engines.modules import load, source_file
+from stages.engines.registry import EngineName
 from stages.errors import EngineError
 from stages.measurement import choice
 from stages.results.engines import Candidate, EngineChoice

@@ -7,7 +7,7 @@ import pytest
 
 from stages.engines.base import BuildRequest
 from stages.engines.cuda import memory
-from stages.engines.registry import load
+from stages.engines.modules import load
 from stages.engines.tensorrt import engine as tensorrt
 from stages.engines.tensorrt import network
 from tests.stages.graphs import SIGNATURE
