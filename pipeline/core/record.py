@@ -6,11 +6,10 @@ This is the only reader of `record.json`: whatever else looks at a record has th
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from pipeline.core.hashing import key_of
 from pipeline.core.seal import KEY as SEAL
@@ -33,6 +32,17 @@ class FileEntry(BaseModel):
 
     sha256: Sha256
     size_bytes: Count
+
+
+def _below(name: str) -> str:
+    """Raises ValueError for a path that leads out of its folder: what is listed gets deleted."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} is outside the artifact")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_below)]
 
 
 class Identity(BaseModel):
@@ -63,7 +73,7 @@ class Record(Identity):
     key: str
     started_at: str
     seconds: float = Field(allow_inf_nan=False)
-    files: dict[str, FileEntry]
+    files: dict[FileName, FileEntry]
     measurements: SerializeAsAny[StageResult]
 
     def hashes(self) -> dict[str, str]:
@@ -72,12 +82,8 @@ class Record(Identity):
 
 
 def write(record: Record, folder: Path) -> None:
-    """Write `record.json` into `folder` and see it safely on the disk."""
-    raw = sealed(json.loads(record.model_dump_json()), INDENT)
-    with (folder / FILE).open("wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write `record.json` into `folder`."""
+    (folder / FILE).write_bytes(sealed(json.loads(record.model_dump_json()), INDENT))
 
 
 def parse(raw: bytes, stage: str, result: type[StageResult]) -> Record:

@@ -10,12 +10,15 @@
     artifacts/.hashes.json, .lock                    see hashing.py and lock.py
 
 A process may be killed at any moment: `train` is then the old artifact or the new one, or
-missing beside a whole `.old-train`, which `folder` reads and `recover` puts back.
+missing beside a whole `.old-train`, which `folder` reads and `recover` puts back. The same holds
+after a power failure: every file is on the disk before the swap, and the swap before the former
+artifact is deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -27,10 +30,14 @@ from pipeline.core import record as records
 from pipeline.core.hashing import Hashes, hash_file
 from pipeline.core.plan import PLAN, Plan
 from pipeline.core.record import FileEntry, Record
+from stages.artifacts.atomic import sync, sync_all
 from stages.errors import ArtifactError
 from stages.results.base import StageResult
 
 KEY = re.compile("[0-9a-f]{64}")
+
+DRAFT = re.compile(r"\.\d+-(\.hashes\.json|report\.(json|md|html))")
+"""What a run that was killed within `replacing` leaves of the files beside the artifacts."""
 
 
 class Store:
@@ -135,28 +142,31 @@ class Store:
 
     def _swap(self, stage: str, draft: Path) -> None:
         current, former = self.root / stage, self.root / f".old-{stage}"
+        sync_all(draft)
         if current.exists():
             current.rename(former)
         draft.rename(current)
+        sync(self.root)
         self._discard(stage, former)
 
     def _discard(self, stage: str, folder: Path) -> None:
         """Delete what the record in `folder` says that we made; set aside whatever else is there.
 
         The record goes last, so that a process killed in between can finish.
+        Raises OSError where something of ours cannot be deleted.
         """
         if not folder.exists():
             return
         record = self._recorded(folder, stage)
         if record is not None:
-            for name in (*record.files, records.FILE):
-                (folder / name).unlink(missing_ok=True)
+            ours = folder.resolve()
+            for file in (folder / name for name in (*record.files, records.FILE)):
+                if file.parent.resolve().is_relative_to(ours):  # No link leads elsewhere.
+                    file.unlink(missing_ok=True)
         for below in sorted(folder.rglob("*"), reverse=True):
             if below.is_dir() and not below.is_symlink():
-                with contextlib.suppress(OSError):
-                    below.rmdir()
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+                _remove_if_empty(below)
+        _remove_if_empty(folder)
         if folder.exists():
             aside = self._free_name(stage)
             folder.rename(aside)
@@ -185,6 +195,10 @@ class Store:
             for draft in self.root.glob(f".new-{stage}-*"):
                 if draft.name.removeprefix(f".new-{stage}-").isdecimal():
                     shutil.rmtree(draft, ignore_errors=True)
+        for file in self.root.glob(".*"):
+            if DRAFT.fullmatch(file.name):
+                with contextlib.suppress(OSError):
+                    file.unlink()
 
     def list_files(self, folder: Path) -> dict[str, FileEntry]:
         """All files below `folder` by name, for its record."""
@@ -195,6 +209,14 @@ class Store:
             )
             for file in files
         }
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _fault(file: Path, expected: FileEntry, hash_of: Callable[[Path], str]) -> str:

@@ -19,6 +19,7 @@ from pipeline.core.record import faults
 from pipeline.core.seal import KEY as SEAL
 from pipeline.core.seal import opened, sealed
 from pipeline.results.summary import Summary
+from stages.artifacts.atomic import sync
 from stages.errors import ArtifactError, nearest, suggestion
 
 FILE = "history.jsonl"
@@ -77,6 +78,8 @@ def _append(file: Path, line: bytes) -> None:
         except OSError:
             os.ftruncate(stream.fileno(), size)
             raise
+    if size == 0:
+        sync(file.parent)
 
 
 def read(root: Path) -> tuple[list[Entry], list[str]]:

@@ -1,21 +1,13 @@
-"""One small artifact; and a process that is killed while it writes one.
-
-`python tiny_artifact.py ROOT STEP TEXT` dies of SIGKILL before its file operation STEP.
-"""
+"""One small artifact, of stage train."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from pathlib import Path
 
 from pipeline.core.record import Record
 from pipeline.core.record import write as write_record
 from pipeline.core.store import Store
 from stages.results.base import StageResult
-
-FILE_OPERATIONS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
 
 
 def record_of(store: Store, folder: Path) -> Record:
@@ -44,19 +36,11 @@ def write(root: Path, text: str) -> None:
         write_record(record_of(store, folder), folder)
 
 
-def die_before_operation(step: int) -> None:
-    left = step
-
-    def count(event: str, _: tuple[object, ...]) -> None:
-        nonlocal left
-        if event in FILE_OPERATIONS:
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(count)
-
-
-if __name__ == "__main__":
-    die_before_operation(int(sys.argv[2]))
-    write(Path(sys.argv[1]), sys.argv[3])
+def content(root: Path) -> str | None:
+    """What the artifact holds, None without one; fails unless the artifact is whole."""
+    store = Store(root)
+    record = store.read("train")
+    if record is None:
+        return None
+    assert store.damage("train", record, in_full=True) == ()
+    return (store.folder("train") / "model.keras").read_text()

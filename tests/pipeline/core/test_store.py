@@ -3,16 +3,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_artifact
-from children import environment
+from tiny_artifact import content
 
 from pipeline.core.record import FILE as RECORD
 from pipeline.core.record import INDENT
@@ -23,26 +20,8 @@ from stages.errors import ArtifactError
 OLD, NEW = "old weights", "the new weights"
 
 
-def content(root: Path) -> str | None:
-    """What the artifact holds, None without one; fails unless the artifact is whole."""
-    store = Store(root)
-    record = store.read("train")
-    if record is None:
-        return None
-    assert store.damage("train", record) == ()
-    return (store.folder("train") / "model.keras").read_text()
-
-
 def names(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir())
-
-
-def kill_before(step: int, root: Path) -> bool:
-    """Write NEW in a process that is killed before its file operation `step`; was it?"""
-    command = [sys.executable, tiny_artifact.__file__, str(root), str(step), NEW]
-    status = subprocess.run(command, env=environment(), check=False).returncode
-    assert status in (0, -signal.SIGKILL)
-    return status != 0
 
 
 def test_an_artifact_is_there_with_its_record_when_the_block_ends(tmp_path: Path) -> None:
@@ -66,27 +45,43 @@ def test_a_block_that_fails_leaves_the_old_artifact_and_nothing_else(tmp_path: P
     assert names(tmp_path) == ["train"]
 
 
-@pytest.mark.parametrize("before", [None, OLD])
-def test_a_process_killed_at_any_file_operation_leaves_the_old_artifact_or_the_new_one(
-    tmp_path: Path, before: str | None
+def test_everything_is_on_the_disk_before_the_former_artifact_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-    for step in range(100):
-        root = tmp_path / str(step)
-        root.mkdir()
-        if before is not None:
-            tiny_artifact.write(root, before)
-        was_killed = kill_before(step, root)
-        seen.append(content(root))
-        Store(root).recover()
-        assert content(root) == seen[-1]
-        assert names(root) in (["train"], [])
-        if not was_killed:
-            break
-    assert seen[0] == before
-    assert seen[-1] == NEW
-    assert seen == sorted(seen, key=[before, NEW].index)
-    assert len(seen) > 10
+    tiny_artifact.write(tmp_path, OLD)
+    events: list[str] = []
+    fsync, rename, unlink = os.fsync, Path.rename, Path.unlink
+
+    def short(path: Path | str) -> str:
+        return os.path.relpath(path, tmp_path).replace(f".new-train-{os.getpid()}", "draft")
+
+    def logged_fsync(descriptor: int) -> None:
+        events.append(f"sync {short(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        fsync(descriptor)
+
+    def logged_rename(self: Path, target: Path) -> Path:
+        events.append(f"rename {short(self)} {short(target)}")
+        return rename(self, target)
+
+    def logged_unlink(self: Path, missing_ok: bool = False) -> None:
+        events.append(f"unlink {short(self)}")
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    monkeypatch.setattr(Path, "rename", logged_rename)
+    monkeypatch.setattr(Path, "unlink", logged_unlink)
+    tiny_artifact.write(tmp_path, NEW)
+    swap = events.index("rename train .old-train")
+    assert set(events[: swap - 1]) == {
+        *("sync draft/extra/a.txt", "sync draft/extra"),
+        *("sync draft/model.keras", "sync draft/record.json"),
+    }
+    assert events[swap - 1 : swap + 3] == [
+        *("sync draft", "rename train .old-train", "rename draft train", "sync ."),
+    ]
+    deleted = events[swap + 3 :]
+    assert deleted[-1] == "unlink .old-train/record.json"
+    assert all(event.startswith("unlink .old-train/") for event in deleted)
 
 
 def test_the_stage_can_be_written_again_after_a_kill_in_the_swap(tmp_path: Path) -> None:
@@ -260,3 +255,37 @@ def test_recovery_touches_no_name_that_the_store_did_not_write(tmp_path: Path) -
     before = names(tmp_path)
     Store(tmp_path).recover()
     assert names(tmp_path) == before
+
+
+def test_recovery_deletes_the_drafts_of_a_killed_run(tmp_path: Path) -> None:
+    for name in (".7-report.json", ".7-report.html", ".123-.hashes.json"):
+        (tmp_path / name).write_text("half")
+    for name in (".7-notes.txt", ".x-report.json"):
+        (tmp_path / name).write_text("mine")
+    Store(tmp_path).recover()
+    assert names(tmp_path) == [".7-notes.txt", ".x-report.json"]
+
+
+@pytest.mark.parametrize("name", ["../letter.txt", "/letter.txt", "a/../../letter.txt", ".."])
+def test_a_record_cannot_name_files_outside_its_folder(tmp_path: Path, name: str) -> None:
+    def point_outside(record: dict[str, Any]) -> None:
+        record["files"][name] = record["files"]["model.keras"]
+
+    tiny_artifact.write(tmp_path, OLD)
+    reseal(tmp_path / "train" / RECORD, point_outside)
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="is damaged: files"):
+        Store(tmp_path).read("train")
+    tiny_artifact.write(tmp_path, NEW)
+    assert (tmp_path / "letter.txt").read_text() == "mine"
+
+
+def test_nothing_behind_a_symbolic_link_in_an_artifact_is_deleted(tmp_path: Path) -> None:
+    tiny_artifact.write(tmp_path, OLD)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.txt").write_text("mine")
+    shutil.rmtree(tmp_path / "train/extra")
+    (tmp_path / "train/extra").symlink_to(tmp_path / "photos")
+    tiny_artifact.write(tmp_path, NEW)
+    assert content(tmp_path) == NEW
+    assert (tmp_path / "photos/a.txt").read_text() == "mine"
