@@ -82,14 +82,10 @@ def _page(report: Report, artifacts: Path | None) -> str:
     return html.render(report, evidence.read(report, artifacts))
 
 
-def _json(report: Report) -> str:
-    return model.write(report).decode("ascii")
-
-
 FILES = ("json", "md", "html")
 
 RENDERERS: dict[str, Callable[[Report], str]] = {
     "md": markdown.render,
-    "json": _json,
+    "json": lambda report: model.write(report).decode("ascii"),
     "csv": csv.render,
 }

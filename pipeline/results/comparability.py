@@ -89,7 +89,8 @@ def stage_speedup(report: Report, stage: StageReport) -> float | None:
         return None
     in_benchmark = row.measured_in == against.measured_in == BENCHMARK
     in_graph = row.runtime == against.runtime == "tf.function"
-    if in_benchmark or (in_graph and _same_machine(stage, train)):
+    is_same_machine = stage.environment.hardware() == train.environment.hardware()
+    if in_benchmark or (in_graph and is_same_machine):
         return ratio(against.p50_ms, row.p50_ms)
     return None
 
@@ -140,7 +141,3 @@ def engine_change(report: Report, engine: EngineReport) -> float | None:
     if train and report.is_current("benchmark"):
         return change_points(engine.accuracy, train.accuracy)
     return change_points(engine.accuracy, report.baseline.accuracy)
-
-
-def _same_machine(stage: StageReport, other: StageReport) -> bool:
-    return stage.environment.hardware() == other.environment.hardware()

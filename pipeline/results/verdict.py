@@ -39,11 +39,8 @@ def _fastest(report: Report, engine: EngineReport, row: LatencyRow) -> str:
 def _faster(factor: float | None) -> str:
     if factor is None or units.times(factor) == "1.0x":
         return "as fast as"
-    return f"{units.times(factor)} faster than" if factor > 1 else _slower(factor)
-
-
-def _slower(factor: float) -> str:
-    return f"{units.times(1 / factor)} slower than"
+    faster, slower = units.times(factor), units.times(1 / factor)
+    return f"{faster} faster than" if factor > 1 else f"{slower} slower than"
 
 
 def _from_to(against: LatencyRow, row: LatencyRow) -> str:
