@@ -8,7 +8,9 @@ Only click is imported here; `--help` must not pay for what the commands need.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shlex
 import sys
 import traceback
@@ -18,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from stages.errors import SettingsError, UserError, machine_error
+from stages.errors import SettingsError, UserError, machine_error, shown
 
 DEBUG = "debug"
 INTERRUPTED = 130
@@ -100,6 +102,7 @@ class ErrorsToExitCodes(click.Group):
         """Run the command."""
         _print_anything()
         try:
+            _require_output()
             return super().invoke(context)
         except UserError as error:
             _explain(context, error, error)
@@ -109,7 +112,7 @@ class ErrorsToExitCodes(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
-            if (known := machine_error(error)) is not None:
+            if (known := _impossible_path(error) or machine_error(error)) is not None:
                 _explain(context, known, error)
             _report_bug(context, error)
 
@@ -118,6 +121,21 @@ def _print_anything() -> None:
     """Let a terminal or file that lacks a character show its number instead of an error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _require_output() -> None:
+    """Refuse a closed standard output, as after `>&-`: the next open file would get its number."""
+    if sys.stdout is None:
+        raise SettingsError("standard output is closed", "to see nothing: > /dev/null")
+
+
+def _impossible_path(error: Exception) -> SettingsError | None:
+    """`error` in the user's words if a path that he gave can be that of no file."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+        return None
+    return SettingsError(
+        f"{os.strerror(error.errno)}: {shown(error.filename)}", "choose a path that can exist"
+    )
 
 
 def _explain(context: click.Context, error: UserError, cause: BaseException) -> NoReturn:

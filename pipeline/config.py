@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stages.errors import SettingsError, nearest, suggestion
+from stages.errors import SettingsError, nearest, shown, suggestion
 from stages.settings import Section, Settings
 
 if sys.version_info >= (3, 11):
@@ -25,12 +25,18 @@ else:
     import tomli as tomllib
 
 COMMENT_COLUMNS = 96
+MOST_BYTES = 1 << 20
+
+NOT_TOML = (ValueError, RecursionError)
+"""What tomllib raises: TOMLDecodeError, plain ValueError for a number of thousands of digits."""
 
 EXPECTED = {
     "model_type": "a section with keys",
     "model_attributes_type": "a section with keys",
     "tuple_type": "a list, as in [1, 32]",
     "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "string_unicode": "text in UTF-8",
 }
 """What some of pydantic's error types mean in the words of a TOML file."""
 
@@ -65,7 +71,9 @@ def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        text = content.decode("utf-8").replace("\r\n", "\n")
     except OSError as error:
         raise SettingsError(
             f"cannot read the configuration {str(file)!r}: {error.strerror}",
@@ -73,13 +81,23 @@ def _read(file: Path) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: byte {error.start} is not UTF-8, as TOML must be") from error
+    if len(content) > MOST_BYTES:
+        raise SettingsError(f"{file}: more than {MOST_BYTES:,} bytes, which no settings need")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except NOT_TOML as error:
         lines = text.split("\n")
         end = f"at line {len(lines)}, column {len(lines[-1]) + 1}"
-        reason = str(error).replace("at end of document", end)
+        reason = _reason(error).replace("at end of document", end)
         raise SettingsError(f"{file}: not valid TOML: {reason}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return str(error)
+    return (
+        "brackets nested too deeply" if isinstance(error, RecursionError) else "too long a number"
+    )
 
 
 def _set(tree: dict[str, Any], override: str) -> None:
@@ -87,11 +105,12 @@ def _set(tree: dict[str, Any], override: str) -> None:
     section, dot, key = name.strip().partition(".")
     if not (equals and dot and section and key):
         raise SettingsError(
-            f"--set got {override!r}, expected section.key=value", "as in: --set train.epochs=3"
+            f"--set got {shown(override)}, expected section.key=value",
+            "as in: --set train.epochs=3",
         )
     values = tree.setdefault(section, {})
     if not isinstance(values, dict):
-        raise SettingsError(f"{section}: got {values!r}, expected {EXPECTED['model_type']}")
+        raise SettingsError(f"{section}: got {shown(values)}, expected {EXPECTED['model_type']}")
     values[key] = parse_value(text.strip())
 
 
@@ -102,7 +121,7 @@ def parse_value(text: str) -> Any:
     """
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except NOT_TOML:
         return text
     return parsed["value"] if parsed.keys() == {"value"} else text
 
@@ -113,9 +132,10 @@ def _explain(location: Sequence[str | int], item: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         *section, key = map(str, location)
         kind = "setting" if section else "section"
-        return f"unknown {kind} {name!r}{suggestion(_meant(section[0] if section else None, key))}"
+        meant = _meant(section[0] if section else None, key)
+        return f"unknown {kind} {shown(name)}{suggestion(meant)}"
     expected = EXPECTED.get(item["type"]) or item["msg"].removeprefix("Input should be ")
-    return f"{name}: got {item['input']!r}, expected {expected}"
+    return f"{name}: got {shown(item['input'])}, expected {expected}"
 
 
 def _dotted(location: Iterable[str | int]) -> str:

@@ -33,9 +33,9 @@ class UserError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -111,6 +111,24 @@ def machine_error(error: BaseException) -> MachineError | None:
     return MachineError(
         f"{os.strerror(code)}{file}",
         f"{fix}, or choose another folder with --artifacts; what was done before stays",
+    )
+
+
+LONGEST_SHOWN = 100
+
+
+def shown(value: object) -> str:
+    """`repr(value)`, shortened in the middle: a mistake can be as long as a whole file."""
+    text = repr(value)
+    half = LONGEST_SHOWN // 2
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:half]}...{text[-half:]}"
+
+
+def printable(text: str) -> str:
+    """`text` with every character escaped that a terminal would obey or that UTF-8 cannot hold."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in text
     )
 
 

@@ -55,15 +55,20 @@ def is_marked(root: Path) -> bool:
 
 
 def _refuse_overlap(root: Path, user_files: Iterable[Path]) -> None:
-    ours = root.resolve()
+    ours = _real(root)
     for file in user_files:
-        theirs = file.resolve()
+        theirs = _real(file)
         if ours == theirs or ours in theirs.parents or theirs in ours.parents:
             raise SettingsError(
                 f"the artifact folder {str(root)!r} and {str(file)!r}, which the settings read, "
                 "overlap: artifacts would replace your files",
                 ELSEWHERE,
             )
+
+
+def _real(path: Path) -> Path:
+    """`path` without links; Path.resolve raises RuntimeError for links that go in circles."""
+    return Path(os.path.realpath(path))
 
 
 def _refuse_foreign(root: Path, plan: Plan) -> None:

@@ -85,7 +85,7 @@ def required_path(settings: Data) -> Path:
         )
     if download.is_address(settings.path):
         return download.fetch(settings.path, settings.sha256, settings.max_download_mib)
-    path = Path(settings.path).expanduser()
+    path = Path(settings.path)
     if not path.exists():
         raise DataError(
             f"data.path names {settings.path!r}, but there is no such file or folder",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from stages.engines.registry import ENGINES, Precision
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy and Keras take for a seed."""
 Seconds = Annotated[float, Field(gt=0.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
 
@@ -19,6 +23,38 @@ if TYPE_CHECKING:
     Backend = str
 else:
     Backend = Literal[tuple(ENGINES)]
+
+MOST_NAME_BYTES, MOST_PATH_BYTES = 255, 4095
+"""Of the name of one file or folder, and of all of a path: what Linux takes."""
+
+
+def usable_path(text: str) -> str:
+    """`text` with a leading `~` expanded. Raises PydanticCustomError for what no path can be."""
+    path = os.path.expanduser(text)
+    longest = max(len(os.fsencode(name)) for name in path.split(os.sep))
+    is_short = longest <= MOST_NAME_BYTES and len(os.fsencode(path)) <= MOST_PATH_BYTES
+    if not text or "\0" in text or not is_short:
+        # Read after "expected": see pipeline/config.py.
+        words = f"a path without NUL, whose names have 1 to {MOST_NAME_BYTES} bytes"
+        raise PydanticCustomError("path", words)
+    return path
+
+
+def _expanded(value: Any) -> Any:
+    return usable_path(value) if isinstance(value, str) else value
+
+
+FilePath = Annotated[Path, BeforeValidator(_expanded)]
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise PydanticCustomError("distinct", "every value once")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
+"""For a list: a value given twice would be built or measured twice."""
 
 TARGET_PATTERN = rf"^({'|'.join(ENGINES)})\.({'|'.join(get_args(Precision))})$"
 """An engine in one word, as in "litert.int8"."""

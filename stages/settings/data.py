@@ -3,18 +3,71 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from stages.datasets.registry import DATASETS
-from stages.settings.base import Count, Positive, Section, Share
+from stages.settings.base import Count, Positive, Section, Seed, Share, usable_path
 
 if TYPE_CHECKING:
     Name = str
 else:
     Name = Literal[tuple(DATASETS)]
+
+MOST_PIXELS = 16_384
+"""Height and width of an image."""
+
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Numbers well inside float32, in which networks compute."""
+
+
+def _path_or_address(text: str) -> str:
+    if "://" not in text:
+        return usable_path(text)
+    try:
+        parts = urlsplit(text)
+        is_complete = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_complete = False
+    if not is_complete or parts.scheme not in ("http", "https"):
+        # Read after "expected", as below: see pipeline/config.py.
+        words = "a path, or an address that begins with http:// or https:// and the name of a host"
+        raise PydanticCustomError("address", words)
+    return text
+
+
+def _model_source(text: str) -> str:
+    module, colon, function = text.partition(":")
+    if not colon:
+        return usable_path(text)
+    if not all(part.isidentifier() for part in (*module.split("."), function)):
+        raise PydanticCustomError("model_source", "a .keras or .h5 file, or module:function")
+    return text
+
+
+def _weights(text: str) -> str:
+    return text if text in RANDOM_OR_FETCHED else usable_path(text)
+
+
+def _in_float32(value: float) -> float:
+    if SMALLEST <= abs(value) <= LARGEST or value == 0 or not math.isfinite(value):
+        return value
+    raise PydanticCustomError("float32", f"0, or a magnitude from {SMALLEST} to {LARGEST}")
+
+
+def _nonzero(value: float) -> float:
+    if value == 0:
+        raise PydanticCustomError("nonzero", "a number other than 0, which makes all images alike")
+    return value
+
+
+RANDOM_OR_FETCHED = ("none", "imagenet")
+Float32 = Annotated[float, AfterValidator(_in_float32)]
 
 
 class Data(Section):
@@ -23,7 +76,7 @@ class Data(Section):
     name: Name = "digits"
     """`digits` ships with scikit-learn (the extra `digits`) and needs no network; the others read
     `path`, and those of keras.datasets are downloaded by Keras if it is not set."""
-    path: str | None = None
+    path: Annotated[str, AfterValidator(_path_or_address)] | None = None
     """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; else an `.npz` in the
     layout of keras.datasets.mnist, or its http or https address."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
@@ -40,13 +93,13 @@ class Data(Section):
     calibration_samples: Positive = 128
     """Training images held back to calibrate INT8 ranges; they are never trained on, so
     the ranges are those of unseen images."""
-    image_size: Count = 0
+    image_size: Annotated[int, Field(ge=0, le=MOST_PIXELS)] = 0
     """Height and width in pixels that `folder` resizes to; 0 keeps the first image's size."""
-    scale: float = 1 / 255
+    scale: Annotated[Float32, AfterValidator(_nonzero)] = 1 / 255
     """The model sees pixel * scale + offset."""
-    offset: float = 0.0
+    offset: Float32 = 0.0
     """See `scale`."""
-    shift_pixels: Count = 1
+    shift_pixels: Annotated[int, Field(ge=0, lt=MOST_PIXELS)] = 1
     """In all trainings images are shifted by up to this many pixels each way, for small sets."""
     flip: bool = False
     """In all trainings half of the images are flipped left to right: not for digits or letters."""
@@ -58,7 +111,7 @@ class Data(Section):
     """In all trainings images are scaled up or down by up to this share."""
     contrast: Share = 0.0
     """In all trainings contrast is raised or lowered by up to this share."""
-    seed: Count = 0
+    seed: Seed = 0
     """Decides which images are held back."""
 
     def external_files(self) -> list[Path]:
@@ -71,10 +124,10 @@ class Model(Section):
 
     name: str = "mnist_cnn"
     """A name in the table of stages/models."""
-    source: str | None = None
+    source: Annotated[str, AfterValidator(_model_source)] | None = None
     """The user's own model instead: a `.keras` or `.h5` file, or `module:function` that
     returns an untrained or trained Keras model."""
-    weights: str = "none"
+    weights: Annotated[str, AfterValidator(_weights)] = "none"
     """What `vgg16_transfer` starts from: `none` (random), `imagenet` (Keras fetches them), or a
     file of VGG16's weights without its top."""
     freeze_base: bool = False
@@ -85,7 +138,7 @@ class Model(Section):
 
     def external_files(self) -> list[Path]:
         """The model's file, or the source file of its `module:function`."""
-        weights = [] if self.weights in ("none", "imagenet") else [Path(self.weights)]
+        weights = [] if self.weights in RANDOM_OR_FETCHED else [Path(self.weights)]
         return [*weights, *self._source_files()]
 
     def _source_files(self) -> list[Path]:

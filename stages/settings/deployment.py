@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from stages.engines.registry import ENGINES, Precision
-from stages.settings.base import Backend, Count, Positive, Seconds, Section
+from stages.settings.base import Backend, Count, Distinct, FilePath, Positive, Seconds, Section
 
 ComputeCapability = Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 
@@ -34,11 +34,11 @@ class Convert(Section):
 class Build(Section):
     """Engines for this machine."""
 
-    backends: tuple[Backend, ...] = tuple(
+    backends: Annotated[tuple[Backend, ...], Distinct] = tuple(
         name for name, engine in ENGINES.items() if engine.is_default
     )
     """Engines to build; one that this machine cannot build is recorded with the reason."""
-    precisions: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+    precisions: Annotated[tuple[Precision, ...], Distinct] = ("fp32", "fp16", "int8")
     """Precisions to build, where the engine has them."""
     max_batch_size: Positive = 64
     """Largest batch of the TensorRT optimisation profile."""
@@ -46,10 +46,10 @@ class Build(Section):
     """Batch size for which TensorRT chooses its kernels; all up to the largest run."""
     workspace_mib: Positive = 1024
     """GPU memory that TensorRT may use while it tries tactics, in MiB."""
-    batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 32)
+    batch_sizes: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1, 32)
     """Batch sizes for each of which the fastest engine is chosen; the engine of the run is that of
     the first."""
-    threads: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2)
+    threads: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1, 2)
     """CPU threads per engine to try; numbers above that of the cores are left out."""
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] = 0.5
     """Largest accuracy loss of the chosen engine against the float32 engine of the same network, on
@@ -74,7 +74,7 @@ class TensorRT(Section):
     optimization_level: Annotated[int, Field(ge=0, le=5)] = 3
     """How long the builder looks for faster kernels: 5 takes many times as long as 3, TensorRT's
     own default, and finds little more."""
-    timing_cache: Path | None = None
+    timing_cache: FilePath | None = None
     """A copy of `tensorrt.timing` of an earlier build on this GPU: what was timed then is not
     timed again, and the same kernels are chosen."""
     version_compatible: bool = False
@@ -94,9 +94,9 @@ class TensorRT(Section):
 class Benchmark(Section):
     """Latency and accuracy of the engines themselves."""
 
-    batch_sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 32)
+    batch_sizes: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1, 32)
     """Images per call."""
-    threads: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1,)
+    threads: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1,)
     """CPU threads per engine; at batch 1 a small net is fastest with one."""
     warmup_seconds: Seconds = 0.2
     """How long each engine runs before anything is timed: caches fill, clocks rise."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from stages.settings.base import Count, LearningRate, Positive, Section, Share
+from stages.settings.base import Count, LearningRate, Positive, Section, Seed, Share
 
 Penalty = Annotated[float, Field(ge=0.0)]
 
@@ -59,13 +59,14 @@ class Training(Section):
     """Compile the step with XLA: one device only, slow to start, often faster afterwards."""
     deterministic: bool = False
     """Bit-equal weights from the same seed on the same machine, for less speed."""
-    seed: Count = 0
+    seed: Seed = 0
     """Decides the order and the shifts of the images, and dropout masks."""
 
     @field_validator("devices", mode="before")
     @classmethod
     def _known_devices(cls, value: Any) -> Any:
-        text = ",".join(value) if isinstance(value, (list, tuple)) else value
+        is_list = isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
+        text = ",".join(value) if is_list else value
         if not isinstance(text, str) or not DEVICES.fullmatch(text):
             # Read after "expected": see pipeline/config.py.
             words = "auto, cpu, gpus, workers, or devices as in gpu:0,gpu:1"
@@ -87,7 +88,7 @@ class Train(Training):
     with tensor cores and on CPUs with AMX."""
     profile: bool = False
     """Write a TensorBoard profile of some steps, beside the learning curves."""
-    seed: Count = 0
+    seed: Seed = 0
     """Decides initial weights, the order and the shifts of the images, and dropout masks."""
 
 

@@ -67,6 +67,8 @@ def test_settings_cannot_be_changed_once_made():
         (settings.Benchmark, "threads", (0,)),
         (settings.Build, "backends", ("openvinno",)),
         (settings.Build, "opt_batch_size", 65),
+        (settings.Build, "precisions", ("int8", "fp32", "int8")),
+        (settings.Benchmark, "threads", (1, 1)),
         (settings.TensorRT, "optimization_level", 6),
         (settings.TensorRT, "compute_capabilities", ("8.7",)),
         (settings.Quantize, "calibration", "random"),
@@ -111,6 +113,16 @@ def test_files_outside_the_artifacts_are_named():
     stage = TrainStage(data=Data(name="npz", path="d.npz"), model=Model(source="m.keras"))
     assert [str(file) for file in stage.external_files()] == ["d.npz", "m.keras"]
     assert BenchmarkStage().external_files() == []
+
+
+def test_the_home_folder_is_expanded_wherever_a_file_is_named(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    data, model = Data(path="~/d.npz"), Model(source="~/m.keras", weights="~/w.h5")
+    cache = settings.TensorRT(timing_cache="~/t.timing")
+    assert data.path == "/home/me/d.npz"
+    files = [*data.external_files(), *model.external_files(), *cache.external_files()]
+    assert {str(file.parent) for file in files} == {"/home/me"}
+    assert len(files) == 4
 
 
 def test_a_model_function_counts_as_the_file_it_is_written_in(tmp_path, monkeypatch):

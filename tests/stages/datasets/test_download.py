@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from stages.datasets import cache, download
 from stages.datasets.loading import load_test_split
@@ -111,9 +112,10 @@ def test_a_server_that_does_not_answer_is_named(server: HTTPServer) -> None:
     assert "data.path=FILE" in caught.value.hint
 
 
-def test_only_http_is_fetched(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"file:///etc/passwd': expected a path, or an address"):
-        load_test_split(Data(name="npz", path="file:///etc/passwd"))
+@pytest.mark.parametrize("path", ["file:///etc/passwd", "ftp://host/set.npz"])
+def test_only_http_is_fetched(path: str) -> None:
+    with pytest.raises(ValidationError, match="a path, or an address that begins with http"):
+        Data(name="npz", path=path)
 
 
 def test_pickled_arrays_by_address_are_never_loaded(
