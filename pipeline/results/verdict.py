@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pipeline.results import comparability, speedup_steps, units
 from pipeline.results.model import EngineReport, Report
+from stages.numerics import proportions
 from stages.results.base import LatencyRow, Quality
+from stages.results.training import TrainDetails
 
 
 def verdict(report: Report) -> list[str]:
@@ -12,6 +14,8 @@ def verdict(report: Report) -> list[str]:
     benchmark = report.stage("benchmark")
     if benchmark is not None and benchmark.outdated:
         return ["The benchmark is older than the model: no verdict. Run: pipeline run all"]
+    if guess := _guess(report):
+        return [guess]
     found = comparability.chosen_engine(report)
     if found is None:
         return [_unfinished(report)]
@@ -21,6 +25,28 @@ def verdict(report: Report) -> list[str]:
         *_throughput(report),
         *_doubts(report),
     ]
+
+
+def _guess(report: Report) -> str | None:
+    """A warning in place of a verdict where the trained model may as well guess.
+
+    To name the most frequent class of the test images for every image takes no model. The trained
+    one knows more only if the 95 % interval of its accuracy lies above that class's share.
+    """
+    train, details = report.stage("train"), report.details(TrainDetails)
+    if train is None or details is None or details.classification is None:
+        return None
+    top1, samples = train.accuracy.top1, train.accuracy.samples
+    if top1 is None or not samples:
+        return None
+    chance = max(each.support for each in details.classification.per_class) / samples
+    if proportions.wilson(round(top1 * samples), samples).low > chance:
+        return None
+    return (
+        f"The trained model is no better than chance: {units.percent(top1)} of "
+        f"{samples:,} images, and {units.percent(chance)} are of one class. No verdict: check "
+        "data.scale, train.epochs and the labels."
+    )
 
 
 def _fastest(report: Report, engine: EngineReport, row: LatencyRow) -> str:

@@ -120,3 +120,29 @@ def test_an_unstable_timing_is_a_warning() -> None:
     found["benchmark"]["measurements"]["engines"][2]["latency"][0]["stable"] = False
     last = verdict(found)[-1]
     assert last == "UNSTABLE: the timing of LiteRT INT8 moved while it was measured."
+
+
+def with_training(right: int, supports: tuple[int, ...]) -> dict[str, Any]:
+    """The whole line after a training that got `right` of 360 test images."""
+    found = records()
+    scores = [{"precision": 0, "recall": 0, "f1": 0, "support": count} for count in supports]
+    classes = [str(number) for number in range(len(supports))]
+    measured = found["train"]["measurements"]
+    measured["accuracy"] = accuracy(right)
+    measured["details"]["classification"] = {"classes": classes, "per_class": scores}
+    return found
+
+
+def test_a_trained_model_at_chance_gets_no_praise() -> None:
+    assert verdict(with_training(40, (36,) * 10)) == [
+        "The trained model is no better than chance: 11.11 % of 360 images, and 10.00 % are of one "
+        "class. No verdict: check data.scale, train.epochs and the labels."
+    ]
+
+
+def test_naming_the_most_frequent_class_is_chance_too() -> None:
+    assert "no better than chance" in verdict(with_training(275, (270, 90)))[0]
+
+
+def test_a_trained_model_above_chance_gets_its_verdict() -> None:
+    assert verdict(with_training(357, (36,) * 10)) == verdict(records())
