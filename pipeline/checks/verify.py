@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.core.plan import Plan
 from pipeline.core.store import Store
-from pipeline.results import history
+from pipeline.results import history, model
 from stages.errors import ArtifactError
 
 
@@ -22,7 +23,7 @@ class Finding:
 
 
 def check(store: Store, plan: Plan) -> Iterator[Finding]:
-    """Every file of every stage, hashed in full, and every line of the history."""
+    """Every file of every stage, hashed in full, every line of the history, and report.json."""
     for stage in plan:
         try:
             record = store.read(stage.name)
@@ -37,3 +38,16 @@ def check(store: Store, plan: Plan) -> Iterator[Finding]:
     if runs or unreadable:
         fix = f"delete the lines from {str(store.root / history.FILE)!r}: those runs are lost"
         yield Finding("history", f"{len(runs)} runs", tuple(unreadable), fix)
+    file = store.root / "report.json"
+    if file.exists():
+        yield Finding("report", "1 file", _faults_of(file, plan), "run: pipeline run report")
+
+
+def _faults_of(report: Path, plan: Plan) -> tuple[str, ...]:
+    try:
+        model.read(report.read_bytes(), plan)
+    except OSError as error:
+        return (f"{report} cannot be read: {error.strerror}",)
+    except ValueError as error:
+        return (f"{report} is damaged: {error}",)
+    return ()

@@ -89,7 +89,7 @@ class Hashes:
             return
         known = {name: entry for name, entry in self._known.items() if os.path.exists(name)}
         with contextlib.suppress(OSError), replacing(self._cache) as draft:
-            draft.write_bytes(canonical_json(known))
+            draft.write_bytes(canonical_json({"hashes": known, "seal": key_of(known)}))
         self._is_changed = False
 
 
@@ -104,10 +104,12 @@ def _is_settled(path: Path) -> bool:
 
 
 def _read(cache: Path) -> dict[str, list[Any]]:
+    """What was remembered; nothing from a file that is not what `save` wrote, bit for bit."""
     try:
-        known = json.loads(cache.read_bytes())
-    except (OSError, ValueError):
+        raw = cache.read_bytes()
+        content = json.loads(raw)
+        known: dict[str, list[Any]] = content["hashes"]
+        is_sound = content["seal"] == key_of(known) and raw == canonical_json(content)
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    if not isinstance(known, dict):
-        return {}
-    return {name: entry for name, entry in known.items() if isinstance(entry, list)}
+    return known if is_sound else {}

@@ -7,6 +7,7 @@ changed.npz   some test images that the chosen engine classifies differently fro
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,5 +64,6 @@ def load(file: Path) -> dict[str, NDArray[Any]]:
         # np.load leaves a broken archive open if it has opened it itself.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        # A damaged header may ask for a password or a later version: a RuntimeError.
         raise ArtifactError(str(error)) from error

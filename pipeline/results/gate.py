@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.results import comparability, units
 from pipeline.results.model import EngineReport, GateResult, Report, read
-from stages.errors import GateFailed
+from stages.errors import ArtifactError, GateFailed
 from stages.results.base import LatencyRow
 from stages.settings import Gates
 
@@ -90,11 +90,17 @@ def limits_of(gates: Gates) -> dict[str, float]:
 
 
 def limits_before(artifacts: Path) -> dict[str, float]:
-    """The limits that the last run judged by, from its report.json; none without a sound one."""
+    """The limits that the last run judged by, from its report.json; none without one.
+
+    Raises ArtifactError for a damaged one: a gate must not vanish in silence.
+    """
+    file = artifacts / "report.json"
     try:
-        report = read((artifacts / "report.json").read_bytes())
-    except (OSError, ValueError):
+        report = read(file.read_bytes())
+    except OSError:
         return {}
+    except ValueError as error:
+        raise ArtifactError(f"{file} is damaged: {error}", "run: pipeline run report") from error
     return {result.gate: result.limit for result in report.gates}
 
 

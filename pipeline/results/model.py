@@ -21,7 +21,6 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from pipeline.core.plan import PLAN, Plan
 from pipeline.core.record import faults
-from pipeline.core.seal import KEY as SEAL
 from pipeline.core.seal import opened, sealed
 from stages.engines.registry import EngineName
 from stages.results.base import (
@@ -163,7 +162,8 @@ def read(raw: bytes, plan: Plan = PLAN) -> Report:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise ValueError("it is not what `pipeline report --format json` writes")
-    if SEAL in content:
+    if set(content) - set(Report.model_fields):
+        # Earlier versions wrote no seal, but no other key either: it may be the seal's, damaged.
         content = opened(raw, INDENT)
     results = {stage.name: stage.result for stage in plan}
     try:

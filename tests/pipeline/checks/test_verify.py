@@ -54,10 +54,11 @@ def test_whatever_happens_to_a_recorded_file_is_named(
     assert damaged(artifacts) == [what]
 
 
-def test_damaged_records_and_lines_of_the_history_are_named(artifacts: Path) -> None:
+def test_damage_of_a_record_a_line_of_the_history_and_the_report_is_named(artifacts: Path) -> None:
     flip(artifacts / "copy/record.json")
     flip(artifacts / "history.jsonl")
-    assert damaged(artifacts) == ["copy", "history"]
+    flip(artifacts / "report.json")
+    assert damaged(artifacts) == ["copy", "history", "report"]
 
 
 def test_the_command_says_what_renews_the_damage(artifacts: Path) -> None:

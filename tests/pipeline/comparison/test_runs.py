@@ -94,6 +94,13 @@ def test_a_file_that_is_no_report_is_refused(tmp_path: Path, content: str) -> No
         find(str(file), tmp_path)
 
 
+def test_a_report_whose_seal_is_not_recognised_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(render(report_of(records("train")), "json").replace('"seal"', '"seam"'))
+    with pytest.raises(ArtifactError, match="it has no seal"):
+        find(str(file), tmp_path)
+
+
 def test_a_report_of_binary_rubbish_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\x80\x02" * 9)
     with pytest.raises(ArtifactError, match="is no report of a run"):

@@ -12,7 +12,7 @@ import pytest
 from pipeline.report import render
 from pipeline.results import gate
 from pipeline.results.model import GateResult, Report
-from stages.errors import GateFailed
+from stages.errors import ArtifactError, GateFailed
 from stages.settings import Gates
 from tests.pipeline.records import accuracy, changed, records, report_of, row
 
@@ -181,13 +181,16 @@ def test_the_limits_of_the_last_run_are_in_its_report(tmp_path: Path) -> None:
     assert gate.limits_before(tmp_path) == limits
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"gates": [{"gate": "x"}]}'])
-def test_without_a_sound_report_there_are_no_limits(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "report.json").write_text(content)
+def test_without_a_report_there_are_no_limits(tmp_path: Path) -> None:
     assert gate.limits_before(tmp_path) == {}
-    (tmp_path / "report.json").write_text(json.dumps({"gates": [{"gate": "old", "limit": 1}]}))
-    assert gate.limits_before(tmp_path) == {}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"gates": [{"gate": "x"}]}'])
+def test_limits_do_not_vanish_with_a_damaged_report(tmp_path: Path, content: str) -> None:
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"report\.json is damaged") as caught:
+        gate.limits_before(tmp_path)
+    assert caught.value.hint == "run: pipeline run report"
 
 
 @pytest.mark.parametrize("format", ["md", "html", "json", "csv"])

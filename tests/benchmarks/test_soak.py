@@ -1,0 +1,68 @@
+"""benchmarks/soak.py on the tiny line, and scaled down."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path += [str(ROOT / "benchmarks"), str(ROOT / "tests/pipeline")]
+
+import soak  # noqa: E402
+import soak_flips  # noqa: E402
+import soak_kills  # noqa: E402
+import tiny_line  # noqa: E402
+from children import environment, tiny_command  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[soak_kills.Line, list[Any]]:
+    """A tiny line that was killed five times, and what was lost."""
+    root = tmp_path_factory.mktemp("soak") / "artifacts"
+    line = soak_kills.Line(tiny_command("copy", "run", "all"), tiny_line.PLAN, root, 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+        return line, list(soak_kills.kill_runs(line, 5, seed=0))
+
+
+def faults_of(tries: soak.Tries) -> list[str]:
+    return [fault for _, faults in tries for fault in faults]
+
+
+def test_nothing_is_lost_in_kills(killed: tuple[soak_kills.Line, list[Any]]) -> None:
+    _, tries = killed
+    assert sum(kind.startswith("killed in ") for kind, _ in tries) == 5
+    assert tries[-1][0] == "not killed, at the end"
+    assert faults_of(tries) == []
+
+
+def test_no_flip_goes_unnoticed(killed: tuple[soak_kills.Line, list[Any]]) -> None:
+    line, _ = killed
+    tries = list(soak_flips.flip_bits(line.root, line.plan, 50, seed=0))
+    assert {kind for kind, _ in tries} == set(soak_flips.KINDS)
+    assert faults_of(tries) == []
+
+
+def test_what_does_go_unnoticed_is_told(
+    killed: tuple[soak_kills.Line, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, _ = killed
+    monkeypatch.setattr(soak_flips, "_sound", lambda *_: "")
+    account = soak.Account()
+    account.take("flips", soak_flips.flip_bits(line.root, line.plan, 5, seed=1))
+    assert account.failures
+    assert all("pipeline verify does not name it" in each for each in account.failures)
+    assert f"| **flips** | **all** | **5** | **{len(account.failures)}** |" in account.table()
+
+
+def test_what_a_kill_would_lose_is_told(killed: tuple[soak_kills.Line, list[Any]]) -> None:
+    line, _ = killed
+    before = soak_kills.snapshot(line)
+    assert soak_kills._check(line, before) == []
+    (line.root / soak_kills.FOREIGN).write_text("")
+    lost = soak_kills._check(line, before)
+    (line.root / soak_kills.FOREIGN).write_text("mine")
+    assert lost == ["mine/letter.txt is not what it was"]
