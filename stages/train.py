@@ -83,4 +83,6 @@ def counts(dataset: DataSet) -> DatasetCounts:
         calibration_samples=len(dataset.calibration.labels),
         test_samples=len(dataset.test.labels),
         skipped_images=len(dataset.skipped),
+        rotated_images=dataset.changed.get("rotated", 0),
+        composited_images=dataset.changed.get("composited", 0),
     )

@@ -9,7 +9,9 @@ A module of this package is a data set if it has these two functions; the table 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -18,12 +20,13 @@ from numpy.typing import NDArray
 
 from stages.datasets import download
 from stages.datasets.lazy_images import Images, Indices, take
-from stages.errors import DataError
+from stages.errors import DataError, shown
 from stages.settings import Data
 
 Part = Literal["train", "test"]
 MOST_CHANNELS = 4
 """More are a mistaken order of the axes."""
+SPECIAL = "which is neither a regular file nor a folder: it may never end"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +34,21 @@ class Split:
     """Images uint8 (N, H, W, C) and their labels int64 (N,).
 
     Images may lie on disk and be more than memory holds: index them, a batch at a time.
-    `skipped` says of every file that was left out why.
+    `skipped` says of every file that was left out why; `changed` counts the images by what was
+    done to them.
     """
 
     images: Images
     labels: NDArray[np.int64]
     skipped: tuple[str, ...] = ()
+    changed: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Indices) -> Split:
         """The images at `indices`, in that order."""
-        return Split(take(self.images, indices), self.labels[indices], self.skipped)
+        return Split(take(self.images, indices), self.labels[indices], self.skipped, self.changed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,11 @@ class DataSet:
     def skipped(self) -> tuple[str, ...]:
         """Why files were left out, those of the training part first."""
         return self.train.skipped + self.test.skipped
+
+    @property
+    def changed(self) -> Mapping[str, int]:
+        """Images of both parts by what was done to them."""
+        return Counter(self.train.changed) + Counter(self.test.changed)
 
 
 class DataSetModule(Protocol):
@@ -88,9 +98,11 @@ def required_path(settings: Data) -> Path:
     path = Path(settings.path)
     if not path.exists():
         raise DataError(
-            f"data.path names {settings.path!r}, but there is no such file or folder",
+            f"data.path names {shown(settings.path)}, but there is no such file or folder",
             "check the spelling; a relative path starts at the working directory",
         )
+    if not (path.is_file() or path.is_dir()):
+        raise DataError(f"data.path is {shown(settings.path)}, {SPECIAL}", "name another path")
     return path
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,23 @@ from stages.artifacts.atomic import replacing
 from stages.datasets import cache
 from stages.errors import DataError
 
-Decode = Callable[[Path], NDArray[np.uint8]]
-"""One file -> uint8 (H, W, C). Raises DataError for a file that is not fit."""
+Decode = Callable[[Path], tuple[NDArray[np.uint8], Sequence[str]]]
+"""One file -> uint8 (H, W, C), and what had to be done to it. Raises DataError where unfit."""
 
 FILES_PER_TASK = 64
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImages:
+    """Images uint8 (N, H, W, C) on disk, and why a row is black, "" where it is not.
+
+    `changed` counts the images by what had to be done to them.
+    """
+
+    images: NDArray[np.uint8]
+    bad: list[str]
+    changed: dict[str, int]
 
 
 def decoded(
@@ -35,8 +51,8 @@ def decoded(
     owner: str,
     decode: Decode,
     skip_bad: bool,
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """All `files` as uint8 (N, H, W, C) on disk, and why a row is black, "" where it is not.
+) -> DecodedImages:
+    """All `files` as one array on disk, which is hashed in full before it is returned.
 
     `owner` names the set and the form of its images: of each owner the newest array is kept.
     With `skip_bad` a file that is not fit becomes a black row; else its DataError is raised.
@@ -58,26 +74,39 @@ def _hash(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
-def _fingerprint(file: Path) -> tuple[str, int, int]:
-    """Changed content shows in size and time, as everywhere in the line."""
-    stat = file.stat()
-    return str(file), stat.st_size, stat.st_mtime_ns
-
-
-def _read(
-    kept: Path, count: int, shape: tuple[int, int, int]
-) -> tuple[NDArray[np.uint8], list[str]] | None:
+def _fingerprint(file: Path) -> tuple[str | int, ...]:
+    """Changed content shows in size, times and inode, as everywhere in the line."""
     try:
+        stat = file.stat()
+    except OSError:  # A broken link, for one: decoding it says so.
+        return (str(file),)
+    return str(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def _read(kept: Path, count: int, shape: tuple[int, int, int]) -> DecodedImages | None:
+    try:
+        notes = json.loads(_notes(kept).read_text())
+        if notes["sha256"] != _digest(kept, notes["bad"], notes["changed"]):
+            progress.report(f"{kept} changed on disk: the images are decoded again")
+            return None
         images = np.load(kept, mmap_mode="r", allow_pickle=False)
-        bad = json.loads(_notes(kept).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     fits = images.shape == (count, *shape) and images.dtype == np.uint8
-    return (images, bad) if fits and len(bad) == count else None
+    return DecodedImages(images, notes["bad"], notes["changed"]) if fits else None
 
 
 def _notes(kept: Path) -> Path:
     return kept.with_suffix(".json")
+
+
+def _digest(file: Path, bad: list[str], changed: dict[str, int]) -> str:
+    """SHA-256, in hex, of the array in `file` and of the notes on it."""
+    digest = hashlib.sha256(json.dumps([bad, changed]).encode())
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _write(
@@ -88,13 +117,14 @@ def _write(
     skip_bad: bool,
 ) -> None:
     whole = (len(files), *shape)
-    _check_room(kept.parent, int(np.prod(whole)))
+    _check_room(kept.parent, math.prod(whole))
     try:
         with replacing(kept) as draft:
             images = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=whole)
-            bad = _decode_all(files, images, decode, skip_bad)
+            bad, changed = _decode_all(files, images, decode, skip_bad)
             images.flush()
-            _notes(kept).write_text(json.dumps(bad))
+            notes = {"sha256": _digest(draft, bad, changed), "bad": bad, "changed": changed}
+            _notes(kept).write_text(json.dumps(notes))
     except OSError as error:
         raise DataError(f"{kept} cannot be written ({error})", cache.MOVE) from error
 
@@ -111,20 +141,22 @@ def _check_room(folder: Path, needed: int) -> None:
 
 def _decode_all(
     files: Sequence[Path], images: NDArray[np.uint8], decode: Decode, skip_bad: bool
-) -> list[str]:
+) -> tuple[list[str], dict[str, int]]:
     """Fill `images` in parallel: Pillow decodes and resizes without Python's lock."""
 
-    def work(start: int) -> list[str]:
-        bad = []
+    def work(start: int) -> tuple[list[str], list[str]]:
+        bad: list[str] = []
+        changed: list[str] = []
         for row in range(start, min(start + FILES_PER_TASK, len(files))):
             try:
-                images[row] = decode(files[row])
+                images[row], changes = decode(files[row])
+                changed += changes
                 bad.append("")
             except DataError as error:
                 if not skip_bad:
                     raise
                 bad.append(error.message)
-        return bad
+        return bad, changed
 
     progress.report(f"decode {len(files)} images")
     with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -133,7 +165,8 @@ def _decode_all(
         except DataError:
             threads.shutdown(cancel_futures=True)
             raise
-    return [reason for part in parts for reason in part]
+    changed = Counter(change for _, changes in parts for change in changes)
+    return [reason for bad, _ in parts for reason in bad], dict(changed)
 
 
 def _forget_others(kept: Path, stem: str) -> None:

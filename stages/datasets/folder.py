@@ -1,4 +1,4 @@
-"""An image folder: train/<class>/* and test/<class>/*, in any format that Pillow reads.
+"""An image folder: train/<class>/* and test/<class>/*, in the formats of FORMATS.
 
 The set may be larger than memory: see decoded.py.
 """
@@ -6,7 +6,9 @@ The set may be larger than memory: see decoded.py.
 from __future__ import annotations
 
 import os
-from functools import partial
+import stat
+import unicodedata
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,35 @@ from stages.datasets.decoded import decoded
 from stages.errors import DataError
 from stages.settings import Data
 
-GRAY_MODES = ("1", "L", "LA")
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+"""By name, for Pillow tries all that it knows: for EPS it starts the program `gs`, wherever PATH
+leads."""
+
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what turns the image upright. CIPA DC-008, tag Orientation."""
+
+ROTATED, COMPOSITED = "rotated", "composited"
+"""What is done to an image: turned as its EXIF says; put on black where it is transparent."""
+
+GRAY_MODES = ("1", "L", "LA", "La")
 WIDE_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
 """More than 8 bits a pixel, which Pillow would clip to 255."""
 
 
 def class_names(settings: Data) -> tuple[str, ...]:
-    """The names of the folders in train/, sorted. Raises DataError where there is none."""
+    """The names of the folders in train/, sorted. Raises DataError where one is unfit or none is.
+
+    They go into files and reports: UTF-8, without what a terminal would obey.
+    """
     return _class_names(_root(settings))
 
 
@@ -44,15 +68,16 @@ def read(settings: Data, part: Part) -> Split:
         size = (settings.image_size, settings.image_size)
     files = [(file, label) for label, name in enumerate(names) for file in _files(root, part, name)]
     labels = np.array([label for _, label in files], np.int64)
-    images, bad = decoded(
+    result = decoded(
         [file for file, _ in files],
         (size[1], size[0], 1 if mode == "L" else 3),
         f"{root / part} {mode} {size}",
         partial(_pixels, mode=mode, size=size),
         settings.skip_bad_images,
     )
-    split = Split(images, labels, tuple(reason for reason in bad if reason))
-    return _without_bad(split, bad, names, root / part) if split.skipped else split
+    skipped = tuple(reason for reason in result.bad if reason)
+    split = Split(result.images, labels, skipped, result.changed)
+    return _without_bad(split, result.bad, names, root / part) if split.skipped else split
 
 
 def _root(settings: Data) -> Path:
@@ -83,7 +108,23 @@ def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in _folders(root / "train"))
     if not names:
         raise DataError(f"{root / 'train'} holds no class folder", _LAYOUT)
+    unfit = next((name for name in names if any(map(_is_control, name))), None)
+    if unfit is not None:
+        raise DataError(
+            f"the class folder {unfit!a} in {root / 'train'} has a name that is not UTF-8 or "
+            "holds control characters",
+            "rename the folder, in train/ and in test/",
+        )
     return names
+
+
+BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
+def _is_control(character: str) -> bool:
+    """Whether a terminal obeys `character`, or no UTF-8 has it."""
+    is_direction = unicodedata.bidirectional(character) in BIDIRECTIONAL
+    return is_direction or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 _LAYOUT = "arrange the images as train/<class>/* and test/<class>/*"
@@ -121,21 +162,23 @@ def _form(root: Path, names: tuple[str, ...], skip_bad: bool) -> tuple[str, tupl
     *files, last = (file for name in names for file in _files(root, "train", name))
     for file in files:
         try:
-            return _form_of(_opened(file))
+            return _form_of(_opened(file)[0])
         except DataError:
             if not skip_bad:
                 raise
-    return _form_of(_opened(last))
+    return _form_of(_opened(last)[0])
 
 
 def _form_of(image: Image.Image) -> tuple[str, tuple[int, int]]:
-    return ("L" if image.mode in GRAY_MODES else "RGB"), image.size
+    return image.mode, image.size
 
 
-def _pixels(file: Path, mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """One image, resized: uint8 (H, W, 1 or 3)."""
-    image = _opened(file, size)
-    if mode == "L" and image.mode not in GRAY_MODES:
+def _pixels(
+    file: Path, mode: str, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """One image, resized: uint8 (H, W, 1 or 3); and what was done to it."""
+    image, changes = _opened(file, size)
+    if mode == "L" and image.mode != "L":
         raise DataError(
             f"{file} is in colour ({image.mode}), but the first training image is gray",
             "make all images gray or all of them RGB",
@@ -143,28 +186,68 @@ def _pixels(file: Path, mode: str, size: tuple[int, int]) -> NDArray[np.uint8]:
     image = image.convert(mode)
     if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(image, np.uint8).reshape(size[1], size[0], -1)
+    return np.asarray(image, np.uint8).reshape(size[1], size[0], -1), changes
 
 
-def _opened(file: Path, size: tuple[int, int] | None = None) -> Image.Image:
-    """The image, its pixels read and its file closed. Raises DataError with the file's name.
+def _opened(file: Path, size: tuple[int, int] | None = None) -> tuple[Image.Image, tuple[str, ...]]:
+    """The image in mode "L" or "RGB", upright and opaque; and what was done to it.
 
     Of a JPEG that is to become much smaller, to `size`, only as much is decoded as that needs.
+    Raises DataError with the file's name.
     """
     try:
-        image: Image.Image = Image.open(file)
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise OSError("it is not a regular file")
+        image: Image.Image = Image.open(file, formats=_formats())
         with image:
             if size is not None:
-                image.draft(None, size)
+                image.draft(None, (max(size), max(size)))  # It may yet be turned.
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        _refuse_wide(file, image)
+        return _upright_and_opaque(image)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # Each format's decoder has errors of its own.
         raise DataError(
-            f"{file} cannot be read as an image ({error})",
+            f"{file} cannot be read as an image ({str(error)[:200] or type(error).__name__})",
             "replace or remove the file, or leave bad images out: --set data.skip_bad_images=true",
         ) from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those that this build of Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _upright_and_opaque(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    mode = "L" if image.mode in GRAY_MODES else "RGB"
+    changes = []
+    turn = UPRIGHT.get(_orientation(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            changes.append(COMPOSITED)
+            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+            image = Image.alpha_composite(black, image)
+    if turn is not None:
+        changes.append(ROTATED)
+        image = image.transpose(turn)
+    return image.convert(mode), tuple(changes)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # EXIF that is damaged says nothing, as in all viewers.
+        return 1
+
+
+def _refuse_wide(file: Path, image: Image.Image) -> None:
+    """More than 8 bits a pixel, which Pillow would clip. Raises DataError."""
     if image.mode in WIDE_MODES:
         raise DataError(
             f"{file} has more than 8 bits a pixel ({image.mode}), expected 0 to 255",
             "convert it to 8 bits, in the way that suits your images",
         )
-    return image

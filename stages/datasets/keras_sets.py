@@ -52,7 +52,7 @@ def class_names(settings: Data) -> tuple[str, ...]:
 
 def read(settings: Data, part: Part) -> Split:
     """The training or the test images: uint8 (N, 28, 28, 1) or (N, 32, 32, 3)."""
-    return npz.read_part(_file(settings), part)
+    return npz.read_part(_file(settings), part, settings.max_unpacked_mib)
 
 
 def _file(settings: Data) -> Path:

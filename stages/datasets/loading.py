@@ -10,7 +10,7 @@ import numpy as np
 from stages.datasets.base import DataSet, DataSetModule, Split
 from stages.datasets.registry import DATASETS
 from stages.datasets.splits import divide
-from stages.errors import DataError
+from stages.errors import DataError, SettingsError
 from stages.settings import Data
 
 TEST_SEED = 0
@@ -22,11 +22,18 @@ def load_dataset(settings: Data) -> DataSet:
 
     Validation and calibration images are taken out of the training part, class by class, as
     data.seed decides; the test split depends on no setting but data.test_samples.
-    Raises DataError where the data are missing, unreadable or unfit.
+    Raises DataError where the data are missing, unreadable or unfit, SettingsError where they do
+    not suit data.shift_pixels.
     """
     module = _module(settings)
     names = module.class_names(settings)
+    if len(names) < 2:
+        raise DataError(
+            f"the training part has {len(names)} class, expected two or more to tell apart",
+            "add the images of the other classes",
+        )
     part = module.read(settings, "train")
+    _check_shift(settings, part)
     _check_labels(part, names, "training")
     test = _test_split(module, settings, names)
     if part.images.shape[1:] != test.images.shape[1:]:
@@ -65,6 +72,16 @@ def _test_split(module: DataSetModule, settings: Data, names: tuple[str, ...]) -
         return split
     chosen, _ = divide(split.labels, [settings.test_samples], TEST_SEED)
     return split.take(chosen)
+
+
+def _check_shift(settings: Data, part: Split) -> None:
+    height, width = part.images.shape[1:3]
+    if settings.shift_pixels >= min(height, width):
+        raise SettingsError(
+            f"data.shift_pixels: got {settings.shift_pixels}, expected less than the images' size, "
+            f"{height} x {width} pixels",
+            "a few pixels are common: --set data.shift_pixels=1",
+        )
 
 
 def _check_labels(split: Split, names: tuple[str, ...], part: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,32 +19,53 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 def class_names(settings: Data) -> tuple[str, ...]:
     """Numbers as names, "0", "1" and so on: one for each distinct training label."""
-    classes = len(np.unique(_array(required_path(settings), "y_train")))
-    return tuple(str(label) for label in range(classes))
+    labels = _array(required_path(settings), "y_train", settings.max_unpacked_mib)
+    return tuple(str(label) for label in range(len(np.unique(labels))))
 
 
 def read(settings: Data, part: Part) -> Split:
     """One part of the file at data.path. Raises DataError where it is not fit."""
-    return read_part(required_path(settings), part)
+    return read_part(required_path(settings), part, settings.max_unpacked_mib)
 
 
-def read_part(path: Path, part: Part) -> Split:
-    """x_<part> and y_<part> of `path`, checked."""
+def read_part(path: Path, part: Part, limit_mib: int) -> Split:
+    """x_<part> and y_<part> of `path`, checked; refused if the file unpacks to over `limit_mib`."""
     origin = f"{path.name}, x_{part} and y_{part}"
-    return checked_split(_array(path, f"x_{part}"), _array(path, f"y_{part}"), origin)
+    images = _array(path, f"x_{part}", limit_mib)
+    return checked_split(images, _array(path, f"y_{part}", limit_mib), origin)
 
 
-def _array(path: Path, name: str) -> NDArray[Any]:
+def _array(path: Path, name: str, limit_mib: int) -> NDArray[Any]:
     """One array of the file; the others are not even unpacked."""
     try:
-        # np.load would take a file of any other kind for a pickle, and say so.
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("it is not a zip archive")
-        with np.load(path, allow_pickle=False) as file:
-            _check_names(path, file.files)
-            return np.asarray(file[name])
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            _check_names(path, list(members))
+            _check_size(path, sum(info.file_size for info in members.values()), limit_mib)
+            with archive.open(members[name]) as stream:
+                return _read_array(stream, members[name].file_size)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # Damaged bytes raise a dozen unrelated classes there.
         raise _unreadable(path, error) from error
+
+
+def _read_array(stream: IO[bytes], size: int) -> NDArray[Any]:
+    """The array in a member of `size` bytes. Raises ValueError if its header says otherwise.
+
+    Numpy believes the header, and would ask for any amount of memory.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    if dtype.hasobject:
+        raise ValueError("pickled objects")
+    if math.prod(shape) * dtype.itemsize != size - stream.tell():
+        raise ValueError(f"an array of {shape} {dtype} is not what it holds")
+    stream.seek(0)
+    return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
 _SAVE = "save it with: numpy.savez_compressed(PATH, x_train=, y_train=, x_test=, y_test=)"
@@ -54,7 +75,22 @@ def _check_names(path: Path, names: list[str]) -> None:
     missing = [name for name in ARRAYS if name not in names]
     if missing:
         raise DataError(
-            f"{path} has no {', '.join(missing)}; it has {', '.join(names) or 'no arrays'}", _SAVE
+            f"{path} has no {', '.join(missing)}; it has {_listed(names) or 'no arrays'}", _SAVE
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = ["and others"] if len(names) > len(ARRAYS) else []
+    return ", ".join([*(name[:30] for name in names[: len(ARRAYS)]), *more])
+
+
+def _check_size(path: Path, unpacked: int, limit_mib: int) -> None:
+    if unpacked > limit_mib << 20:
+        raise DataError(
+            f"{path} unpacks to {unpacked / 2**20:,.0f} MiB, more than data.max_unpacked_mib "
+            f"allows, {limit_mib} MiB",
+            "if it is the right file, and memory holds it: --set data.max_unpacked_mib="
+            f"{-(-unpacked // 2**20)}",
         )
 
 
@@ -65,6 +101,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
             "expected plain arrays of numbers",
             'convert its arrays first: array.astype("uint8")',
         )
+    reason = str(error) or type(error).__name__
     return DataError(
-        f"{path} cannot be read as an .npz ({error})", f"the file may be damaged; {_SAVE}"
+        f"{path} cannot be read as an .npz ({reason[:200]})", f"the file may be damaged; {_SAVE}"
     )

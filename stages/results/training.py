@@ -10,7 +10,8 @@ from stages.results.base import Count, Details, Measured, Share, StageResult
 
 
 class DatasetCounts(Measured):
-    """Images by use."""
+    """Images by use. Those counted as rotated were turned as their EXIF says; those counted as
+    composited are transparent and were put on black."""
 
     name: str | None = None
     train_samples: Count | None = None
@@ -18,6 +19,8 @@ class DatasetCounts(Measured):
     calibration_samples: Count | None = None
     test_samples: Count | None = None
     skipped_images: Count | None = None
+    rotated_images: Count | None = None
+    composited_images: Count | None = None
 
 
 class ClassScore(Measured):

@@ -83,6 +83,11 @@ class Data(Section):
     """Checksum that a file fetched from the address in `path` must have."""
     max_download_mib: Positive = 2048
     """A file fetched from an address may be no larger."""
+    max_unpacked_mib: Positive = 16_384
+    """An `.npz` may unpack to no more: a small file can unpack to more than any memory holds."""
+    hash_contents: bool = False
+    """Whether the images of a `folder` changed is decided by their content, each read once, where
+    otherwise names, sizes, times and inodes decide. Those differ in a copy of the folder too."""
     skip_bad_images: bool = False
     """With `folder`: leave out files that cannot be read, and count them in the record, where
     otherwise the first of them ends the run."""

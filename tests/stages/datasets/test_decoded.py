@@ -34,16 +34,16 @@ class Decoder:
     def __init__(self, refuses: int | None = None) -> None:
         self.calls, self.refuses = 0, refuses
 
-    def __call__(self, file: Path) -> np.ndarray:
+    def __call__(self, file: Path) -> tuple[np.ndarray, list[str]]:
         self.calls += 1
         (number,) = file.read_bytes()
         if number == self.refuses:
             raise DataError(f"{file} is bad")
-        return np.full(SHAPE, number, np.uint8)
+        return np.full(SHAPE, number, np.uint8), ["odd"] if number % 2 else []
 
 
 def read(files: list[Path], decoder: Decoder, skip_bad: bool = False) -> np.ndarray:
-    return decoded.decoded(files, SHAPE, "set", decoder, skip_bad)[0]
+    return decoded.decoded(files, SHAPE, "set", decoder, skip_bad).images
 
 
 def test_images_lie_on_disk_in_the_order_of_their_files(files: list[Path]) -> None:
@@ -74,6 +74,36 @@ def test_a_damaged_array_is_made_anew(files: list[Path]) -> None:
     assert decoder.calls == 2 * len(files)
 
 
+def test_a_flipped_bit_in_the_array_or_in_its_notes_is_found(files: list[Path]) -> None:
+    decoder = Decoder()
+    read(files, decoder)
+    for pattern in ("*.npy", "*.json"):
+        decoder.calls = 0
+        (kept,) = cache.folder().glob(pattern)
+        stat, content = kept.stat(), bytearray(kept.read_bytes())
+        content[len(content) // 2] ^= 1
+        kept.write_bytes(content)
+        os.utime(kept, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        np.testing.assert_array_equal(read(files, decoder)[:, 0, 0, 0], np.arange(len(files)))
+        assert decoder.calls == len(files)
+
+
+def test_a_file_replaced_at_equal_size_and_time_is_decoded_again(files: list[Path]) -> None:
+    os.utime(files[3], (1, 1))
+    read(files, Decoder())
+    other = files[3].with_name("other")
+    other.write_bytes(bytes([77]))
+    os.utime(other, (1, 1))
+    other.replace(files[3])
+    assert read(files, Decoder())[3, 0, 0, 0] == 77
+
+
+def test_what_was_done_to_images_is_counted_and_kept(files: list[Path]) -> None:
+    for _ in range(2):
+        found = decoded.decoded(files, SHAPE, "set", Decoder(), skip_bad=False)
+        assert found.changed == {"odd": len(files) // 2}
+
+
 def test_a_bad_file_ends_it_and_leaves_nothing(files: list[Path]) -> None:
     with pytest.raises(DataError, match=f"{files[66]} is bad"):
         read(files, Decoder(refuses=66))
@@ -82,10 +112,10 @@ def test_a_bad_file_ends_it_and_leaves_nothing(files: list[Path]) -> None:
 
 def test_on_request_a_bad_file_is_a_black_row_with_its_reason(files: list[Path]) -> None:
     for _ in range(2):
-        images, bad = decoded.decoded(files, SHAPE, "set", Decoder(refuses=66), skip_bad=True)
-        assert not images[66].any()
-        assert bad[66] == f"{files[66]} is bad"
-        assert sum(map(bool, bad)) == 1
+        found = decoded.decoded(files, SHAPE, "set", Decoder(refuses=66), skip_bad=True)
+        assert not found.images[66].any()
+        assert found.bad[66] == f"{files[66]} is bad"
+        assert sum(map(bool, found.bad)) == 1
 
 
 def test_a_set_that_the_disk_cannot_hold_is_refused_before_it_is_decoded(

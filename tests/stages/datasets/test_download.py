@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -35,11 +37,22 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
         if self.path == "/absent.npz":
             return self.send_error(404)
+        if self.path == "/slow-head.npz":
+            return self.drip(b"HTTP/1.0 200 OK")
         self.send_response(200)
         if self.path != "/chunked.npz":
             self.send_header("Content-Length", str(len(SET)))
         self.end_headers()
+        if self.path == "/slow-body.npz":
+            return self.drip(SET)
         self.wfile.write(SET[:100] if self.path == "/short.npz" else SET)
+
+    def drip(self, content: bytes) -> None:
+        """Send a byte now and then, until the other side has had enough."""
+        with contextlib.suppress(OSError):
+            for byte in content[:20]:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.05)
 
     def log_message(self, *arguments: object) -> None:
         """Nothing: the test's output is not its own."""
@@ -91,6 +104,36 @@ def test_another_checksum_fetches_anew(server: HTTPServer) -> None:
     download.fetch(address(server), None, 1)
     download.fetch(address(server), SHA256, 1)
     assert len(server.asked) == 2  # type: ignore[attr-defined]
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("sha256", [None, SHA256])
+def test_a_kept_file_that_changed_is_fetched_again(server: HTTPServer, sha256: str | None) -> None:
+    kept = download.fetch(address(server), sha256, 1)
+    flip_a_bit(kept)
+    assert download.fetch(address(server), sha256, 1).read_bytes() == SET
+    assert len(server.asked) == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["slow-head.npz", "slow-body.npz"])
+def test_a_server_that_drips_is_given_up(
+    server: HTTPServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "WINDOW_SECONDS", 0.2)
+    with pytest.raises(DataError, match=rf"{name} cannot be fetched \(\d+ bytes in 0.2 s, exp"):
+        download.fetch(address(server, name), None, 1)
+    assert not list(cache.folder().iterdir())
+
+
+def test_a_download_has_a_deadline(server: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "DEADLINE_SECONDS", 0.1)
+    with pytest.raises(DataError, match="not finished after"):
+        download.fetch(address(server, "slow-body.npz"), None, 1)
 
 
 @pytest.mark.parametrize(

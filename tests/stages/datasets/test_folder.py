@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from stages.datasets import folder
@@ -60,7 +66,119 @@ def test_gray_and_transparent_images_among_rgb_become_rgb(root: Path) -> None:
     save(root / "train/dog/gray.png", "L", 30, (6, 5))
     save(root / "train/dog/transparent.png", "RGBA", (*RED, 128), (6, 5))
     images = folder.read(data(root), "train").images
-    assert images[-2:, 0, 0].tolist() == [[30, 30, 30], list(RED)]
+    assert images[-2:, 0, 0].tolist() == [[30, 30, 30], [125, 5, 10]]
+
+
+def test_transparent_images_are_put_on_black_and_counted(root: Path) -> None:
+    save(root / "train/cat/0.png", "RGBA", (200, 100, 50, 0), (6, 5))
+    save(root / "train/cat/1.png", "RGBA", (200, 100, 50, 255), (6, 5))
+    palette = Image.new("P", (6, 5), 3)
+    palette.putpalette(range(12))
+    palette.save(root / "train/dog/palette.png", transparency=3)
+    split = folder.read(data(root), "train")
+    assert split.images[:2, 0, 0].tolist() == [[0, 0, 0], [200, 100, 50]]
+    assert split.changed == {"composited": 2}
+
+
+def test_gray_transparent_images_stay_gray(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        save(tmp_path / part / "a/1.png", "LA", (100, 51), (4, 3))
+    assert folder.read(data(tmp_path), "train").images[0, 0, 0].tolist() == [20]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+def test_images_are_turned_upright_as_exif_says(root: Path, orientation: int, suffix: str) -> None:
+    upright = np.zeros((48, 64, 3), np.uint8)
+    upright[:24, :32] = 255  # the upper left quarter is white
+    image = Image.fromarray(upright)
+    back = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
+    stored = image.transpose(folder.UPRIGHT[back]) if orientation > 1 else image
+    exif = Image.Exif()
+    exif[folder.ORIENTATION] = orientation
+    stored.save(root / f"train/cat/0.{suffix}", exif=exif)
+    split = folder.read(data(root), "train")
+    assert split.images.shape[1:] == (48, 64, 3)
+    np.testing.assert_allclose(split.images[0][4:44:8, 4:60:8], upright[4:44:8, 4:60:8], atol=12)
+    assert split.changed.get("rotated", 0) == (orientation > 1 and suffix != "tiff")
+
+
+def test_damaged_exif_says_nothing(root: Path) -> None:
+    Image.new("RGB", (6, 5), RED).save(root / "train/cat/0.png", exif=b"Exif\0\0MM\0*garbage")
+    assert folder.read(data(root), "train").changed == {}
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "device", "broken link", "loop", "folder"])
+def test_what_is_no_regular_file_is_a_bad_image(root: Path, kind: str, skip: bool) -> None:
+    file = root / "train/dog/odd.png"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        target = {"device": "/dev/zero", "broken link": "nowhere", "loop": "odd.png"}[kind]
+        file.symlink_to(target)
+    if skip:
+        (reason,) = folder.read(data(root, skip_bad_images=True), "train").skipped
+        assert "odd.png cannot be read" in reason
+    else:
+        with pytest.raises(DataError, match=r"odd\.png cannot be read as an image"):
+            folder.read(data(root), "train")
+
+
+def test_no_program_is_started_for_postscript(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/executed\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    Image.new("RGB", (6, 5), RED).save(root / "train/cat/a.eps")
+    with pytest.raises(DataError, match=r"a\.eps cannot be read as an image"):
+        folder.read(data(root), "train")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\x1b[31mred", b"a\nb", "a\u202eb".encode()])
+def test_a_class_name_that_no_report_can_hold_is_refused_at_once(root: Path, name: bytes) -> None:
+    (root / "train" / os.fsdecode(name)).mkdir()
+    with pytest.raises(DataError, match=r"not UTF-8 or holds control characters") as caught:
+        folder.class_names(data(root))
+    assert caught.value.message.isprintable()
+    assert caught.value.message.isascii()
+
+
+def encoded(suffix: str) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (6, 5), RED).save(stream, suffix)
+    return stream.getvalue()
+
+
+SAMPLES = {name: encoded(name) for name in ("PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM")}
+
+
+def read_or_refused(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "image"
+        file.write_bytes(content)
+        with contextlib.suppress(DataError):
+            folder._pixels(file, "RGB", (6, 5))
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_image_or_refused(content: bytes) -> None:
+    read_or_refused(content)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(SAMPLES)), st.data())
+def test_any_changed_byte_of_an_image_is_read_or_refused(kind: str, draw: st.DataObject) -> None:
+    content = bytearray(SAMPLES[kind])
+    content[draw.draw(st.integers(0, len(content) - 1))] = draw.draw(st.integers(0, 255))
+    read_or_refused(content)
 
 
 def test_hidden_files_are_passed_over(root: Path) -> None:
