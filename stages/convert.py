@@ -96,6 +96,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     folded = files.load(inputs["quantize"] / "model.keras")
     placed = points(folded, signature)
     found = ranges.read(inputs["quantize"], placed)
+    # Points without a range were left in float by quantize; they must stay so in every graph.
     placed = {name: placed[name] for name in found}
     logits |= convert_int8(folded, placed, found, images, signature, options, out)
     checks += compare_int8(logits, samples, signature, out)
@@ -145,6 +146,8 @@ def convert_float(
         got = interpret(out / file, signature, images)
         checks.append(check_float32(file, logits, got, limit))
     progress.report(FP16_GRAPH)
+    # float16 first, then the pixels: normalised in float16 they would be off by a
+    # quantization step (decision 11).
     onnx.save(prepend_preprocessing(to_float16(graph), signature), out / FP16_GRAPH)
     got = interpret(out / FP16_GRAPH, signature, images)
     checks.append(parity.check(FP16_GRAPH, parity.KERAS_FLOAT, logits, got, has_float16=True))
@@ -219,6 +222,9 @@ def compare_int8(
         against = parity.fake_quantized(target)
         for form in (out / file, litert.paired_form(out / file)):
             if form.is_file():
+                # Not optimised: with its optimizer on, ONNX Runtime 1.31 computes
+                # FP16 graphs with Q/DQ pairs wrongly (decision 7). A check of
+                # TensorRT's graph must not fail on that.
                 run = interpret if form.suffix == ".onnx" else run_tflite
                 got = run(form, signature, samples.images[:])
                 has_float16 = file == TENSORRT_GRAPH

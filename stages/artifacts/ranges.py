@@ -27,6 +27,8 @@ class Range:
 
     def grid(self, target: Target) -> Grid:
         """TensorRT takes signed INT8 only; CPU engines use 256 steps where nothing is negative."""
+        # Not only for the finer steps: ONNX Runtime fuses ReLU and quantizer only where the grid
+        # starts at zero. On a signed one the convolution stays float.
         return INT8 if self.signed or target == "tensorrt" else UINT8
 
     def scale(self, target: Target) -> float:

@@ -52,8 +52,10 @@ def compare_layers(
         spec = ranges[point.name]
         scale = spec.scale("cpu")
         expected = qparams.quantize(np.asarray(value), scale, spec.grid("cpu"))
+        # The CPU graph stores signed activations as UINT8 with zero point 128 (qdq.to_unsigned).
         got = values[made[point.name]].astype(np.int32) - (128 if spec.signed else 0)
         got, counts[point.name] = _aligned(expected, got)
+        # The engine's value, not ours: each segment starts from what the engine really had.
         return keras.ops.convert_to_tensor(got.astype(np.float32) * scale)
 
     execute(model, wanted, signature.preprocess(images), quantize, with_int8_kernels(model, wanted))

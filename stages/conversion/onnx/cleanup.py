@@ -31,6 +31,7 @@ def drop_idle_reshapes(model: onnx.ModelProto) -> None:
         if target in index.constants and node.output[0] not in outputs:
             wanted = index.array(target).tolist()
             if not attribute(node, "allowzero") and _is_same(shapes.get(source), wanted):
+                # The input may itself be the output of a Reshape that has just been removed.
                 instead[node.output[0]] = instead.get(source, source)
                 graph.node.remove(node)
     for node in graph.node:

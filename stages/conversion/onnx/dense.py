@@ -34,6 +34,7 @@ def _to_gemm(graph: onnx.GraphProto, matmul: onnx.NodeProto) -> None:
     weight = matmul.input[1]
     if weight not in index.constants or len(index.constants[weight].dims) != 2:
         return
+    # Gemm takes matrices only. A MatMul whose rank is not certain stays as it is.
     if _rank(index, matmul.input[0]) != 2:
         return
     inputs, output = list(matmul.input), matmul.output[0]
@@ -44,6 +45,7 @@ def _to_gemm(graph: onnx.GraphProto, matmul: onnx.NodeProto) -> None:
             inputs, output = [*inputs, bias], add.output[0]
             graph.node.remove(add)
     gemm = helper.make_node("Gemm", inputs, [output], name=matmul.name)
+    # In the place of the MatMul, so that the nodes stay in topological order.
     position = list(graph.node).index(matmul)
     graph.node.remove(matmul)
     graph.node.insert(position, gemm)
@@ -52,6 +54,7 @@ def _to_gemm(graph: onnx.GraphProto, matmul: onnx.NodeProto) -> None:
 def _rank(index: Index, name: str) -> int | None:
     """Rank of `name` where a Reshape or Gemm before it fixes it, else None."""
     node = index.producer.get(name)
+    # Shape inference stops at Q/DQ pairs, so the rank is traced back by hand.
     while node is not None and node.op_type in (
         "Relu",
         "Clip",
@@ -71,6 +74,7 @@ def _rank(index: Index, name: str) -> int | None:
 def _absorb_transpose(model: onnx.ModelProto, gemm: onnx.NodeProto) -> None:
     index = Index(model.graph)
     reshape = index.producer.get(gemm.input[0])
+    # Another reader of the flattened tensor would still expect it channels-last.
     if reshape is None or reshape.op_type != "Reshape" or len(index.consumers[gemm.input[0]]) > 1:
         return
     transpose = index.producer.get(reshape.input[0])

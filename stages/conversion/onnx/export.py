@@ -36,6 +36,8 @@ def to_onnx(
     spec = tf.TensorSpec(shape, tf.float32, name=name)
     function = tf.function(forward, input_signature=[spec])
     model = convert(function, spec, opset)
+    # Resources are variables, which tf2onnx freezes by itself. Inlined before the clean-up, which
+    # folds constants but not graph inputs.
     captured = function.get_concrete_function().graph.captures
     _inline(model, {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource})
     _rename_output(model.graph, signature.output_name)
@@ -54,6 +56,7 @@ def _inline(model: onnx.ModelProto, constants: dict[str, Any]) -> None:
 
 
 def _rename_output(graph: onnx.GraphProto, name: str) -> None:
+    # tf2onnx calls the output "Identity:0", whatever name the function gives it.
     old = graph.output[0].name
     graph.output[0].name = name
     for node in graph.node:

@@ -17,11 +17,16 @@ OPSET = 19
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` at opset 19, computing in float16 between a Cast at either end."""
+    # Raised here and not at the export: tf2onnx stops at 18, and TensorRT
+    # 8.6 needs the same graph at 17.
     half = version_converter.convert_version(model, OPSET)
     graph = half.graph
+    # They would still say float32, and the checker would believe them.
     del graph.value_info[:]
     for tensor in list(graph.initializer):
         if tensor.data_type == TensorProto.FLOAT:
+            # Activation scales are float16 values already (decision 6): rounding changes none of
+            # them, and the graph keeps the grid that Keras simulated.
             set_constant(graph, tensor.name, _rounded(numpy_helper.to_array(tensor)))
     for node in graph.node:
         _retype(node)

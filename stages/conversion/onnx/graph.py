@@ -44,6 +44,7 @@ def attribute(node: onnx.NodeProto, name: str) -> object:
 def set_constant(graph: onnx.GraphProto, name: str, values: Array) -> str:
     """Add the initializer `name`, replacing one of that name. Scalars stay 0-dimensional."""
     _remove_initializers(graph, {name})
+    # Not through np.ascontiguousarray, which makes scalars 1-d: ONNX Runtime wants scalar scales.
     graph.initializer.append(numpy_helper.from_array(values, name))
     return name
 

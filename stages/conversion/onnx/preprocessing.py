@@ -35,6 +35,8 @@ def prepend_preprocessing(model: onnx.ModelProto, signature: Signature) -> onnx.
         graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
         for quantizer in _quantizers(graph, graph.input[0].name):
             _quantize_pixels(graph, quantizer, signature)
+        # What the quantizers left behind would otherwise count as a reader of the float image
+        # below, and the graph would normalise for nobody.
         drop_unused(graph)
         _normalise(graph, signature)
         del graph.value_info[:]
@@ -111,6 +113,7 @@ def _fold_into_kernel(
         node = index.only_consumer(node.output[0])
     if node is None or node.op_type != "Conv" or signature.offset != 0:
         return False
+    # An INT8 kernel is no initializer but the output of a DequantizeLinear.
     kernel = index.constants.get(node.input[1])
     if kernel is None or kernel.data_type != TensorProto.FLOAT:
         return False

@@ -22,7 +22,8 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Flatten")
 REPEATED = "_input_dq"
 TOLERANCE = 2.0**-23
-"""Half of the float32 steps between two marked scales (targets.py)."""
+"""Relative: a quarter of the distance of two marked scales (targets.py), and more than float32
+rounding on the way."""
 KEEPS_VALUES = (*MOVES_VALUES, "MaxPool", "Pad")
 
 
@@ -72,6 +73,7 @@ def adjoin(model: onnx.ModelProto) -> None:
     """
     graph = model.graph
     for pair_end in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
+        # A new index for each pair: the one before has rewired the graph.
         index, moved = Index(graph), []
         source = index.producer.get(pair_end.input[0])
         while source is not None and source.op_type in MOVES_VALUES:
@@ -131,11 +133,15 @@ def quantize_kernels(model: onnx.ModelProto, bias: Literal["float", "int32"]) ->
         if source is None or not is_quantized or node.input[1] not in index.constants:
             continue
         kernel, axis = index.array(node.input[1]), kernel_axis(node)
+        # Here and not in the traced function: on a kernel, quantize_and_dequantize_v2 makes tf2onnx
+        # write a broken graph (decision 7).
         scales = qparams.kernel_scales(kernel.astype(np.float32), axis)
         broadcast = scales.reshape([-1 if i == axis else 1 for i in range(kernel.ndim)])
         steps = qparams.quantize(kernel.astype(np.float32), broadcast, qparams.KERNEL)
         node.input[1] = _dequantized(graph, node.input[1], steps.astype(np.int8), scales, axis)
         if bias == "int32" and len(node.input) == 3:
+            # The product in float32, as ONNX Runtime computes it: the same
+            # steps that biases were snapped to.
             input_scale = np.float32(index.array(source.input[1]))
             _quantize_bias(graph, node, index, np.asarray(scales * input_scale, np.float32))
         count += 1
@@ -152,6 +158,7 @@ def _dequantized(graph: onnx.GraphProto, name: str, steps: Array, scales: Array,
         set_constant(graph, f"{name}_zero", np.zeros(scales.shape, steps.dtype)),
     ]
     real = f"{name}_dq"
+    # A shared layer is several nodes with one kernel, which needs only one DequantizeLinear.
     if all(real not in node.output for node in graph.node):
         graph.node.append(helper.make_node("DequantizeLinear", inputs, [real], real, axis=axis))
     return real
@@ -160,6 +167,7 @@ def _dequantized(graph: onnx.GraphProto, name: str, steps: Array, scales: Array,
 def _quantize_bias(
     graph: onnx.GraphProto, node: onnx.NodeProto, index: Index, scales: Array
 ) -> None:
+    # float32 has 24 bits and would already round the larger of these integers.
     values = index.array(node.input[2]).astype(np.float64)
     limit = np.iinfo(np.int32)
     steps = np.clip(np.round(values / scales), limit.min, limit.max).astype(np.int32)

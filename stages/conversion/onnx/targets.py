@@ -59,20 +59,28 @@ def int8_graph(
             f"{model.name!r} has {len(wanted)} tensors to quantize, expected at most {MOST_POINTS}",
             "leave layers in float: --set quantize.exclude_layers=...",
         )
+    # tf2onnx drops all names, so every scale carries a number in its low bits until name_pairs has
+    # read it and put the real scale back.
     marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
 
     def quantize(point: Point, value: Any) -> Any:
         low, high = (limit * marks[point.name] for limit in ranges[point.name].limits(target))
+        # Not fake_quant: from that, tf2onnx makes UINT8 with a zero point, which
+        # TensorRT rejects (decision 7).
         return tf.quantization.quantize_and_dequantize_v2(
             value, low, high, signed_input=low < 0, range_given=True, round_mode="HALF_TO_EVEN"
         )
 
     graph = to_onnx(lambda image: execute(model, wanted, image, quantize, scoped), signature, opset)
     scales = {name: ranges[name].scale(target) for name in wanted}
+    # The order of these passes matters. First the names, while each scale still tells its point.
     qdq.name_pairs(graph, {name: (scale * marks[name], scale) for name, scale in scales.items()})
+    # Before Dense layers: the Transpose and Reshape that they absorb may be inside a pair.
     qdq.adjoin(graph)
     dense.fuse_dense(graph)
     name_nodes(graph)
+    # After name_nodes, whose names it uses, and before the kernels, which
+    # only become INT8 behind a pair.
     qdq.repeat_at_inputs(graph)
     qdq.quantize_kernels(graph, bias="int32" if target == "cpu" else "float")
     if target == "cpu":

@@ -43,6 +43,8 @@ class _Errors(logging.Handler):
 
 @contextmanager
 def _errors_raised() -> Iterator[None]:
+    # tf2onnx logs an operation that it cannot convert and returns a
+    # graph all the same (decision 9).
     logger, errors = logging.getLogger("tf2onnx"), _Errors()
     logger.addHandler(errors)
     try:
