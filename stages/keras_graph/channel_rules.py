@@ -42,6 +42,7 @@ def produce(trace: Tracing, call: Call) -> Indices | None:
     layer = call.operation
     if layer.name not in trace.produced:
         trace.produced[layer.name] = trace.units.new(call.outputs[0].shape[-1])
+        # A softmax over channels would be another function without one of them.
         if not _is_per_channel(layer):
             trace.units.unite(trace.produced[layer.name], FROZEN)
     return trace.produced[layer.name]
@@ -73,6 +74,7 @@ def convolve_depthwise(trace: Tracing, call: Call) -> Indices | None:
     """With a multiplier, each input channel has that many outputs side by side: [1 1 2 2]."""
     multiplier = call.outputs[0].shape[-1] // call.inputs[0].shape[-1]
     units = pass_on(trace, call)
+    # Keras lays the outputs of one channel side by side: repeat, where Flatten needs tile.
     return None if units is None else np.repeat(units, multiplier)
 
 

@@ -109,6 +109,7 @@ def _frozen(tensor: Any) -> Indices:
 def _is_plain(call: Call, args: Any, kwargs: Any) -> bool:
     """Whether all is known that a rule relies on: one output, fixed widths, no constant arrays."""
     tensors = (*call.inputs, *call.outputs)
+    # A constant operand with a value per channel would keep its old width.
     arrays = [value for value in keras.tree.flatten((args, kwargs)) if np.ndim(value)]
     return (
         len(call.outputs) == 1

@@ -12,6 +12,8 @@ from stages.keras_graph.walk import Call, walk
 
 def kernel_of(layer: Any) -> Any:
     """The kernel variable of a convolution or Dense layer, or None."""
+    # Where Keras has both, `kernel` is a property that may return a computed tensor (LoRA,
+    # quantization). Training, folding and pruning need the variable.
     kernel = getattr(layer, "_kernel", None)
     return getattr(layer, "kernel", None) if kernel is None else kernel
 

@@ -66,9 +66,13 @@ class QuantizedKernel(keras.layers.Wrapper):
         kernel = ops.convert_to_tensor(variable)
         axis = output_axis(self.layer)
         others = tuple(i for i in range(len(kernel.shape)) if i != axis)
+        # The scale is a function of the kernel and is not learned: with a gradient through the
+        # maximum, every rounding error would pull at the largest weight.
         amax = ops.max(ops.abs(ops.stop_gradient(kernel)), axis=others, keepdims=True)
         scale = ops.where(amax > 0, amax / KERNEL.high, 1.0)
         swapped = [(variable, fake_quantize(kernel, scale, KERNEL))]
+        # Swapped for this call only, so that the layer keeps its float kernel, and works for any
+        # kind of layer without knowing how it computes.
         with keras.StatelessScope(state_mapping=swapped):
             return self.layer.call(inputs)
 
@@ -130,6 +134,7 @@ def simulate(
 
     def quantize(point: Point, value: Any) -> Any:
         layer = FakeQuantize(ranges[point.name], target, name=layer_name(point.name))
+        # Pixels have 256 known values: their range is not trained (rule 8 of placement.py).
         layer.trainable = point.amax is None
         return layer(value)
 

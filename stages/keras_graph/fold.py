@@ -133,6 +133,8 @@ def _merges(flat: keras.Model) -> dict[Any, Call]:
             source is not None
             and isinstance(source.operation, WEIGHTED)
             and source.operation.activation is keras.activations.linear
+            # Another reader of the convolution, or the model's output, needs what comes before the
+            # normalisation; a layer that is called twice has only one kernel to fold into.
             and uses[id(call.inputs[0])] == 1
             and how_often[source.operation] == how_often[call.operation] == 1
             and call.operation.axis in (-1, len(call.inputs[0].shape) - 1)
@@ -163,6 +165,8 @@ def _folded(layer: Any, kernel: Any, bias: Any, norm: Any) -> tuple[Any, Any]:
     Ioffe and Szegedy, 'Batch Normalization', section 3.1, at inference.
     """
     variance, mean = norm.moving_variance.numpy(), norm.moving_mean.numpy()
+    # In float64: a variance near zero makes this factor large, and float32 would
+    # round it and then the product.
     factor = 1.0 / np.sqrt(variance.astype(np.float64) + norm.epsilon)
     if norm.scale:
         factor = factor * norm.gamma.numpy()

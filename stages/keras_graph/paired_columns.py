@@ -48,6 +48,7 @@ def _is_narrow(call: Call) -> bool:
         and layer.groups == 1
         and layer.strides == layer.dilation_rate == (1, 1)
         and layer.padding == "valid"
+        # With an odd kernel, an even width stays even: the result is pairs of columns as well.
         and layer.kernel_size[1] % 2 == 1
         and layer.kernel_size[1] > 1
         and call.inputs[0].shape[2] % 2 == 0

@@ -40,6 +40,7 @@ from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import WEIGHTED
 from stages.keras_graph.walk import Call, calls
 
+# Zero padding belongs here because every grid has an exact zero.
 KEEPS_VALUES = (
     layers.MaxPooling2D,
     layers.Flatten,
@@ -217,11 +218,15 @@ def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
             want(call.inputs[:1], "tensorrt", "cpu")
             if not _is_cheaper_in_float(call):
                 want(call.inputs[:1], "litert")
+            # Not before a ReLU: engines fuse it into the kernel, and a pair in between would split
+            # the two and spend half of its steps on values that the ReLU drops.
             if not graph.feeds_relu(call.outputs[0]):
                 want(call.outputs, "cpu", "litert")
         elif isinstance(call.operation, MERGES):
             want(call.inputs, "cpu", "litert")
             if isinstance(call.operation, layers.Add):
+                # Rule 3: a pair on the arm of the convolution keeps
+                # TensorRT from fusing the sum into it.
                 want((t for t in call.inputs if not graph.is_weighted(t)), "tensorrt")
         elif isinstance(call.operation, AVERAGES):
             want(call.inputs, "cpu", "litert")

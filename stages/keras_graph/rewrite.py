@@ -44,6 +44,8 @@ def rewrite(flat: keras.Model) -> keras.Model:
         if spell_out is None:
             return apply(call, *args, **kwargs)
         tensor = args[0]
+        # By rank as well: a Dense that is shared by an image and a vector becomes a
+        # convolution for one of them only.
         key = (id(call.operation), len(tensor.shape))
         if key not in replaced:
             replaced[key] = _made(spell_out(call.operation), tensor, names)

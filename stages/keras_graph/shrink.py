@@ -44,6 +44,7 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         if not isinstance(layer, layers.Layer):
             return layer(*args, **kwargs)
         seen, made = (stays[trace.of[id(side[0])]] for side in (call.inputs, call.outputs))
+        # A shared layer is copied once, so that its calls still share their weights.
         if id(layer) in copies:
             return copies[id(layer)](*args, **kwargs)
         share = max((left.get(id(tensor), 1.0) for tensor in call.inputs), default=1.0)

@@ -34,6 +34,7 @@ def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
 
 def scoped(call: Call, *args: Any, **kwargs: Any) -> Any:
     """`traceable`, with the name of the layer in the names of the nodes (see `layer_of`)."""
+    # The dot at the end marks where the layer's name ends: TensorFlow may add a "_1" of its own.
     with tf.name_scope(f"layer.{call.operation.name}."):
         return traceable(call, *args, **kwargs)
 
@@ -74,6 +75,8 @@ def _layer_normalization(layer: Any, values: Any) -> Any:
 
 def _grouped_convolution(layer: Any, values: Any) -> Any:
     """Without the tf.function(jit_compile=True) around it in which Keras runs it on CPUs."""
+    # tf2onnx cannot see into the compiled function: it logs an error and writes
+    # an invalid graph (decision 9).
     result = tf.nn.convolution(
         values,
         tf.convert_to_tensor(kernel_of(layer)),

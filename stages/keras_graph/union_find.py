@@ -25,6 +25,8 @@ class UnionFind:
     def unite(self, units: Indices, others: Indices | int) -> None:
         """Unite pair by pair, or all of `units` with one other."""
         for unit, other in np.broadcast(units, others):
+            # The lower root wins, so that FROZEN, which is 0, stays the root of its set: `roots`
+            # and `groups` look for it by value.
             low, high = sorted((self._root(int(unit)), self._root(int(other))))
             self._parent[high] = low
 

@@ -16,6 +16,7 @@ import keras
 from stages.errors import ModelError
 
 
+# By identity: Keras tensors overload comparisons, and two calls with equal fields are still two.
 @dataclass(frozen=True, eq=False)
 class Call:
     """One use of a layer (or keras.ops operation) in a graph; a shared layer has several."""
@@ -48,6 +49,7 @@ def functional(model: keras.Model) -> Any:
 
 
 def _nodes(graph: Any) -> list[Any]:
+    # Keras counts depth from the outputs, so the deepest nodes run first.
     depths = sorted(graph._nodes_by_depth, reverse=True)
     nodes = [node for depth in depths for node in graph._nodes_by_depth[depth]]
     return [node for node in nodes if not node.is_input]
