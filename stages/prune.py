@@ -102,6 +102,7 @@ def _prune(context: PruneContext) -> tuple[Path, PruneDetails]:
     settings = context.settings
     if settings.target_latency_ratio is not None or settings.max_accuracy_drop is not None:
         return _to_target(context)
+    # The same file, not a copy through Keras: identical bytes leave everything after it fresh.
     if settings.ratio == 0:
         return context.source, PruneDetails(method=settings.method)
     return _by_ratio(context) if settings.method == "channels" else _to_zeros(context)
@@ -149,6 +150,7 @@ def _to_target(context: PruneContext) -> tuple[Path, PruneDetails]:
 
         budget = float("inf") if settings.max_accuracy_drop is None else settings.max_accuracy_drop
         rounds = _rounds(context, [stop.widths for stop in stops])
+        # One of few validation images may be exactly the budget; 1e-9 absorbs the rounding.
         file, finished = context.run_rounds(rounds, lambda each: points_lost(each) > budget + 1e-9)
         kept = sum(each.is_kept for each in finished)
         if kept < len(stops) and (kept == 0 or settings.target_latency_ratio is not None):

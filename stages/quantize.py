@@ -76,6 +76,9 @@ def run(
     fall_back = quantizer.fall_back()
     saturation = quantizer.count_saturation()
     model, found = quantizer.model, quantizer.ranges
+    # Only now: a step of a bias is input scale x kernel scale, and neither changes any
+    # more. Integer engines round biases to these steps; snapped, Keras and they
+    # compute the same (decision 6).
     snap_biases(model, quantizer.quantized(), found)
     files.save(model, out / "model.keras")
     ranges.write({name: found.get(name) for name in quantizer.points}, out)
@@ -110,6 +113,8 @@ class Quantizer:
     logs: Path | None
 
     def __post_init__(self) -> None:
+        # Folded before anything is observed: ranges, kernel scales and the fine-tune must be those
+        # of the kernels that engines run, and folding later would change every kernel scale.
         self.model = fold(self.source)
         self.points = points(self.model, self.signature)
         self.in_float = fallback.excluded_points(
@@ -159,6 +164,8 @@ class Quantizer:
             progress.report(
                 f"calibrated by {method}: validation accuracy {tried[method][0][0]:.2%}"
             )
+        # By accuracy, not by rounding error: clipping outliers often makes the error
+        # larger and the network better.
         best = max(tried, key=lambda method: tried[method][0])
         self.ranges = tried[best][1]
         return CalibrationFacts(
@@ -172,6 +179,7 @@ class Quantizer:
         """Train weights and ranges, also on the float model's answers; keep what scores better."""
         simulated, settings = self.simulated(), self.settings
         calibrated = evaluate.top1(simulated, self.dataset.validation, self.signature)
+        # The simulation shares its layers with self.model, so training and undoing change both.
         before = simulated.get_weights()
         freeze_zeros(simulated)
         training = fit(
@@ -244,6 +252,7 @@ def snap_biases(model: keras.Model, placed: Mapping[str, Point], found: Ranges) 
         point = quantized_inputs.get(id(call.outputs[0]))
         if point is not None:
             layer = call.operation
+            # The scale of the CPU's grid, which LiteRT shares; TensorRT takes its bias as float.
             kernel_scales = qparams.kernel_scales(kernel_of(layer).numpy(), output_axis(layer))
             step = kernel_scales * found[point.name].scale("cpu")
             layer.bias.assign(qparams.snap(layer.bias.numpy(), step))

@@ -61,13 +61,18 @@ class PruneContext:
 
     def _work(self, file: Path, each: Round) -> tuple[keras.Model, FinishedRound]:
         """Prune and fine-tune; weights that are exactly zero stay zero."""
+        # In every round: Dropout draws from a seed that is taken when the model is loaded, and a
+        # resumed run must draw what an uninterrupted one would (decision 8).
         reset(self.settings.seed)
         model = each.prune(files.load(file))
+        # For the record only; every decision uses the validation images.
         pruned = evaluate.accuracy(model, self.dataset.test, self.signature)
         progress.report(
             f"{model.count_params()} of {self.trained.count_params()} parameters, "
             f"accuracy {pruned.top1:.2%} before the fine-tune"
         )
+        # Between pruning and training: the constraint is read off the
+        # zeros that pruning has just made.
         zeros.freeze_zeros(model)
         training = fit(
             model,

@@ -43,7 +43,7 @@ Accuracy = Callable[[keras.Model], float]
 
 @dataclass(frozen=True)
 class Waypoint:
-    """A network on the way down: its widths, and its latency as a share of the whole one's."""
+    """A network on the way down: its widths, and its latency as a share of the trained one's."""
 
     widths: dict[Layers, int]
     latency_ratio: float
@@ -84,6 +84,8 @@ def sensitivity(
         if group.layers in seen or not widths:
             continue
         progress.report(f"sensitivity of {', '.join(group.layers)}", done, len(found))
+        # Together, so that their windows take turns: ratios of one
+        # group are compared with each other.
         models = [narrow({group.layers: width}) for width in widths]
         drops = [whole - accuracy(model) for model in models]
         ratios = stopwatch.ratios(models)
@@ -118,6 +120,8 @@ def descend(
         for widths in _next_widths(levels, now, smallest_drop):
             (ratio,) = stopwatch.ratios([narrow(widths)])
             progress.report(f"{_difference(now.widths, widths)}, latency {ratio:.2f} x")
+            # Measured, not predicted: what makes one engine faster may make another slower, because
+            # kernels compute channels in blocks (decision 8).
             if ratio <= (1.0 - LEAST_SAVING) * now.latency_ratio:
                 path.append(Waypoint(widths, ratio, predict(levels, widths)))
                 break
@@ -147,6 +151,7 @@ def give_back(
         fitting = [pair for pair in zip(tried, ratios, strict=True) if pair[1] <= goal]
         if fitting:
             progress.report(f"{_difference(widths, fitting[0][0])}, latency {fitting[0][1]:.2f} x")
+            # The widest that fits.
             widths, ratio = fitting[0]
     end = Waypoint(widths, ratio, predict(levels, widths))
     return [*(point for point in path[:-1] if _contains(point.widths, end.widths)), end]

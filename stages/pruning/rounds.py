@@ -85,6 +85,8 @@ def run_rounds(
         finished = store.read(f"round-{number}", FinishedRound)
         if finished is None:
             model, finished = work(file, each)
+            # The model first: its results, once they are there, say that
+            # the model beside them is whole.
             files.save(model, store.model(number))
             store.write(f"round-{number}", finished)
         is_kept = not is_too_much(finished)

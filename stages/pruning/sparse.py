@@ -57,6 +57,8 @@ def two_of_four(flat: keras.Model, exclude_layers: Collection[str]) -> keras.Mod
     """Zero two of every four weights along the input channels, in place. Returns `flat`."""
     for call in sparse_calls(flat, exclude_layers):
         kernel = kernel_of(call.operation)
+        # Sparse tensor cores look at four neighbours as the engine stores them, and behind Flatten
+        # that is not Keras' order (decision 8).
         values = to_engine_order(kernel.numpy(), call, flat)
         kernel.assign(from_engine_order(values * sparsity.two_of_four(values), call, flat))
     return flat

@@ -85,6 +85,8 @@ class Stopwatch:
         write_graph(model, folder / self._file, self._signature, self._images)
         engine = EngineProcess(self._engine, folder / self._file, self._folder, self._batch_size)
         opened.enter_context(engine)
+        # One after the other: building LiteRT's engine is itself a
+        # measurement, of forms and of AMX.
         engine.wait()
         return engine
 

@@ -62,6 +62,7 @@ def find_ranges(
     found = {}
     for name, point in points.items():
         histogram = histograms[name]
+        # One amax serves all targets; it is chosen on the finer grid, that of the CPU engines.
         steps = Range(1.0, point.signed).grid("cpu").high
         amax = point.amax or METHODS[method](histogram, steps, percentile)
         found[name] = Range(amax, point.signed, calibration.saturated_share(histogram, amax))

@@ -67,6 +67,8 @@ def rank(
     for done, (point, layers) in enumerate(fed.items(), start=1):
         progress.report(f"float for {', '.join(layers)}", done, len(fed))
         accuracy, minus_loss = score(frozenset({point}))
+        # Times of single layers would mislead as a latency (decision
+        # 8), but they are enough to rank.
         share = sum(milliseconds.get(name, 0.0) for name in layers) / total
         found.append(
             FloatCandidate(
@@ -99,6 +101,7 @@ def fewest(ranked: list[FloatCandidate], score: Score, least_accuracy: float) ->
             f"float, {least_accuracy:.2%} is required",
             "raise quantize.max_accuracy_drop or quantize.epochs",
         )
+    # The last one stays: without it the loop above would not have ended.
     for point in list(chosen[:-1]):
         without = [name for name in chosen if name != point]
         if score(frozenset(without))[0] >= least_accuracy:
