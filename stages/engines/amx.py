@@ -73,6 +73,7 @@ def without_amx() -> Iterator[None]:
         yield
         return
     libc = ctypes.CDLL(None)
+    # Named, so that it lives until the stack is set back: Linux keeps its bare address.
     memory = ctypes.create_string_buffer(STACK_BYTES)
     small, before = _SignalStack(ctypes.addressof(memory), 0, STACK_BYTES), _SignalStack()
     is_set = libc.sigaltstack(ctypes.byref(small), ctypes.byref(before)) == 0

@@ -49,6 +49,8 @@ def missing_package(backend: str, *packages: str) -> Blocker | None:
     """
     engine = ENGINES[backend]
     for package in packages or engine.packages:
+        # Looked for, not imported: importing a runtime takes long, and
+        # ONNX Runtime would ask for AMX.
         if importlib.util.find_spec(package.replace("-", "_")) is None:
             wanted = f"'keras-trt-pipeline[{engine.extra}]'" if engine.extra else package
             return Blocker(f"the package {package} is not installed", f"pip install {wanted}")

@@ -58,6 +58,8 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     forms = [form for form in (source, paired_form(source)) if form.is_file()]
     has_choice = request.precision == "int8" and amx.is_available()
     uses = ("with", "without") if has_choice else ("with",)
+    # In processes of their own: XNNPACK decides about AMX once per process, and which form is
+    # faster depends on how many channels its kernels compute at a time (decision 18).
     latency_ms = {(form, use): probe(form, use) for form in forms for use in uses}
     fastest, use = min(latency_ms, key=lambda tried: latency_ms[tried])
     out.write_bytes(fastest.read_bytes() + (amx.WITHOUT_AMX if use == "without" else b""))
@@ -98,10 +100,12 @@ class Runner(Engine):
             images = quantize(images, self._input)
         self._interpreter.set_tensor(self._input["index"], images)
         self._interpreter.invoke()
+        # A copy. `tensor()` would return a view, which the next call overwrites.
         found: Logits = self._interpreter.get_tensor(self._output["index"])
         return dequantize(found, self._output) if self._gives_levels else found
 
     def _resize(self, shape: tuple[int, ...]) -> None:
+        # Until the tensors are allocated: after a failure the next call must resize again.
         self._shape = ()
         self._interpreter.resize_tensor_input(self._input["index"], shape)
         self._interpreter.allocate_tensors()

@@ -112,6 +112,8 @@ def _session(
     profile: str = "",
 ) -> Any:
     """A session of a file or of the bytes of a graph. Raises EngineError."""
+    # ONNX Runtime asks for AMX when its library is loaded, so it is the import
+    # that is guarded, not the session.
     with amx.without_amx():
         import onnxruntime
 
@@ -164,6 +166,7 @@ def tensors(
     opened.graph.output.extend(
         onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in outputs
     )
+    # Optimised, so that the integer kernels are tested, not float ones between the pairs.
     session = _session(opened.SerializeToString(), 0)
     values = session.run(list(names), {signature.input_name: images})
     return dict(zip(names, values, strict=True))
@@ -173,6 +176,7 @@ def node_milliseconds(
     graph: onnx.ModelProto, signature: Signature, images: Images, runs: int = 30
 ) -> dict[str, float]:
     """Median time of every node of `graph` by name, executed as it is written, one thread."""
+    # Nothing fused: a fused node would have the time of several layers under the name of one.
     with tempfile.TemporaryDirectory() as folder:
         session = _session(
             graph.SerializeToString(), 1, "ORT_DISABLE_ALL", profile=f"{folder}/profile"

@@ -155,11 +155,13 @@ class Runner(Engine):
             self._resize(len(images))
         self._input[...] = images
         self._request.infer()
+        # The tensor belongs to the request: the next call overwrites it.
         logits: Logits = self._output.copy()
         return logits
 
     def _resize(self, batch_size: int) -> None:
         openvino = _openvino()
+        # Until the new request is complete: after a failure the next call must compile again.
         self._batch_size = 0
         shape = [batch_size, *self.signature.input_shape]
         self._model.reshape({self.signature.input_name: shape})
@@ -224,6 +226,7 @@ def _reason(error: Exception) -> str:
 
 def _openvino() -> Any:
     """The runtime. Its import would report to its makers over the network; here it cannot."""
+    # None makes the import fail, which OpenVINO takes for "not installed" (decision 14).
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

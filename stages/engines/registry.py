@@ -51,12 +51,16 @@ class EngineSpec:
 
 CPU_GRAPHS: Mapping[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model.int8.cpu.onnx"}
 """CPUs have no FP16 arithmetic: the runtimes compute such a graph in float32."""
+# Never the CPU's INT8 graph: TensorRT-RTX 1.7 rejects UINT8 with a zero point, but silently accepts
+# UINT8 with zero point 0 (decision 3).
 TENSORRT_GRAPHS: Mapping[Precision, str] = {
     "fp32": "model.fp32.onnx",
     "fp16": "model.fp16.onnx",
     "int8": "model.int8.tensorrt.onnx",
 }
 
+# OpenVINO last of the CPU engines: it always takes AMX, for the whole process, which those that are
+# faster without it must have declined before (decision 14).
 ENGINES: dict[str, EngineSpec] = {
     "onnxruntime": EngineSpec(
         label="ONNX Runtime",

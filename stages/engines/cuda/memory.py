@@ -58,6 +58,7 @@ class Graph:
     def __init__(self, stream: int, executable: ctypes.c_void_p) -> None:
         self._stream = ctypes.c_void_p(stream)
         self._executable = executable
+        # Looked up once: every call of the engine launches the graph.
         self._launch_now = _driver().cuGraphLaunch
 
     def launch(self) -> None:
@@ -96,6 +97,8 @@ class CudaMemory:
         """Take host and GPU memory for an array of `shape` and `dtype`."""
         with cuda_errors():
             host = self._driver.pagelocked_empty(shape, dtype)
+            # Freed by hand and in order: the garbage collector could
+            # come after the context is gone.
             self._held.callback(host.base.free)
             device = self._driver.mem_alloc(host.nbytes)
             self._held.callback(device.free)
@@ -104,6 +107,7 @@ class CudaMemory:
     def upload(self, buffer: Buffer, rows: int) -> None:
         """Queue the copy of the first `rows` rows to the GPU."""
         try:
+            # Not within cuda_errors(), which would be entered three times in every call.
             self._driver.memcpy_htod_async(buffer.device, buffer.host[:rows], self._stream)
         except self._driver.Error as error:
             raise _explained(error) from error
@@ -136,6 +140,8 @@ class CudaMemory:
         try:
             queue()
         except BaseException:
+            # A stream that is left in capture mode records everything that
+            # follows instead of running it.
             _driver().cuStreamEndCapture(stream, ctypes.byref(recorded))
             if recorded:
                 _driver().cuGraphDestroy(recorded)
@@ -147,6 +153,7 @@ class CudaMemory:
                 "cuGraphInstantiateWithFlags",
                 ctypes.byref(executable),
                 recorded,
+                # ctypes would pass a plain 0 with 32 bits; the flags have 64.
                 ctypes.c_ulonglong(0),
             )
         finally:

@@ -98,6 +98,7 @@ class CudaStream:
     def collect(self) -> NDArray[np.float32]:
         """Wait for the submitted batch and return its output. Raises EngineError."""
         self._memory.synchronize()
+        # The next batch overwrites the buffer.
         found: NDArray[np.float32] = self._output.host[: self._rows].copy()
         return found
 
@@ -200,6 +201,8 @@ def run_many(
     waiting: deque[CudaStream] = deque()
     try:
         for turn, rows in enumerate(batches):
+            # Collected only when its stream is needed again: one step
+            # earlier nothing would overlap.
             if len(waiting) == STREAMS:
                 yield waiting.popleft().collect()
             free = stream_at(turn % STREAMS)

@@ -58,6 +58,8 @@ class Execution:
     def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float]:
         """Median milliseconds of every layer by name, each call one by one, without a graph."""
         context = Context(self._trt, self.engine, self._file.name, self._signature)
+        # A context and a stream apart: with a profiler no CUDA graph can be captured, and calls
+        # that are timed elsewhere must keep theirs.
         record = recorder(self._trt)
         stream = self._new_stream(context, captures=False)
         try:

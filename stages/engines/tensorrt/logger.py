@@ -23,6 +23,7 @@ def logger(trt: Any) -> Any:
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
+            # By name and not by super(): TensorRT requires it of subclasses of its classes.
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
             self.sparsity: list[str] = []

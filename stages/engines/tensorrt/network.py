@@ -33,6 +33,8 @@ def is_strongly_typed(trt: Any) -> bool:
 def network_flags(trt: Any) -> int:
     """Strong typing where it exists, and the explicit batch that 8.6 needs as a flag."""
     flags = trt.NetworkDefinitionCreationFlag
+    # Not the flags that only allow a precision: with those a layer may silently run in float32, a
+    # common complaint about INT8 engines (decision 3).
     wanted = ("STRONGLY_TYPED",) if is_strongly_typed(trt) else ("EXPLICIT_BATCH",)
     return sum(1 << int(getattr(flags, name)) for name in wanted)
 
