@@ -56,6 +56,8 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     calls: Calls = {}
     for threads in settings.benchmark.threads:
         taking = [each for each in engines if each.runs_with(threads, settings.benchmark)]
+        # The baseline is timed with every thread count again: a speed-up is a ratio of
+        # the same seconds (decision 4).
         calls |= measure_together([baseline, *taking], source, test, threads, settings.benchmark)
         # Right after the engines' last calls: asked in between, it would be one more load.
         gpus["during"] = machine_state.gpus()

@@ -71,6 +71,8 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> BuildRes
     shutil.copyfile(source / SAMPLES_FILE, out / SAMPLES_FILE)
     build_baseline(source, out, signature)
     tried, reports = build_all(settings, source, out, signature)
+    # From here on in this order, also in engines.json: it decides which library
+    # runs without AMX (decision 14).
     tried = records.opening_order(tried, out)
     built = [record for record in tried if record.file]
     if not built:

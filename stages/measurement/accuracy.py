@@ -35,6 +35,7 @@ def logits(engine: Engine, images: lazy_images.Images, batch_size: int) -> Logit
     Raises EngineError if one is not finite: the largest of such logits means nothing.
     """
     batches = engine.signature.batches(images, batch_size)
+    # A graph of one batch size has its last batch filled up (Signature.batches): those rows go.
     found = np.concatenate(list(engine.infer_many(batches)))[: len(images)]
     broken = int(np.count_nonzero(~np.isfinite(found).all(axis=1)))
     if broken:

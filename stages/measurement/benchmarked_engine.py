@@ -81,6 +81,7 @@ def measure_together(
             progress.report(f"{each.name}, threads: {threads}")
             try:
                 engine = records.runner(each.record, folder, signature, threads)
+                # Before it is opened: an engine that fails half way must free its memory as well.
                 opened.callback(engine.close)
                 _start(each, engine, test, max(settings.batch_sizes))
                 running.append((each, engine))
@@ -88,6 +89,7 @@ def measure_together(
                 if each is engines[0]:
                     raise
                 each.record = each.record.stopped(error)
+        # Nothing is saturated before all are timed: that opens more engines and fills every core.
         calls = _time(running, test, threads, settings)
         for each, engine in running:
             _saturate(each, engine, test, threads, settings)

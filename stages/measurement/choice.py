@@ -96,6 +96,7 @@ def within_budget(
     """
     exact = [share for name, share in top1.items() if name.precision == "fp32"]
     best = max(exact or top1.values(), default=0.0)
+    # 1e-6 absorbs rounding: 0.7 / 100 * 1000 is a little less than 7.
     allowed = max(1, int(max_drop / 100 * samples + 1e-6))
     return {name for name, share in top1.items() if round((best - share) * samples) <= allowed}
 

@@ -71,6 +71,8 @@ def until_stable(
                 spent[name] += _window(calls[name], taken, length)
                 windows[name].append(np.array(taken, np.float64) / NS_PER_MS)
                 medians[name].append(float(np.median(windows[name][-1])))
+        # Of every candidate, or none: one that stopped early would be compared with another
+        # minute of the machine (decision 4).
         if turn >= MIN_WINDOWS and all(map(latency.is_stable, medians.values())):
             break
     return windows
@@ -133,6 +135,8 @@ def _warm_up(calls: Mapping[Key, Call], seconds: float) -> None:
 
 def _window(call: Call, nanoseconds: array[int], duration: int) -> int:
     """Append the ns of each call until `duration` ns are over; return the ns used."""
+    # Looked up once: an attribute looked up between the two readings would be part of every sample.
+    # The garbage collector stays on, as in the program that will use the engine (decision 4).
     clock = time.perf_counter_ns
     append = nanoseconds.append
     begin = clock()

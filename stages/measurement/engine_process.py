@@ -48,6 +48,7 @@ class EngineProcess:
             child.command(__name__, "serve", *self._arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # A pipe that nobody reads would fill up and stop the child.
             stderr=subprocess.DEVNULL,
             text=True,
         )
@@ -59,6 +60,7 @@ class EngineProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # It has nothing to save, and may be busy in native code for as long as a build takes.
         self._child.kill()
         self._child.communicate()
 
@@ -152,6 +154,7 @@ def serve(
         try:
             module.build(Path(source), file, request)
             with module.Runner(file, signature, 1) as engine:
+                # The first call allocates; it must be over before the first window.
                 engine.infer(images)
                 answer()
                 for line in sys.stdin:

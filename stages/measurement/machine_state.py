@@ -34,6 +34,7 @@ def snapshot(proc: Path = Path("/proc")) -> Snapshot:
     has_steal = len(ticks) > STEAL_COLUMN
     return Snapshot(
         float(load[0]) if load else None,
+        # The columns after it, the time of guests, are counted in user and nice already (proc(5)).
         (sum(ticks[: STEAL_COLUMN + 1]), ticks[STEAL_COLUMN]) if has_steal else None,
     )
 
