@@ -53,6 +53,7 @@ def mse_amax(histogram: Histogram, steps: int) -> float:
         rounded = np.minimum(np.round(centres / scale), steps) * scale
         return float(histogram.counts @ (rounded - centres) ** 2)
 
+    # From the widest on: of equal errors, the range that clips least.
     return float(min(reversed(candidates), key=error))
 
 

@@ -21,6 +21,7 @@ def ratio(before: ArrayLike, after: ArrayLike, confidence: float = CONFIDENCE) -
     give medians of time windows, not single calls, which share the machine's load.
     Raises ValueError for fewer than five values in either.
     """
+    # Logarithms, so that twice as fast and half as fast are equally far from no change.
     old, new = (np.log(np.asarray(values, np.float64)) for values in (before, after))
     if min(len(old), len(new)) < LEAST_WINDOWS:
         raise ValueError(f"got {len(old)} and {len(new)} values, expected {LEAST_WINDOWS} each")

@@ -55,6 +55,7 @@ def kernel_scales(kernel: Array, axis: int) -> Array:
 
 def quantize(values: Array, scale: Array | float, grid: Grid) -> NDArray[np.int32]:
     """Integers of `values` on `grid`; `scale` broadcasts."""
+    # In float32, as engines divide: float64 would put some ties on the other side.
     steps = np.round(values / np.asarray(scale, np.float32))
     return np.clip(steps, grid.low, grid.high).astype(np.int32)
 

@@ -24,6 +24,7 @@ def two_of_four(kernel: Kernel) -> Mask:
     cin = kernel.shape[-2]
     rows = np.moveaxis(np.abs(kernel), -2, -1)
     missing = -cin % 4
+    # Below every magnitude, so that padding is never among the largest.
     padded = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, missing)], constant_values=-1)
     fours = padded.reshape(*rows.shape[:-1], -1, 4)
     order = np.argsort(-fours, axis=-1, kind="stable")

@@ -57,6 +57,7 @@ class Checkpoint:
 
     def __init__(self, file: Path | None, model: keras.Model, optimizer: keras.Optimizer) -> None:
         self._file = file
+        # Random seeds are among them, so that a resumed training draws on where it stopped.
         self._variables = [*model.variables, *optimizer.variables]
 
     @property
@@ -76,6 +77,7 @@ class Checkpoint:
         with replacing(latest) as draft:
             with draft.open("wb") as file:
                 np.savez(file, np.array(text), *values, *state.best_weights)
+            # A kill between the two renames leaves the older state, which `_files` finds as well.
             if latest.exists():
                 latest.replace(before)
 

@@ -81,6 +81,7 @@ def of_all_workers(value: float) -> list[float]:
         return [value]
     current = tf.distribute.get_strategy()
     index, workers = read_tf_config()["task"]["index"], len(read_tf_config()["cluster"]["worker"])
+    # Every device of this worker adds its part to the sum.
     own = tf.one_hot(index, workers) * value / len(current.extended.worker_devices)
     return [float(each) for each in _summed(own).numpy()]
 

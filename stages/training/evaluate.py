@@ -83,6 +83,7 @@ def measure(
         lambda batch: model(batch, training=False),
         input_signature=[tf.TensorSpec(image.shape, image.dtype)],
     )
+    # numpy() waits for the result; on a GPU the call returns before it is computed.
     samples = clock.measure({"tf": lambda: forward(image).numpy()}, WARMUP_SECONDS, SECONDS)["tf"]
     row = latency.row(
         samples,

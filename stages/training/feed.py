@@ -42,6 +42,7 @@ def batches(
     def epoch_of(number: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(training.seed, tf.int64), number])
         order = tf.random.experimental.stateless_shuffle(tf.range(len(dataset.train)), key)
+        # A key of its own for every purpose: with the same one, the shifts would follow the order.
         moves = tf.random.stateless_uniform(
             (len(dataset.train), 2),
             tf.random.experimental.stateless_fold_in(key, 1),
@@ -50,6 +51,8 @@ def batches(
         )
         another = tf.random.experimental.stateless_fold_in(key, 2)
         draws = tf.random.stateless_uniform((len(dataset.train), DRAWS), another)
+        # Cut after drawing, so that the numbers are the same on any number of devices; what is left
+        # out is another image in every epoch (decision 17).
         slices = (order[:images], moves[:images], draws[:images])
         whole = tf.data.Dataset.from_tensor_slices(slices)
         return whole.batch(training.batch_size)
@@ -126,6 +129,8 @@ def _read(split: Split, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     def take(where: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         return split.images[where], split.labels[where]
 
+    # Not stateful, because it depends on its arguments alone: TensorFlow runs stateful maps one at
+    # a time where everything is to be deterministic.
     images, labels = tf.numpy_function(take, [indices], (tf.uint8, tf.int64), stateful=False)
     images.set_shape([None, *split.images.shape[1:]])
     labels.set_shape([None])

@@ -110,6 +110,7 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
     """
     if run.settings.epochs == 0:
         return TrainingDetails()
+    # Again, after `prepare`: what making or pruning the model drew must not change the training.
     keras.utils.set_random_seed(run.settings.seed)
     strategy = devices.strategy(run.settings.devices)
     with strategy.scope(), devices.explaining_lost_workers():
@@ -118,6 +119,8 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
         if tf.distribute.has_strategy():
             trainee = _copied(model, run.rebuild)
             teacher = teacher and replace(teacher, model=_copied(teacher.model))
+        # Around the trainer: the policy counts when a function is traced, and
+        # is gone when the model is saved.
         with computing_in(run.precision, trainee):
             trainer = _trainer(trainee, replace(run, teacher=teacher))
             feed = partial(batches, run.dataset, run.signature, run.settings, run.data)
@@ -149,6 +152,7 @@ def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None
     copy = rebuild() if rebuild else keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     for own, other in zip(copy.trainable_variables, model.trainable_variables, strict=True):
+        # clone_model does not carry constraints over, and with them the zeros of sparse pruning.
         own.constraint = other.constraint
     return copy
 

@@ -38,6 +38,7 @@ class Objective:
         """The loss of each image: float32 (N,)."""
         learned = targets if self.teach is None else self.teach(images, targets)
         found = cross_entropies(learned, outputs, self.from_logits)
+        # By the label, not by what a teacher makes of it: its answer may favour another class.
         return found * tf.gather(self.class_weights, tf.argmax(targets, axis=1))
 
     def penalty(self, model: keras.Model) -> tf.Tensor:
@@ -82,6 +83,7 @@ class Loop:
     ) -> None:
         self.model, self.optimizer, self.objective = model, optimizer, objective
         self.training, self.strategy = training, tf.distribute.get_strategy()
+        # Each device adds to a copy of its own; reading sums them. No traffic between two steps.
         self.sums = tf.Variable(
             tf.zeros(2),
             trainable=False,
@@ -103,6 +105,8 @@ class Loop:
         whole, rest = divmod(batches, width)
         left = images
         if whole:
+            # Tensors, because each Python number would be traced as a function of its own. The rest
+            # has another width, so it is a second trace.
             self._steps(iterator, tf.constant(whole), tf.constant(images), width)
             left -= whole * width * self.training.batch_size
         if rest:
@@ -125,6 +129,7 @@ class Loop:
         """Average the moving averages of all devices, which batch normalisation updates on each
         device by itself: one model is validated and saved.
         """
+        # Floats only: random seeds are integers, and a mean of seeds is none of them.
         averages = [
             each for each in self.model.non_trainable_variables if each.dtype.startswith("float")
         ]
@@ -149,8 +154,11 @@ class Loop:
             with tf.GradientTape() as tape:
                 outputs = self.model(images, training=True)
                 losses = self.objective.losses(images, targets, outputs)
+                # Every part of the step, on every device, adds a
+                # penalty: together they must make one.
                 penalty = self.objective.penalty(self.model) / parts
                 loss = (tf.reduce_sum(losses) / count + penalty) * scale
+            # Zeros instead of None, which could not be added up.
             found = tape.gradient(
                 loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
             )
@@ -163,10 +171,14 @@ class Loop:
         if self.training.clip_norm is None:
             return gradients
         devices = self.strategy.num_replicas_in_sync
+        # Before clipping: Keras clips what each device has, which is no
+        # clipping of the sum (decision 17).
         if devices > 1:
             context = tf.distribute.get_replica_context()
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        # Gradients still carry the loss scale of float16, so the limit is scaled like them.
         clipped, _ = tf.clip_by_global_norm(gradients, self.training.clip_norm * scale)
+        # Every device now holds the sum, and the optimizer is going to add them up once more.
         return [each / devices for each in clipped]
 
 

@@ -31,6 +31,7 @@ def _step(peak: float, steps: int) -> LearningRateSchedule:
 
 
 SCHEDULES: dict[str, Callable[[float, int], LearningRateSchedule]] = {
+    # A schedule too, so that the rate of any step can be looked up.
     "constant": lambda peak, steps: ExponentialDecay(peak, steps, 1.0),
     "cosine": CosineDecay,
     "exponential": lambda peak, steps: ExponentialDecay(peak, steps, FINAL_SHARE),

@@ -82,6 +82,7 @@ class Trainer:
             with profiled(profile) if profile and is_profiled else contextlib.nullcontext():
                 epoch, score = self._epoch(iterator, images, waited)
             state.add(epoch, score, self.loop.model)
+            # Saved before it is shown: a kill in between costs a line of a log and not an epoch.
             self.checkpoint.save(state)
             curves.add(epoch)
             evidence.report(epoch, training.epochs)
@@ -102,6 +103,7 @@ class Trainer:
                 f"{self.label}: the loss is {loss} in epoch {number}",
                 f"lower {self.label}.learning_rate",
             )
+        # The same numbers on all workers: they must agree on the best epoch, and when to stop.
         found = [devices.of_all_workers(value) for value in self.validation.run()]
         val_accuracy, val_loss = (sum(each) / len(each) for each in found)
         steps = self.loop.steps(images)
