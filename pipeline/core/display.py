@@ -16,7 +16,7 @@ Step = tuple[int, int]
 
 
 class Display(Protocol):
-    """What the runner tells; a context manager around the run."""
+    """Events of a run, as the runner reports them; a context manager around the run."""
 
     def __enter__(self) -> Display:
         """Begin."""

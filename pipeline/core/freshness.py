@@ -52,7 +52,10 @@ def identify(stage: Stage, settings: Settings, store: Store, environment: Enviro
         revision=stage.revision,
         settings=own.model_dump(mode="json"),
         external=_hash_external(own, store),
+        # Hashes of files, not the key of the stage before: if it runs again and writes the same
+        # bytes, what follows stays fresh (decision 1).
         inputs={need: _hash_input(stage, need, store) for need in stage.needs},
+        # A trained model is as valid on another machine; an engine is not (decision 1).
         environment=dict(environment) if own.depends_on_machine else {},
     )
 
@@ -88,6 +91,7 @@ def assess(stage: Stage, identity: Identity, store: Store) -> State:
         return State("damaged", (error.message,))
     if record is None:
         return State("missing")
+    # Before the key: it is that of the settings and says nothing of the files.
     if damage := store.damage(stage.name, record):
         return State("damaged", damage)
     if record.key == identity.compute_key():
@@ -102,6 +106,7 @@ def assess_all(
     states: dict[str, State] = {}
     for stage in plan:
         state = _assess_anyway(stage, settings, store, environment)
+        # For now: the input may come out identical, and a run then skips this stage after all.
         unfit = [need for need in stage.needs if not states[need].is_fresh]
         if unfit and state.name in ("fresh", "stale"):
             own = () if state.is_fresh else state.reasons

@@ -13,9 +13,9 @@ from typing import Any
 from stages.artifacts.atomic import replacing
 
 SETTLE_NS = 1_000_000_000
-"""A file that changed less than so long ago is hashed again next time: it could change once
-more within the same tick of the file system's clock, and then nothing would tell.
-https://git-scm.com/docs/racy-git describes the same trap."""
+"""A file modified within this time is hashed again next time: another change within the same tick
+of the file system's clock would leave no trace. https://git-scm.com/docs/racy-git describes the
+same trap."""
 
 CHUNK_BYTES = 1 << 20
 
@@ -78,6 +78,7 @@ class Hashes:
         if known is not None and known[:-1] == before:
             return str(known[-1])
         digest = hash_file(path)
+        # The file may have changed while it was read.
         if before == _fingerprint(path) and _is_settled(path):
             self._known[name] = [*before, digest]
             self._is_changed = True
@@ -95,6 +96,7 @@ class Hashes:
 
 def _fingerprint(path: Path) -> list[int]:
     stat = path.stat()
+    # The ctime too: `cp -p`, rsync and tar set the mtime back.
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 

@@ -19,7 +19,7 @@ FILE = ".lock"
 
 @contextlib.contextmanager
 def locked(root: Path, command: str) -> Iterator[None]:
-    """Hold the artifact folder `root` (made if need be) until the block ends.
+    """Hold the artifact folder `root`, which is created if missing, until the block ends.
 
     The lock belongs to the open file, so a killed process never leaves it behind.
     Windows has no flock: there nothing keeps two runs apart.
@@ -27,6 +27,7 @@ def locked(root: Path, command: str) -> Iterator[None]:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        # Not truncated yet: until we have the lock, the content names whoever holds it.
         descriptor = os.open(root / FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise SettingsError(

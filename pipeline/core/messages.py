@@ -43,6 +43,7 @@ class Finished(Message):
     """A stage has ended well."""
 
     event: Literal["finished"] = "finished"
+    # A dictionary: the parent validates it against the type that the plan names (decision 20).
     measurements: dict[str, Any]
 
 

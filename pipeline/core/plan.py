@@ -39,6 +39,8 @@ from stages.settings import (
     TrainStage,
 )
 
+# Stages of one kind share a child; it exits before the other kind starts, and only that frees
+# TensorFlow's GPU memory (decision 2).
 Process = Literal["tensorflow", "engine"]
 
 EVERYTHING = "all"

@@ -63,6 +63,7 @@ class Identity(BaseModel):
 
     def compute_key(self) -> str:
         """SHA-256 of the identity: two artifacts with one key hold the same."""
+        # Only these fields: a Record is an Identity too, and must get the same key.
         return key_of(self.model_dump(mode="json", include=set(Identity.model_fields)))
 
 
@@ -83,6 +84,7 @@ class Record(Identity):
 
 def write(record: Record, folder: Path) -> None:
     """Write `record.json` into `folder`."""
+    # Through the model's own JSON, which turns NaN into null: the seal refuses what JSON lacks.
     (folder / FILE).write_bytes(sealed(json.loads(record.model_dump_json()), INDENT))
 
 

@@ -142,6 +142,8 @@ class Store:
 
     def _swap(self, stage: str, draft: Path) -> None:
         current, former = self.root / stage, self.root / f".old-{stage}"
+        # The order is what survives a power failure: the data, then both
+        # renames, then the old artifact may go.
         sync_all(draft)
         if current.exists():
             current.rename(former)
