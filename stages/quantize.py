@@ -134,6 +134,7 @@ class Quantizer:
     def rebuilt(self) -> keras.Model:
         """Another model like `simulated`, with variables of its own."""
         model = fold(self.source)
+        # Points hold tensors of their model: those of self.model do not fit this one.
         found = points(model, self.signature)
         return simulate(model, {name: found[name] for name in self.quantized()}, self.ranges)
 
@@ -202,6 +203,7 @@ class Quantizer:
         if not is_better:
             simulated.set_weights(before)
         learned = {name: simulated.get_layer(layer_name(name)).learned() for name in self.ranges}
+        # Each was learned for itself, so tied ones have drifted apart.
         self.ranges = tie(learned, tied(self.model, self.quantized()))
         return FineTuneChoice(
             kept="trained" if is_better else "calibrated",

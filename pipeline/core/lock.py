@@ -40,6 +40,8 @@ def locked(root: Path, command: str) -> Iterator[None]:
         try:
             yield
         finally:
+            # Not deleted: a run that has just opened the file would lock one without a name, and
+            # the next run would lock another.
             file.truncate(0)
 
 

@@ -101,6 +101,7 @@ def _is_draft(name: str, stages: Iterable[str]) -> bool:
 def _refuse_blocked(root: Path, plan: Plan) -> None:
     for stage in plan:
         place = root / stage.name
+        # Through a link, files would be written and deleted in somebody else's folder.
         if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
             kind = "a symbolic link" if place.is_symlink() else "a file"
             raise SettingsError(

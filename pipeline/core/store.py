@@ -165,6 +165,7 @@ class Store:
             for file in (folder / name for name in (*record.files, records.FILE)):
                 if file.parent.resolve().is_relative_to(ours):  # No link leads elsewhere.
                     file.unlink(missing_ok=True)
+        # In reverse, so that what is inside a folder comes before the folder.
         for below in sorted(folder.rglob("*"), reverse=True):
             if below.is_dir() and not below.is_symlink():
                 _remove_if_empty(below)

@@ -45,7 +45,8 @@ class Signature:
         return pixels
 
     def feed(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        """Pixels uint8 (N, H, W, C) as the input that `dtype` asks for."""
+        """Pixels uint8 (N, H, W, C) as input of the type `dtype`."""
+
         return images if self.dtype == "uint8" else self.preprocess(images)
 
     def batches(self, images: Any, batch_size: int) -> Iterator[NDArray[Any]]:

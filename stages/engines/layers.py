@@ -34,6 +34,7 @@ def requested(graph: onnx.ModelProto, rest: Precision | None = None) -> dict[str
     floats: Precision = rest or ("fp16" if onnx.TensorProto.FLOAT16 in types else "fp32")
     return {
         node.name: "int8"
+        # Without the bias, which is float in TensorRT's graphs.
         if all(made_by.get(name) == "DequantizeLinear" for name in node.input[:2])
         else floats
         for node in graph.graph.node

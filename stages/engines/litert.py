@@ -1,9 +1,9 @@
 """LiteRT (TensorFlow Lite) on the CPU with XNNPACK kernels, float32 and INT8.
 
-TensorFlow's converter has done all the work before. The build checks that the file runs on
-this machine, which of its forms is the faster (see keras_graph/paired_columns.py), and where the
-processor has AMX, whether it is faster without (see amx.py). That answer travels in the
-engine file, behind the FlatBuffer, where LiteRT does not look.
+The convert stage has done the conversion. The build checks that the file runs on this machine,
+which of its forms is faster (see keras_graph/paired_columns.py), and where the processor has
+AMX, whether it is faster without (see amx.py). That answer travels in the engine file, behind
+the FlatBuffer, where LiteRT does not look.
 XNNPACK takes AMX or leaves it for a whole process: the first file that is opened decides.
 """
 

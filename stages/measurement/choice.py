@@ -55,6 +55,7 @@ def choose(
     sizes = Signature.read(folder).batch_sizes(settings.batch_sizes)
     with ExitStack() as stack:
         opened = _open(engines, folder, settings, stack)
+        # Threads change how fast an engine is, not what it answers: one accuracy per engine.
         by_name = {name: engine for (name, _), engine in opened.items()}
         largest = min(max(sizes), settings.max_batch_size)
         accuracy = {
@@ -105,8 +106,8 @@ def pick(table: Sequence[Candidate], batch_size: int) -> Chosen | None:
     """The fastest candidate within the budget at a batch size; None if none was timed.
 
     A stable candidate counts with its median, another with the upper end of its interval, so that
-    it is only chosen if it is faster even so. Where none is stable, load of other programs is
-    in all of them: the lower ends are compared. Where none is within the budget, the most
+    it is only chosen if it is faster even then. Where none is stable, all of them contain load of
+    other programs: the lower ends are compared. Where none is within the budget, the most
     accurate are.
     """
     timed = [each for each in table if each.batch_size == batch_size]

@@ -35,8 +35,8 @@ def measure(calls: Mapping[Key, Call], warmup_seconds: float, seconds: float) ->
 
     Each candidate first runs alone for `warmup_seconds`, at least once, which is not counted. Then
     come ten rounds in which every candidate has one window; the order reverses from one round to
-    the next. A candidate is given `seconds` in all; the call that ends later still counts, and a
-    candidate that used its time up early skips a round.
+    the next. Each candidate gets `seconds` in total; a call that ends later still counts, and a
+    candidate that has used up its time skips a round.
     """
     _warm_up(calls, warmup_seconds)
     nanoseconds = {name: array("q") for name in calls}

@@ -13,7 +13,7 @@ from stages.results.engines import EngineResult, Int8Regression, LayerFacts, Slo
 
 CALLS = 50
 OTHER = "other layers"
-"""Everything but convolutions and matrix products, as the conversions between precisions."""
+"""Everything but convolutions and matrix products, such as conversions between precisions."""
 
 
 def explain(

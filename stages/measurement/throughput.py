@@ -62,7 +62,7 @@ def saturated_images_per_second(
 def pipelined_images_per_second(engine: Engine, batch: Any, seconds: float) -> float:
     """Images per second of one engine that is given batch after batch, for about `seconds`.
 
-    A GPU is filled so: it copies one batch while it computes another. Raises EngineError.
+    This keeps a GPU busy: it copies one batch while it computes another. Raises EngineError.
     """
 
     def call() -> None:
@@ -102,6 +102,7 @@ def print_peak_memory(engine: str, folder: str, threads: int, *batch_sizes: int)
     """In a child: run the engine alone and print the peak memory at each batch size, as JSON."""
     record = EngineRecord.model_validate_json(engine)
     signature = Signature.read(Path(folder))
+    # Before the runtime is imported, which is part of what the engine costs.
     before, peaks = memory_mib("VmRSS"), {}
     with records.runner(record, Path(folder), signature, threads) as runner:
         for size in batch_sizes:

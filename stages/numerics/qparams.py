@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 SMALLEST_SCALE = 2.0**-14
-"""Smallest normal float16: a scale below it would be flushed or rounded badly in FP16 graphs."""
+"""Smallest normal float16: below it a scale loses bits, or becomes zero, in FP16 graphs."""
 
 
 SMALLEST_KERNEL_SCALE = 2.0**-20

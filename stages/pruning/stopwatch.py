@@ -29,7 +29,7 @@ from stages.measurement import engine_process
 from stages.measurement.engine_process import EngineProcess
 
 CALIBRATION_IMAGES = 64
-"""Few will do: latency depends on the order of magnitude of the ranges only."""
+"""A few suffice: latency depends on no more than the order of magnitude of the ranges."""
 
 Images = NDArray[np.float32]
 

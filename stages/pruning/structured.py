@@ -71,6 +71,7 @@ def widths_for(found: Sequence[Prunable], ratio: float) -> dict[Layers, int]:
     best = max(found, key=lambda group: group.channels - min(group.channels, group.multiple))
     most = best.channels - best.multiple
     rounding = f" and keeps a multiple of {best.multiple}" if best.multiple > 1 else ""
+    # Rounded up: the ratio that the message suggests must really remove a channel.
     needed = math.ceil(1000 * _first_loss(best) / best.channels) / 1000 if most > 0 else None
     raise ModelError(
         f"prune.ratio {ratio} removes no channel: the group of layers with most to lose "

@@ -56,7 +56,7 @@ def rank(
     score: Score,
     milliseconds: Mapping[str, float],
 ) -> list[FloatCandidate]:
-    """One candidate for every point that feeds layers, tried alone; the worthiest first.
+    """One candidate for every point that feeds layers, tried alone; the most worthwhile first.
 
     `milliseconds` is the time of every layer in the float model.
     """

@@ -77,7 +77,7 @@ def _folder_only(value: Any) -> Any:
 
 
 class TrainingDetails(Details):
-    """A training; `profile` is the folder of its TensorBoard profile, if one was asked for."""
+    """A training; `profile` is the folder of its TensorBoard profile, if one was requested."""
 
     model_config = ConfigDict(extra="ignore")
 

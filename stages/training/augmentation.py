@@ -30,6 +30,7 @@ def augmented(images: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:
     `draws` float32 (N, DRAWS), from 0 to 1, set the strengths: 0.5 changes nothing; the last one
     flips the image if it is below 0.5.
     """
+    # All are drawn, wanted or not: switching one augmentation on changes nothing about the others.
     strengths = tf.unstack(2 * draws - 1, axis=1)
     images = tf.cast(images, tf.float32)
     if data.flip:

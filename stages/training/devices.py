@@ -76,7 +76,7 @@ def check_batch(batch_size: int, label: str) -> None:
 
 
 def of_all_workers(value: float) -> list[float]:
-    """`value` of every worker, the same list on all of them; of this process alone without any."""
+    """`value` of every worker, the same list on all of them; without workers, of this process."""
     if is_alone():
         return [value]
     current = tf.distribute.get_strategy()

@@ -1,4 +1,4 @@
-"""How good and how fast a Keras model is, measured the same way after every stage."""
+"""Accuracy and latency of a Keras model, measured the same way after every stage."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def batches(
 
 
 def images_per_epoch(dataset: DataSet, replicas: int) -> int:
-    """Training images of an epoch: of the last batch, every device gets equally many."""
+    """Training images per epoch, rounded down so that all devices share the last batch equally."""
     return len(dataset.train) // replicas * replicas
 
 
@@ -93,7 +93,7 @@ def validation_batches(
 
 
 def targets(labels: tf.Tensor, signature: Signature, training: Training) -> tf.Tensor:
-    """float32 (N, classes): 1 for the label's class, less what is left for all of them."""
+    """One-hot labels float32 (N, classes), with `training.label_smoothing` spread over them."""
     one_hot = tf.one_hot(labels, len(signature.class_names))
     spread = training.label_smoothing
     return one_hot * (1 - spread) + spread / one_hot.shape[-1]

@@ -118,6 +118,8 @@ class Loop:
 
     @tf.function  # type: ignore[untyped-decorator]
     def _steps(self, iterator: Any, steps: tf.Tensor, images: tf.Tensor, width: int) -> None:
+        # tf.range is a loop in the graph, so that an epoch is one call;
+        # Python's range would unroll it.
         for _ in tf.range(steps):
             count = tf.minimum(images, width * self.training.batch_size)
             batches = tuple([next(iterator) for _ in range(width)])

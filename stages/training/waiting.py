@@ -22,10 +22,10 @@ def taken(waited: tf.Variable) -> float:
 
 
 def measured(batches: tf.data.Dataset, waited: tf.Variable) -> tf.data.Dataset:
-    """The same `batches`; the seconds for which each is waited for are added to `waited`.
+    """The same `batches`; the seconds spent waiting for each are added to `waited`.
 
-    From the request of a batch to its arrival, whatever prepares it meanwhile. The loop may request
-    a batch before the previous step has ended, so this is an upper bound of its waiting.
+    Counted from the request of a batch to its arrival. The loop may request a batch before the
+    previous step has ended, so this is an upper bound.
     """
 
     def now(_: Any) -> tf.Tensor:

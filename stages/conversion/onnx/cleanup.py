@@ -22,7 +22,7 @@ def clean_up(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def drop_idle_reshapes(model: onnx.ModelProto) -> None:
-    """Remove, in place, every Reshape to the shape that its input has already."""
+    """Remove, in place, every Reshape to the shape that its input already has."""
     graph, shapes, index = model.graph, _shapes(model), Index(model.graph)
     outputs = {value.name for value in graph.output}
     instead: dict[str, str] = {}
@@ -39,7 +39,7 @@ def drop_idle_reshapes(model: onnx.ModelProto) -> None:
 
 
 def _is_same(shape: Shape | None, wanted: list[int]) -> bool:
-    """Whether all sizes are equal but one, which then has to be: (N, 8, 1, 1), [-1, 8, 1, 1]."""
+    """Whether all sizes agree but at most one, given as -1: (N, 8, 1, 1) and [-1, 8, 1, 1]."""
     if shape is None or len(shape) != len(wanted):
         return False
     other = [want for have, want in zip(shape, wanted, strict=True) if have != want]

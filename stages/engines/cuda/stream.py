@@ -194,7 +194,7 @@ class CudaStream:
 def run_many(
     stream_at: Callable[[int], CudaStream], batches: Iterable[NDArray[Any]]
 ) -> Iterator[NDArray[np.float32]]:
-    """Results of `batches`, in order, with two of them under way at a time.
+    """Results of `batches`, in order, with two of them in flight at a time.
 
     `stream_at(0)` and `stream_at(1)` are the streams; the second is made for the second batch.
     """
@@ -211,6 +211,6 @@ def run_many(
         while waiting:
             yield waiting.popleft().collect()
     finally:
-        for busy in waiting:  # the reader stopped early: nothing may be left under way
+        for busy in waiting:  # the reader stopped early: nothing may be left in flight
             with suppress(EngineError):
                 busy.collect()

@@ -53,6 +53,7 @@ def check(engine: Path, now: BuildInfo) -> None:
     if found is None:
         return
     built, bound = found
+    # The driver is recorded for the reader only: engines are bound to TensorRT and to the GPU.
     other_version = bound.to_version and built.runtime != now.runtime
     other_gpu = bound.to_gpu and built.gpus != now.gpus
     if other_version or other_gpu:

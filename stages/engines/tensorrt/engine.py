@@ -56,6 +56,8 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     What was timed is kept in `tensorrt.timing` beside the engines.
     """
     trt, wanted = _tensorrt(), request.tensorrt
+    # A strongly typed network takes no precision flags, and TensorRT 11
+    # no longer has any (decision 3).
     flags = () if _builds_strongly_typed() else FLAGS[request.precision]
     report = network.build(trt, source, out, request, flags, out.parent / TIMING_CACHE)
     compatibility = Compatibility(not wanted.version_compatible, not wanted.hardware_compatible)
@@ -72,7 +74,7 @@ class Runner(GpuEngine):
 
 
 def _builds_strongly_typed() -> bool:
-    """Also where TensorRT is missing: today's is the one to expect."""
+    """True without TensorRT as well: every current version is strongly typed."""
     if importlib.util.find_spec("tensorrt") is None:
         return True
     return network.is_strongly_typed(_tensorrt())

@@ -1,6 +1,6 @@
 """Run an engine of TensorRT 8.6, 10, 11 or TensorRT-RTX through the streams of cuda/stream.py.
 
-As in network.py the interface comes in as the argument `trt`. All of them have had named
+As in network.py, the interface is the argument `trt`. All of them have had named
 tensors and `execute_async_v3` since TensorRT 8.5.
 """
 
@@ -48,7 +48,7 @@ class Execution:
         return stream.collect()
 
     def run_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
-        """The same for each of `batches`, in order; two of them are under way at a time."""
+        """The same for each of `batches`, in order; two of them are in flight at a time."""
         return run_many(self._stream, batches)
 
     def time_parts(self, images: Images, calls: int) -> dict[str, float]:

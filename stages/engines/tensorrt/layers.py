@@ -132,6 +132,7 @@ def _from_entry(entry: Mapping[str, Any]) -> Kernel:
     weights = entry.get("Weights")
     return Kernel(
         entry["Name"],
+        # Without metadata, the name of a fused layer is made of its nodes' names.
         _nodes(entry.get("Metadata", "")) or tuple(entry["Name"].split(" + ")),
         entry["LayerType"],
         _precisions([word for each in words for word in each]),
