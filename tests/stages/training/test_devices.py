@@ -22,8 +22,8 @@ WORKER = Path(__file__).parent / "workers.py"
 WORKERS = ["127.0.0.1:5000", "127.0.0.1:5001"]
 
 
-def start(folder: Path, names: str, *numbers: int, **variables: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, WORKER, folder, names, *numbers]
+def start(folder: Path, *options: str, **variables: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, WORKER, folder, *options]
     changes = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
     return subprocess.Popen([*map(str, command)], env=environment(**changes))
 
@@ -33,15 +33,15 @@ def tf_config(index: int, workers: list[str]) -> str:
     return json.dumps({"cluster": {"worker": workers}, "task": task})
 
 
-def two_workers(folders: list[Path], *numbers: list[int]) -> list[int]:
-    """The exit status of each of two workers that train together on this host."""
+def two_workers(folders: list[Path], *options: list[str]) -> list[int]:
+    """The exit status of each of two workers that train the normalised network together."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in folders]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
     started = [
-        start(folder, "workers", *given, TF_CONFIG=tf_config(index, addresses))
-        for index, (folder, given) in enumerate(zip(folders, numbers, strict=True))
+        start(folder, "workers", "normalised", *kill, TF_CONFIG=tf_config(index, addresses))
+        for index, (folder, kill) in enumerate(zip(folders, options, strict=True))
     ]
     return [each.wait() for each in started]
 
@@ -51,32 +51,33 @@ def result(folder: Path) -> dict[str, Any]:
     return found
 
 
-def curve(found: dict[str, Any], name: str) -> list[tuple[float, float]]:
-    return [(row["loss"], row["val_loss"]) for row in found[name]["history"]]
+def curve(trained: dict[str, Any]) -> list[tuple[float, float]]:
+    return [(row["loss"], row["val_loss"]) for row in trained["history"]]
 
 
 def test_two_devices_and_two_workers_learn_as_one_and_a_killed_worker_costs_no_epoch(tmp_path):
     one, mirrored, first, second = (tmp_path / name for name in ("one", "two", "a", "b"))
-    alone = [start(one, "auto", 3), start(mirrored, "cpu:0,cpu:1", 3)]
+    both = "plain,normalised"
+    alone = [start(one, "auto", both), start(mirrored, "cpu:0,cpu:1", both)]
     assert [each.wait() for each in alone] == [0, 0]
     expected, shared = result(one), result(mirrored)
     assert shared["plain"]["devices"] == ["cpu:0", "cpu:1"]
     # Without batch normalisation two devices compute what one computes.
-    assert np.allclose(curve(shared, "plain"), curve(expected, "plain"), rtol=1e-3)
+    assert np.allclose(curve(shared["plain"]), curve(expected["plain"]), rtol=1e-3)
     # With it, each device normalises its half of a batch.
-    assert np.allclose(curve(shared, "normalised"), curve(expected, "normalised"), rtol=0.1)
+    assert np.allclose(curve(shared["normalised"]), curve(expected["normalised"]), rtol=0.1)
 
-    assert two_workers([first, second], [3], [3, 2]) == [1, -signal.SIGKILL]
+    assert two_workers([first, second], [], ["2"]) == [1, -signal.SIGKILL]
     message = (first / "error.txt").read_text()
     assert message.startswith("another worker was lost, or cannot be reached")
     assert "start the same command on all workers again" in message
-    assert two_workers([first, second], [3], [3]) == [0, 0]
-    for name in ("plain", "normalised"):
-        for found in (result(first), result(second)):
-            assert np.allclose(curve(found, name), curve(shared, name), rtol=1e-3)
-            assert found[name]["devices"] == ["worker 0, cpu:0", "worker 1, cpu:0"]
-        pairs = zip(result(first)[name]["weights"], result(second)[name]["weights"], strict=True)
-        assert all(np.array_equal(*pair) for pair in pairs)
+    assert two_workers([first, second], [], []) == [0, 0]
+    found = [result(folder)["normalised"] for folder in (first, second)]
+    for each in found:
+        assert np.allclose(curve(each), curve(shared["normalised"]), rtol=1e-3)
+        assert each["devices"] == ["worker 0, cpu:0", "worker 1, cpu:0"]
+    for pair in zip(*(each["weights"] for each in found), strict=True):
+        assert np.array_equal(*pair)
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are():

@@ -1,9 +1,10 @@
 """One worker of a training, as a process of its own: tests start two of them.
 
-    python workers.py FOLDER DEVICES EPOCHS [KILL_AFTER]
+    python workers.py FOLDER DEVICES NETWORKS [KILL_AFTER]
 
-Trains a small network on real digits and writes what came out to FOLDER/result.json, or the
-error to FOLDER/error.txt. After epoch KILL_AFTER the process kills itself.
+Trains small networks on real digits, `plain` or `normalised` or both with a comma, and writes
+what came out to FOLDER/result.json, or the error to FOLDER/error.txt. After epoch KILL_AFTER of
+EPOCHS the process kills itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from stages.results.training import Epoch
 from stages.settings import Data, Training
 from stages.training import evidence, fit
 
+EPOCHS = 3
 DIGITS = Signature((28, 28, 1), tuple("0123456789"), 1 / 255, 0.0)
 
 
@@ -34,7 +36,7 @@ def network(normalised: bool) -> keras.Model:
     return keras.Model(image, layers.Dense(10)(layers.Flatten()(x)))
 
 
-def main(folder: Path, devices: str, epochs: int, kill_after: int = 0) -> None:
+def main(folder: Path, devices: str, networks: str, kill_after: int = 0) -> None:
     report = evidence.report
 
     def report_and_die(epoch: Epoch, whole: int) -> None:
@@ -44,13 +46,13 @@ def main(folder: Path, devices: str, epochs: int, kill_after: int = 0) -> None:
 
     evidence.report = report_and_die
     training = Training(
-        epochs=epochs, batch_size=32, learning_rate=3e-3, clip_norm=1.0, devices=devices
+        epochs=EPOCHS, batch_size=32, learning_rate=3e-3, clip_norm=1.0, devices=devices
     )
     fit.prepare(training)
     # Leaves 292 images, which is no multiple of the batch: the last of an epoch is a short one.
     dataset = load_dataset(Data(calibration_samples=1001))
     found = {}
-    for name in ("plain", "normalised"):
+    for name in networks.split(","):
         keras.utils.set_random_seed(3)
         model = network(name == "normalised")
         checkpoint = folder / f"{name}.npz"
@@ -66,7 +68,7 @@ if __name__ == "__main__":
     out = Path(sys.argv[1])
     out.mkdir(exist_ok=True)
     try:
-        main(out, sys.argv[2], *map(int, sys.argv[3:]))
+        main(out, *sys.argv[2:4], *map(int, sys.argv[4:]))
     except UserError as error:
         (out / "error.txt").write_text(str(error))
         sys.exit(1)
