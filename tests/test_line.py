@@ -14,7 +14,6 @@ import pytest
 from pipeline import report as reports
 from pipeline.core import seal
 from pipeline.core.plan import PLAN
-from pipeline.core.record import INDENT
 from stages.artifacts.signature import Signature
 from stages.datasets.loading import load_test_split
 from stages.engines import records
@@ -177,9 +176,9 @@ def test_an_engine_that_was_tampered_with_is_never_opened(copy):
 def test_a_quality_gate_that_is_missed_ends_with_code_3(copy):
     options = [*quick(), "--max-accuracy-drop", "0"]
     record = copy / "train" / "record.json"
-    content = seal.opened(record.read_bytes(), INDENT)
+    content = seal.opened(record.read_bytes())
     content["measurements"]["accuracy"]["top1"] = 1.0
-    record.write_bytes(seal.sealed(content, INDENT))
+    record.write_bytes(seal.sealed(content, 1))
     done = pipeline("run", "report", "--artifacts", copy, *options)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "allowed" in done.stderr or "more than" in done.stderr

@@ -5,6 +5,7 @@ This is the only reader of `record.json`: whatever else looks at a record has th
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAn
 
 from pipeline.core.hashing import key_of
 from pipeline.core.seal import KEY as SEAL
-from pipeline.core.seal import opened, sealed
+from pipeline.core.seal import opened, seal
 from stages.results.base import Count, Sha256, StageResult
 
 FILE = "record.json"
@@ -21,7 +22,6 @@ VERSION: Literal[2] = 2
 UNSEALED: Literal[1] = 1
 """The version before, whose records have no seal."""
 
-INDENT = 1
 MOST_FAULTS = 3
 
 
@@ -84,10 +84,10 @@ class Record(Identity):
 
 def write(record: Record, folder: Path) -> None:
     """Write `record.json` into `folder`."""
-    # Through the model's own JSON, which turns NaN into null: the seal refuses what JSON lacks.
-    (folder / FILE).write_bytes(sealed(json.loads(record.model_dump_json()), INDENT))
+    (folder / FILE).write_bytes(seal(record.model_dump_json(indent=1)))
 
 
+@functools.lru_cache(maxsize=64)  # a run reads the record of a stage for each that needs it
 def parse(raw: bytes, stage: str, result: type[StageResult]) -> Record:
     """The record of `stage`, whose measurements are a `result`.
 
@@ -100,7 +100,7 @@ def parse(raw: bytes, stage: str, result: type[StageResult]) -> Record:
     if version not in (UNSEALED, VERSION):
         raise ValueError(f"it has version {version!r}, expected {VERSION}")
     if version == VERSION or SEAL in content:
-        content = opened(raw, INDENT)
+        content = opened(raw)
     try:
         measured = result.model_validate(content.get("measurements"))
         record = Record.model_validate({**content, "measurements": measured})

@@ -86,6 +86,6 @@ FILES = ("json", "md", "html")
 
 RENDERERS: dict[str, Callable[[Report], str]] = {
     "md": markdown.render,
-    "json": lambda report: model.write(report).decode("ascii"),
+    "json": lambda report: model.write(report).decode(),
     "csv": csv.render,
 }

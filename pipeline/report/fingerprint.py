@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from pathlib import Path
 
 from pipeline.results.model import Report
@@ -25,8 +24,8 @@ def of(report: Report) -> str:
 
     Whether a stage ran just now or earlier is no part of it, nor of the page.
     """
-    shown = report.model_dump(mode="json", exclude={"stages": {"__all__": {"state"}}})
-    digest = hashlib.sha256(json.dumps(shown).encode())
+    shown = report.model_dump_json(exclude={"stages": {"__all__": {"state"}}})
+    digest = hashlib.sha256(shown.encode())
     digest.update(str(can_draw()).encode())
     for file in sorted(Path(__file__).parent.rglob("*")):
         if file.suffix in SOURCES:

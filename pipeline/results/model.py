@@ -21,7 +21,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from pipeline.core.plan import PLAN, Plan
 from pipeline.core.record import faults
-from pipeline.core.seal import opened, sealed
+from pipeline.core.seal import opened, seal
 from stages.engines.registry import EngineName
 from stages.results.base import (
     Amount,
@@ -39,7 +39,6 @@ from stages.results.machine import MachineFacts
 from stages.results.training import DatasetCounts
 
 SCHEMA_VERSION: Literal[1] = 1
-INDENT = 2
 
 BENCHMARK = "benchmark"
 
@@ -71,7 +70,7 @@ class StageReport(Measured):
     revision: Count | None = None
     started_at: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
-    environment: MachineFacts = MachineFacts()
+    environment: MachineFacts = Field(default_factory=MachineFacts)
 
 
 class Baseline(Measured):
@@ -80,7 +79,7 @@ class Baseline(Measured):
     file: str | None = None
     sha256: Sha256 | None = None
     size_bytes: Count | None = None
-    accuracy: Quality = Quality()
+    accuracy: Quality = Field(default_factory=Quality)
     latency: tuple[ReportRow, ...] = ()
 
 
@@ -90,7 +89,7 @@ class EngineReport(EngineResult):
     sha256: Sha256 | None = None
     size_bytes: Count | None = None
     measured_in: Literal["build", "benchmark"] = "benchmark"
-    accuracy: Quality = Quality()
+    accuracy: Quality = Field(default_factory=Quality)
     latency: tuple[ReportRow, ...] = ()
 
     @property
@@ -124,7 +123,7 @@ class Report(Measured):
     environment: MachineFacts = Field(description="The machine that the last stage ran on.")
     dataset: DatasetCounts
     stages: Annotated[tuple[StageReport, ...], Field(min_length=1)]
-    baseline: Baseline = Baseline()
+    baseline: Baseline = Field(default_factory=Baseline)
     engines: tuple[EngineReport, ...]
     gates: tuple[GateResult, ...] = Field(
         default=(), description="The quality gates that the run was given."
@@ -153,7 +152,7 @@ class Report(Measured):
 
 def write(report: Report) -> bytes:
     """The bytes of report.json, sealed."""
-    return sealed(json.loads(report.model_dump_json()), INDENT)
+    return seal(report.model_dump_json(indent=2))
 
 
 def read(raw: bytes, plan: Plan = PLAN) -> Report:
@@ -164,7 +163,7 @@ def read(raw: bytes, plan: Plan = PLAN) -> Report:
         raise ValueError("it is not what `pipeline report --format json` writes")
     if set(content) - set(Report.model_fields):
         # Earlier versions wrote no seal, but no other key either: it may be the seal's, damaged.
-        content = opened(raw, INDENT)
+        content = opened(raw)
     results = {stage.name: stage.result for stage in plan}
     try:
         if isinstance(stages := content.get("stages"), list):

@@ -95,10 +95,10 @@ class Details(Measured):
 class StageResult(Measured):
     """What every stage measures of the model that it hands on. Stages add to it by subclassing."""
 
-    model: ModelFacts = ModelFacts()
+    model: ModelFacts = Field(default_factory=ModelFacts)
     accuracy: Quality | None = None
     latency: tuple[LatencyRow, ...] = ()
-    details: Details = Details()
+    details: Details = Field(default_factory=Details)
 
     @model_validator(mode="before")
     @classmethod

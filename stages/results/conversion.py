@@ -61,4 +61,4 @@ class ConvertDetails(ParityDetails):
 class ConvertResult(StageResult):
     """What `convert` returns."""
 
-    details: ConvertDetails = ConvertDetails()
+    details: ConvertDetails = Field(default_factory=ConvertDetails)

@@ -168,7 +168,7 @@ class BuildDetails(ParityDetails):
 class BuildResult(StageResult):
     """What `build` returns."""
 
-    details: BuildDetails = BuildDetails()
+    details: BuildDetails = Field(default_factory=BuildDetails)
     engines: tuple[EngineResult, ...] = ()
 
 
@@ -216,5 +216,5 @@ class BenchmarkDetails(Details):
 class BenchmarkResult(StageResult):
     """What `benchmark` returns."""
 
-    details: BenchmarkDetails = BenchmarkDetails()
+    details: BenchmarkDetails = Field(default_factory=BenchmarkDetails)
     engines: tuple[EngineResult, ...] = ()

@@ -32,8 +32,8 @@ class MachineFacts(Measured):
     python: str | None = None
     platform: str | None = None
     machine: str | None = None
-    cpu: CpuFacts = CpuFacts()
-    gpu: GpuFacts = GpuFacts()
+    cpu: CpuFacts = Field(default_factory=CpuFacts)
+    gpu: GpuFacts = Field(default_factory=GpuFacts)
     packages: dict[str, str] = Field(default_factory=dict)
 
     def hardware(self) -> tuple[str | None, CpuFacts, GpuFacts]:

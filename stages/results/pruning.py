@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from stages.results.base import Amount, Count, Measured, Quality, Share, StageResult
 from stages.results.training import Classification, TrainingDetails
 
@@ -100,4 +102,4 @@ class PruneDetails(TrainingDetails):
 class PruneResult(StageResult):
     """What `prune` returns."""
 
-    details: PruneDetails = PruneDetails()
+    details: PruneDetails = Field(default_factory=PruneDetails)

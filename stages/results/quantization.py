@@ -75,4 +75,4 @@ class QuantizeDetails(FineTuneChoice, FloatFallback):
 class QuantizeResult(StageResult):
     """What `quantize` returns."""
 
-    details: QuantizeDetails = QuantizeDetails()
+    details: QuantizeDetails = Field(default_factory=QuantizeDetails)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from stages.results.base import Count, Details, Measured, Share, StageResult
 
@@ -111,5 +111,5 @@ class DeviceComparison(StageResult):
 class TrainResult(StageResult):
     """What `train` returns."""
 
-    details: TrainDetails = TrainDetails()
-    dataset: DatasetCounts = DatasetCounts()
+    details: TrainDetails = Field(default_factory=TrainDetails)
+    dataset: DatasetCounts = Field(default_factory=DatasetCounts)

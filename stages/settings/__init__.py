@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from stages.settings.base import TARGET_PATTERN, Backend, Section
 from stages.settings.compression import Prune, Quantize
 from stages.settings.data import Data, Model
@@ -45,17 +47,17 @@ __all__ = [
 class Settings(Section):
     """All sections, as a configuration file holds them."""
 
-    data: Data = Data()
-    model: Model = Model()
-    train: Train = Train()
-    prune: Prune = Prune()
-    quantize: Quantize = Quantize()
-    convert: Convert = Convert()
-    build: Build = Build()
-    tensorrt: TensorRT = TensorRT()
-    benchmark: Benchmark = Benchmark()
-    gates: Gates = Gates()
-    report: Report = Report()
+    data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
+    train: Train = Field(default_factory=Train)
+    prune: Prune = Field(default_factory=Prune)
+    quantize: Quantize = Field(default_factory=Quantize)
+    convert: Convert = Field(default_factory=Convert)
+    build: Build = Field(default_factory=Build)
+    tensorrt: TensorRT = Field(default_factory=TensorRT)
+    benchmark: Benchmark = Field(default_factory=Benchmark)
+    gates: Gates = Field(default_factory=Gates)
+    report: Report = Field(default_factory=Report)
 
 
 class StageSettings(Section):
@@ -63,8 +65,8 @@ class StageSettings(Section):
 
     @classmethod
     def of(cls, settings: Settings) -> StageSettings:
-        """Take this stage's sections out of the whole."""
-        return cls(**{name: getattr(settings, name) for name in cls.model_fields})
+        """Take this stage's sections, which are valid already, out of the whole."""
+        return cls.model_construct(**{name: getattr(settings, name) for name in cls.model_fields})
 
     @property
     def depends_on_machine(self) -> bool:
@@ -83,16 +85,16 @@ class StageSettings(Section):
 class TrainStage(StageSettings):
     """What `train` sees."""
 
-    data: Data = Data()
-    model: Model = Model()
-    train: Train = Train()
+    data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
+    train: Train = Field(default_factory=Train)
 
 
 class PruneStage(StageSettings):
     """What `prune` sees."""
 
-    data: Data = Data()
-    prune: Prune = Prune()
+    data: Data = Field(default_factory=Data)
+    prune: Prune = Field(default_factory=Prune)
 
     @property
     def depends_on_machine(self) -> bool:
@@ -104,22 +106,22 @@ class PruneStage(StageSettings):
 class QuantizeStage(StageSettings):
     """What `quantize` sees."""
 
-    data: Data = Data()
-    quantize: Quantize = Quantize()
+    data: Data = Field(default_factory=Data)
+    quantize: Quantize = Field(default_factory=Quantize)
 
 
 class ConvertStage(StageSettings):
     """What `convert` sees."""
 
-    data: Data = Data()
-    convert: Convert = Convert()
+    data: Data = Field(default_factory=Data)
+    convert: Convert = Field(default_factory=Convert)
 
 
 class BuildStage(StageSettings):
     """What `build` sees."""
 
-    build: Build = Build()
-    tensorrt: TensorRT = TensorRT()
+    build: Build = Field(default_factory=Build)
+    tensorrt: TensorRT = Field(default_factory=TensorRT)
 
     @property
     def depends_on_machine(self) -> bool:
@@ -130,8 +132,8 @@ class BuildStage(StageSettings):
 class BenchmarkStage(StageSettings):
     """What `benchmark` sees."""
 
-    data: Data = Data()
-    benchmark: Benchmark = Benchmark()
+    data: Data = Field(default_factory=Data)
+    benchmark: Benchmark = Field(default_factory=Benchmark)
 
     @property
     def depends_on_machine(self) -> bool:

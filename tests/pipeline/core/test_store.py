@@ -12,7 +12,6 @@ import tiny_artifact
 from tiny_artifact import content
 
 from pipeline.core.record import FILE as RECORD
-from pipeline.core.record import INDENT
 from pipeline.core.seal import opened, sealed
 from pipeline.core.store import Store
 from stages.errors import ArtifactError
@@ -124,9 +123,9 @@ def test_a_record_truncated_anywhere_is_refused_with_its_name(tmp_path: Path) ->
 
 def reseal(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Change a record as somebody who knows about seals would."""
-    content = opened(file.read_bytes(), INDENT)
+    content = opened(file.read_bytes())
     change(content)
-    file.write_bytes(sealed(content, INDENT))
+    file.write_bytes(sealed(content, 1))
 
 
 def spoil_version(record: dict[str, Any]) -> None:
@@ -182,7 +181,7 @@ def test_a_flip_of_any_bit_of_a_record_is_refused(tmp_path: Path) -> None:
 def test_a_record_of_the_version_before_has_no_seal_and_is_read(tmp_path: Path) -> None:
     tiny_artifact.write(tmp_path, OLD)
     file = tmp_path / "train" / RECORD
-    content = {**opened(file.read_bytes(), INDENT), "record_version": 1}
+    content = {**opened(file.read_bytes()), "record_version": 1}
     file.write_text(json.dumps(content))
     record = Store(tmp_path).read("train")
     assert record
