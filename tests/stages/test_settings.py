@@ -105,8 +105,9 @@ def test_a_stage_sees_its_own_sections_and_no_other():
 def test_every_stages_sections_are_sections_of_the_whole():
     for stage in StageSettings.__subclasses__():
         for name, field in stage.model_fields.items():
-            assert isinstance(field.get_default(call_default_factory=True), Section)
-            assert type(getattr(Settings(), name)) is field.annotation is type(field.default)
+            default = field.get_default(call_default_factory=True)
+            assert isinstance(default, Section)
+            assert type(getattr(Settings(), name)) is field.annotation is type(default)
 
 
 def test_files_outside_the_artifacts_are_named():
