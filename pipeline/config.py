@@ -101,6 +101,10 @@ def _reason(error: Exception) -> str:
 
 
 def _set(tree: dict[str, Any], override: str) -> None:
+    try:
+        override.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"--set got {shown(override)}, expected text in UTF-8") from error
     name, equals, text = override.partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot and section and key):

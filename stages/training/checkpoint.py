@@ -106,6 +106,7 @@ def _read(file: Path) -> Arrays:
     try:
         with file.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
             return [arrays[name] for name in arrays.files]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        # A damaged header may ask for a password or a later version: a RuntimeError.
         progress.report(f"what a killed run left in {file.name} is damaged, not used: {error}")
         return []

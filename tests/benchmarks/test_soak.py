@@ -13,6 +13,7 @@ sys.path += [str(ROOT / "benchmarks"), str(ROOT / "tests/pipeline")]
 
 import soak  # noqa: E402
 import soak_flips  # noqa: E402
+import soak_fuzz  # noqa: E402
 import soak_kills  # noqa: E402
 import tiny_line  # noqa: E402
 from children import environment, tiny_command  # noqa: E402
@@ -66,3 +67,26 @@ def test_what_a_kill_would_lose_is_told(killed: tuple[soak_kills.Line, list[Any]
     lost = soak_kills._check(line, before)
     (line.root / soak_kills.FOREIGN).write_text("mine")
     assert lost == ["mine/letter.txt is not what it was"]
+
+
+def test_random_settings_are_read_or_refused(tmp_path: Path) -> None:
+    tries = list(soak_fuzz.fuzz_settings(tmp_path, 500, seed=0))
+    assert {kind for kind, _ in tries} == {"file", "--set"}
+    assert faults_of(tries) == []
+
+
+def test_damaged_images_and_archives_are_read_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tries = list(soak_fuzz.fuzz_inputs(tmp_path, 200, seed=0))
+    assert len({kind for kind, _ in tries}) == 15
+    assert faults_of(tries) == []
+
+
+def test_an_error_that_is_no_refusal_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak_fuzz.config, "load", lambda *_: [][0])
+    tries = list(soak_fuzz.fuzz_settings(tmp_path, 1, seed=0))
+    assert "IndexError: list index out of range" in faults_of(tries)[0]

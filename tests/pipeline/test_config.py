@@ -202,3 +202,9 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
 def test_a_file_in_another_encoding_is_refused(file: Path) -> None:
     file.write_bytes("[data]\npath = 'ü'\n".encode("latin-1"))
     assert message(file=file) == f"{file}: byte 15 is not UTF-8, as TOML must be"
+
+
+@pytest.mark.parametrize("override", ["model.name=\ud800", "data.path=/tmp/\udcff", '\udcff.x="a"'])
+def test_an_override_that_is_no_unicode_is_refused(override: str) -> None:
+    with pytest.raises(SettingsError, match="expected text in UTF-8"):
+        load(None, [override])

@@ -107,3 +107,16 @@ def test_results_come_back_as_they_were_written(tmp_path):
     store.write("round-1", finished(8, 3))
     assert store.read("round-1", FinishedRound) == finished(8, 3)
     assert [file.name for file in (tmp_path / "resume").iterdir()] == ["round-1.json"]
+
+
+@pytest.mark.parametrize("name", ["round-1.json", "round-1.keras"])
+def test_a_round_of_which_a_bit_has_changed_is_done_again(tmp_path, name):
+    with pytest.raises(KeyboardInterrupt):
+        Doubling(tmp_path, dies_at=2).run()
+    file = tmp_path / "resume" / name
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    again = Doubling(tmp_path)
+    assert bias_in(again.run()[0]) == 8
+    assert again.calls == [1, 2, 3]
