@@ -14,7 +14,7 @@ from pipeline.core.differences import changed, in_words
 from pipeline.core.plan import Plan, Stage
 from pipeline.core.record import Identity, Record
 from pipeline.core.store import Store
-from stages.errors import ArtifactError, DataError, UserError
+from stages.errors import ArtifactError, DataError, UserError, shown
 from stages.settings import Settings, StageSettings
 
 MOST_REASONS = 3
@@ -64,10 +64,10 @@ def _hash_external(settings: StageSettings, store: Store) -> dict[str, str]:
     hashes = {}
     for file in settings.external_files():
         try:
-            hashes[str(file)] = store.hashes.of(file)
+            hashes[str(file)] = store.hashes.of(file, settings.hash_contents)
         except OSError as error:
             raise DataError(
-                f"cannot read {str(file)!r}: {error.strerror}; expected a file or folder",
+                f"cannot read {shown(str(file))}: {error.strerror}; expected a file or folder",
                 "paths in settings are relative to the current folder",
             ) from error
     return hashes

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,12 @@ def key_of(value: Any) -> str:
 
 
 def hash_file(file: Path) -> str:
-    """SHA-256, in hex, of what is in `file`. Raises OSError."""
+    """SHA-256, in hex, of what is in `file`.
+
+    Raises OSError, for a pipe or a device too, which may never end.
+    """
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError(errno.EINVAL, "neither a regular file nor a folder", str(file))
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
@@ -43,18 +51,40 @@ def hash_file(file: Path) -> str:
     return digest.hexdigest()
 
 
-def hash_folder(folder: Path) -> str:
-    """SHA-256, in hex, of the names, sizes and times of all files below `folder`.
+def hash_folder(folder: Path, content: Callable[[Path], str] | None = None) -> str:
+    """SHA-256, in hex, of the names of all that is below `folder`, and of what tells that a file
+    changed: its `content` if that is given, else its size, times and inode.
 
-    The files' contents are not read: an image folder can hold gigabytes.
+    An image folder can hold gigabytes, which need not be read; `rsync -t` and `cp -p` keep size
+    and time, but not the time of the inode.
     """
-    seen = []
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            stat = os.stat(path)
-            seen.append([os.path.relpath(path, folder), stat.st_size, stat.st_mtime_ns])
-    return key_of(sorted(seen))
+    return key_of(sorted(_listing(folder, content)))
+
+
+def _listing(folder: Path, content: Callable[[Path], str] | None) -> Iterator[Sequence[str | int]]:
+    visited = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        yield from ([os.path.relpath(os.path.join(parent, each), folder)] for each in folders)
+        known = os.stat(parent)
+        if (known.st_dev, known.st_ino) in visited:  # A link to a folder above, or to another.
+            folders.clear()
+            continue
+        visited.add((known.st_dev, known.st_ino))
+        for path in (Path(parent, name) for name in names):
+            name = os.path.relpath(path, folder)
+            yield [name, *_tell(path, content)]
+
+
+def _tell(path: Path, content: Callable[[Path], str] | None) -> list[str | int]:
+    try:
+        if content is not None and path.is_file():
+            return [content(path)]
+        return list(_fingerprint(path))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
+        return []  # A link to nothing.
 
 
 class Hashes:
@@ -69,10 +99,10 @@ class Hashes:
         self._known = _read(cache)
         self._is_changed = False
 
-    def of(self, path: Path) -> str:
-        """SHA-256 of a file's content, or of a folder's listing. Raises OSError."""
+    def of(self, path: Path, by_content: bool = False) -> str:
+        """SHA-256 of a file's content, or of a folder as `hash_folder` says. Raises OSError."""
         if path.is_dir():
-            return hash_folder(path)
+            return hash_folder(path, self.of if by_content else None)
         name, before = os.path.abspath(path), _fingerprint(path)
         known = self._known.get(name)
         if known is not None and known[:-1] == before:
@@ -95,14 +125,14 @@ class Hashes:
 
 
 def _fingerprint(path: Path) -> list[int]:
-    stat = path.stat()
+    seen = path.stat()
     # The ctime too: `cp -p`, rsync and tar set the mtime back.
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]
 
 
 def _is_settled(path: Path) -> bool:
-    stat = path.stat()
-    return max(stat.st_mtime_ns, stat.st_ctime_ns) + SETTLE_NS < time.time_ns()
+    seen = path.stat()
+    return max(seen.st_mtime_ns, seen.st_ctime_ns) + SETTLE_NS < time.time_ns()
 
 
 def _read(cache: Path) -> dict[str, list[Any]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import keras
 
-from stages.errors import ModelError, SettingsError, nearest
+from stages import progress
+from stages.errors import ModelError, SettingsError, nearest, shown
 from stages.keras_graph.walk import apply, functional, walk
 from stages.models import (
     applications,
@@ -22,6 +24,7 @@ from stages.models import (
     vgg16_transfer,
 )
 from stages.settings import Model
+from stages.settings.modules import is_users, source_files
 
 Shape = tuple[int, int, int]
 Builder = Callable[[Shape, int], keras.Model]
@@ -72,7 +75,7 @@ def _from_table(settings: Model, pixels: tuple[float, float]) -> Builder:
     name = settings.name
     if name not in MODELS:
         near = nearest(name, MODELS) or next(iter(MODELS))
-        raise SettingsError(f"model.name {name!r} is unknown", f"did you mean {near!r}?")
+        raise SettingsError(f"model.name {shown(name)} is unknown", f"did you mean {near!r}?")
     if MODELS[name] is vgg16_transfer.build:
         return partial(
             vgg16_transfer.build,
@@ -106,15 +109,43 @@ def _from_source(source: str) -> keras.Model:
         return files.load(Path(source))
     module, _, function = source.partition(":")
     try:
-        model = getattr(importlib.import_module(module), function)()
+        build = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ModelError(
             f"model.source {source!r} cannot be imported: {error}",
             "expected module:function, with the module's folder on PYTHONPATH",
         ) from error
+    except Exception as error:
+        raise _failed(source, error) from error
+    try:
+        model = build()
+    except Exception as error:
+        raise _failed(source, error) from error
+    _report_unseen(module)
     if not isinstance(model, keras.Model):
         raise ModelError(f"{source} returned a {type(model).__name__}, expected a keras.Model")
     return model
+
+
+def _failed(source: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"model.source {source!r} raised {type(error).__name__}: {error}",
+        "the traceback is in the stage's log",
+    )
+
+
+def _report_unseen(module: str) -> None:
+    """Name the user's modules whose changes will not be noticed: found only by running them."""
+    followed = {file.resolve() for file in source_files(module)}
+    folders = {file.parent for file in followed}
+    for name, loaded in list(sys.modules.items()):
+        file = Path(getattr(loaded, "__file__", None) or "")
+        if file.suffix != ".py" or not is_users(file) or file.resolve() in followed:
+            continue
+        if folders & set(file.resolve().parents):
+            progress.report(
+                f"a change of {name} will not make the training stale: import it by name"
+            )
 
 
 def _check(model: keras.Model, source: str, input_shape: Shape, classes: int) -> None:

@@ -73,6 +73,11 @@ class StageSettings(Section):
         """Whether another driver, runtime or processor makes the artifact stale."""
         return False
 
+    @property
+    def hash_contents(self) -> bool:
+        """Whether folders among `external_files` are known by the content of their files."""
+        return bool(getattr(getattr(self, "data", None), "hash_contents", False))
+
     def external_files(self) -> list[Path]:
         """Those of all its sections."""
         return [

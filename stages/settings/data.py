@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.datasets.registry import DATASETS
 from stages.settings.base import Count, Positive, Section, Seed, Share, usable_path
+from stages.settings.modules import source_files
 
 if TYPE_CHECKING:
     Name = str
@@ -131,7 +131,8 @@ class Model(Section):
     """A name in the table of stages/models."""
     source: Annotated[str, AfterValidator(_model_source)] | None = None
     """The user's own model instead: a `.keras` or `.h5` file, or `module:function` that
-    returns an untrained or trained Keras model."""
+    returns an untrained or trained Keras model. A change in that module, or in one of yours that
+    it imports by name, makes the training stale; data files that it reads do not."""
     weights: Annotated[str, AfterValidator(_weights)] = "none"
     """What `vgg16_transfer` starts from: `none` (random), `imagenet` (Keras fetches them), or a
     file of VGG16's weights without its top."""
@@ -142,7 +143,7 @@ class Model(Section):
     """Rate of all Dropout layers; 0 is without dropout, none keeps the network's own."""
 
     def external_files(self) -> list[Path]:
-        """The model's file, or the source file of its `module:function`."""
+        """The model's file, or those of the user's that its `module:function` imports."""
         weights = [] if self.weights in RANDOM_OR_FETCHED else [Path(self.weights)]
         return [*weights, *self._source_files()]
 
@@ -151,8 +152,4 @@ class Model(Section):
             return []
         if ":" not in self.source:
             return [Path(self.source)]
-        try:
-            spec = importlib.util.find_spec(self.source.split(":")[0])
-        except (ImportError, ValueError):
-            return []
-        return [Path(spec.origin)] if spec and spec.origin else []
+        return source_files(self.source.split(":")[0])

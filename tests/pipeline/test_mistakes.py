@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -116,6 +117,20 @@ def test_links_that_go_in_circles_are_one_line(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "Too many levels of symbolic links" in result.stderr
     assert "bug" not in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("command", ["status", "run"])
+def test_data_that_may_never_end_is_one_line(tmp_path: Path, kind: str, command: str) -> None:
+    path = tmp_path / "pipe" if kind == "pipe" else Path("/dev/zero")
+    if kind == "pipe":
+        os.mkfifo(path)
+    settings = ["--set", "data.name=npz", "--set", f"data.path={path}"]
+    words = ["run", "train"] if command == "run" else ["status"]
+    result = call(*words, *settings, "--artifacts", str(tmp_path / "artifacts"))
+    assert result.exit_code == (1 if command == "run" else 0)
+    if command == "run":
+        assert "neither a regular file nor a folder" in result.stderr.splitlines()[0]
 
 
 def test_a_closed_standard_output_is_one_line() -> None:

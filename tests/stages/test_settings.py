@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 from pydantic import ValidationError
 
@@ -124,10 +122,3 @@ def test_the_home_folder_is_expanded_wherever_a_file_is_named(monkeypatch):
     files = [*data.external_files(), *model.external_files(), *cache.external_files()]
     assert {str(file.parent) for file in files} == {"/home/me"}
     assert len(files) == 4
-
-
-def test_a_model_function_counts_as_the_file_it_is_written_in(tmp_path, monkeypatch):
-    (tmp_path / "own_model.py").write_text("def build(): ...\n")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    assert Model(source="own_model:build").external_files() == [tmp_path / "own_model.py"]
-    assert Model(source="no_such_module:build").external_files() == []

@@ -196,3 +196,66 @@ def test_a_folder_is_known_by_names_sizes_and_times_of_its_files(tmp_path: Path)
     (tmp_path / "cat/c.png").write_bytes(b"")
     seen.append(hash_folder(tmp_path))
     assert len(set(seen)) == 5
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "images/cat").mkdir(parents=True)
+    (tmp_path / "images/cat/a.png").write_bytes(b"1234")
+    os.utime(tmp_path / "images/cat/a.png", ns=(OLD_NS, OLD_NS))
+    return tmp_path / "images"
+
+
+def replace_keeping_size_and_time(images: Path) -> None:
+    """As `rsync -t` and `cp -p` do."""
+    other = images.parent / "other"
+    other.write_bytes(b"4321")
+    shutil.copystat(images / "cat/a.png", other)
+    other.replace(images / "cat/a.png")
+
+
+@pytest.mark.parametrize("by_content", [False, True])
+def test_a_file_replaced_in_a_folder_at_equal_size_and_time_is_seen(
+    images: Path, by_content: bool
+) -> None:
+    hashes = Hashes(images.parent / ".hashes.json")
+    before = hashes.of(images, by_content)
+    replace_keeping_size_and_time(images)
+    assert hashes.of(images, by_content) != before
+
+
+def test_by_content_a_copy_of_a_folder_is_the_same_and_else_another(images: Path) -> None:
+    copy = images.parent / "copy"
+    shutil.copytree(images, copy)
+    hashes = Hashes(images.parent / ".hashes.json")
+    assert hashes.of(images, True) == hashes.of(copy, True)
+    assert hashes.of(images) != hashes.of(copy)
+
+
+def test_by_content_unchanged_files_are_read_once(images: Path, reads: list[str]) -> None:
+    hashes = Hashes(images.parent / ".hashes.json")
+    assert hashes.of(images, True) == hashes.of(images, True)
+    assert reads == ["a.png"]
+
+
+@pytest.mark.parametrize("by_content", [False, True])
+def test_folders_behind_links_count_and_loops_end(images: Path, by_content: bool) -> None:
+    elsewhere = images.parent / "elsewhere"
+    elsewhere.mkdir()
+    (images / "dog").symlink_to(elsewhere)
+    (images / "cat/up").symlink_to(images)
+    (images / "cat/broken").symlink_to("nowhere")
+    (images / "cat/loop").symlink_to("loop")
+    os.mkfifo(images / "cat/pipe")
+    hashes = Hashes(images.parent / ".hashes.json")
+    before = hashes.of(images, by_content)
+    assert hashes.of(images, by_content) == before
+    (elsewhere / "new.png").write_bytes(b"")
+    assert hashes.of(images, by_content) != before
+
+
+def test_what_may_never_end_is_not_hashed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="neither a regular file nor a folder"):
+            Hashes(tmp_path / ".hashes.json").of(path)

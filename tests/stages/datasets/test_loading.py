@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stages.datasets.loading import load_dataset, load_test_split
 from stages.datasets.registry import DATASETS
-from stages.errors import DataError
+from stages.errors import DataError, SettingsError
 from stages.settings import Data
 
 COLOURS = Path(__file__).parents[3] / "../shared/data/cifar10-small.zip"
@@ -153,3 +153,14 @@ def test_a_machine_without_the_packages_of_a_data_set_is_told_which(
     with pytest.raises(DataError, match="'digits' needs the package PIL") as caught:
         load_test_split(Data(name="digits"))
     assert "data.name=npz" in caught.value.hint
+
+
+def test_one_class_in_all_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has 1 class, expected two or more"):
+        load_dataset(write(tmp_path / "one.npz", classes=1))
+
+
+def test_a_shift_as_wide_as_the_images_is_a_mistake_in_the_settings(tmp_path: Path) -> None:
+    data = write(tmp_path / "set.npz").model_copy(update={"shift_pixels": 2})
+    with pytest.raises(SettingsError, match=r"shift_pixels: got 2, expected less .* 2 x 2 pixels"):
+        load_dataset(data)

@@ -35,6 +35,14 @@ class Own(keras.Model):
 
 def subclassed():
     return Own()
+
+def fails():
+    return {}["missing"]
+
+def hidden():
+    import importlib
+    importlib.import_module("".join(["hid", "den"]))
+    return build()
 """
 
 
@@ -167,3 +175,17 @@ def test_a_model_for_any_size_gets_the_data_sets():
     model = models.create(Model(source="own_network:for_any_size"), SHAPE, 4)
     assert model.input_shape == (None, *SHAPE)
     assert model.inputs[0].name == "pixels"
+
+
+@pytest.mark.usefixtures("own_module")
+def test_an_error_in_the_users_function_is_his_and_named():
+    with pytest.raises(ModelError, match=r"own_network:fails' raised KeyError: 'missing'"):
+        models.create(Model(source="own_network:fails"), SHAPE, 4)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_module_that_is_not_imported_by_name_is_warned_of(tmp_path, caplog):
+    (tmp_path / "hidden.py").write_text("")
+    with caplog.at_level("INFO", "stages"):
+        models.create(Model(source="own_network:hidden"), SHAPE, 4)
+    assert "a change of hidden will not make the training stale" in caplog.text

@@ -1,0 +1,118 @@
+"""The files of a user's module and of all that it imports, found without running any of them.
+
+Imports are followed from file to file, wherever in a file they stand, as far as the code is the
+user's own: neither installed, nor part of Python, nor ours. What this cannot see: names that are
+computed (`import_module(name)`), submodules that `from package import *` takes from `__all__`, and
+files that are read.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from importlib.machinery import all_suffixes
+from pathlib import Path
+
+INSTALLED = ("site-packages", "dist-packages")
+STANDARD_LIBRARY = Path(os.__file__).resolve().parent
+OURS = [Path(__file__).resolve().parents[2] / name for name in ("pipeline", "stages")]
+
+
+def source_files(module: str) -> list[Path]:
+    """The user's files that `import module` loads, sorted; none for a module that is not there."""
+    files: set[Path] = set()
+    waiting, seen = [module], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        file, _ = _locate(name)
+        if file is not None and is_users(file):
+            files.add(file)
+            waiting += _imports(file, name)
+        if parent := name.rpartition(".")[0]:
+            waiting.append(parent)
+    return sorted(files)
+
+
+def is_users(file: Path) -> bool:
+    """Whether `file` is code of the user's own."""
+    file = Path(os.path.realpath(file))
+    is_python = STANDARD_LIBRARY in file.parents or any(name in file.parts for name in INSTALLED)
+    return not is_python and not any(root in file.parents for root in OURS)
+
+
+def _locate(name: str) -> tuple[Path | None, list[str]]:
+    """The file of a module, if it has one, and the folders of its submodules.
+
+    Only the first part of the name is looked up as Python does, which would import the packages
+    on the way to the others.
+    """
+    first, *others = name.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError, AttributeError):
+        return None, []
+    if spec is None:
+        return None, []
+    file = Path(spec.origin) if spec.origin and os.path.isfile(spec.origin) else None
+    folders = list(spec.submodule_search_locations or ())
+    for each in others:
+        file, folders = _submodule(each, folders)
+    return file, folders
+
+
+def _submodule(name: str, folders: Iterable[str]) -> tuple[Path | None, list[str]]:
+    places = [Path(folder, name) for folder in folders]
+    for place in places:
+        if (place / "__init__.py").is_file():
+            return place / "__init__.py", [str(place)]
+        for suffix in all_suffixes():
+            if (file := place.with_name(name + suffix)).is_file():
+                return file, []
+    return None, [str(place) for place in places if place.is_dir()]
+
+
+def _imports(file: Path, name: str) -> Iterator[str]:
+    """Names of modules that `file`, the module `name`, imports; some may be no modules."""
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(_parsed(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, package)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Call) and node.args and _function(node) in IMPORTERS:
+            literal = node.args[0]
+            if isinstance(literal, ast.Constant) and isinstance(literal.value, str):
+                yield literal.value
+
+
+IMPORTERS = ("import_module", "__import__")
+
+
+def _function(call: ast.Call) -> str:
+    return str(getattr(call.func, "attr", None) or getattr(call.func, "id", ""))
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    """ "from ..a import b" in the package "x.y" -> "x.a"."""
+    if not node.level:
+        return node.module or ""
+    parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*parents, *filter(None, [node.module])])
+
+
+def _parsed(file: Path) -> ast.AST:
+    """The syntax tree; an empty one for what is no Python, which importing it reports."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
