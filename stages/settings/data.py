@@ -12,7 +12,6 @@ from pydantic_core import PydanticCustomError
 
 from stages.datasets.registry import DATASETS
 from stages.settings.base import Count, Positive, Section, Seed, Share, usable_path
-from stages.settings.modules import source_files
 
 if TYPE_CHECKING:
     Name = str
@@ -152,4 +151,6 @@ class Model(Section):
             return []
         if ":" not in self.source:
             return [Path(self.source)]
+        from stages.settings.modules import source_files  # `ast`, for the few who need it
+
         return source_files(self.source.split(":")[0])
