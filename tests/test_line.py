@@ -110,6 +110,15 @@ def test_a_second_run_does_nothing_and_changes_nothing(copy):
     assert {entry["state"] for entry in again["stages"]} == {"cached"}
 
 
+def test_what_is_made_again_from_the_same_is_the_same_and_leaves_all_after_it_fresh(copy):
+    before = {file: file.read_bytes() for file in (copy / "convert").iterdir()}
+    done = pipeline("run", "convert", "--force", "--artifacts", copy, *quick())
+    assert done.returncode == 0, done.stderr
+    for file, content in before.items():
+        assert file.name == "record.json" or file.read_bytes() == content, file
+    assert set(states(copy).values()) == {"fresh"}
+
+
 def test_a_changed_setting_makes_its_stage_and_those_after_it_stale(finished):
     assert set(states(finished).values()) == {"fresh"}
     found = states(finished, "quantize.calibration=percentile")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -11,6 +15,8 @@ from stages.errors import ModelError
 from stages.models import keras2_h5
 
 LEGACY = (".h5", ".hdf5")
+DATE = "1980-01-01@00:00:00"
+"""For every file: the date alone would make stale all that was made from it."""
 
 
 def load(path: Path) -> keras.Model:
@@ -35,9 +41,39 @@ def load(path: Path) -> keras.Model:
 
 
 def save(model: keras.Model, path: Path) -> None:
-    """Write `model` as a `.keras` file, without the optimizer's moments of its last training.
+    """Write `model` as a `.keras` file; equal models give equal bytes.
 
-    They would triple the file, and no stage continues another's training.
+    The optimizer's moments of its last training are left out: they would triple the file, and no
+    stage continues another's training.
     """
     model.compile()
-    model.save(path)
+    with tempfile.TemporaryDirectory() as folder:
+        dated = Path(folder) / path.name
+        model.save(dated)
+        with zipfile.ZipFile(dated) as source, zipfile.ZipFile(path, "w") as target:
+            for name in sorted(source.namelist()):
+                _copy(source, target, name)
+
+
+def _copy(source: zipfile.ZipFile, target: zipfile.ZipFile, name: str) -> None:
+    """Copy a member without the time, and without the memory addresses of shared objects."""
+    # A ZipInfo's own date is a constant; `force_zip64` because the size is not known beforehand.
+    with source.open(name) as old, target.open(zipfile.ZipInfo(name), "w", force_zip64=True) as new:
+        if name.endswith(".json"):
+            new.write(json.dumps(_undated(json.load(old), {})).encode())
+        else:
+            shutil.copyfileobj(old, new)
+
+
+def _undated(content: Any, numbers: dict[int, int]) -> Any:
+    """`content` with a constant date, and shared objects numbered in order of appearance."""
+    if isinstance(content, list):
+        return [_undated(each, numbers) for each in content]
+    if not isinstance(content, dict):
+        return content
+    plain = {key: _undated(value, numbers) for key, value in content.items()}
+    if "date_saved" in plain:
+        plain["date_saved"] = DATE
+    if isinstance(address := plain.get("shared_object_id"), int):
+        plain["shared_object_id"] = numbers.setdefault(address, len(numbers) + 1)
+    return plain

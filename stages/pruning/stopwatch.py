@@ -58,10 +58,11 @@ class Stopwatch:
         self.reference_ms = 0.0
 
     def __enter__(self) -> Stopwatch:
-        self._opened = ExitStack()
-        self._folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory()))
-        self._signature.write(self._folder)
-        self._reference = self._start(self._model, self._opened)
+        with ExitStack() as opened:
+            self._folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+            self._signature.write(self._folder)
+            self._reference = self._start(self._model, opened)
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(

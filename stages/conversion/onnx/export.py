@@ -14,6 +14,7 @@ import tensorflow as tf
 from onnx import numpy_helper
 
 from stages.artifacts.signature import Signature
+from stages.conversion.onnx.canonical import canonicalize
 from stages.conversion.onnx.cleanup import clean_up
 from stages.conversion.onnx.tf2onnx_calls import convert
 
@@ -28,8 +29,8 @@ def to_onnx(
     """Convert `forward`, a function of one image batch (N, H, W, C) float32, to ONNX.
 
     N is the signature's batch size, or left open. The graph has one input and one output, named
-    as in `signature`, and is cleaned up. Raises ConversionError if tf2onnx reports an error or the
-    checker finds one.
+    as in `signature`; it is cleaned up, and the same bytes for the same `forward`. Raises
+    ConversionError if tf2onnx reports an error or the checker finds one.
     """
     name = signature.input_name
     shape = (signature.batch_size or None, *signature.input_shape)
@@ -42,6 +43,7 @@ def to_onnx(
     _inline(model, {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource})
     _rename_output(model.graph, signature.output_name)
     model = clean_up(model)
+    canonicalize(model)
     _describe(model, signature)
     onnx.checker.check_model(model, full_check=True)
     return model

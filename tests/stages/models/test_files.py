@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import re
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -25,6 +29,27 @@ def test_the_optimizers_moments_are_not_saved(tmp_path):
     files.save(model, tmp_path / "trained.keras")
     sizes = [(tmp_path / f"{name}.keras").stat().st_size for name in ("untrained", "trained")]
     assert sizes[1] < sizes[0] * 1.1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_model_that_was_loaded_is_saved_as_the_same_bytes(name, tmp_path):
+    first, second = tmp_path / "first.keras", tmp_path / "second.keras"
+    files.save(randomized(NETWORKS[name]()), first)
+    files.save(files.load(first), second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_no_time_of_writing_and_no_memory_address_is_in_a_file(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.Adam())
+    files.save(model, tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as file:
+        dates = {member.date_time[0] for member in file.infolist()}
+        metadata = json.loads(file.read("metadata.json"))
+        addresses = re.findall(rb'"shared_object_id": (\d+)', file.read("config.json"))
+    assert dates == {1980}
+    assert metadata["date_saved"].startswith("1980-")
+    assert all(int(number) < 100 for number in addresses)
 
 
 def test_a_legacy_h5_file_is_loaded(tmp_path):

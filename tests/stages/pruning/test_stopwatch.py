@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 
 import keras
 import numpy as np
@@ -52,6 +53,18 @@ def test_a_candidate_is_timed_without_the_files_of_an_earlier_one(monkeypatch):
             stopwatch.ratios([candidate])
     plain = {"model.fp32.tflite"}
     assert seen == [plain, {*plain, "model.fp32.pairs.tflite"}, plain]
+
+
+def test_a_reference_that_cannot_be_timed_leaves_no_folder(monkeypatch, tmp_path):
+    def fails(*_):
+        raise EngineError("no")
+
+    monkeypatch.setattr(module, "write_graph", fails)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    stopwatch = Stopwatch("onnxruntime.fp32", NETWORKS["plain"](), SIGNATURE, images(4))
+    with pytest.raises(EngineError), stopwatch:
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def paired_network(filters):

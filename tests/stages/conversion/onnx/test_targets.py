@@ -183,3 +183,10 @@ def test_the_opset_can_be_chosen(tmp_path):
     assert halved.opset_import[0].version == 19
     expected = evaluate.logits(net.float, BATCH)
     assert compare(expected, run(halved, tmp_path)).max_relative_difference < 5e-3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_network_becomes_the_same_bytes_however_much_was_converted_before(name):
+    model = fold(randomized(NETWORKS[name]()))
+    first, second = (float_graph(model, SIGNATURE).SerializeToString() for _ in range(2))
+    assert first == second
