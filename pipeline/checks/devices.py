@@ -35,7 +35,7 @@ def compare(settings: Settings, artifacts: Path, shown: Display) -> Rows:
     Only the log stays in `artifacts`. Raises what a stage raises.
     """
     seen = TrainStage.of(settings).model_dump(mode="json")
-    with tempfile.TemporaryDirectory() as temporary, StageProcess() as process:
+    with tempfile.TemporaryDirectory() as temporary, StageProcess(Path(temporary)) as process:
         folder, log = Path(temporary), Store(artifacts).log(COMPARISON.name)
         task = Task(COMPARISON, seen, {}, folder, log, folder)
         shown.start(COMPARISON.name, "train on every device")

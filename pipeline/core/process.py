@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from pipeline.core.messages import EVENT, Crashed, Failed, Finished, Progress, StageCall
 from pipeline.core.plan import Process, Stage
+from pipeline.core.scratch import Scratch, scratch
 from stages.engines.child import command
 from stages.errors import KINDS, StageCrashed
 from stages.results.base import StageResult
@@ -80,21 +81,26 @@ class StageProcess:
     """A child process in which stages run, as a context manager.
 
     It is kept from task to task, so that TensorFlow is imported once, and replaced when a
-    stage of another kind follows, so that the memory TensorFlow took is free by then.
+    stage of another kind follows, so that the memory TensorFlow took is free by then. It has a
+    temporary folder below `root`, which is gone at the end, and so are the processes it started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self._kind: Process | None = None
         self._child: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> StageProcess:
+        self._opened = contextlib.ExitStack()
+        self._scratch = self._opened.enter_context(scratch(self._root))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.kill()
+        with self._opened:
+            if kind is None:
+                self.close()
+            else:
+                self.kill()
 
     def run(self, task: Task, listen: Listener) -> StageResult:
         """Run one stage and return its result; `listen` gets (level, text, step).
@@ -107,7 +113,7 @@ class StageProcess:
         if self._kind != task.stage.process:
             self.close()
         if self._child is None:
-            self._kind, self._child = task.stage.process, _start(task)
+            self._kind, self._child = task.stage.process, _start(task, self._scratch)
         return self._ask(self._child, task, listen)
 
     def _ask(self, child: subprocess.Popen[str], task: Task, listen: Listener) -> StageResult:
@@ -127,7 +133,7 @@ class StageProcess:
         raise self._crashed(child, task)
 
     def _crashed(self, child: subprocess.Popen[str], task: Task) -> StageCrashed:
-        status = child.wait()
+        status = _status(child)
         self.kill()
         return StageCrashed(
             f"the process of stage {task.stage.name} died: {_cause(status)}",
@@ -144,16 +150,14 @@ class StageProcess:
         try:
             child.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            _end(child)
 
     def kill(self) -> None:
         """End the child now, whatever it is doing."""
         child, self._child = self._child, None
         if child is not None:
-            child.kill()
             _close_pipes(child)
-            child.wait()
+            _end(child)
 
 
 def _event(line: str) -> Progress | Finished | Failed | Crashed | None:
@@ -164,8 +168,31 @@ def _event(line: str) -> Progress | Finished | Failed | Crashed | None:
         return None
 
 
-def _start(task: Task) -> subprocess.Popen[str]:
-    environment = dict(os.environ)
+def _end(child: subprocess.Popen[str]) -> None:
+    """Kill the child and the processes that it has started, which are the group of its session.
+
+    Before it is waited for: from then on its number may belong to others.
+    """
+    if child.returncode is None:
+        if sys.platform == "win32":
+            child.kill()
+        else:
+            with contextlib.suppress(OSError):
+                os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _status(child: subprocess.Popen[str]) -> int:
+    """How a child has ended whose pipe is closed; what it has started is killed."""
+    if sys.platform != "win32":
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)
+    return child.wait()
+
+
+def _start(task: Task, scratch: Scratch) -> subprocess.Popen[str]:
+    environment = {**os.environ, "TMPDIR": str(scratch.folder)}
     if task.stage.process == "tensorflow":
         environment = {**TENSORFLOW_DEFAULTS, **environment, **TENSORFLOW_ENVIRONMENT}
     with task.log.open("ab") as errors:
@@ -178,6 +205,7 @@ def _start(task: Task) -> subprocess.Popen[str]:
             env=environment,
             encoding="utf-8",
             start_new_session=True,
+            pass_fds=() if sys.platform == "win32" else (scratch.descriptor,),
         )
 
 

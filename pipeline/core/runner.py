@@ -44,7 +44,7 @@ def run(line: Line, selected: Plan, force: bool = False) -> dict[str, Outcome]:
     _warn_of_stale_inputs(line, selected)
     outcomes: dict[str, Outcome] = {}
     try:
-        with StageProcess() as process:
+        with StageProcess(line.store.root) as process:
             for stage in selected:
                 outcomes[stage.name] = _bring_up_to_date(line, stage, force, process)
     finally:

@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -89,6 +90,8 @@ def _log_to_stderr(events: Events) -> None:
 def _receive(requests: Any, waiting: queue.SimpleQueue[StageCall]) -> None:
     for line in requests:
         waiting.put(StageCall.model_validate_json(line))
+    if sys.platform != "win32" and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # This process too, and those that the stage has started.
     os._exit(0)
 
 

@@ -6,12 +6,17 @@ A child imports from where its parent does, and never from the current folder: a
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = str(Path(__file__).parents[2])
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2)."""
 
 
 class ChildFailed(Exception):
@@ -29,14 +34,27 @@ def command(
     """The command line that calls a function of a module, as in `function(*arguments)`.
 
     `path` is the child's sys.path; by default ours without the current folder. Stages may import a
-    model from there: their process gets all of ours.
+    model from there: their process gets all of ours. It notices by itself when its parent is gone
+    and ends what it has started; the others end with their parent.
     """
+    bond = "" if path else f"from {__name__} import end_with; end_with({os.getpid()}); "
     path = list(path or dict.fromkeys([*filter(None, sys.path), ROOT]))
     code = (
         f"import sys; sys.path[:] = {path!r}; "
-        f"from {module} import {function}; {function}(*{arguments!r})"
+        f"{bond}from {module} import {function}; {function}(*{arguments!r})"
     )
     return [sys.executable, "-c", code]
+
+
+def end_with(parent: int) -> None:
+    """In a child: let Linux end this process as soon as its parent is gone, however it ended.
+
+    A process that runs on would disturb the next timing.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # It was gone before.
 
 
 def answer(module: str, function: str, *arguments: str | int) -> str:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_line
+from children import ends_soon
 
 from pipeline.core.plan import Stage, find
 from pipeline.core.process import StageBug, StageProcess, Task
@@ -17,8 +21,8 @@ Said = list[tuple[str, str, "tuple[int, int] | None"]]
 
 
 @pytest.fixture
-def process() -> Iterator[StageProcess]:
-    with StageProcess() as running:
+def process(tmp_path: Path) -> Iterator[StageProcess]:
+    with StageProcess(tmp_path) as running:
         yield running
 
 
@@ -116,7 +120,7 @@ def test_a_log_level_that_the_user_chose_stays(
 
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:
-    with StageProcess() as process:
+    with StageProcess(tmp_path) as process:
         details = run(process, task(tmp_path, "write"))
         assert is_alive(details["pid"])
     assert not is_alive(details["pid"])
@@ -207,3 +211,27 @@ def test_a_child_that_is_killed_in_the_middle_of_its_answer_has_crashed(
     with pytest.raises(StageCrashed, match="SIGKILL, which is how the system ends a process when"):
         run(process, task(tmp_path, "copy", "tiny_line.dies_mid_answer"))
     assert run(process, task(tmp_path, "write"))["batch_size"] == 32
+
+
+@pytest.mark.parametrize("ending", ["done", "interrupted", "killed"])
+def test_neither_files_nor_processes_of_a_stage_are_left(tmp_path: Path, ending: str) -> None:
+    asked, said = task(tmp_path, "copy", "tiny_line.spawns"), Said()
+    asked = replace(asked, settings={"prune": {"ratio": 0.0 if ending == "done" else 0.5}})
+
+    def listen(level: str, text: str, step: object) -> None:
+        said.append((level, text, None))
+        if ending == "interrupted":
+            raise KeyboardInterrupt
+        if ending == "killed":
+            os.kill(os.getpgid(grandchild(said)), signal.SIGKILL)
+
+    with contextlib.suppress(KeyboardInterrupt, StageCrashed), StageProcess(tmp_path) as process:
+        process.run(asked, listen)
+    file = Path(said[0][1].split()[0])
+    assert file.parent.parent == tmp_path
+    assert not list(tmp_path.glob(".tmp-*"))
+    assert ends_soon(grandchild(said))
+
+
+def grandchild(said: Said) -> int:
+    return int(said[0][1].split()[-1])
