@@ -58,7 +58,11 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> No
     with locked(request.artifacts, request.command):
         with display() as shown:
             line = Line(plan, settings, store, _machine(), shown)
-            outcomes = run(line, selected, request.force)
+            try:
+                outcomes = run(line, selected, request.force)
+            except BaseException as error:
+                finalize.remember_failure(line, error)
+                raise
         report = finalize.report_of(store, plan, outcomes, gate.limits_of(settings.gates))
         did_something = "ran" in outcomes.values()
         id = finalize.remember(report, request.artifacts) if did_something else None

@@ -8,15 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.core.display import console
 from pipeline.core.plan import Plan
+from pipeline.core.runner import Line
 from pipeline.core.store import Store
 from pipeline.report import can_write_page, table, write
 from pipeline.results import gate, history, summary
 from pipeline.results.assemble import assemble
 from pipeline.results.model import GateResult, Report
-from stages.errors import ArtifactError, GateFailed, ReportError
+from stages.errors import ArtifactError, GateFailed, ReportError, UserError
 from stages.settings import Settings
 
 
@@ -72,6 +74,25 @@ def remember(report: Report, artifacts: Path) -> str | None:
     except ArtifactError as error:
         _warn(f"{error.message}; {error.hint}")
         return None
+
+
+def remember_failure(line: Line, error: BaseException) -> None:
+    """Add a run that ended with `error` to the history, unless it had not begun any stage."""
+    if not line.begun:
+        return
+    text = error.message if isinstance(error, UserError) else str(error) or type(error).__name__
+    ending = history.Ending(
+        state="interrupted" if isinstance(error, KeyboardInterrupt) else "failed",
+        ended_at=line.begun[-1],
+        error=None if isinstance(error, KeyboardInterrupt) else text.splitlines()[0],
+    )
+    settings: dict[str, Any] = {}
+    for stage in line.plan:
+        settings |= stage.settings.of(line.settings).model_dump(mode="json")
+    try:
+        history.append(line.store.root, summary.unfinished(settings, line.environment), ending)
+    except ArtifactError as problem:
+        _warn(problem.message)
 
 
 def track(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Literal
 
@@ -21,13 +21,17 @@ Outcome = Literal["ran", "cached"]
 
 @dataclass(frozen=True)
 class Line:
-    """All that a run works with; `environment` is that of stages.engines.environment."""
+    """All that a run works with; `environment` is that of stages.engines.environment.
+
+    `begun` lists the stages that the run has started; of a run that failed, the last one failed.
+    """
 
     plan: Plan
     settings: Settings
     store: Store
     environment: Environment
     display: Display
+    begun: list[str] = field(default_factory=list)
 
     def identify(self, stage: Stage) -> Identity:
         """What decides the artifact of `stage`."""
@@ -78,6 +82,7 @@ def _bring_up_to_date(line: Line, stage: Stage, force: bool, process: StageProce
     if force:
         line.store.forget(stage.name)
     line.display.start(stage.name, reason)
+    line.begun.append(stage.name)
     _make(line, stage, identity, process)
     return "ran"
 

@@ -21,17 +21,19 @@ COLUMNS = (
     "p50 ms",
     "change in %",
     "size",
-    "gates",
+    "outcome",
     "settings that changed",
 )
 
 
 def history_table(runs: Sequence[Entry]) -> Table:
-    """One line per run, oldest first; changes are against the line above."""
-    pairs = zip(runs, [None, *runs[:-1]], strict=True)
-    rows = tuple(_cells(run, previous) for run, previous in pairs)
+    """One line per run, oldest first; changes are against the last run before it that was done."""
+    rows, previous = [], None
+    for run in runs:
+        rows.append(_cells(run, previous))
+        previous = run if run.state == "done" else previous
     notes = ("How certain a change is: pipeline compare ID ID",) if len(runs) > 1 else ()
-    return Table("History", "Each run against the one before", COLUMNS, rows, notes)
+    return Table("History", "Each run against the one before", COLUMNS, tuple(rows), notes)
 
 
 def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:
         units.milliseconds(row.p50_ms if row else None),
         _percent(row, previous.chosen_row if previous else None),
         units.size(engine.size_bytes),
-        _gates(run),
+        _outcome(run),
         _changes(previous, run) if previous else "",
     )
 
@@ -64,7 +66,9 @@ def _percent(now: TimedRow | None, before: TimedRow | None) -> str:
     return f"{100 * (now.p50_ms / before.p50_ms - 1):+.1f}"
 
 
-def _gates(run: Entry) -> str:
+def _outcome(run: Entry) -> str:
+    if run.state != "done":
+        return f"{run.state} in {run.ended_at}"
     missed = [gate.gate for gate in run.gates if gate.state == "missed"]
     if missed:
         return f"missed: {', '.join(missed)}"

@@ -1,5 +1,7 @@
 """`artifacts/history.jsonl`: the summary of every run that did something, a line each.
 
+A run that failed or was interrupted has a line with its settings and without results.
+
 A line is appended by one write while the run holds the lock of the folder, so that two runs
 never mix and a kill leaves at worst one broken last line, which readers skip.
 """
@@ -21,6 +23,7 @@ from pipeline.core.seal import opened, sealed
 from pipeline.results.summary import Summary
 from stages.artifacts.atomic import sync
 from stages.errors import ArtifactError, nearest, suggestion
+from stages.results.base import Measured
 
 FILE = "history.jsonl"
 VERSION: Literal[2] = 2
@@ -29,7 +32,18 @@ UNSEALED: Literal[1] = 1
 ID_CHARACTERS = 8
 
 
-class Entry(Summary):
+State = Literal["done", "failed", "interrupted"]
+
+
+class Ending(Measured):
+    """How a run ended; if not done, at which stage, and the first line of why."""
+
+    state: State = "done"
+    ended_at: str | None = None
+    error: str | None = None
+
+
+class Entry(Summary, Ending):
     """One line of the history: a run with its id and the time at which it ended."""
 
     version: Literal[1, 2]
@@ -46,13 +60,13 @@ class Entry(Summary):
         return sealed(self.to_json())
 
 
-def append(root: Path, summary: Summary) -> str:
+def append(root: Path, summary: Summary, ending: Ending = Ending()) -> str:  # noqa: B008
     """Add a run to the history of the artifact folder `root` and return its id.
 
     Raises ArtifactError if the line cannot be written whole; then nothing of it stays.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    content = {**summary.model_dump(mode="json"), "time": now}
+    content = {**summary.model_dump(mode="json"), **ending.model_dump(), "time": now}
     id = key_of([content, os.getpid()])[:ID_CHARACTERS]
     entry = Entry.model_validate({**content, "version": VERSION, "id": id})
     try:

@@ -10,7 +10,7 @@ What was made from older files than those recorded now is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -122,6 +122,20 @@ def summarize(report: Report) -> Summary:
         environment=benchmark.environment if benchmark else report.environment,
         conditions=(measured and measured.conditions) or MachineState(),
         gates=tuple(GateSummary(gate=each.gate, state=each.state) for each in report.gates),
+    )
+
+
+def unfinished(settings: dict[str, Any], environment: Mapping[str, Any]) -> Summary:
+    """The summary of a run with these settings that came to no result."""
+    return Summary(
+        dataset=settings.get("data", {}).get("name"),
+        model=_model(settings),
+        stages={},
+        engines={},
+        settings=settings,
+        settings_hash=key_of(settings)[:8],
+        environment=MachineFacts.model_validate(environment),
+        conditions=MachineState(),
     )
 
 

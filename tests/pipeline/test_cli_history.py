@@ -97,3 +97,28 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert result.stderr.startswith("error: no run 'nothing': neither a folder nor a file, nor")
     assert result.stderr.endswith("\nhint: known ids: pipeline history\n")
     assert "Traceback" not in result.stderr
+
+
+def test_a_run_that_failed_is_in_the_history_with_its_reason(tmp_path: Path) -> None:
+    failed = tiny("refuses", "run", "all", "--set", "prune.ratio=0.25", cwd=tmp_path)
+    assert failed.returncode == 1
+    artifacts = ("--artifacts", str(tmp_path / "artifacts"))
+    (run,) = json.loads(call("history", "--format", "json", *artifacts).stdout)
+    assert (run["state"], run["ended_at"]) == ("failed", "copy")
+    assert run["error"] == "got 3 images, expected at least 10"
+    assert run["settings"]["prune"]["ratio"] == 0.25
+    assert "failed in copy" in call("history", *artifacts).stdout
+
+
+def test_runs_with_and_without_results_can_be_compared(tmp_path: Path) -> None:
+    for _ in range(2):
+        tiny("refuses", "run", "all", "--force", cwd=tmp_path)
+    artifacts = ("--artifacts", str(tmp_path / "artifacts"))
+    ids = [run["id"] for run in json.loads(call("history", "--format=json", *artifacts).stdout)]
+    assert call("compare", *ids, *artifacts).exit_code == 0
+
+
+def test_a_run_that_could_not_begin_leaves_no_line(tmp_path: Path) -> None:
+    refused = tiny("copy", "run", "join", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert not (tmp_path / "artifacts/history.jsonl").exists()

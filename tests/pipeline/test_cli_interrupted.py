@@ -7,6 +7,7 @@ from pathlib import Path
 from children import ends_soon, tiny
 
 from pipeline.core.store import Store
+from pipeline.results import history
 
 
 def test_an_interrupted_run_is_exit_code_130_and_leaves_nothing_half(
@@ -20,6 +21,8 @@ def test_an_interrupted_run_is_exit_code_130_and_leaves_nothing_half(
     assert ends_soon(stage)
     assert not list((tmp_path / "artifacts").glob(".new-*"))
     assert Store(tmp_path / "artifacts").read("write")
+    (run,) = history.read(tmp_path / "artifacts")[0]
+    assert (run.state, run.ended_at) == ("interrupted", "copy")
 
 
 def test_a_killed_run_takes_its_stage_along_and_the_next_run_goes_on(

@@ -30,7 +30,7 @@ def test_the_first_run_has_numbers_and_no_changes() -> None:
         "p50 ms": "0.0080",
         "change in %": "-",
         "size": "120 kB",
-        "gates": "",
+        "outcome": "",
         "settings that changed": "",
     }
 
@@ -63,5 +63,12 @@ def test_a_run_without_an_engine_is_a_line_of_unknowns() -> None:
 def test_gates_are_told() -> None:
     missed = GateSummary(gate="max_p50_ms", state="missed")
     passed = GateSummary(gate="max_size_mb", state="passed")
-    assert cells(edited(run(), "gates", to=(missed, passed)))["gates"] == "missed: max_p50_ms"
-    assert cells(edited(run(), "gates", to=(passed,)))["gates"] == "passed"
+    assert cells(edited(run(), "gates", to=(missed, passed)))["outcome"] == "missed: max_p50_ms"
+    assert cells(edited(run(), "gates", to=(passed,)))["outcome"] == "passed"
+
+
+def test_a_run_that_failed_says_where_and_is_not_what_the_next_is_compared_with() -> None:
+    failed = edited(run(), "state", to="failed")
+    failed = edited(edited(failed, "ended_at", to="prune"), "settings", "prune", "ratio", to=0.9)
+    assert cells(run(), failed)["outcome"] == "failed in prune"
+    assert cells(run(), failed, run())["settings that changed"] == ""

@@ -32,10 +32,11 @@ def test_the_optimizers_moments_are_not_saved(tmp_path):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_model_that_was_loaded_is_saved_as_the_same_bytes(name, tmp_path):
-    first, second = tmp_path / "first.keras", tmp_path / "second.keras"
-    files.save(randomized(NETWORKS[name]()), first)
-    files.save(files.load(first), second)
+def test_models_from_one_file_are_saved_as_the_same_bytes(name, tmp_path):
+    source, first, second = (tmp_path / f"{each}.keras" for each in ("source", "first", "second"))
+    files.save(randomized(NETWORKS[name]()), source)
+    for copy in (first, second):
+        files.save(files.load(source), copy)
     assert first.read_bytes() == second.read_bytes()
 
 
