@@ -46,7 +46,8 @@ def save(model: keras.Model, path: Path) -> None:
     The optimizer's moments of its last training are left out: they would triple the file, and no
     stage continues another's training.
     """
-    model.compile()
+    # With a name: that of a default one ends in a number that counts the optimizers so far.
+    model.compile(keras.optimizers.RMSprop(name="rmsprop"))
     with tempfile.TemporaryDirectory() as folder:
         dated = Path(folder) / path.name
         model.save(dated)
