@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +176,18 @@ def test_an_unknown_id_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
     assert f"no run {wrong!r}" in caught.value.message
     assert f"did you mean {known!r}?" in caught.value.message
     assert caught.value.hint == "known ids: pipeline history"
+
+
+def test_a_line_and_the_name_of_a_new_file_are_on_the_disk_when_it_is_appended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def log(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    monkeypatch.setattr(os, "fsync", log)
+    history.append(tmp_path, summary())
+    assert synced == [str(tmp_path / history.FILE), str(tmp_path)]
+    history.append(tmp_path, summary())
+    assert synced[2:] == [str(tmp_path / history.FILE)]
