@@ -162,6 +162,10 @@ class _File(io.FileIO):
         result: int = self.counter.do(lambda: cut(size))
         return result
 
+    def read(self, size: int | None = -1) -> Any:
+        read = super().read
+        return self.counter.do(lambda: read(size))
+
     def readinto(self, buffer: Any) -> Any:
         read = super().readinto
         return self.counter.do(lambda: read(buffer))

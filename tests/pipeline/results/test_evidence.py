@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.results import evidence
+from stages.errors import ArtifactError
 from tests.pipeline.records import changed, records, report_of
 from tests.pipeline.report.full_run import full_report, write_arrays
 
@@ -40,3 +42,18 @@ def test_arrays_of_an_outdated_benchmark_are_not_shown(tmp_path: Path) -> None:
     write_arrays(tmp_path)
     report = report_of(changed(records(), "train"))
     assert evidence.read(report, tmp_path) == evidence.Evidence()
+
+
+@pytest.mark.parametrize(("place", "bit"), [(8, 0x01), (8, 0x40), (10, 0x63)])
+def test_an_archive_whose_header_was_damaged_is_an_error_that_its_reader_can_act_on(
+    tmp_path: Path, place: int, bit: int
+) -> None:
+    """The flags (a password, strong encryption) and the compression of its directory."""
+    file = tmp_path / "latency.npz"
+    np.savez(file, a=np.zeros(3))
+    raw = bytearray(file.read_bytes())
+    raw[raw.rindex(b"PK\1\2") + place] ^= bit
+    raw[raw.index(b"PK\3\4") + place - 2] ^= bit
+    file.write_bytes(raw)
+    with pytest.raises(ArtifactError):
+        evidence.load(file)
