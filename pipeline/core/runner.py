@@ -73,6 +73,8 @@ def _bring_up_to_date(line: Line, stage: Stage, force: bool, process: StageProce
     identity = line.identify(stage)
     state = assess(stage, identity, line.store)
     if state.is_fresh and not force:
+        # The run that made it may have been killed before it could do so.
+        line.store.forget(stage.name, identity.compute_key())
         line.display.skip(stage.name)
         return "cached"
     if state.name == "damaged":

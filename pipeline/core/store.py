@@ -69,10 +69,11 @@ class Store:
                 shutil.rmtree(other, ignore_errors=True)
         return self.root / f".resume-{stage}" / key
 
-    def forget(self, stage: str) -> None:
-        """Delete what `stage` kept to resume from."""
+    def forget(self, stage: str, key: str | None = None) -> None:
+        """Delete what `stage` kept to resume from: for the artifact with this key, or for all."""
         for kept in self._kept(stage):
-            shutil.rmtree(kept, ignore_errors=True)
+            if key in (None, kept.name):
+                shutil.rmtree(kept, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self.root / f".resume-{stage}").rmdir()
 

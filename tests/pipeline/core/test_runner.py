@@ -285,6 +285,19 @@ def test_what_was_kept_for_other_settings_is_not_gone_on_from(bench: Bench) -> N
     assert not kept.exists()
 
 
+def test_what_a_finished_stage_resumed_from_is_deleted_and_that_of_other_settings_is_not(
+    done: Bench,
+) -> None:
+    record = Store(done.root, tiny_line.PLAN).read("write")
+    assert record
+    kept, other = (done.root / ".resume-write" / key for key in (record.key, "0" * 64))
+    for folder in (kept, other):
+        folder.mkdir(parents=True)
+    done.run()
+    assert not kept.exists()
+    assert other.exists()
+
+
 def test_force_begins_again_from_nothing(bench: Bench) -> None:
     with pytest.raises(StageCrashed):
         bench.run("write", "copy", plan=DIES_ONCE)
