@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=3,
+            revision=4,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,

@@ -26,6 +26,7 @@ from stages.settings import Data
 Part = Literal["train", "test"]
 MOST_CHANNELS = 4
 """More are a mistaken order of the axes."""
+HIGHEST_LABEL = 2**31 - 1
 SPECIAL = "which is neither a regular file nor a folder: it may never end"
 
 
@@ -152,6 +153,11 @@ def _checked_labels(labels: NDArray[Any], origin: str) -> NDArray[np.int64]:
     if labels.size and labels.min() < 0:
         raise DataError(
             f"{origin}: a label is {labels.min()}, expected class numbers from 0",
+            "number the classes from 0 without gaps",
+        )
+    if labels.size and labels.max() > HIGHEST_LABEL:
+        raise DataError(
+            f"{origin}: a label is {labels.max()}, expected at most {HIGHEST_LABEL}",
             "number the classes from 0 without gaps",
         )
     return labels.reshape(-1).astype(np.int64)

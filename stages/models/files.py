@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from stages.errors import ModelError
+from stages.errors import ModelError, shown
 from stages.models import keras2_h5
 
 LEGACY = (".h5", ".hdf5")
@@ -26,13 +26,15 @@ def load(path: Path) -> keras.Model:
     Raises ModelError if the file is missing, unreadable or unsafe.
     """
     if not path.is_file():
-        raise ModelError(f"no model file {str(path)!r}", "set model.source to a .keras or .h5 file")
+        raise ModelError(
+            f"no model file {shown(str(path))}", "set model.source to a .keras or .h5 file"
+        )
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = keras2_h5.translated(path, Path(folder)) if path.suffix in LEGACY else path
             return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
             f"{str(path)!r} cannot be loaded as a Keras model: {reason}",
             "save it with model.save('name.keras') under Keras 3; custom layers need "

@@ -30,7 +30,7 @@ def _path_or_address(text: str) -> str:
         return usable_path(text)
     try:
         parts = urlsplit(text)
-        is_complete = bool(parts.hostname) and parts.port != 0
+        is_complete = bool(parts.hostname) and parts.port != 0 and text.isprintable()
     except ValueError:
         is_complete = False
     if not is_complete or parts.scheme not in ("http", "https"):

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from stages.engines.registry import ENGINES, Precision
 from stages.settings.base import Backend, Count, Distinct, FilePath, Positive, Seconds, Section
 
+Threads = Annotated[int, Field(ge=1, le=1024)]
 ComputeCapability = Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 
 
@@ -49,7 +50,7 @@ class Build(Section):
     batch_sizes: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1, 32)
     """Batch sizes for each of which the fastest engine is chosen; the engine of the run is that of
     the first."""
-    threads: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1, 2)
+    threads: Annotated[tuple[Threads, ...], Distinct, Field(min_length=1)] = (1, 2)
     """CPU threads per engine to try; numbers above that of the cores are left out."""
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] = 0.5
     """Largest accuracy loss of the chosen engine against the float32 engine of the same network, on
@@ -96,7 +97,7 @@ class Benchmark(Section):
 
     batch_sizes: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1, 32)
     """Images per call."""
-    threads: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1,)
+    threads: Annotated[tuple[Threads, ...], Distinct, Field(min_length=1)] = (1,)
     """CPU threads per engine; at batch 1 a small net is fastest with one."""
     warmup_seconds: Seconds = 0.2
     """How long each engine runs before anything is timed: caches fill, clocks rise."""

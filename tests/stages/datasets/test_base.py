@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as numpy_strategies
 
 from stages.datasets.base import checked_split, required_path
 from stages.errors import DataError
@@ -52,3 +55,27 @@ def test_a_data_set_without_its_path_says_which_setting_is_missing() -> None:
 def test_a_path_that_names_nothing_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent\.npz', but there is no such file"):
         required_path(Data(name="npz", path=str(tmp_path / "absent.npz")))
+
+
+@given(
+    numpy_strategies.arrays(
+        numpy_strategies.scalar_dtypes(),
+        numpy_strategies.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5),
+    ),
+    numpy_strategies.arrays(
+        numpy_strategies.scalar_dtypes(),
+        numpy_strategies.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5),
+    ),
+)
+def test_any_arrays_are_a_split_or_refused(images: np.ndarray, labels: np.ndarray) -> None:
+    with contextlib.suppress(DataError):
+        split = checked_split(images, labels, "set")
+        assert split.images.ndim == 4
+        assert len(split.images) == len(split.labels)
+        assert split.labels.min(initial=0) >= 0
+
+
+def test_a_label_beyond_all_classes_does_not_wrap_around() -> None:
+    labels = np.array([0, 2**64 - 1], np.uint64)
+    with pytest.raises(DataError, match="a label is 18446744073709551615, expected at most"):
+        checked_split(np.zeros((2, 3, 3), np.uint8), labels, "set")
