@@ -203,7 +203,7 @@ def test_the_report_is_shown_in_every_form(finished, form):
 @pytest.mark.parametrize("command", [command for command in README if " run " not in command])
 def test_any_other_command_of_the_readme_works_on_a_finished_run(command, finished, tmp_path):
     words = shlex.split(command)[1:]
-    if words[0] in ("status", "report", "history"):
+    if words[0] in ("status", "report", "history", "verify"):
         words += ["--artifacts", str(finished)]
     if words[0] == "compare":
         words[1:3] = [str(finished)] * 2
