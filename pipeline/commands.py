@@ -105,8 +105,14 @@ def show_verification(artifacts: Path, plan: Plan = PLAN) -> None:
     """Print what is damaged, and what renews it. Raises ArtifactError if anything is."""
     from pipeline.checks import verify
 
+    findings = list(verify.check(Store(artifacts, plan), plan))
+    if not findings:
+        raise ArtifactError(
+            f"nothing to verify: no run has left anything in {str(artifacts)!r}",
+            "run: pipeline run all, or name the folder with --artifacts",
+        )
     damaged = []
-    for finding in verify.check(Store(artifacts, plan), plan):
+    for finding in findings:
         state = "damaged" if finding.faults else "sound"
         print(f"{finding.what:{NAME_WIDTH}} {finding.count:10} {state}")
         for fault in finding.faults:

@@ -79,3 +79,9 @@ def test_a_flipped_bit_that_no_time_tells_of_is_found_before_a_stage_reads_it(
     done = tiny("copy", "run", "copy", "--force", cwd=artifacts.parent)
     assert done.returncode == 1
     assert "write/text.txt changed on disk; copy does not read it" in done.stderr
+
+
+def test_a_folder_without_a_run_is_not_called_sound(tmp_path: Path) -> None:
+    done = tiny("copy", "verify", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: nothing to verify: no run has left anything in 'artifacts'" in done.stderr
