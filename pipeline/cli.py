@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from stages.errors import SettingsError, UserError, machine_error, shown
+from stages.errors import SettingsError, UserError, machine_error, redacted, shown
 
 DEBUG = "debug"
 INTERRUPTED = 130
@@ -147,12 +147,12 @@ def _explain(context: click.Context, error: UserError, cause: BaseException) -> 
 
 def _print_lines(kind: str, text: str) -> None:
     for line in text.splitlines():
-        click.echo(f"{kind}: {line}", err=True)
+        click.echo(f"{kind}: {redacted(line)}", err=True)
 
 
 def _print_traceback(context: click.Context, error: BaseException) -> None:
     if context.meta.get(DEBUG):
-        click.echo("".join(traceback.format_exception(error)), err=True)
+        click.echo(redacted("".join(traceback.format_exception(error))), err=True)
 
 
 def _report_bug(context: click.Context, error: Exception) -> NoReturn:
@@ -236,7 +236,7 @@ def run(
     if max_accuracy_drop is not None:
         overrides = (*overrides, f"gates.max_accuracy_drop={max_accuracy_drop}")
     settings = config.load(file, overrides)
-    command = shlex.join(["pipeline", *sys.argv[1:]])
+    command = redacted(shlex.join(["pipeline", *sys.argv[1:]]))
     request = commands.RunRequest(stages, artifacts, first, last, force, command)
     (commands.show_plan if dry_run else commands.run_stages)(request, settings)
 

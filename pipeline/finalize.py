@@ -18,7 +18,14 @@ from pipeline.report import can_write_page, table, write
 from pipeline.results import gate, history, summary
 from pipeline.results.assemble import assemble
 from pipeline.results.model import GateResult, Report
-from stages.errors import ArtifactError, GateFailed, ReportError, UserError
+from stages.errors import (
+    ArtifactError,
+    GateFailed,
+    ReportError,
+    UserError,
+    redacted,
+    redacted_values,
+)
 from stages.settings import Settings
 
 
@@ -84,11 +91,12 @@ def remember_failure(line: Line, error: BaseException) -> None:
     ending = history.Ending(
         state="interrupted" if isinstance(error, KeyboardInterrupt) else "failed",
         ended_at=line.begun[-1],
-        error=None if isinstance(error, KeyboardInterrupt) else text.splitlines()[0],
+        error=None if isinstance(error, KeyboardInterrupt) else redacted(text.splitlines()[0]),
     )
     settings: dict[str, Any] = {}
     for stage in line.plan:
         settings |= stage.settings.of(line.settings).model_dump(mode="json")
+    settings = redacted_values(settings)
     try:
         history.append(line.store.root, summary.unfinished(settings, line.environment), ending)
     except ArtifactError as problem:

@@ -20,7 +20,9 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -33,8 +35,8 @@ class UserError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = printable(message)
-        self.hint = printable(hint)
+        self.message = redacted(printable(message))
+        self.hint = redacted(printable(hint))
         super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
@@ -119,7 +121,7 @@ LONGEST_SHOWN = 100
 
 def shown(value: object) -> str:
     """`repr(value)`, shortened in the middle: a mistake can be as long as a whole file."""
-    text = repr(value)
+    text = redacted(repr(value))
     half = LONGEST_SHOWN // 2
     return text if len(text) <= LONGEST_SHOWN else f"{text[:half]}...{text[-half:]}"
 
@@ -140,3 +142,32 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def suggestion(name: str | None) -> str:
     """`"; did you mean 'train'?"` for "train", "" for None: the end of an error message."""
     return "" if name is None else f"; did you mean {name!r}?"
+
+
+_USER = re.compile(r"""(?<=://)[^/?#\s'"]*@""")
+_BEHIND_THE_PATH = re.compile(r"""(://[^?#\s'"]*[?#])([^\s'"]*)""")
+_SECRET = "***"
+
+
+def redacted(text: str) -> str:
+    """`text` without what an address can hide: user, password, and all values behind the path.
+
+    "http://me:pw@host/a.npz?token=1" -> "http://***@host/a.npz?token=***".
+    """
+    return _BEHIND_THE_PATH.sub(_without_values, _USER.sub(f"{_SECRET}@", text))
+
+
+def _without_values(found: re.Match[str]) -> str:
+    names = [name + equals for name, equals, _ in (p.partition("=") for p in found[2].split("&"))]
+    return found[1] + "&".join(f"{each if each.endswith('=') else ''}{_SECRET}" for each in names)
+
+
+def redacted_values(content: Any) -> Any:
+    """A JSON value with every string in it `redacted`."""
+    if isinstance(content, str):
+        return redacted(content)
+    if isinstance(content, dict):
+        return {key: redacted_values(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [redacted_values(each) for each in content]
+    return content

@@ -14,7 +14,7 @@ from pipeline.core.differences import changed, in_words
 from pipeline.core.plan import Plan, Stage
 from pipeline.core.record import Identity, Record
 from pipeline.core.store import Store
-from stages.errors import ArtifactError, DataError, UserError, shown
+from stages.errors import ArtifactError, DataError, UserError, redacted_values, shown
 from stages.settings import Settings, StageSettings
 
 MOST_REASONS = 3
@@ -129,7 +129,7 @@ def _assess_anyway(
 def differences(record: Record, identity: Identity) -> tuple[str, ...]:
     """What changed between a record and an identity: `prune.ratio 0.5 -> 0.3`, `train changed`."""
     found = in_words({"revision": record.revision}, {"revision": identity.revision})
-    found += in_words(record.settings, identity.settings)
+    found += in_words(record.settings, redacted_values(identity.settings))
     found += [f"{name} changed" for name in changed(record.external, identity.external)]
     found += [f"{name} changed" for name in changed(record.inputs, identity.inputs)]
     if identity.environment:

@@ -10,11 +10,20 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
 
 from pipeline.core.hashing import key_of
 from pipeline.core.seal import KEY as SEAL
 from pipeline.core.seal import opened, seal
+from stages.errors import redacted_values
 from stages.results.base import Count, Sha256, StageResult
 
 FILE = "record.json"
@@ -76,6 +85,13 @@ class Record(Identity):
     seconds: float = Field(allow_inf_nan=False)
     files: dict[FileName, FileEntry]
     measurements: SerializeAsAny[StageResult]
+
+    @field_validator("settings")
+    @classmethod
+    def _without_secrets(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """The key is of the settings as they were: another password makes another artifact."""
+        redacted: dict[str, Any] = redacted_values(settings)
+        return redacted
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every file by name, as a stage that reads this artifact records it."""

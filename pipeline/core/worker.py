@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.messages import Crashed, Failed, Finished, Message, Progress, StageCall
-from stages.errors import UserError, machine_error
+from stages.errors import UserError, machine_error, redacted
 from stages.results.base import StageResult
 
 
@@ -56,7 +56,16 @@ class ProgressHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record as a progress event."""
         step = getattr(record, "step", None)
-        self._events.send(Progress(level=record.levelname, text=record.getMessage(), step=step))
+        text = redacted(record.getMessage())
+        self._events.send(Progress(level=record.levelname, text=text, step=step))
+
+
+class LogFormatter(logging.Formatter):
+    """Lines of the log, without what an address can hide."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, or lines, of one record."""
+        return redacted(super().format(record))
 
 
 def main() -> None:
@@ -78,11 +87,9 @@ def main() -> None:
 def _log_to_stderr(events: Events) -> None:
     faulthandler.enable()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    to_log = logging.StreamHandler()
+    to_log.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_log])
     logging.captureWarnings(True)
     logging.getLogger("stages").addHandler(ProgressHandler(events))
 
@@ -132,14 +139,14 @@ def _described(error: BaseException) -> Failed | Crashed:
     known = error if isinstance(error, UserError) else machine_error(error)
     trace = _print_traceback()
     if known is None:
-        message = "".join(traceback.format_exception_only(error)).strip()
+        message = redacted("".join(traceback.format_exception_only(error)).strip())
         return Crashed(message=message, traceback=trace)
     kind = type(known).__name__
     return Failed(kind=kind, message=known.message, hint=known.hint, traceback=trace)
 
 
 def _print_traceback() -> str:
-    text = traceback.format_exc()
+    text = redacted(traceback.format_exc())
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
     _flush()

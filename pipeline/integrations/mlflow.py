@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,12 +74,7 @@ def log(
     except Exception as error:  # Stores raise what their drivers raise.
         what = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
         message = f"cannot log to MLflow at {uri!r}: {what}"
-        raise ReportError(_without_password(message), _without_password(_hint(uri))) from error
-
-
-def _without_password(text: str) -> str:
-    """`text` with nothing between "//" and "@", where an address holds user and password."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+        raise ReportError(message, _hint(uri)) from error
 
 
 def _hint(uri: str) -> str:

@@ -122,3 +122,15 @@ def test_a_run_that_could_not_begin_leaves_no_line(tmp_path: Path) -> None:
     refused = tiny("copy", "run", "join", cwd=tmp_path)
     assert refused.returncode == 1
     assert not (tmp_path / "artifacts/history.jsonl").exists()
+
+
+def test_what_an_address_hides_stands_in_no_file_and_in_no_line(tmp_path: Path) -> None:
+    address = "http://me:hunter2@127.0.0.1:9/a.npz?token=hunter2&X-Sig=hunter2"
+    done = tiny("says_its_address", "run", "all", "--set", f"data.path={address}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "http://***@127.0.0.1:9/a.npz?token=***&X-Sig=*** does not answer" in done.stderr
+    assert "fetch http://***@127.0.0.1:9" in done.stdout
+    written = [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()]
+    assert any(b"***" in file.read_bytes() for file in written if file.suffix == ".log")
+    assert not [file for file in written if b"hunter2" in file.read_bytes()]
+    assert "hunter2" not in done.stdout + done.stderr

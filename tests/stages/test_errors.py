@@ -62,3 +62,21 @@ def test_nothing_is_found_when_nothing_is_near() -> None:
 def test_a_suggestion_ends_a_message_and_may_be_empty() -> None:
     assert f"unknown{errors.suggestion('train')}" == "unknown; did you mean 'train'?"
     assert errors.suggestion(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://host/a.npz has gone", "http://host/a.npz has gone"),
+        ("'https://me:p@ss@host:80/a.npz'", "'https://***@host:80/a.npz'"),
+        ("http://host/a?token=1&id=2, expected", "http://host/a?token=***&id=***"),
+        ("http://host/a?secret", "http://host/a?***"),
+        (
+            "postgresql://me:pw@host/db and s3://b/k?X=y",
+            "postgresql://***@host/db and s3://b/k?X=***",
+        ),
+        ("/a/folder?x=1 me@host.org", "/a/folder?x=1 me@host.org"),
+    ],
+)
+def test_what_an_address_can_hide_is_masked(text: str, expected: str) -> None:
+    assert errors.redacted(text).removesuffix(" expected") == expected

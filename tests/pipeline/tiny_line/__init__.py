@@ -18,7 +18,7 @@ from pipeline.core.plan import Plan, Stage, checked
 from stages.results.base import StageResult
 from stages.results.engines import BenchmarkResult
 from stages.results.training import TrainResult
-from stages.settings import Convert, Prune, StageSettings, Train
+from stages.settings import Convert, Data, Prune, StageSettings, Train
 
 
 class WriteStage(StageSettings):
@@ -26,6 +26,7 @@ class WriteStage(StageSettings):
 
 
 class CopyStage(StageSettings):
+    data: Data = Data()
     prune: Prune = Prune()
 
 
