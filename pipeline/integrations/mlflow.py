@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.results import units
 from pipeline.results.model import Report
 from pipeline.results.summary import Summary
-from stages.errors import ReportError, SettingsError
+from stages.errors import ReportError, SettingsError, redacted
 from stages.results.base import Measured
 from stages.results.training import TrainingDetails
 
@@ -72,7 +72,8 @@ def log(
     try:
         return _log(uri, report, summary, files, name)
     except Exception as error:  # Stores raise what their drivers raise.
-        what = " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
+        # Masked before it is cut: half an address could show the password of it.
+        what = redacted(" ".join(str(error).split()))[:MESSAGE_CHARACTERS] or type(error).__name__
         message = f"cannot log to MLflow at {uri!r}: {what}"
         raise ReportError(message, _hint(uri)) from error
 

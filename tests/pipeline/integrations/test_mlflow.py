@@ -103,10 +103,10 @@ def test_a_server_that_does_not_answer_is_one_line_without_its_password() -> Non
     uri = f"http://me:secret@127.0.0.1:{closed_port()}"
     with pytest.raises(ReportError) as caught:
         mlflow.log(uri, found, summarize(found), [])
-    assert caught.value.message.startswith("cannot log to MLflow at 'http://127.0.0.1:")
+    assert caught.value.message.startswith("cannot log to MLflow at 'http://***@127.0.0.1:")
     assert "\n" not in caught.value.message
     assert "secret" not in str(caught.value)
-    assert "again: pipeline run report --set 'report.mlflow=http://127" in caught.value.hint
+    assert "again: pipeline run report --set 'report.mlflow=http://***@127" in caught.value.hint
     assert caught.value.exit_code == 1
 
 
