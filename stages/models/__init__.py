@@ -29,6 +29,9 @@ from stages.settings.modules import is_users, source_files
 Shape = tuple[int, int, int]
 Builder = Callable[[Shape, int], keras.Model]
 
+TAKEN = ("pipeline", "stages")
+"""Top-level names that a user's own module cannot have."""
+
 MODELS: dict[str, Builder] = {
     "ds_cnn": ds_cnn.build,
     "lenet": lenet.build,
@@ -111,10 +114,10 @@ def _from_source(source: str) -> keras.Model:
     try:
         build = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ModelError(
-            f"model.source {source!r} cannot be imported: {error}",
-            "expected module:function, with the module's folder on PYTHONPATH",
-        ) from error
+        hint = "expected module:function, with the module's folder on PYTHONPATH"
+        if module.partition(".")[0] in TAKEN:
+            hint = f"rename your module: {' and '.join(TAKEN)} are packages of this project"
+        raise ModelError(f"model.source {source!r} cannot be imported: {error}", hint) from error
     except Exception as error:
         raise _failed(source, error) from error
     try:

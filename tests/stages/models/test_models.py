@@ -142,6 +142,14 @@ def test_a_source_that_gives_no_model_is_refused(source, message):
         models.create(Model(source=source), SHAPE, 4)
 
 
+def test_a_module_that_has_the_name_of_a_package_of_ours_is_told_to_take_another():
+    with pytest.raises(ModelError) as caught:
+        models.create(Model(source="stages.mine:build"), SHAPE, 4)
+    assert caught.value.hint == (
+        "rename your module: pipeline and stages are packages of this project"
+    )
+
+
 @pytest.mark.usefixtures("own_module")
 def test_a_model_for_other_images_or_classes_is_refused_with_both_shapes():
     with pytest.raises(ModelError, match=r"maps \(12, 12, 3\) to \(4,\).* needs \(28, 28, 1\)"):
