@@ -6,7 +6,9 @@ import importlib
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import keras
 
@@ -24,13 +26,10 @@ from stages.models import (
     vgg16_transfer,
 )
 from stages.settings import Model
-from stages.settings.modules import is_users, source_files
+from stages.settings.modules import TAKEN, is_users, own_file, source_files
 
 Shape = tuple[int, int, int]
 Builder = Callable[[Shape, int], keras.Model]
-
-TAKEN = ("pipeline", "stages")
-"""Top-level names that a user's own module cannot have."""
 
 MODELS: dict[str, Builder] = {
     "ds_cnn": ds_cnn.build,
@@ -107,16 +106,32 @@ def _set_dropout(model: keras.Model, rate: float | None) -> None:
         layer.rate = rate
 
 
+def _imported(module: str) -> ModuleType:
+    """The user's module, also where it is called as one of our packages.
+
+    Such a one is loaded by its file, under another name: what it imports by the taken name is ours.
+    """
+    file = own_file(module) if module.partition(".")[0] in TAKEN else None
+    if file is None:
+        return importlib.import_module(module)
+    spec = spec_from_file_location(f"own_{module.replace('.', '_')}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{str(file)!r} is no module")
+    loaded = module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
 def _from_source(source: str) -> keras.Model:
     if ":" not in source:
         return files.load(Path(source))
     module, _, function = source.partition(":")
     try:
-        build = getattr(importlib.import_module(module), function)
+        build = getattr(_imported(module), function)
     except (ImportError, AttributeError) as error:
         hint = "expected module:function, with the module's folder on PYTHONPATH"
         if module.partition(".")[0] in TAKEN:
-            hint = f"rename your module: {' and '.join(TAKEN)} are packages of this project"
+            hint = f"rename your package: {' and '.join(TAKEN)} are names of ours"
         raise ModelError(f"model.source {source!r} cannot be imported: {error}", hint) from error
     except Exception as error:
         raise _failed(source, error) from error

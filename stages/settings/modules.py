@@ -11,14 +11,18 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from importlib.machinery import all_suffixes
+from importlib.machinery import ModuleSpec, PathFinder, all_suffixes
 from pathlib import Path
 
 INSTALLED = ("site-packages", "dist-packages")
 STANDARD_LIBRARY = Path(os.__file__).resolve().parent
-OURS = [Path(__file__).resolve().parents[2] / name for name in ("pipeline", "stages")]
+ROOT = Path(__file__).resolve().parents[2]
+TAKEN = ("pipeline", "stages")
+"""Names of our own packages, which a user's module may have as well."""
+OURS = [ROOT / name for name in TAKEN]
 
 
 def source_files(module: str) -> list[Path]:
@@ -46,6 +50,12 @@ def is_users(file: Path) -> bool:
     return not is_python and not any(root in file.parents for root in OURS)
 
 
+def own_file(module: str) -> Path | None:
+    """The user's file of a module whose name begins as a package of ours, None without one."""
+    file, _ = _locate(module)
+    return file if file is not None and is_users(file) else None
+
+
 def _locate(name: str) -> tuple[Path | None, list[str]]:
     """The file of a module, if it has one, and the folders of its submodules.
 
@@ -54,7 +64,7 @@ def _locate(name: str) -> tuple[Path | None, list[str]]:
     """
     first, *others = name.split(".")
     try:
-        spec = importlib.util.find_spec(first)
+        spec = _find(first)
     except (ImportError, ValueError, AttributeError):
         return None, []
     if spec is None:
@@ -64,6 +74,13 @@ def _locate(name: str) -> tuple[Path | None, list[str]]:
     for each in others:
         file, folders = _submodule(each, folders)
     return file, folders
+
+
+def _find(name: str) -> ModuleSpec | None:
+    if name not in TAKEN:
+        return importlib.util.find_spec(name)
+    elsewhere = [folder for folder in sys.path if Path(folder).resolve() != ROOT]
+    return PathFinder.find_spec(name, elsewhere)
 
 
 def _submodule(name: str, folders: Iterable[str]) -> tuple[Path | None, list[str]]:

@@ -142,12 +142,31 @@ def test_a_source_that_gives_no_model_is_refused(source, message):
         models.create(Model(source=source), SHAPE, 4)
 
 
-def test_a_module_that_has_the_name_of_a_package_of_ours_is_told_to_take_another():
+NAMESAKE = """
+import keras
+def build():
+    image = keras.Input((12, 12, 3))
+    return keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(image)))
+"""
+
+
+@pytest.mark.parametrize("name", ["stages", "pipeline", "stages/mine", "pipeline/nets/small"])
+def test_a_users_module_called_as_one_of_our_packages_is_his(name, tmp_path, monkeypatch):
+    file = (tmp_path / name).with_suffix(".py")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(NAMESAKE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, ""])
+    settings = Model(source=f"{name.replace('/', '.')}:build")
+    assert models.create(settings, SHAPE, 4).output_shape == (None, 4)
+    assert [each.resolve() for each in settings.external_files()] == [file]
+
+
+def test_a_module_of_ours_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError) as caught:
         models.create(Model(source="stages.mine:build"), SHAPE, 4)
-    assert caught.value.hint == (
-        "rename your module: pipeline and stages are packages of this project"
-    )
+    assert caught.value.hint == "rename your package: pipeline and stages are names of ours"
 
 
 @pytest.mark.usefixtures("own_module")
