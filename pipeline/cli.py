@@ -1,6 +1,6 @@
 """The command line: parses, calls pipeline/commands.py, turns errors into exit codes.
 
-    0  done          2  wrong use or wrong settings
+    0  done          2  wrong use, settings or data
     1  a stage failed    3  a quality gate failed    130  interrupted
 
 Only click is imported here; `--help` must not pay for what the commands need.

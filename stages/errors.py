@@ -2,7 +2,7 @@
 
 UserError                 what, got, expected; `hint` says how to fix it
 ├── SettingsError         an unknown key, a value out of range, an unknown stage  (exit 2)
-├── DataError             a data set that is missing, unreadable or unfit
+├── DataError             a data set that is missing, unreadable or unfit         (exit 2)
 ├── ModelError            a Keras model that cannot be loaded, pruned or quantized
 ├── ConversionError       an ONNX or LiteRT graph that is wrong or disagrees with Keras
 ├── EngineError           an engine that cannot be built, opened or fed
@@ -50,7 +50,9 @@ class SettingsError(UserError):
 
 
 class DataError(UserError):
-    """A data set that is missing, unreadable or unfit."""
+    """A data set that is missing, unreadable or unfit: the mistake is in what was given to us."""
+
+    exit_code = 2
 
 
 class ModelError(UserError):

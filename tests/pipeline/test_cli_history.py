@@ -101,7 +101,7 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_a_run_that_failed_is_in_the_history_with_its_reason(tmp_path: Path) -> None:
     failed = tiny("refuses", "run", "all", "--set", "prune.ratio=0.25", cwd=tmp_path)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     artifacts = ("--artifacts", str(tmp_path / "artifacts"))
     (run,) = json.loads(call("history", "--format", "json", *artifacts).stdout)
     assert (run["state"], run["ended_at"]) == ("failed", "copy")
@@ -127,7 +127,7 @@ def test_a_run_that_could_not_begin_leaves_no_line(tmp_path: Path) -> None:
 def test_what_an_address_hides_stands_in_no_file_and_in_no_line(tmp_path: Path) -> None:
     address = "http://me:hunter2@127.0.0.1:9/a.npz?token=hunter2&X-Sig=hunter2"
     done = tiny("says_its_address", "run", "all", "--set", f"data.path={address}", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "http://***@127.0.0.1:9/a.npz?token=***&X-Sig=*** does not answer" in done.stderr
     assert "fetch http://***@127.0.0.1:9" in done.stdout
     written = [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()]

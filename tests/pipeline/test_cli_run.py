@@ -118,18 +118,18 @@ def test_a_report_that_cannot_be_written_is_an_error(finished: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "error"),
+    ("module", "code", "error"),
     [
-        ("refuses", "error: got 3 images, expected at least 10\nhint: add images\n"),
-        ("aborts", "error: the process of stage copy died: SIGABRT\nhint: what it printed: arti"),
-        ("fails", "error: this is a bug, please report it: stage copy: KeyErr"),
+        ("refuses", 2, "error: got 3 images, expected at least 10\nhint: add images\n"),
+        ("aborts", 1, "error: the process of stage copy died: SIGABRT\nhint: what it printed: arti"),
+        ("fails", 1, "error: this is a bug, please report it: stage copy: KeyErr"),
     ],
 )
-def test_a_stage_that_fails_is_exit_code_1_with_the_place_of_its_log(
-    tmp_path: Path, module: str, error: str
+def test_a_stage_that_fails_has_its_exit_code_and_the_place_of_its_log(
+    tmp_path: Path, module: str, code: int, error: str
 ) -> None:
     done = tiny(module, "run", "all", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == code
     text = done.stderr.replace("warning: write: a warning of a stage\n", "")
     assert text.startswith(error)
     assert str(Path("artifacts/.logs/copy.log")) in text

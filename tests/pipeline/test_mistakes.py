@@ -114,7 +114,7 @@ def test_links_that_go_in_circles_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     set_path = ["--set", "data.name=npz", "--set", f"data.path={tmp_path / 'loop'}"]
     result = call("run", "train", *set_path, "--artifacts", str(tmp_path / "artifacts"))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Too many levels of symbolic links" in result.stderr
     assert "bug" not in result.stderr
 
@@ -128,7 +128,7 @@ def test_data_that_may_never_end_is_one_line(tmp_path: Path, kind: str, command:
     settings = ["--set", "data.name=npz", "--set", f"data.path={path}"]
     words = ["run", "train"] if command == "run" else ["status"]
     result = call(*words, *settings, "--artifacts", str(tmp_path / "artifacts"))
-    assert result.exit_code == (1 if command == "run" else 0)
+    assert result.exit_code == (2 if command == "run" else 0)
     if command == "run":
         assert "neither a regular file nor a folder" in result.stderr.splitlines()[0]
 

@@ -15,7 +15,7 @@ def test_an_error_reads_as_what_happened_and_how_to_fix_it():
 
 def test_every_kind_is_found_by_its_name_and_has_its_exit_code():
     codes = {name: kind.exit_code for name, kind in errors.KINDS.items()}
-    assert codes.pop("SettingsError") == 2
+    assert codes.pop("SettingsError") == codes.pop("DataError") == 2
     assert codes.pop("GateFailed") == 3
     assert set(codes.values()) == {1}
     assert all(issubclass(kind, errors.UserError) for kind in errors.KINDS.values())
