@@ -227,7 +227,9 @@ def show_settings(file: Path | None, overrides: Sequence[str]) -> None:
 
 def show_schema() -> None:
     """Print the JSON Schema of the settings."""
-    print(json.dumps(Settings.model_json_schema(), indent=2))
+    from stages.settings.meaning import schema
+
+    print(json.dumps(schema(), indent=2))
 
 
 def show_machine() -> None:

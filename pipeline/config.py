@@ -174,13 +174,16 @@ def _refuse_infinite(settings: Settings) -> None:
 
 def to_toml(settings: Settings) -> str:
     """All settings as TOML with their meaning as comments; `load` reads the same back."""
+    from stages.settings.meaning import meanings
+
     lines: list[str] = []
     for name, section in _sections(settings):
+        texts = meanings(type(section))
         lines += [*_comment(type(section).__doc__), f"[{name}]"]
-        for key, field in type(section).model_fields.items():
+        for key in type(section).model_fields:
             value = getattr(section, key)
             setting = f"# {key} =" if value is None else f"{key} = {_toml(value)}"
-            lines += [*_comment(field.description), setting]
+            lines += [*_comment(texts.get(key)), setting]
         lines.append("")
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ from stages.settings import (
     StageSettings,
     TrainStage,
 )
+from stages.settings.meaning import meanings
 
 CONTRACT = {
     "data": {"name", "path", "test_samples"},
@@ -35,8 +36,10 @@ def test_the_keys_that_users_rely_on_are_there():
 
 @pytest.mark.parametrize("section", Settings.model_fields)
 def test_every_setting_says_what_it_is_for(section):
-    for name, field in type(getattr(Settings(), section)).model_fields.items():
-        assert field.description, f"{section}.{name}"
+    kind = type(getattr(Settings(), section))
+    texts = meanings(kind)
+    assert texts.keys() == kind.model_fields.keys()
+    assert all(texts.values())
 
 
 def test_settings_cannot_be_changed_once_made():
