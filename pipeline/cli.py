@@ -23,6 +23,7 @@ import click
 from stages.errors import SettingsError, UserError, machine_error, redacted, shown
 
 DEBUG = "debug"
+MOST_NAME_BYTES = 255
 INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -69,6 +70,8 @@ class Folder(click.Path):
         """The folder as a path."""
         if value == "":
             self.fail("the name of a folder is empty", parameter, context)
+        if any(len(os.fsencode(name)) > MOST_NAME_BYTES for name in Path(value).parts):
+            self.fail(f"file name too long: {str(value)[:40]}...", parameter, context)
         return super().convert(value, parameter, context)
 
 
