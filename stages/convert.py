@@ -35,6 +35,7 @@ from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.datasets.base import Split
 from stages.datasets.loading import load_dataset
+from stages.datasets.splits import stratified
 from stages.engines import litert
 from stages.engines.base import Logits
 from stages.engines.onnxruntime import Runner, interpret
@@ -90,7 +91,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     signature.write(out)
     data = load_dataset(settings.data)
     test = data.test
-    samples = test.take(np.arange(min(options.parity_samples, len(test))))
+    samples = test.take(stratified(test.labels, options.parity_samples))
     images = samples.images[:]
     logits, checks = convert_float(inputs, images, signature, options, out)
     folded = files.load(inputs["quantize"] / "model.keras")
@@ -103,7 +104,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     arrays = {"images": images, "labels": samples.labels, **logits, **unseen(data.validation)}
     np.savez(out / "samples.npz", **arrays)  # type: ignore[arg-type]
     cpu_graph = onnx.load(out / CPU_GRAPH)
-    few = images[: signature.batch_size or LAYER_PARITY_IMAGES]
+    few = images[stratified(samples.labels, signature.batch_size or LAYER_PARITY_IMAGES)]
     accuracy, row = measure(CPU_GRAPH, test, signature, out)
     return ConvertResult(
         model=ModelFacts(
@@ -124,7 +125,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
 def unseen(validation: Split) -> dict[str, NDArray[Any]]:
     """Validation images and labels, as many as fit: the test images must not choose an engine."""
     room = max(1, VALIDATION_BYTES // math.prod(validation.images.shape[1:]))
-    few = validation.take(np.arange(min(room, VALIDATION_SAMPLES, len(validation))))
+    few = validation.take(stratified(validation.labels, min(room, VALIDATION_SAMPLES)))
     return {"validation_images": few.images[:], "validation_labels": few.labels}
 
 

@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=2,
+            revision=3,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,
@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=2,
+            revision=3,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,

@@ -9,12 +9,9 @@ import numpy as np
 
 from stages.datasets.base import DataSet, DataSetModule, Split
 from stages.datasets.registry import DATASETS
-from stages.datasets.splits import divide
+from stages.datasets.splits import divide, stratified
 from stages.errors import DataError, SettingsError
 from stages.settings import Data
-
-TEST_SEED = 0
-"""Decides which test images data.test_samples keeps: fixed, as no setting may change the test."""
 
 
 def load_dataset(settings: Data) -> DataSet:
@@ -70,8 +67,7 @@ def _test_split(module: DataSetModule, settings: Data, names: tuple[str, ...]) -
     _check_labels(split, names, "test")
     if not 0 < settings.test_samples < len(split):
         return split
-    chosen, _ = divide(split.labels, [settings.test_samples], TEST_SEED)
-    return split.take(chosen)
+    return split.take(stratified(split.labels, settings.test_samples))
 
 
 def _check_shift(settings: Data, part: Split) -> None:

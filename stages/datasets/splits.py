@@ -9,6 +9,19 @@ from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
 
+SAMPLE_SEED = 0
+"""Decides which samples stand for a whole split: fixed, as no setting may change that."""
+
+
+def stratified(labels: NDArray[np.int64], count: int) -> Indices:
+    """Indices (min(count, N),) of samples with the mix of classes of labels (N,), ascending.
+
+    Always the same for the same labels. A folder is sorted by class: its first `count` images
+    would be of its first classes only.
+    """
+    chosen, _ = divide(labels, [min(count, len(labels))], SAMPLE_SEED)
+    return chosen
+
 
 def divide(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> tuple[Indices, ...]:
     """Indices of len(counts) parts of those sizes, then of the rest; disjoint, each ascending.

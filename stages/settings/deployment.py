@@ -24,7 +24,8 @@ class Convert(Section):
     """The fixed batch size of engines; 0 leaves it open."""
 
     parity_samples: Positive = 256
-    """Test images on which the converted graphs are compared with Keras."""
+    """Test images on which the converted graphs are compared with Keras, of each class in
+    proportion to its size."""
     max_relative_difference: Annotated[float, Field(gt=0.0)] = 1e-4
     """Largest difference of float32 outputs that passes, relative to the largest output."""
     opset: Annotated[int, Field(ge=13, le=18)] = 17

@@ -113,6 +113,12 @@ def test_the_samples_hold_images_labels_and_the_logits_of_every_keras_rung(done,
     assert np.mean(samples[KERAS_FLOAT].argmax(axis=1) == samples["labels"]) > 0.9
 
 
+def test_the_samples_have_the_classes_of_the_test_images_in_proportion(done, digits):
+    samples = np.load(done[0] / "samples.npz")
+    shares = np.bincount(digits.test.labels) * len(samples["labels"]) / len(digits.test)
+    assert np.abs(np.bincount(samples["labels"], minlength=10) - shares).max() < 1
+
+
 def test_the_samples_to_choose_an_engine_by_are_the_validation_images(done, digits):
     samples = np.load(done[0] / "samples.npz")
     np.testing.assert_array_equal(samples["validation_images"], digits.validation.images)
@@ -121,7 +127,9 @@ def test_the_samples_to_choose_an_engine_by_are_the_validation_images(done, digi
 
 def test_large_validation_images_are_limited_by_their_bytes(digits, monkeypatch):
     monkeypatch.setattr(convert, "VALIDATION_BYTES", 10 * 28 * 28 + 5)
-    assert len(convert.unseen(digits.validation)["validation_labels"]) == 10
+    few = convert.unseen(digits.validation)["validation_labels"]
+    assert few.tolist() != digits.validation.labels[:10].tolist()
+    assert sorted(few) == list(range(10))
 
 
 def test_a_float_graph_that_differs_from_keras_by_too_much_is_refused(inputs, tmp_path):

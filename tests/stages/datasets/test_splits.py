@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.datasets.splits import divide
+from stages.datasets.splits import divide, stratified
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(lambda x: np.array(x, np.int64))
 
@@ -53,6 +53,17 @@ def test_the_same_seed_gives_the_same_parts_and_another_seed_others() -> None:
     once, again, other = (divide(labels, [60], seed)[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(once, again)
     assert not np.array_equal(once, other)
+
+
+def test_a_sample_of_a_sorted_folder_has_all_its_classes_in_proportion() -> None:
+    labels = np.repeat([0, 1, 2], [200, 100, 56])
+    chosen = stratified(labels, 89)
+    assert np.bincount(labels[chosen]).tolist() == [50, 25, 14]
+    np.testing.assert_array_equal(chosen, stratified(labels, 89))
+
+
+def test_a_sample_larger_than_the_split_is_the_split() -> None:
+    assert stratified(np.array([1, 0, 1]), 256).tolist() == [0, 1, 2]
 
 
 def test_the_parts_are_the_same_on_every_machine() -> None:
