@@ -1,6 +1,7 @@
 """What follows the stages of a run: report files, history, MLflow, and whether it was good enough.
 
-Whatever fails here, the artifacts are made and stay.
+Whatever fails here, the artifacts are made and stay. The history is imported where a run adds to
+it: one that had nothing to do must not pay for it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pipeline.core.plan import Plan
 from pipeline.core.runner import Line
 from pipeline.core.store import Store
 from pipeline.report import can_write_page, table, write
-from pipeline.results import gate, history, summary
+from pipeline.results import gate
 from pipeline.results.assemble import assemble
 from pipeline.results.model import GateResult, Report
 from stages.errors import (
@@ -76,6 +77,8 @@ def publish(report: Report, artifacts: Path, id: str | None) -> list[Path]:
 
 def remember(report: Report, artifacts: Path) -> str | None:
     """Add the run to the history and return its id; one that cannot be written is warned of."""
+    from pipeline.results import history, summary
+
     try:
         return history.append(artifacts, summary.summarize(report))
     except ArtifactError as error:
@@ -87,6 +90,8 @@ def remember_failure(line: Line, error: BaseException) -> None:
     """Add a run that ended with `error` to the history, unless it had not begun any stage."""
     if not line.begun:
         return
+    from pipeline.results import history, summary
+
     text = error.message if isinstance(error, UserError) else str(error) or type(error).__name__
     ending = history.Ending(
         state="interrupted" if isinstance(error, KeyboardInterrupt) else "failed",
@@ -110,6 +115,7 @@ def track(
     if settings.report.mlflow is None:
         return None
     from pipeline.integrations import mlflow
+    from pipeline.results import summary
 
     run = summary.summarize(report)
     try:

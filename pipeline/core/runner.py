@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.core.display import Display
 from pipeline.core.freshness import Environment, assess, identify
 from pipeline.core.plan import Plan, Stage, ancestors
-from pipeline.core.process import StageProcess, Task
 from pipeline.core.record import Identity, Record, write
 from pipeline.core.store import Store
 from stages.errors import ArtifactError, UserError
 from stages.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.core.process import StageProcess
 
 Outcome = Literal["ran", "cached"]
 
@@ -48,7 +53,15 @@ def run(line: Line, selected: Plan, force: bool = False) -> dict[str, Outcome]:
     _warn_of_stale_inputs(line, selected)
     outcomes: dict[str, Outcome] = {}
     try:
-        with StageProcess(line.store.root) as process:
+        with contextlib.ExitStack() as opened:
+
+            @functools.cache
+            def process() -> StageProcess:
+                # Not at the top: a run with nothing to do must not pay for it.
+                from pipeline.core.process import StageProcess
+
+                return opened.enter_context(StageProcess(line.store.root))
+
             for stage in selected:
                 outcomes[stage.name] = _bring_up_to_date(line, stage, force, process)
     finally:
@@ -69,7 +82,9 @@ def _warn_of_stale_inputs(line: Line, selected: Plan) -> None:
             )
 
 
-def _bring_up_to_date(line: Line, stage: Stage, force: bool, process: StageProcess) -> Outcome:
+def _bring_up_to_date(
+    line: Line, stage: Stage, force: bool, process: Callable[[], StageProcess]
+) -> Outcome:
     identity = line.identify(stage)
     state = assess(stage, identity, line.store)
     if state.is_fresh and not force:
@@ -85,7 +100,7 @@ def _bring_up_to_date(line: Line, stage: Stage, force: bool, process: StageProce
         line.store.forget(stage.name)
     line.display.start(stage.name, reason)
     line.begun.append(stage.name)
-    _make(line, stage, identity, process)
+    _make(line, stage, identity, process())
     return "ran"
 
 
@@ -99,6 +114,8 @@ def _refuse_damaged_inputs(store: Store, stage: Stage) -> None:
 
 
 def _make(line: Line, stage: Stage, identity: Identity, process: StageProcess) -> None:
+    from pipeline.core.process import Task
+
     started_at, clock = datetime.now(timezone.utc), time.monotonic()
     with line.store.writing(stage.name) as folder:
         inputs = {need: line.store.folder(need) for need in stage.needs}
