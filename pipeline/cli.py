@@ -137,6 +137,11 @@ class RunCommand(click.Command):
     help="Exit with code 3 if the fastest engine loses more percentage points of top-1 "
     "accuracy against the trained model.",
 )
+@click.option(
+    "--strict-parity",
+    is_flag=True,
+    help="Exit with code 3 if a graph or engine does not compute what the Keras model computes.",
+)
 @debug_option
 def run(
     stages: tuple[str, ...],
@@ -148,6 +153,7 @@ def run(
     last: str | None,
     dry_run: bool,
     max_accuracy_drop: str | None,
+    strict_parity: bool,
 ) -> None:
     """Run the line, or some stages of it.
 
@@ -160,6 +166,8 @@ def run(
 
     if max_accuracy_drop is not None:
         overrides = (*overrides, f"gates.max_accuracy_drop={max_accuracy_drop}")
+    if strict_parity:
+        overrides = (*overrides, "gates.parity=true")
     settings = config.load(file, overrides)
     command = redacted(shlex.join(["pipeline", *sys.argv[1:]]))
     request = commands.RunRequest(stages, artifacts, first, last, force, command)

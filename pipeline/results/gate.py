@@ -1,4 +1,4 @@
-"""The quality gates: what the engine that a run stands for must reach.
+"""The quality gates: what the engine that a run stands for must reach, and that parity holds.
 
 That engine is the one that build chose, else the fastest of the benchmark, at the smallest
 batch size (pipeline/results/comparability.py).
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.results import comparability, units
+from pipeline.results import comparability, parity, units
 from pipeline.results.model import EngineReport, GateResult, Report, read
 from stages.errors import ArtifactError, GateFailed
 from stages.results.base import LatencyRow
@@ -25,16 +25,27 @@ PASSED, MISSED, NOT_JUDGED = "passed", "missed", "not judged"
 
 NO_BENCHMARK = "there is no benchmark of these artifacts as they are now"
 NO_ENGINE = "nothing to compare, for no engine ran here on the test split"
+NO_PARITY = "there is no parity check of these artifacts as they are now"
 
 
 @dataclass(frozen=True)
 class Gate:
-    """How one gate is judged; `value` is None where it was not measured."""
+    """How one gate is judged: report, name and limit in; the fields of a GateResult out that are
+    not known beforehand."""
 
     unit: str
-    value: Callable[[Report, EngineReport, LatencyRow], float | None]
-    sentence: Callable[[EngineReport, LatencyRow, float], str]
+    judge: Callable[[Report, str, float], Judgement]
     hint: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of one gate; `got` is None where it was not measured."""
+
+    state: str
+    reason: str
+    engine: str | None = None
+    got: float | None = None
 
 
 def judge(report: Report, limits: Mapping[str, float]) -> list[GateResult]:
@@ -42,37 +53,60 @@ def judge(report: Report, limits: Mapping[str, float]) -> list[GateResult]:
 
     Without a benchmark a gate is not judged; a benchmark in which no engine ran has missed it.
     """
-    return [_judge(name, limit, report) for name, limit in limits.items()]
+    return [
+        GateResult.model_validate(
+            {
+                "gate": name,
+                "limit": limit,
+                "unit": GATES[name].unit,
+                **vars(GATES[name].judge(report, name, limit)),
+            }
+        )
+        for name, limit in limits.items()
+    ]
 
 
-def _judge(name: str, limit: float, report: Report) -> GateResult:
-    gate = GATES[name]
+def _of_engine(
+    value: Callable[[Report, EngineReport, LatencyRow], float | None],
+    sentence: Callable[[EngineReport, LatencyRow, float], str],
+) -> Callable[[Report, str, float], Judgement]:
+    """The judge of a gate on the engine that the run stands for, by a value and words for it."""
 
-    def result(state: str, reason: str, **judged: object) -> GateResult:
-        known = {"gate": name, "limit": limit, "unit": gate.unit, "engine": None, "got": None}
-        return GateResult.model_validate({**known, "state": state, "reason": reason, **judged})
+    def judge(report: Report, name: str, limit: float) -> Judgement:
+        if not report.is_current("benchmark"):
+            return Judgement(NOT_JUDGED, NO_BENCHMARK)
+        found = comparability.chosen_engine(report)
+        got = None if found is None else value(report, *found)
+        if found is None or got is None:
+            return Judgement(MISSED, NO_ENGINE)
+        engine, row = found
+        what = sentence(engine, row, got) + _doubt(name, limit, row)
+        return Judgement(
+            PASSED if got <= limit + ROUNDING else MISSED,
+            f"{what}; allowed are {limit:g} {GATES[name].unit}",
+            engine.name.words,
+            got,
+        )
 
-    if not report.is_current("benchmark"):
-        return result(NOT_JUDGED, NO_BENCHMARK)
-    found = comparability.chosen_engine(report)
-    got = None if found is None else gate.value(report, *found)
-    if found is None or got is None:
-        return result(MISSED, NO_ENGINE)
-    engine, row = found
-    what = gate.sentence(engine, row, got) + _doubt(name, limit, row)
-    return result(
-        PASSED if got <= limit + ROUNDING else MISSED,
-        f"{what}; allowed are {limit:g} {gate.unit}",
-        engine=engine.name.words,
-        got=got,
-    )
+    return judge
+
+
+def _parity(report: Report, _: str, __: float) -> Judgement:
+    results = parity.judged(report)
+    failed = [what for what, passed in results.items() if not passed]
+    if not results:
+        return Judgement(NOT_JUDGED, NO_PARITY)
+    if not failed:
+        return Judgement(PASSED, f"all {len(results)} parity checks hold", got=0)
+    what = f"{len(failed)} of {len(results)} parity checks fail, the first is {failed[0]}"
+    return Judgement(MISSED, f"{what}; allowed are 0 checks", got=len(failed))
 
 
 def enforce(results: Sequence[GateResult]) -> None:
     """Raise GateFailed if a gate was missed: a line per gate, with got and allowed."""
     missed = [result for result in results if result.state == MISSED]
     if missed:
-        hints = [GATES[result.gate].hint for result in missed if result.engine]
+        hints = [GATES[result.gate].hint for result in missed if result.got is not None]
         raise GateFailed(
             "\n".join(map(in_words, missed)),
             "\n".join(hints) or "which engines run here: pipeline doctor",
@@ -85,8 +119,9 @@ def in_words(result: GateResult) -> str:
 
 
 def limits_of(gates: Gates) -> dict[str, float]:
-    """The gates that are set."""
-    return {name: limit for name, limit in gates if limit is not None}
+    """The gates that are set; that of parity allows no failure."""
+    given = {name: limit for name, limit in gates if limit is not None and limit is not False}
+    return {name: 0.0 if limit is True else limit for name, limit in given.items()}
 
 
 def limits_before(artifacts: Path) -> dict[str, float]:
@@ -141,18 +176,23 @@ def _doubt(name: str, limit: float, row: LatencyRow) -> str:
 GATES = {
     "max_accuracy_drop": Gate(
         "points",
-        _accuracy_drop,
-        _accuracy_sentence,
+        _of_engine(_accuracy_drop, _accuracy_sentence),
         "lower prune.ratio or raise quantize.epochs, or allow more with --max-accuracy-drop",
     ),
     "max_p50_ms": Gate(
         "ms",
-        lambda _, __, row: row.p50_ms,
-        _latency_sentence,
+        _of_engine(lambda _, __, row: row.p50_ms, _latency_sentence),
         "raise prune.ratio, or build more kinds of engines: build.backends, build.precisions",
     ),
     "max_size_mb": Gate(
-        "MB", _size_mb, _size_sentence, "raise prune.ratio, or add int8 to build.precisions"
+        "MB",
+        _of_engine(_size_mb, _size_sentence),
+        "raise prune.ratio, or add int8 to build.precisions",
+    ),
+    "parity": Gate(
+        "checks",
+        _parity,
+        "see the parity checks in report.html; to go on without them, leave out --strict-parity",
     ),
 }
 """The fields of the settings section `gates`, by the same names."""

@@ -101,9 +101,9 @@ class EngineReport(EngineResult):
 class GateResult(Measured):
     """A quality gate; `engine` and `got` are null where nothing was judged."""
 
-    gate: Literal["max_accuracy_drop", "max_p50_ms", "max_size_mb"]
+    gate: Literal["max_accuracy_drop", "max_p50_ms", "max_size_mb", "parity"]
     limit: float
-    unit: Literal["points", "ms", "MB"]
+    unit: Literal["points", "ms", "MB", "checks"]
     engine: str | None
     got: float | None
     state: Literal["passed", "missed", "not judged"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.results import comparability, speedup_steps, units
+from pipeline.results import comparability, parity, speedup_steps, units
 from pipeline.results.model import EngineReport, Report
 from stages.numerics import proportions
 from stages.results.base import LatencyRow, Quality
@@ -10,7 +10,12 @@ from stages.results.training import TrainDetails
 
 
 def verdict(report: Report) -> list[str]:
-    """One to four sentences on an assembled report."""
+    """One to five sentences on an assembled report; a parity check that failed comes first."""
+    mismatch = parity.failure(report)
+    return ([mismatch] if mismatch else []) + _results(report)
+
+
+def _results(report: Report) -> list[str]:
     benchmark = report.stage("benchmark")
     if benchmark is not None and benchmark.outdated:
         return ["The benchmark is older than the model: no verdict. Run: pipeline run all"]

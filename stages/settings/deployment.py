@@ -117,6 +117,9 @@ class Gates(Section):
     """Longest median latency at the smallest batch of the benchmark, in milliseconds."""
     max_size_mb: Annotated[float, Field(gt=0.0)] | None = None
     """Largest engine file, in megabytes (1 MB is 1,000,000 bytes)."""
+    parity: bool = False
+    """Whether a graph or engine that does not compute what the Keras model computes misses a gate;
+    without it the verdict says so and the exit code stays 0."""
 
 
 class Report(Section):

@@ -38,6 +38,7 @@ def test_the_options_of_run_are_the_promised_ones() -> None:
         "--to",
         "--dry-run",
         "--max-accuracy-drop",
+        "--strict-parity",
         "--debug",
     }
 

@@ -183,6 +183,21 @@ def test_a_gate_without_a_benchmark_warns(tmp_path: Path) -> None:
     assert "warning: gates.max_accuracy_drop not judged: there is no benchmark" in done.stderr
 
 
+def test_a_parity_check_that_fails_is_named_and_with_strict_parity_exit_code_3(
+    tmp_path: Path,
+) -> None:
+    lenient = tiny("disagrees", "run", "all", cwd=tmp_path)
+    assert lenient.returncode == 0
+    strict = tiny("disagrees", "run", "all", "--strict-parity", cwd=tmp_path)
+    assert strict.returncode == 3
+    assert "error: gates.parity missed: 1 of 1 parity checks fail, the first is model.onnx" in (
+        strict.stderr
+    )
+    written = [(tmp_path / "artifacts" / f"report.{kind}").read_text() for kind in ("md", "html")]
+    for text in (lenient.stdout, strict.stdout, *written):
+        assert "Parity fails in 1 of 1 checks, first in model.onnx" in text
+
+
 def test_a_run_is_logged_to_mlflow_once_and_again_when_asked(tmp_path: Path) -> None:
     store = ["--set", "report.mlflow=file:store"]
     first = tiny("measures", "run", "all", *store, cwd=tmp_path)

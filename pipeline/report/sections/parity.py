@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.report.svg import (
@@ -17,7 +18,7 @@ from pipeline.report.svg import (
     rows_only,
 )
 from pipeline.report.tables import Table
-from pipeline.results import units
+from pipeline.results import parity, units
 from pipeline.results.model import Report
 from stages.results.conversion import ConvertDetails, ParityCheck
 from stages.results.engines import BuildDetails
@@ -26,20 +27,25 @@ if TYPE_CHECKING:
     from pipeline.results.evidence import Evidence
 
 
-def parity_checks(report: Report) -> list[ParityCheck]:
-    """The checks from Keras through the graphs to the engines, in order."""
-    stages = report.details(ConvertDetails), report.details(BuildDetails)
-    return [check for details in stages if details for check in details.parity_checks]
-
-
 def tables(report: Report) -> Iterator[Table]:
-    """All parity checks."""
+    """All parity checks; a terminal shows those that fail."""
     yield parity_table(report)
+    yield failed_table(report)
 
 
 def parity_table(report: Report) -> Table:
     """Keras, graphs and engines, each against what it was made of."""
-    checks = parity_checks(report)
+    checks = parity.checks(report)
+    return _table(checks, tuple(_notes(report, checks)))
+
+
+def failed_table(report: Report) -> Table:
+    """The checks that fail, for the terminal."""
+    failed = [check for check in parity.checks(report) if not check.passed]
+    return replace(_table(failed, ()), shown_in=("terminal",))
+
+
+def _table(checks: Sequence[ParityCheck], notes: tuple[str, ...]) -> Table:
     return Table(
         "Parity",
         "The same test images all the way; differences of logits",
@@ -55,7 +61,7 @@ def parity_table(report: Report) -> Table:
             )
             for check in checks
         ),
-        tuple(_notes(report, checks)),
+        notes,
         folded="with charts",
     )
 
@@ -83,7 +89,7 @@ def _notes(report: Report, checks: Sequence[ParityCheck]) -> Iterator[str]:
 
 def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
     """One row per check."""
-    if checks := parity_checks(report):
+    if checks := parity.checks(report):
         yield _differences(checks)
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from pipeline.report import table
 from pipeline.results.model import Report
 from tests.pipeline.records import LINE, changed, records, report_of
+from tests.pipeline.report.full_run import full_report
 
 REPORTS = {
     "whole line": report_of(),
@@ -55,3 +56,12 @@ def test_a_report_without_engines_has_no_engine_table() -> None:
 def test_piped_output_has_no_control_characters() -> None:
     text = shown(REPORTS["whole line"], 80)
     assert all(character.isprintable() or character == "\n" for character in text)
+
+
+def test_a_terminal_shows_the_parity_checks_that_fail_and_no_others() -> None:
+    text = shown(full_report(), 120)
+    assert "broken.fp16" in text
+    assert "against" in text
+    assert "model.fp32.onnx" not in text
+    assert "Parity fails in 1 of 3 checks, first in broken.fp16" in text
+    assert "against" not in shown(REPORTS["whole line"], 120)

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from pipeline.core.plan import Plan, Stage, checked
 from stages.results.base import StageResult
+from stages.results.conversion import ConvertResult
 from stages.results.engines import BenchmarkResult
 from stages.results.training import TrainResult
 from stages.settings import Convert, Data, Prune, StageSettings, Train
@@ -56,6 +57,11 @@ MEASURED = checked(
     )
 )
 """Two stages that claim an accuracy: 97 % of the model, 95 % of an engine."""
+
+DISAGREES = checked(
+    (Stage("convert", 1, "tiny_line.disagrees", JoinStage, ConvertResult, (), "tensorflow"),)
+)
+"""One stage with a parity check that fails."""
 
 
 def plan_with_copy(module: str) -> Plan:

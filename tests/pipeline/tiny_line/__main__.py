@@ -1,5 +1,5 @@
 """`python -m tiny_line MODULE ARGUMENTS`: the real command line on the tiny line, with the
-stage module MODULE in the place of `copy`; with `measures` on the line that has a benchmark."""
+stage module MODULE in the place of `copy`; `measures` and `disagrees` have lines of their own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.cli import pipeline
 
 def main() -> None:
     module = sys.argv.pop(1)
-    is_measured = module == "measures"
-    plan = tiny_line.MEASURED if is_measured else tiny_line.plan_with_copy(f"tiny_line.{module}")
+    own = {"measures": tiny_line.MEASURED, "disagrees": tiny_line.DISAGREES}
+    plan = own.get(module) or tiny_line.plan_with_copy(f"tiny_line.{module}")
     names = ("run_stages", "show_plan", "show_status", "show_verification", "show_report")
     for name in (*names, "show_comparison"):
         setattr(commands, name, partial(getattr(commands, name), plan=plan))

@@ -1,0 +1,40 @@
+"""The parity checks of a run, from Keras through the graphs to the engines, and which failed."""
+
+from __future__ import annotations
+
+from pipeline.results.model import Report
+from stages.results.conversion import ConvertDetails, ParityCheck
+from stages.results.engines import BuildDetails
+
+
+def checks(report: Report) -> list[ParityCheck]:
+    """The checks of outputs, in order; those of a stage made from older files are left out."""
+    return [
+        check
+        for stage in report.stages
+        if isinstance(stage.details, (ConvertDetails, BuildDetails)) and not stage.outdated
+        for check in stage.details.parity_checks
+    ]
+
+
+def judged(report: Report) -> dict[str, bool]:
+    """What was compared -> whether it agreed: layer by layer first, then by outputs."""
+    convert = report.details(ConvertDetails)
+    layers = convert.layer_parity if convert and report.is_current("convert") else None
+    by_layer = {}
+    if layers:
+        where = f", layer by layer: {layers.worst_point}" if layers.worst_point else ""
+        by_layer = {f"model.int8.cpu.onnx{where}": layers.passes}
+    return by_layer | {check.name: check.passed for check in checks(report)}
+
+
+def failure(report: Report) -> str | None:
+    """One sentence that names the first mismatch, None where everything agrees."""
+    results = judged(report)
+    failed = [name for name, passed in results.items() if not passed]
+    if not failed:
+        return None
+    return (
+        f"Parity fails in {len(failed)} of {len(results)} checks, first in {failed[0]}: "
+        "do not deploy these engines before the cause is known."
+    )
