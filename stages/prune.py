@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -17,10 +18,11 @@ import keras
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.datasets.loading import load_dataset
+from stages.errors import ModelError
 from stages.keras_graph.fold import flatten
 from stages.models import files
 from stages.numerics.sparsity import polynomial
-from stages.pruning import guided, sparse, structured
+from stages.pruning import consistency, guided, sparse, structured
 from stages.pruning.context import PruneContext
 from stages.pruning.guided import Waypoint
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round
@@ -41,6 +43,17 @@ from stages.training.fit import prepare
 
 MODEL_FILE = "model.keras"
 
+
+@dataclass(frozen=True)
+class Pruned:
+    """The file of the result, how it came about, and how wide it is to be."""
+
+    file: Path
+    details: PruneDetails
+    widths: Widths = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
 VERDICTS = {
     "2:4": "only TensorRT with sparse tensor cores can run it faster; CPU engines never do",
     "magnitude": "the file is smaller once it is compressed; no dense engine runs it any faster",
@@ -56,10 +69,11 @@ def run(
 ) -> PruneResult:
     """Prune as `settings.prune` says, fine-tune, and write the model and its signature.
 
-    Ratio 0 without a target copies the trained model byte for byte. Finished work is kept in the
-    folder `resume`, if given, and not repeated; learning curves are written to `logs`. Returns the
-    measurements on the test split. Raises ModelError for a model in which nothing can be removed
-    and where a target cannot be met, EngineError where the target's engine is not available.
+    Ratio 0 without a target copies the trained model byte for byte, and so is a model copied that
+    has no channels which can be removed; the second says so. Finished work is kept in the folder
+    `resume`, if given, and not repeated; learning curves are written to `logs`. Returns the
+    measurements on the test split. Raises ModelError where a target cannot be met, and for a
+    result that is not what was decided; EngineError where the target's engine is not available.
     """
     prepare(settings.prune)
     source = inputs["train"]
@@ -77,47 +91,56 @@ def run(
             ResumeStore(resume or Path(temporary)),
             logs,
         )
-        file, details = _prune(context)
-        shutil.copyfile(file, out / MODEL_FILE)
-    signature.write(out)
-    model = files.load(out / MODEL_FILE)
-    measured = evaluate.measure(model, dataset.test, signature)
-    return PruneResult(
-        model=measured.model,
-        accuracy=measured.accuracy,
-        latency=measured.latency,
-        details=details.model_copy(
+        pruned = _prune(context)
+        model = files.load(pruned.file)
+        details = pruned.details.model_copy(
             update={
-                "classification": measured.classification,
                 "groups": structured.compare_groups(flatten(trained), flatten(model)),
                 "parameters_before": int(trained.count_params()),
                 "parameters_after": int(model.count_params()),
             }
-        ),
+        )
+        consistency.check(details, pruned.widths)
+        shutil.copyfile(pruned.file, out / MODEL_FILE)
+    signature.write(out)
+    measured = evaluate.measure(model, dataset.test, signature)
+    return PruneResult(
+        notes=pruned.notes,
+        model=measured.model,
+        accuracy=measured.accuracy,
+        latency=measured.latency,
+        details=details.model_copy(update={"classification": measured.classification}),
     )
 
 
-def _prune(context: PruneContext) -> tuple[Path, PruneDetails]:
-    """The file of the result, and how it came about."""
+def _prune(context: PruneContext) -> Pruned:
     settings = context.settings
     if settings.target_latency_ratio is not None or settings.max_accuracy_drop is not None:
         return _to_target(context)
     # The same file, not a copy through Keras: identical bytes leave everything after it fresh.
     if settings.ratio == 0:
-        return context.source, PruneDetails(method=settings.method)
+        return Pruned(context.source, PruneDetails(method=settings.method))
     return _by_ratio(context) if settings.method == "channels" else _to_zeros(context)
 
 
-def _by_ratio(context: PruneContext) -> tuple[Path, PruneDetails]:
-    """The same share of every group; with rounds, each takes the same share of what is left."""
+def _by_ratio(context: PruneContext) -> Pruned:
+    """The same share of every group; with rounds, each takes the same share of what is left.
+
+    Nobody asked for a smaller network by leaving the ratio as it is: one that cannot be pruned
+    goes on.
+    """
     settings, flat = context.settings, flatten(context.trained)
     groups = structured.prunable(flat, settings.exclude_layers, settings.channel_multiple)
+    if why := structured.obstacle(groups):
+        note = f"{flat.name!r} goes on unpruned, {why}"
+        progress.warn(note)
+        return Pruned(context.source, PruneDetails(method=settings.method), notes=(note,))
     last = structured.widths_for(groups, settings.ratio)
     numbers = range(1, settings.rounds)
     ratios = [1 - (1 - settings.ratio) ** (number / settings.rounds) for number in numbers]
     stops: list[Widths] = [{g.layers: g.narrowed(ratio) for g in groups} for ratio in ratios]
     file, finished = context.run_rounds(_rounds(context, [*stops, last]))
-    return file, _details(settings, finished)
+    return Pruned(file, _details(settings, finished), last)
 
 
 def _rounds(context: PruneContext, stops: Sequence[Widths]) -> list[Round]:
@@ -136,10 +159,12 @@ def _rounds(context: PruneContext, stops: Sequence[Widths]) -> list[Round]:
     return [*(to(stop, between) for stop in before), to(last, settings.epochs)]
 
 
-def _to_target(context: PruneContext) -> tuple[Path, PruneDetails]:
+def _to_target(context: PruneContext) -> Pruned:
     """As far as the measured latency requires and the validation accuracy allows."""
     settings, flat = context.settings, flatten(context.trained)
     groups = structured.prunable(flat, settings.exclude_layers, settings.channel_multiple)
+    if why := structured.obstacle(groups):
+        raise ModelError(f"{flat.name!r} cannot be pruned to a target, {why}", structured.UNPRUNED)
     with context.stopwatch(flat) as stopwatch:
         levels, path = _analyse(context, flat, groups, stopwatch)
         stops = guided.milestones(path, guided.goals(path, settings))
@@ -155,8 +180,9 @@ def _to_target(context: PruneContext) -> tuple[Path, PruneDetails]:
         kept = sum(each.is_kept for each in finished)
         if kept < len(stops) and (kept == 0 or settings.target_latency_ratio is not None):
             guided.refuse_budget(stops[kept], budget, points_lost(finished[-1]), settings.target)
-        latency = _latency(settings.target, stops[kept - 1], file, stopwatch)
-    return file, _details(settings, finished).model_copy(
+        reached = stops[kept - 1]
+        latency = _latency(settings.target, reached, file, stopwatch)
+    details = _details(settings, finished).model_copy(
         update={
             "latency": latency,
             "sensitivity": tuple(levels),
@@ -164,6 +190,7 @@ def _to_target(context: PruneContext) -> tuple[Path, PruneDetails]:
             "validation_top1_before": before,
         }
     )
+    return Pruned(file, details, reached.widths)
 
 
 def _analyse(
@@ -178,7 +205,6 @@ def _analyse(
     for more in guided.sensitivity(groups, narrow, context.validation_top1, stopwatch, [*levels]):
         levels += more
         store.write("levels", levels)
-    guided.check_some(levels)
     if saved := store.read("path", list[PathPoint]):
         return levels, [Waypoint.from_result(point) for point in saved]
     goal = context.settings.target_latency_ratio or 0.0
@@ -186,6 +212,7 @@ def _analyse(
     guided.check_reached(path, goal or 1.0, context.settings.target)
     if goal:
         path = guided.give_back(levels, narrow, stopwatch, path, goal)
+        guided.check_narrowed(path[-1], levels, goal, context.settings.target)
     store.write("path", [point.to_result() for point in path])
     return levels, path
 
@@ -202,7 +229,7 @@ def _latency(target: str, stop: Waypoint, file: Path, stopwatch: Stopwatch) -> P
     )
 
 
-def _to_zeros(context: PruneContext) -> tuple[Path, PruneDetails]:
+def _to_zeros(context: PruneContext) -> Pruned:
     """Zeros in place of weights, which the fine-tunes here and after quantization keep."""
     settings = context.settings
     exclude = settings.exclude_layers
@@ -216,13 +243,14 @@ def _to_zeros(context: PruneContext) -> tuple[Path, PruneDetails]:
     else:
         rounds = [_magnitude_round(settings, number) for number in range(1, settings.rounds + 1)]
     file, finished = context.run_rounds(rounds)
-    return file, _details(settings, finished).model_copy(
+    details = _details(settings, finished).model_copy(
         update={
             "verdict": VERDICTS[settings.method],
             "layers": layers,
             "size": sparse.sizes(context.trained, files.load(file)),
         }
     )
+    return Pruned(file, details)
 
 
 def _magnitude_round(settings: Prune, number: int) -> Round:

@@ -66,6 +66,7 @@ def _stage(name: str, records: Records, state: str, is_outdated: bool) -> StageR
         state="ran" if state == "ran" else "cached",
         outdated=is_outdated,
         seconds=record.seconds,
+        notes=measured.notes,
         model=_with_file(measured.model, record, records),
         accuracy=measured.accuracy or Quality(),
         latency=_rows(measured.latency, name),

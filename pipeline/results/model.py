@@ -62,6 +62,9 @@ class StageReport(Measured):
         default=False, description="Whether it was made from files that have changed since."
     )
     seconds: Amount | None
+    notes: tuple[str, ...] = Field(
+        default=(), description="What must be known of how the stage came to its result."
+    )
     model: ModelFacts
     accuracy: Quality
     latency: tuple[ReportRow, ...]

@@ -233,15 +233,6 @@ def goals(path: Sequence[Waypoint], settings: Prune) -> list[float]:
     return [*(BUDGET_STEP**number for number in range(1, steps)), lowest]
 
 
-def check_some(levels: Sequence[SensitivityLevel]) -> None:
-    """Raises ModelError where rounding leaves all groups whole."""
-    if not levels:
-        raise ModelError(
-            "prune.channel_multiple leaves every group of layers at its full width",
-            "use a smaller prune.channel_multiple",
-        )
-
-
 def check_reached(path: Sequence[Waypoint], goal: float, target: str) -> None:
     """Raises ModelError where the path ends above `goal`, or no step saves anything."""
     if len(path) == 1:
@@ -258,6 +249,22 @@ def check_reached(path: Sequence[Waypoint], goal: float, target: str) -> None:
             f"narrow as helps, the network still takes {lowest:.2f} of the trained one's time",
             f"use --set prune.target_latency_ratio={min(0.99, lowest + 0.02):.2f} or more, a "
             "smaller prune.channel_multiple, or another prune.target",
+        )
+
+
+def check_narrowed(
+    end: Waypoint, levels: Sequence[SensitivityLevel], goal: float, target: str
+) -> None:
+    """Raises ModelError for a network with all its channels that is timed as fast as the goal.
+
+    The whole network takes its own time: whatever was timed was not it, or not in quiet.
+    """
+    whole = {level.layers: level.channels for level in levels}
+    if all(end.widths.get(layers, channels) == channels for layers, channels in whole.items()):
+        raise ModelError(
+            f"on {target} the network with all its channels was timed at {end.latency_ratio:.2f} "
+            f"of its own latency, as if prune.target_latency_ratio {goal:g} took no pruning",
+            "run it again on a quiet machine, or use a lower prune.target_latency_ratio",
         )
 
 

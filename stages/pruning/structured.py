@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import keras
 
 from stages.errors import ModelError, nearest, suggestion
+from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.channels import Group, groups
 from stages.keras_graph.shrink import shrink
+from stages.keras_graph.walk import calls
 from stages.numerics.channel_scores import Scores, group_scores, strongest, width
 from stages.results.pruning import PrunedGroup
 
@@ -39,20 +41,16 @@ def prunable(
 ) -> list[Prunable]:
     """The groups of a flat model that may lose channels, without those of `exclude_layers`.
 
-    Raises ModelError for an excluded name that is no layer, and where no group is left.
+    Raises ModelError for an excluded name that is no layer, and where all groups are excluded.
     """
     check_names(flat, exclude_layers)
     found = groups(flat)
     free = [group for group in found if not set(group.layers) & set(exclude_layers)]
-    if not free:
-        why = (
-            "all of its groups of layers have one in prune.exclude_layers"
-            if found
-            else "its outputs must stay, and so must all channels that reach a layer which pruning "
-            "does not know"
-        )
+    if found and not free:
         raise ModelError(
-            f"the model {flat.name!r} has no channels that can be removed: {why}", UNPRUNED
+            f"the model {flat.name!r} has no channels that can be removed: all of its groups of "
+            "layers have one in prune.exclude_layers",
+            UNPRUNED,
         )
     return [
         Prunable(group.layers, len(group.channels), _multiple(group, channel_multiple))
@@ -60,25 +58,39 @@ def prunable(
     ]
 
 
+def obstacle(found: Sequence[Prunable]) -> str | None:
+    """Why no ratio removes a channel of a network with the groups `found`; None if one does."""
+    if not found:
+        return (
+            "because no channels can be removed: its outputs must stay, and so must all channels "
+            "that reach a layer which pruning does not know"
+        )
+    if any(group.channels > group.multiple for group in found):
+        return None
+    widest = max(found, key=lambda group: group.channels)
+    return (
+        "because prune.channel_multiple leaves every group of layers at its full width: the widest "
+        f"({', '.join(widest.layers)}) has {widest.channels} channels and keeps a multiple of "
+        f"{widest.multiple}"
+    )
+
+
 def widths_for(found: Sequence[Prunable], ratio: float) -> dict[Layers, int]:
     """Every group without the share `ratio` of its channels, where rounding lets it lose some.
 
-    Raises ModelError where none does.
+    `found` has no `obstacle`. Raises ModelError where no group loses any.
     """
     widths = {group.layers: group.narrowed(ratio) for group in found}
     if any(widths[group.layers] < group.channels for group in found):
         return widths
     best = max(found, key=lambda group: group.channels - min(group.channels, group.multiple))
-    most = best.channels - best.multiple
     rounding = f" and keeps a multiple of {best.multiple}" if best.multiple > 1 else ""
     # Rounded up: the ratio that the message suggests must really remove a channel.
-    needed = math.ceil(1000 * _first_loss(best) / best.channels) / 1000 if most > 0 else None
+    needed = math.ceil(1000 * _first_loss(best) / best.channels) / 1000
     raise ModelError(
         f"prune.ratio {ratio} removes no channel: the group of layers with most to lose "
         f"({', '.join(best.layers)}) has {best.channels} channels{rounding}",
-        f"use at least --set prune.ratio={needed:g}, or a smaller prune.channel_multiple"
-        if needed is not None
-        else f"use a smaller prune.channel_multiple, or {UNPRUNED}",
+        f"use at least --set prune.ratio={needed:g}, or a smaller prune.channel_multiple",
     )
 
 
@@ -97,15 +109,29 @@ def narrow(flat: keras.Model, widths: Widths, scores: Mapping[str, Scores]) -> k
 
 def compare_groups(before: keras.Model, after: keras.Model) -> tuple[PrunedGroup, ...]:
     """The layers of every group of `before`, and its width in both models."""
+    had, has = _output_channels(before), _output_channels(after)
     now = {group.layers: len(group.channels) for group in groups(after)}
-    return tuple(
-        PrunedGroup(
-            layers=group.layers,
-            channels_before=len(group.channels),
-            channels_after=now.get(group.layers, len(group.channels)),
-        )
-        for group in groups(before)
-    )
+    rows = []
+    for group in groups(before):
+        wide = len(group.channels)
+        whole = _layer_within(group, had)
+        # From the layer itself: a grouped convolution that keeps one channel per group is a
+        # depthwise one, and no group of `after` any more.
+        left = now.get(group.layers, wide) if whole is None else wide * has[whole] // had[whole]
+        rows.append(PrunedGroup(layers=group.layers, channels_before=wide, channels_after=left))
+    return tuple(rows)
+
+
+def _output_channels(flat: keras.Model) -> dict[str, int]:
+    """Of every layer that makes new channels, by its name."""
+    makers = [call for call in calls(flat) if type(call.operation) in PRODUCERS]
+    return {call.operation.name: call.outputs[0].shape[-1] for call in makers}
+
+
+def _layer_within(group: Group, channels: Mapping[str, int]) -> str | None:
+    """A layer all of whose output channels are in `group`, if it has one."""
+    places = [name for channel in group.channels for name, _ in channel]
+    return next((name for name in group.layers if places.count(name) == channels[name]), None)
 
 
 def _multiple(group: Group, channel_multiple: int) -> int:

@@ -93,8 +93,12 @@ class Details(Measured):
 
 
 class StageResult(Measured):
-    """What every stage measures of the model that it hands on. Stages add to it by subclassing."""
+    """What every stage measures of the model that it hands on. Stages add to it by subclassing.
 
+    `notes` are sentences, without a full stop, on how it came about that its reader must know.
+    """
+
+    notes: tuple[str, ...] = ()
     model: ModelFacts = Field(default_factory=ModelFacts)
     accuracy: Quality | None = None
     latency: tuple[LatencyRow, ...] = ()

@@ -247,11 +247,11 @@ def test_magnitude_pruning_says_that_it_is_for_size(trained: Path, tmp_path: Pat
         ),
         ({"exclude_layers": ("conv1", "conv2", "dense1")}, r"all of its groups of layers"),
         ({"ratio": 0.01}, r"0\.01 removes no channel"),
-        ({"channel_multiple": 64}, r"keeps a multiple of 64"),
         (
             {"channel_multiple": 64, "max_accuracy_drop": 1},
-            r"prune\.channel_multiple leaves every group",
+            r"cannot be pruned to a target, because prune\.channel_multiple leaves every group",
         ),
+        ({"method": "magnitude", "ratio": 1e-6, "epochs": 0}, r"made no weight zero"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(
@@ -259,6 +259,34 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         run(trained, tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_cannot_be_pruned_goes_on_byte_for_byte_and_says_so(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    measured = run(trained, tmp_path, channel_multiple=64)
+    assert (tmp_path / "model.keras").read_bytes() == (trained / "model.keras").read_bytes()
+    (note,) = measured.notes
+    assert "goes on unpruned, because prune.channel_multiple leaves every group" in note
+    (warned,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert warned.getMessage() == note
+    assert measured.details.parameters_before == measured.details.parameters_after
+
+
+class StuckClock(ParameterClock):
+    """Times whatever it gets at less than half of the whole network: the file of an earlier one."""
+
+    def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
+        return [0.44 for _ in candidates]
+
+
+def test_a_latency_that_the_whole_network_seems_to_reach_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "Stopwatch", StuckClock)
+    with pytest.raises(ModelError, match=r"with all its channels was timed at 0\.44 of its own"):
+        run(trained, tmp_path, target_latency_ratio=0.6, epochs=0, channel_multiple=4)
     assert list(tmp_path.iterdir()) == []
 
 

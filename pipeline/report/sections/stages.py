@@ -101,6 +101,7 @@ def _is_on_fewer(report: Report, accuracy: Quality) -> bool:
 
 
 def _notes(report: Report, batch: int | None) -> Iterator[str]:
+    yield from (f"{stage.stage}: {note}." for stage in report.stages for note in stage.notes)
     rows = [comparability.stage_row(stage, batch) for stage in report.stages]
     if any(row and row.runtime == "tf.function" for row in rows):
         yield "tf.function: TensorFlow's own compiled graph, compared only with itself."

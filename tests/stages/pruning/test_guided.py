@@ -178,7 +178,15 @@ def test_a_network_in_which_no_step_saves_anything_is_refused():
         guided.check_reached([Waypoint({}, 1.0, 1.0)], 0.5, "litert.int8")
 
 
-def test_a_network_that_rounding_leaves_whole_is_refused():
-    with pytest.raises(ModelError, match=r"prune\.channel_multiple leaves every group") as caught:
-        guided.check_some([])
-    assert caught.value.hint == "use a smaller prune.channel_multiple"
+def test_a_network_with_all_its_channels_that_is_timed_as_fast_as_the_goal_is_refused():
+    # As when an engine file of another candidate is timed in place of its own.
+    class Stuck(Clock):
+        def ratios(self, candidates: Sequence[Any]) -> list[float]:
+            return [0.44 for _ in candidates]
+
+    path = guided.give_back(LEVELS, lambda widths: dict(widths), Stuck(), descend(0.6), 0.6)
+    with pytest.raises(
+        ModelError, match=r"on litert\.int8 the network with all.*timed at 0\.44 of"
+    ):
+        guided.check_narrowed(path[-1], LEVELS, 0.6, "litert.int8")
+    guided.check_narrowed(descend(0.6)[-1], LEVELS, 0.6, "litert.int8")

@@ -9,7 +9,7 @@ from keras import layers
 
 from stages.errors import ModelError
 from stages.pruning.criteria import layer_scores
-from stages.pruning.structured import compare_groups, narrow, prunable, widths_for
+from stages.pruning.structured import compare_groups, narrow, obstacle, prunable, widths_for
 from tests.stages.networks import NETWORKS, randomized
 
 
@@ -72,12 +72,12 @@ def test_a_model_of_which_all_is_excluded_is_refused() -> None:
         prunable(chain(8), ("conv1",), 1)
 
 
-def test_a_model_of_output_layers_only_is_refused() -> None:
+def test_a_model_of_output_layers_only_has_no_channels_to_lose() -> None:
     image = keras.Input((4, 4, 1))
     model = keras.Model(image, layers.Dense(3)(layers.Flatten()(image)), name="linear")
-    with pytest.raises(ModelError, match="'linear' has no channels that can be removed") as caught:
-        prunable(model, (), 1)
-    assert caught.value.hint == "leave it unpruned: --set prune.ratio=0"
+    why = obstacle(prunable(model, (), 1))
+    assert why is not None
+    assert "no channels can be removed: its outputs must stay" in why
 
 
 def test_a_ratio_that_removes_no_channel_names_the_smallest_that_does() -> None:
@@ -97,9 +97,22 @@ def test_a_ratio_that_rounding_makes_nothing_of_says_so() -> None:
 
 
 def test_groups_no_wider_than_the_multiple_cannot_be_narrowed() -> None:
-    with pytest.raises(ModelError, match="has 8 channels and keeps a multiple of 8") as caught:
-        widths_for(prunable(chain(8, 4), (), 8), 0.9)
-    assert caught.value.hint.startswith("use a smaller prune.channel_multiple")
+    why = obstacle(prunable(chain(8, 4), (), 8))
+    assert why is not None
+    assert "the widest (conv1) has 8 channels and keeps a multiple of 8" in why
+    assert obstacle(prunable(chain(8, 9), (), 8)) is None
+
+
+def test_the_width_of_a_group_that_is_none_any_more_is_counted() -> None:
+    # One channel per group of the convolution is left: it is a depthwise one from now on.
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(32, 1, name="before")(image)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(64, 3, groups=8, name="grouped")(x))
+    model = keras.Model(image, layers.Dense(4)(x))
+    small = narrow(model, {("before",): 1, ("grouped",): 1}, layer_scores(model, "l2", ()))
+    assert small.get_layer("grouped").filters == 8
+    rows = compare_groups(model, small)
+    assert [(row.channels_before, row.channels_after) for row in rows] == [(4, 1), (8, 1)]
 
 
 def test_a_convolution_in_groups_counts_the_channels_of_all_its_groups() -> None:

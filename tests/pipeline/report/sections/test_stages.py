@@ -47,6 +47,14 @@ def test_stages_of_an_earlier_run_are_named() -> None:
     assert "From an earlier run: train." in stages.stage_table(report).notes
 
 
+def test_what_a_stage_notes_of_its_way_stands_below_the_table() -> None:
+    found = records("train", "prune")
+    found["prune"]["measurements"]["notes"] = ["'cnn' goes on unpruned"]
+    table = stages.stage_table(report_of(found))
+    assert "prune: 'cnn' goes on unpruned." in table.notes
+    assert "terminal" in table.shown_in
+
+
 def test_a_stage_from_older_files_is_marked_old_and_not_compared() -> None:
     found = cells(stages.stage_table(report_of(changed(records(*LINE[:-1]), "prune"))))
     assert found["quantize (old)"]["change"] == "-"
