@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages import models, train
+from stages import models
 from stages.datasets.loading import load_dataset
 from stages.settings import Data, Model, Training
+from stages.training.description import describe
 from stages.training.fit import TrainingRun, fit, reset
 
 AUGMENTATION = {
@@ -44,7 +45,7 @@ def measure(name: str, data: Data, epochs: int) -> str:
     """One row: what the model `name` takes and waits for, of all epochs but the first."""
     reset(0)
     dataset = load_dataset(data)
-    signature = train.describe(dataset, data)
+    signature = describe(dataset, data)
     model = models.create(Model(name=name), signature.input_shape, len(dataset.class_names))
     training = Training(epochs=epochs, batch_size=64)
     rows = fit(model, TrainingRun(dataset, signature, training, "train", data)).history[1:]

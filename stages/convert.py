@@ -117,6 +117,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         details=ConvertDetails(
             parity_checks=tuple(checks),
             first_mismatch=parity.first_mismatch(checks),
+            output=signature.output,
             layer_parity=compare_layers(folded, placed, found, cpu_graph, signature, few),
         ),
     )

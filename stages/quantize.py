@@ -191,7 +191,9 @@ class Quantizer:
                 settings,
                 label="quantize",
                 data=self.data,
-                teacher=Teacher(self.source, settings.distillation),
+                teacher=Teacher(
+                    self.source, settings.distillation, self.signature.returns_probabilities
+                ),
                 rebuild=self.rebuilt,
                 checkpoint=self.checkpoint,
                 logs=self.logs,

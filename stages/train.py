@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages import models, progress
-from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
 from stages.models import files
 from stages.results.training import DatasetCounts, TrainDetails, TrainResult
-from stages.settings import Data, TrainStage
+from stages.settings import TrainStage
 from stages.training import evaluate
+from stages.training.description import describe, with_output
 from stages.training.fit import TrainingRun, fit, prepare
 
 
@@ -32,8 +32,13 @@ def run(
     prepare(settings.train)
     dataset = load_dataset(settings.data)
     signature = describe(dataset, settings.data)
-    pixels = (signature.scale, signature.offset)
-    model = models.create(settings.model, signature.input_shape, len(dataset.class_names), pixels)
+    model = models.create(
+        settings.model,
+        signature.input_shape,
+        len(dataset.class_names),
+        (signature.scale, signature.offset),
+    )
+    signature = with_output(signature, model, dataset)
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
     trained = fit(
         model,
@@ -60,17 +65,6 @@ def run(
         latency=measured.latency,
         details=TrainDetails(classification=measured.classification, **dict(trained)),
         dataset=counts(dataset),
-    )
-
-
-def describe(dataset: DataSet, data: Data) -> Signature:
-    """The signature of a model for `dataset`."""
-    height, width, channels = dataset.train.images.shape[1:]
-    return Signature(
-        input_shape=(height, width, channels),
-        class_names=tuple(dataset.class_names),
-        scale=data.scale,
-        offset=data.offset,
     )
 
 

@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=4,
+            revision=5,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,

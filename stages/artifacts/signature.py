@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.errors import ArtifactError
+from stages.errors import ArtifactError, shown
+from stages.results.base import Output
 
 FILE = "signature.json"
 
@@ -22,8 +23,9 @@ class Signature:
     """Input and output of a classifier.
 
     `input_shape` is one image without the batch, as in (28, 28, 1) with layout "HWC". The
-    model sees `pixel * scale + offset` and returns one logit per class. `dtype` is what is
-    fed: "float32" after `preprocess`, or "uint8" pixels where the graph does that itself.
+    model sees `pixel * scale + offset` and returns one value per class: `output` says whether it
+    is a logit or a probability. `dtype` is what is fed: "float32" after `preprocess`, or "uint8"
+    pixels where the graph does that itself.
     `batch_size` is the only one that the graph takes; 0 stands for any.
     """
 
@@ -33,6 +35,7 @@ class Signature:
     offset: float
     input_name: str = "image"
     output_name: str = "logits"
+    output: Output = "logits"
     layout: str = "NHWC"
     dtype: str = "float32"
     batch_size: int = 0
@@ -64,6 +67,11 @@ class Signature:
         return (self.batch_size,) if self.batch_size else tuple(wanted)
 
     @property
+    def returns_probabilities(self) -> bool:
+        """Whether the outputs are shares of 1, so that no softmax belongs on them."""
+        return self.output == "probabilities"
+
+    @property
     def amax(self) -> float:
         """The largest value that a grid for preprocessed pixels needs; below zero it has one step
         more than above (INT8: -128 to 127).
@@ -82,12 +90,18 @@ class Signature:
 
     @classmethod
     def read(cls, folder: Path) -> Signature:
-        """Read `signature.json` from `folder`. Raises ArtifactError if it is damaged."""
+        """Read `signature.json` from `folder`. Raises ArtifactError if it is damaged.
+
+        Written before `output` was known it says nothing of it, and all outputs count as logits.
+        """
         try:
             raw = json.loads((folder / FILE).read_text())
             raw["input_shape"] = tuple(raw["input_shape"])
             raw["class_names"] = tuple(raw["class_names"])
-            return cls(**raw)
+            signature = cls(**raw)
+            if signature.output not in get_args(Output):
+                raise ValueError(f"output is {shown(signature.output)}")
+            return signature
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
                 f"{FILE} in {str(folder)!r} is damaged: {error}", "run: pipeline run all --force"

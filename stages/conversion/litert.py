@@ -86,7 +86,10 @@ def _flatbuffer(
     signature: Signature,
     optimizations: list[Any],
 ) -> bytes:
-    """Variables are frozen first: the converter leaves those of a Keras 3 function unreadable."""
+    """Input and output have the names of `signature`, in the file's own.
+
+    Variables are frozen first: the converter leaves those of a Keras 3 function unreadable.
+    """
     shape = (signature.batch_size or None, *signature.input_shape)
     spec = tf.TensorSpec(shape, signature.dtype, name=signature.input_name)
     function = tf.function(
@@ -94,7 +97,11 @@ def _flatbuffer(
         input_signature=[spec],
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], trackable_obj=model)
+    # Around it, because freezing forgets the names of outputs.
+    named = tf.function(
+        lambda image: {signature.output_name: frozen(image)[0]}, input_signature=[spec]
+    ).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([named], trackable_obj=model)
     converter.optimizations = optimizations
     try:
         with warnings.catch_warnings():

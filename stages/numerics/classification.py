@@ -85,8 +85,16 @@ def describe(logits: Logits, labels: Labels, class_names: Sequence[str]) -> Clas
     )
 
 
-def cross_entropy(logits: Logits, labels: Labels) -> float:
-    """Mean of -log softmax(logits)[label] over logits (N, classes) and labels (N,), in nats."""
+def cross_entropy(outputs: Logits, labels: Labels, *, from_logits: bool = True) -> float:
+    """Mean of -log p[label] over outputs (N, classes) and labels (N,), in nats.
+
+    p is softmax(outputs), or with `from_logits` False the outputs themselves as shares of their
+    sum, and at least 1e-7: Keras' `categorical_crossentropy`.
+    """
+    if not from_logits:
+        shares = outputs.astype(np.float64) / outputs.sum(axis=1, keepdims=True, dtype=np.float64)
+        return float(-np.mean(np.log(np.maximum(shares[np.arange(len(labels)), labels], 1e-7))))
+    logits = outputs
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(shifted).sum(axis=1))
     return float(np.mean(log_sums - shifted[np.arange(len(labels)), labels]))

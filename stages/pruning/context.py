@@ -43,7 +43,12 @@ class PruneContext:
     def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
         """A function that returns smaller copies of a flat model, by the criterion."""
         some = batches(self.dataset, self.signature, self.settings, self.data)
-        scores = layer_scores(flat, self.settings.criterion, some.take(TAYLOR_BATCHES))
+        scores = layer_scores(
+            flat,
+            self.settings.criterion,
+            some.take(TAYLOR_BATCHES),
+            from_logits=not self.signature.returns_probabilities,
+        )
         return lambda widths: structured.narrow(flat, widths, scores)
 
     def stopwatch(self, reference: keras.Model) -> Stopwatch:
@@ -82,7 +87,11 @@ class PruneContext:
                 self.settings.model_copy(update={"epochs": each.epochs}),
                 label="prune",
                 data=self.data,
-                teacher=Teacher(self.trained, self.settings.distillation),
+                teacher=Teacher(
+                    self.trained,
+                    self.settings.distillation,
+                    self.signature.returns_probabilities,
+                ),
                 checkpoint=self.store.checkpoint(file),
                 logs=self.logs and self.logs / f"after-{file.stem}",
             ),

@@ -15,23 +15,27 @@ from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fold import output_axis
 from stages.keras_graph.walk import Call, calls
 from stages.numerics.channel_scores import Scores, norm_scores, scale_scores, taylor_scores
-from stages.training.fit import returns_probabilities
 
 TAYLOR_BATCHES = 16
 """Batches of training images for the gradients; the order of channels hardly changes after."""
 
 
 def layer_scores(
-    flat: keras.Model, criterion: str, batches: Iterable[tuple[Any, Any]]
+    flat: keras.Model,
+    criterion: str,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    from_logits: bool = True,
 ) -> dict[str, Scores]:
     """Scores of the output channels of every convolution and Dense layer, by name.
 
-    `batches` of images and one-hot labels are for `taylor` alone. `bn_scale` takes the L2 norm
+    `batches` of images and one-hot labels, and whether `flat` returns logits or probabilities, are
+    for `taylor` alone. `bn_scale` takes the L2 norm
     where no batch normalisation follows.
     """
     graph = [call for call in calls(flat) if type(call.operation) in PRODUCERS]
     if criterion == "taylor":
-        return _taylor(flat, graph, batches)
+        return _taylor(flat, graph, batches, from_logits)
     gammas = _gammas(flat)
     return {
         call.operation.name: _scores(call, criterion, gammas.get(id(call.outputs[0])))
@@ -63,12 +67,15 @@ def _gammas(flat: keras.Model) -> dict[int, Any]:
 
 
 def _taylor(
-    flat: keras.Model, graph: list[Call], batches: Iterable[tuple[Any, Any]]
+    flat: keras.Model,
+    graph: list[Call],
+    batches: Iterable[tuple[Any, Any]],
+    from_logits: bool,
 ) -> dict[str, Scores]:
     """At inference: in training, batch normalisation undoes any change of a kernel's scale."""
     producers = {call.operation.name: channel_kernel(call.operation) for call in graph}
     kernels = [kernel.value for kernel, _ in producers.values()]
-    loss = keras.losses.CategoricalCrossentropy(from_logits=not returns_probabilities(flat))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     gradients: list[list[Any]] = [[] for _ in kernels]
     for images, labels in batches:
         with tf.GradientTape() as tape:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
+Output = Literal["logits", "probabilities"]
+"""What a classifier returns per class."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

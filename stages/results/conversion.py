@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AliasChoices, ConfigDict, Field
 
-from stages.results.base import Count, Details, Measured, Share, StageResult
+from stages.results.base import Count, Details, Measured, Output, Share, StageResult
 
 
 class LogitDifference(Measured):
@@ -56,6 +56,9 @@ class ConvertDetails(ParityDetails):
     """Of `convert`."""
 
     layer_parity: LayerParity | None = None
+    output: Output | None = Field(
+        default=None, description="What every graph and engine returns per class."
+    )
 
 
 class ConvertResult(StageResult):

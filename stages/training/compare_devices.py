@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from stages import models, progress
-from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
 from stages.results.training import DeviceComparison, DeviceSpeed
 from stages.settings import TrainStage
+from stages.training.description import describe, with_output
 from stages.training.fit import TrainingRun, fit, prepare
 
 STEPS = 100
@@ -46,11 +46,10 @@ def _timed(settings: TrainStage, dataset: DataSet, device: str) -> dict[str, flo
     steps = -(-len(dataset.train) // settings.train.batch_size)
     changes = {"devices": device, "epochs": 1 + -(-STEPS // steps), "patience": 0}
     training = settings.train.model_copy(update=changes)
-    height, width, channels = dataset.train.images.shape[1:]
-    shape, names = (height, width, channels), tuple(dataset.class_names)
-    signature = Signature(shape, names, settings.data.scale, settings.data.offset)
+    signature = describe(dataset, settings.data)
     pixels = (signature.scale, signature.offset)
-    model = models.create(settings.model, shape, len(names), pixels)
+    model = models.create(settings.model, signature.input_shape, len(dataset.class_names), pixels)
+    signature = with_output(signature, model, dataset)
     run = TrainingRun(
         dataset, signature, training, "train", settings.data, precision=training.precision
     )

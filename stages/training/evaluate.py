@@ -57,7 +57,8 @@ def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float
     The loss decides among equals, which are common on a few hundred images.
     """
     outputs = answers(model, split, signature)
-    loss = classification.cross_entropy(outputs, split.labels)
+    from_logits = not signature.returns_probabilities
+    loss = classification.cross_entropy(outputs, split.labels, from_logits=from_logits)
     return classification.top1(outputs, split.labels), -loss
 
 

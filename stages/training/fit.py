@@ -24,7 +24,7 @@ from stages.training.loop import Loop, Objective, Validation
 from stages.training.precision import computing_in, scaled
 from stages.training.trainer import Trainer
 
-__all__ = ["Teacher", "TrainingRun", "batches", "fit", "prepare", "reset", "returns_probabilities"]
+__all__ = ["Teacher", "TrainingRun", "batches", "fit", "prepare", "reset"]
 
 
 def reset(seed: int) -> None:
@@ -47,18 +47,9 @@ def prepare(training: Training) -> None:
     reset(training.seed)
 
 
-def returns_probabilities(model: keras.Model) -> bool:
-    """Whether `model` ends in a softmax, so that its outputs are no logits."""
-    last = model.layers[-1]
-    return (
-        isinstance(last, keras.layers.Softmax)
-        or getattr(last, "activation", None) is keras.activations.softmax
-    )
-
-
 @dataclass(frozen=True)
 class Teacher:
-    """A model to distil from, and the share of its answers in the targets.
+    """A model to distil from, the share of its answers in the targets, and what it returns.
 
     Hinton et al., 'Distilling the Knowledge in a Neural Network', section 2, with
     temperature 1: cross-entropy with a mixture of targets is the same mixture of
@@ -67,11 +58,12 @@ class Teacher:
 
     model: keras.Model
     share: float
+    returns_probabilities: bool = False
 
     def mix(self, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Targets (N, classes) for `images`, partly replaced by the teacher's probabilities."""
         answers = self.model(images, training=False)
-        if not returns_probabilities(self.model):
+        if not self.returns_probabilities:
             answers = tf.nn.softmax(answers)
         return (1 - self.share) * targets + self.share * answers
 
@@ -161,7 +153,7 @@ def _trainer(model: keras.Model, run: TrainingRun) -> Trainer:
     """The compiled training of `model`, resumed where there is a checkpoint."""
     settings, teacher = run.settings, run.teacher
     objective = Objective(
-        from_logits=not returns_probabilities(model),
+        from_logits=not run.signature.returns_probabilities,
         class_weights=balance.weights(run.dataset, settings.class_weights),
         l1=settings.l1,
         l2=settings.l2,

@@ -57,3 +57,12 @@ def test_the_seed_decides_the_first_weights(tmp_path):
     assert np.array_equal(first_weights(3), third)
     assert not np.array_equal(first_weights(4), third)
     keras.utils.clear_session()
+
+
+@pytest.mark.parametrize(("ending", "output"), [(None, "logits"), ("softmax", "probabilities")])
+def test_what_the_model_returns_is_in_its_signature(tmp_path, ending, output):
+    files.save(small(ending), tmp_path / "own.keras")
+    source = Model(source=str(tmp_path / "own.keras"))
+    train.run(TrainStage(model=source, train=Train(epochs=0)), {}, tmp_path)
+    signature = Signature.read(tmp_path)
+    assert (signature.output, signature.output_name) == (output, output)

@@ -28,6 +28,7 @@ from pipeline.results import comparability, units
 from pipeline.results.model import EngineReport, Report
 from stages.engines.registry import EngineName
 from stages.results.base import LatencyRow
+from stages.results.conversion import ConvertDetails
 from stages.results.engines import BenchmarkDetails, BuildDetails, Candidate, Chosen
 
 if TYPE_CHECKING:
@@ -99,6 +100,9 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
         yield "Timed briefly by build: the benchmark measures at length."
     if any(row.stable is False for row in rows):
         yield f"{SHAKY} UNSTABLE: the median moved while it was timed."
+    convert = report.details(ConvertDetails)
+    if engines and convert and convert.output:
+        yield f"Engines return {convert.output}."
     build, benchmark = report.details(BuildDetails), report.details(BenchmarkDetails)
     if build and build.choice and build.choice.chosen:
         limit = build.choice.max_accuracy_drop

@@ -77,6 +77,7 @@ def _describe(model: onnx.ModelProto, signature: Signature) -> None:
     metadata = {
         "project": f"{PROJECT} {project_version()}",
         "class_names": "\n".join(signature.class_names),
+        "output": signature.output,
         "normalisation": f"pixel * {signature.scale} + {signature.offset}",
     }
     for key, text in metadata.items():

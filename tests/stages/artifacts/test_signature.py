@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -47,3 +49,19 @@ def test_preprocessing_is_pixel_times_scale_plus_offset():
 )
 def test_an_image_is_signed_if_a_preprocessed_pixel_can_be_negative(scale, offset, signed):
     assert Signature((2, 2, 1), ("a",), scale, offset).is_signed is signed
+
+
+def test_a_signature_of_before_the_kind_of_output_was_known_is_read(tmp_path):
+    SIGNATURE.write(tmp_path)
+    old = json.loads((tmp_path / signature.FILE).read_text())
+    del old["output"]
+    (tmp_path / signature.FILE).write_text(json.dumps(old))
+    assert Signature.read(tmp_path) == SIGNATURE
+
+
+def test_an_unknown_kind_of_output_is_refused(tmp_path):
+    SIGNATURE.write(tmp_path)
+    raw = json.loads((tmp_path / signature.FILE).read_text())
+    (tmp_path / signature.FILE).write_text(json.dumps(raw | {"output": "sigmoids"}))
+    with pytest.raises(ArtifactError, match="output is 'sigmoids'"):
+        Signature.read(tmp_path)

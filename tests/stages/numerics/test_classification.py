@@ -84,6 +84,17 @@ def test_cross_entropy_is_scikit_learns_log_loss():
     assert cross_entropy(logits, labels) == pytest.approx(expected)
 
 
+def test_cross_entropy_of_probabilities_is_that_of_the_logits_they_were_made_of():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(0, 3, (50, 4)).astype(np.float32), rng.integers(0, 4, 50)
+    powers = np.exp(logits)
+    expected = cross_entropy(logits, labels)
+    for shares in (powers / powers.sum(axis=1, keepdims=True), powers):
+        assert cross_entropy(shares, labels, from_logits=False) == pytest.approx(expected, 1e-5)
+    certain = cross_entropy(np.array([[1.0, 0.0]]), np.array([1]), from_logits=False)
+    assert certain == pytest.approx(-np.log(1e-7))
+
+
 def test_cross_entropy_of_huge_logits_is_finite():
     assert cross_entropy(np.array([[1e4, 0.0]], np.float32), np.array([1])) == pytest.approx(1e4)
 

@@ -18,7 +18,7 @@ def batch(model: keras.Model, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", ["plain", "residual", "separable", "shared"])
 def test_every_layer_that_makes_channels_gets_a_score_for_each(criterion, name):
     model = randomized(NETWORKS[name]())
-    found = layer_scores(model, criterion, [batch(model)])
+    found = layer_scores(model, criterion, [batch(model)], from_logits=name != "separable")
     makes = (layers.Conv2D, layers.Dense)
     kinds = {layer.name: layer for layer in model.layers if isinstance(layer, makes)}
     kinds = {n: one for n, one in kinds.items() if not isinstance(one, layers.DepthwiseConv2D)}
@@ -61,12 +61,15 @@ def test_taylor_finds_the_channel_that_nothing_looks_at():
     assert (np.delete(scores, 5) > 0).any()
 
 
-def test_taylor_predicts_what_the_loss_changes_without_a_channel():
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_taylor_predicts_what_the_loss_changes_without_a_channel(from_logits):
     model = randomized(NETWORKS["plain"]())
+    if not from_logits:
+        model = keras.Model(model.inputs[0], keras.ops.softmax(model.outputs[0]))
     pixels, labels = batch(model, 32)
     name, layer = next((one.name, one) for one in model.layers if isinstance(one, layers.Conv2D))
-    scores = layer_scores(model, "taylor", [(pixels, labels)])[name]
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    scores = layer_scores(model, "taylor", [(pixels, labels)], from_logits=from_logits)[name]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     kernel = layer.kernel.numpy()
 
     def with_channel_times(channel: int, factor: float) -> float:

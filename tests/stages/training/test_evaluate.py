@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import keras
 import numpy as np
+import pytest
 
+from stages.settings import Data
 from stages.training import evaluate
+from stages.training.description import describe, with_output
 from tests.stages.conftest import DIGITS
 from tests.stages.training.test_fit import small
 
@@ -32,3 +36,11 @@ def test_a_measurement_says_what_is_mistaken_for_what(digits):
     assert sum(row.support for row in described.per_class) == len(digits.test.labels)
     hits = sum(row[i] for i, row in enumerate(described.confusion))
     assert hits == round(found.accuracy.top1 * len(digits.test.labels))
+
+
+def test_a_softmax_at_the_end_changes_neither_accuracy_nor_loss(digits):
+    logits = small()
+    softmaxed = keras.Model(logits.inputs[0], keras.ops.softmax(logits.outputs[0]))
+    told = describe(digits, Data())
+    found = evaluate.score(softmaxed, digits.validation, with_output(told, softmaxed, digits))
+    assert found == pytest.approx(evaluate.score(logits, digits.validation, told))

@@ -9,9 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stages.errors import ModelError
 from stages.settings import Data, Training
-from stages.training.fit import Teacher, TrainingRun, batches, fit, returns_probabilities
+from stages.training.fit import Teacher, TrainingRun, batches, fit
 from tests.stages.conftest import DIGITS
-from tests.stages.networks import NETWORKS
 
 
 def training(epochs: int) -> Training:
@@ -49,12 +48,6 @@ def test_a_loss_that_is_no_number_stops_the_training_with_what_to_change(digits)
     with pytest.raises(ModelError, match="train: the loss is nan in epoch 1") as caught:
         fit(model, TrainingRun(digits, DIGITS, training(1), "train"))
     assert caught.value.hint == "lower train.learning_rate"
-
-
-def test_probabilities_are_told_from_logits():
-    assert returns_probabilities(small("softmax"))
-    assert returns_probabilities(NETWORKS["separable"]())
-    assert not returns_probabilities(small())
 
 
 def test_batches_are_preprocessed_images_with_smoothed_labels(digits):
@@ -101,7 +94,8 @@ def test_a_teacher_has_its_share_in_the_targets(digits):
 def test_a_teacher_that_returns_probabilities_is_taken_at_its_word(digits):
     model = small("softmax")
     images, targets = next(iter(batches(digits, DIGITS, Training())))
-    assert np.allclose(Teacher(model, 1.0).mix(images, targets), model(images), atol=1e-5)
+    taught = Teacher(model, 1.0, returns_probabilities=True).mix(images, targets)
+    assert np.allclose(taught, model(images), atol=1e-5)
 
 
 def test_a_student_comes_to_answer_as_its_teacher(digits):

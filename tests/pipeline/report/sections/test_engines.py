@@ -56,6 +56,14 @@ def test_each_thread_count_of_an_engine_has_its_line() -> None:
     assert table["litert int8, 2 threads"]["p50 ms, batch 32"] == "-"
 
 
+@pytest.mark.parametrize("output", ["logits", "probabilities"])
+def test_what_engines_return_is_said(output: str) -> None:
+    found = records()
+    found["convert"]["measurements"]["details"]["output"] = output
+    notes = engines.engine_table(report_of(found)).notes
+    assert f"Engines return {output}." in notes
+
+
 def test_latencies_that_build_took_are_said_to_be_brief() -> None:
     notes = engines.engine_table(report_of(records(*LINE[:-1]))).notes
     assert notes == ("Timed briefly by build: the benchmark measures at length.",)

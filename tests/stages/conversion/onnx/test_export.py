@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -31,6 +33,15 @@ def test_project_class_names_and_normalisation_travel_with_the_graph():
     assert metadata["class_names"].split("\n") == ["a", "b", "c", "d"]
     assert metadata["project"].startswith("keras-trt-pipeline ")
     assert metadata["normalisation"].startswith("pixel * 0.0039")
+    assert metadata["output"] == "logits"
+
+
+def test_a_graph_that_returns_probabilities_says_so():
+    model = NETWORKS["separable"]()
+    signature = replace(SIGNATURE, output="probabilities", output_name="probabilities")
+    exported = to_onnx(lambda image: model(image, training=False), signature)
+    assert exported.graph.output[0].name == "probabilities"
+    assert {item.key: item.value for item in exported.metadata_props}["output"] == "probabilities"
 
 
 def test_the_opset_can_be_chosen():

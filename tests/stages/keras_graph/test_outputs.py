@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from stages.keras_graph.outputs import returns_probabilities
+from tests.stages.networks import NETWORKS, images
+
+Head = Callable[[Any], Any]
+
+
+@keras.saving.register_keras_serializable("tests")
+class OwnSoftmax(layers.Layer):
+    def call(self, x):
+        return ops.softmax(x)
+
+
+def nested(x: Any) -> Any:
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Softmax()], name="head")
+    return inner(x)
+
+
+def by_hand(x: Any) -> Any:
+    powers = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
+    return powers / ops.sum(powers, axis=-1, keepdims=True)
+
+
+def per_place(x: Any) -> Any:
+    """A softmax over the channels at every place, averaged over all places."""
+    return layers.GlobalAveragePooling2D()(layers.Softmax()(layers.Reshape((1, 1, 4))(x)))
+
+
+def attention(x: Any) -> Any:
+    return layers.Multiply()([x, layers.Softmax()(x)])
+
+
+def along_the_wrong_axis(x: Any) -> Any:
+    return layers.Flatten()(layers.Softmax(axis=1)(layers.Reshape((2, 2))(x)))
+
+
+def confident_sigmoids(x: Any) -> Any:
+    """Shares of 1 on every image, by accident: nothing but the graph can tell."""
+    layer = layers.Dense(4, activation="sigmoid")
+    y = layer(x)
+    layer.set_weights([np.zeros((4, 4)), np.array([20.0, -20.0, -20.0, -20.0])])
+    return y
+
+
+SOFTMAXED: dict[str, Head] = {
+    "fused": layers.Dense(4, activation="softmax"),
+    "a fused layer": layers.Dense(4, activation=layers.Softmax()),
+    "a layer": layers.Softmax(),
+    "an activation": layers.Activation("softmax"),
+    "an operation": ops.softmax,
+    "before a reshape": lambda x: layers.Reshape((4,))(layers.Softmax()(x)),
+    "before dropout": lambda x: layers.Dropout(0.5)(ops.softmax(x)),
+    "two of them averaged": lambda x: layers.Average()([ops.softmax(x), ops.softmax(2 * x)]),
+    "nested": nested,
+    "by hand": by_hand,
+    "per place": per_place,
+    "own layer": lambda x: OwnSoftmax()(x),
+}
+OTHERS: dict[str, Head] = {
+    "logits": lambda x: x,
+    "sigmoid": layers.Activation("sigmoid"),
+    "confident sigmoids": confident_sigmoids,
+    "softmax in the middle": lambda x: layers.Dense(4)(layers.Softmax()(x)),
+    "normalised afterwards": lambda x: layers.BatchNormalization()(ops.softmax(x)),
+    "attention": attention,
+    "another axis": along_the_wrong_axis,
+    "logarithm": ops.log_softmax,
+}
+
+
+def model(head: Head) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    image = keras.Input((12, 12, 3))
+    x = layers.Dense(4)(layers.Flatten()(image))
+    return keras.Model(image, head(x))
+
+
+@pytest.mark.parametrize("name", SOFTMAXED)
+def test_a_softmax_is_found_wherever_it_is_written(name):
+    assert returns_probabilities(model(SOFTMAXED[name]), images(4))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_nothing_else_is_taken_for_a_softmax(name):
+    assert not returns_probabilities(model(OTHERS[name]), images(4))
+
+
+def test_networks_of_every_kind_are_told_apart():
+    found = {name for name, build in NETWORKS.items() if returns_probabilities(build(), images(4))}
+    assert found == {"separable"}
