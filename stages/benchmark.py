@@ -12,7 +12,7 @@ is not needed: this stage runs on the machine that the engines are for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     keep_predictions([baseline, *engines], test.labels, out)
     results = tuple(each.result() for each in engines)
     best = records.chosen(results, chosen)
+    counted = tuple(differences(baseline, engines, test.labels))
+    keep_changed(baseline, engines, best, test, out)
     return BenchmarkResult(
         model=ModelFacts(file=best.file if best else None),
         accuracy=best.accuracy if best else None,
@@ -83,7 +85,10 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
                 for each in (baseline, *engines)
                 if each.classes
             },
-            changed=difference(baseline, engines, best, test, out),
+            changed=next(
+                (each for each in counted if best and each.engine == str(best.name)), None
+            ),
+            differences=counted,
             conditions=describe(before, gpus, settings.benchmark),
         ),
         engines=results,
@@ -121,20 +126,31 @@ def keep_predictions(
     np.savez_compressed(out / PREDICTIONS_FILE, **kept)  # type: ignore[arg-type]
 
 
-def difference(
+def differences(
+    baseline: BenchmarkedEngine, engines: Sequence[BenchmarkedEngine], labels: NDArray[np.int64]
+) -> Iterator[PredictionDiff]:
+    """The predictions of every engine that ran against the baseline's, image by image."""
+    if baseline.predictions is not None:
+        for each in engines:
+            if each.predictions is not None:
+                yield prediction_diff.count(
+                    labels, baseline.predictions, each.predictions, each.name
+                )
+
+
+def keep_changed(
     baseline: BenchmarkedEngine,
     engines: Sequence[BenchmarkedEngine],
     best: EngineResult | None,
     test: Split,
     out: Path,
-) -> PredictionDiff | None:
-    """The predictions of the engine `best` against the baseline's; None where one has none."""
+) -> None:
+    """Write images that the engine `best` classifies differently from the baseline."""
     after = next(
         (each.predictions for each in engines if best and each.name == str(best.name)), None
     )
-    if best is None or after is None or baseline.predictions is None:
-        return None
-    return prediction_diff.compare(test, baseline.predictions, after, str(best.name), out)
+    if after is not None and baseline.predictions is not None:
+        prediction_diff.keep_images(test, baseline.predictions, after, out)
 
 
 def describe(

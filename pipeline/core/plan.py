@@ -131,7 +131,7 @@ PLAN = checked(
         ),
         Stage(
             name="benchmark",
-            revision=3,
+            revision=4,
             module="stages.benchmark",
             settings=BenchmarkStage,
             result=BenchmarkResult,

@@ -99,13 +99,18 @@ def _tiles(report: Report) -> Iterator[tuple[str, str]]:
     if len(way) < 2:
         return
     first, last = way[0], way[-1]
-    slower = last.row.p50_ms / first.row.p50_ms
-    yield ("slower", units.times(slower)) if slower > 1 else ("faster", units.times(1 / slower))
+    yield _factor(first.row.p50_ms / last.row.p50_ms, "faster", "slower", "about as fast")
     yield f"p50, batch {last.row.batch_size}", units.duration(last.row.p50_ms)
     if size := comparability.ratio(first.size_bytes, last.size_bytes):
-        yield ("smaller", units.times(size)) if size >= 1 else ("larger", units.times(1 / size))
+        yield _factor(size, "smaller", "larger", "about as large")
     if last.accuracy.top1 is not None:
         yield "accuracy", units.percent(last.accuracy.top1)
+
+
+def _factor(factor: float, more: str, less: str, same: str) -> tuple[str, str]:
+    """("faster", "7.0x"), from the words in which the verdict says it."""
+    amount, _, word = units.compared(factor, more, less, f"1.0x {same}").partition(" ")
+    return word, amount
 
 
 def _content(section: Section, report: Report, evidence: Evidence) -> Content:

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from pipeline.core.record import Record
+from pipeline.results import comparability
 from pipeline.results.model import Baseline, EngineReport, Report, ReportRow, StageReport
 from pipeline.results.verdict import verdict
-from stages.engines.registry import EngineName
 from stages.errors import ArtifactError
 from stages.results.base import LatencyRow, ModelFacts, Quality, StageResult
 from stages.results.engines import BenchmarkResult, BuildResult, EngineTimings
@@ -134,12 +134,9 @@ def _with_rows(
     stage: StageReport, baseline: Baseline, engines: Iterable[EngineReport]
 ) -> StageReport:
     """train, prune and quantize with the rows of their own model in ONNX Runtime."""
-    by_name = {engine.name: engine for engine in engines}
-    shown = {
-        "train": baseline,
-        "prune": by_name.get(EngineName("onnxruntime", "fp32")),
-        "quantize": by_name.get(EngineName("onnxruntime", "int8")),
-    }.get(stage.stage)
+    wanted = comparability.STAGE_ENGINES.get(stage.stage)
+    of_stage = next((engine for engine in engines if engine.name == wanted), None)
+    shown = baseline if stage.stage == "train" else of_stage
     rows = [row for row in shown.latency if row.measured_in == "benchmark"] if shown else []
     return stage.model_copy(update={"latency": (*stage.latency, *rows)})
 

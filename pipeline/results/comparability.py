@@ -19,6 +19,12 @@ from stages.results.engines import BuildDetails
 
 Row = TypeVar("Row", bound=LatencyRow)
 
+STAGE_ENGINES = {
+    "prune": EngineName("onnxruntime", "fp32"),
+    "quantize": EngineName("onnxruntime", "int8"),
+}
+"""The engines as which the benchmark runs the models of these stages; train's is the baseline."""
+
 
 def batch_sizes(rows: Iterable[LatencyRow]) -> list[int]:
     """The batch sizes that were timed, smallest first."""
@@ -35,8 +41,12 @@ def compared_batch(report: Report) -> int | None:
 
 def fastest(rows: Iterable[Row], batch_size: int | None) -> Row | None:
     """The row with the lowest p50 at this batch size."""
-    timed = [row for row in rows if row.batch_size == batch_size]
-    return min(timed, key=lambda row: row.p50_ms, default=None)
+    return min(at_batch(rows, batch_size), key=lambda row: row.p50_ms, default=None)
+
+
+def at_batch(rows: Iterable[Row], batch_size: int | None) -> list[Row]:
+    """The rows of this batch size, one per thread count."""
+    return [row for row in rows if row.batch_size == batch_size]
 
 
 def stage_row(stage: StageReport, batch_size: int | None) -> ReportRow | None:
@@ -134,10 +144,15 @@ def stage_change(report: Report, stage: StageReport) -> float | None:
 
 
 def engine_change(report: Report, engine: EngineReport) -> float | None:
-    """`change_points` of a benchmarked engine against `train`, else against the baseline."""
+    """`change_points` of a benchmarked engine against the trained model."""
     if engine.measured_in != BENCHMARK:
         return None
+    return change_points(engine.accuracy, trained_accuracy(report))
+
+
+def trained_accuracy(report: Report) -> Quality:
+    """That of `train`; of the baseline, the same model in ONNX Runtime, where train has not run."""
     train = report.stage("train")
     if train and report.is_current("benchmark"):
-        return change_points(engine.accuracy, train.accuracy)
-    return change_points(engine.accuracy, report.baseline.accuracy)
+        return train.accuracy
+    return report.baseline.accuracy

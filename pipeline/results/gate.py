@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.results import comparability, parity, units
+from pipeline.results import accuracy_claims, comparability, parity, units
 from pipeline.results.model import EngineReport, GateResult, Report, read
 from stages.errors import ArtifactError, GateFailed
 from stages.results.base import LatencyRow
@@ -80,7 +80,7 @@ def _of_engine(
         if found is None or got is None:
             return Judgement(MISSED, NO_ENGINE)
         engine, row = found
-        what = sentence(engine, row, got) + _doubt(name, limit, row)
+        what = sentence(engine, row, got) + _doubt(name, limit, report, engine, row)
         return Judgement(
             PASSED if got <= limit + ROUNDING else MISSED,
             f"{what}; allowed are {limit:g} {GATES[name].unit}",
@@ -146,11 +146,9 @@ def _accuracy_drop(report: Report, engine: EngineReport, _: LatencyRow) -> float
 
 def _accuracy_sentence(engine: EngineReport, _: LatencyRow, got: float) -> str:
     top1 = units.percent(engine.accuracy.top1)
-    where = "below" if got >= 0 else "above"
-    return (
-        f"{engine.name.words} has {top1} top-1 accuracy, {abs(got):.2f} points {where} "
-        "the trained model"
-    )
+    distance = f"{abs(got):.2f} points {'below' if got > 0 else 'above'}"
+    where = "as" if units.points(got) == "0.00" else distance
+    return f"{engine.name.words} has {top1} top-1 accuracy, {where} the trained model"
 
 
 def _latency_sentence(engine: EngineReport, row: LatencyRow, got: float) -> str:
@@ -165,12 +163,18 @@ def _size_sentence(engine: EngineReport, _: LatencyRow, got: float) -> str:
     return f"{engine.name.words} has {units.size(got * BYTES_PER_MB)}"
 
 
-def _doubt(name: str, limit: float, row: LatencyRow) -> str:
-    low, high = row.p50_low_ms, row.p50_high_ms
-    if name != "max_p50_ms" or low is None or high is None or not low <= limit <= high:
+def _doubt(name: str, limit: float, report: Report, engine: EngineReport, row: LatencyRow) -> str:
+    if name == "max_p50_ms" and row.p50_low_ms is not None and row.p50_high_ms is not None:
+        low, high = row.p50_low_ms, row.p50_high_ms
+        bounds = f"{units.milliseconds(low)} to {units.milliseconds(high)} ms"
+    elif name == "max_accuracy_drop" and (
+        found := accuracy_claims.interval(report, engine.accuracy, engine.name)
+    ):
+        low, high = -found.high, -found.low
+        bounds = f"{units.points(low)} to {units.points(high)} points lost"
+    else:
         return ""
-    bounds = f"{units.milliseconds(low)} to {units.milliseconds(high)} ms"
-    return f", too close to be sure (95 % interval: {bounds})"
+    return f", too close to be sure (95 % interval: {bounds})" if low <= limit <= high else ""
 
 
 GATES = {

@@ -14,9 +14,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from pipeline.results import comparability
+from pipeline.results import comparability, units
 from pipeline.results.model import Baseline, EngineReport, Report
-from stages.engines.registry import backend_label, precision_label
+from stages.engines.registry import EngineName, backend_label, precision_label
 from stages.results.base import LatencyRow, Quality
 
 
@@ -48,13 +48,13 @@ def steps(report: Report) -> list[Step]:
         timed = comparability.fastest(middle.latency, batch) if middle else None
         causes.append(cause)
         if middle is not None and timed is not None:
-            name = "pruned" if cause == "pruning" else f"in {cause}"
-            way.append(_step(name, _joined(causes), "fp32", timed, middle))
+            name = "pruned" if middle.backend == "onnxruntime" else f"in {cause}"
+            way.append(_step(name, units.listed(causes), "fp32", timed, middle))
             causes = []
     if engine.precision != "fp32":
         causes.append(precision_label(engine.precision))
     if causes:
-        way.append(_step(engine.name.label, _joined(causes), engine.precision, row, engine))
+        way.append(_step(engine.name.label, units.listed(causes), engine.precision, row, engine))
     return way
 
 
@@ -64,24 +64,27 @@ def _between(report: Report, engine: EngineReport) -> list[tuple[str, EngineRepo
         each.backend: each for each in comparability.benchmarked(report) if each.precision == "fp32"
     }
     changes: list[tuple[str, EngineReport | None]] = []
-    if _is_pruned(report):
-        changes.append(("pruning", floats.get("onnxruntime")))
+    if is_pruned(report) is not False:
+        cause = "pruning" if is_pruned(report) else "pruning (if any)"
+        changes.append((cause, floats.get("onnxruntime")))
     if engine.backend != "onnxruntime":
         changes.append((backend_label(engine.backend), floats.get(engine.backend)))
     return changes
 
 
-def _is_pruned(report: Report) -> bool:
+def is_pruned(report: Report) -> bool | None:
+    """Whether `prune` changed the trained model; None where neither files nor engines tell.
+
+    Where only `artifacts/convert` was copied to, the engines tell: of the two float32 models in
+    ONNX Runtime the baseline is from before `prune`, and the same model gives the same file.
+    """
     train, prune = report.stage("train"), report.stage("prune")
-    if train is None or prune is None:
-        return False
-    before, after = train.model.parameters, prune.model.parameters
-    return before is None or after is None or bool(before != after)
-
-
-def _joined(causes: list[str]) -> str:
-    *others, last = causes
-    return f"{', '.join(others)} and {last}" if others else last
+    engine = report.engine(EngineName("onnxruntime", "fp32"))
+    pairs = (
+        (train and train.model.sha256, prune and prune.model.sha256),
+        (report.baseline.sha256, engine and engine.sha256),
+    )
+    return next((before != after for before, after in pairs if before and after), None)
 
 
 def _step(

@@ -24,20 +24,31 @@ def points(change: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """0.00812 -> "0.0081", 0.4 -> "0.400", 1.234 -> "1.23", 12.34 -> "12.3", 1234.5 -> "1,234"."""
+    """0.00812 -> "0.0081", 0.4 -> "0.400", 1.234 -> "1.23", 12.34 -> "12.3", 1234.5 -> "1,234".
+
+    At least two digits: the factors beside them follow from what is shown. 0.00041 -> "0.00041".
+    """
     if value is None:
         return UNKNOWN
-    decimals = 4 - sum(value >= limit for limit in (0.1, 1, 10, 100))
+    decimals = 6 - sum(value >= limit for limit in (0.0001, 0.001, 0.1, 1, 10, 100))
     return f"{value:,.{decimals}f}"
 
 
 def times(factor: float | None) -> str:
-    """6.93 -> "6.9x", 12.3 -> "12x", 0.853 -> "0.85x"."""
+    """6.93 -> "6.9x", 12.3 -> "12x", 0.853 -> "0.85x", 0.0123 -> "0.012x"."""
     if factor is None:
         return UNKNOWN
     if factor < 0.995:
-        return f"{factor:.2f}x"
+        return f"{factor:.2f}x" if factor >= 0.095 else f"{factor:.2g}x"
     return f"{factor:.1f}x" if factor < 9.95 else f"{factor:.0f}x"
+
+
+def compared(factor: float, more: str, less: str, same: str) -> str:
+    """ "7.0x faster" where `more` is "faster"; below 1 the inverse with `less`, around 1 `same`."""
+    amount = times(max(factor, 1 / factor))
+    if amount == "1.0x":
+        return same
+    return f"{amount} {more if factor > 1 else less}"
 
 
 def size(size_bytes: float | None) -> str:
@@ -80,6 +91,12 @@ def _three_digits(value: float) -> str:
 def images(number: int) -> str:
     """1 -> "one image", 32 -> "32 images"."""
     return "one image" if number == 1 else f"{number:,} images"
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def shortened(names: Sequence[str], limit: int = 60) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pipeline.results import comparability, parity, speedup_steps, units
+from pipeline.results import accuracy_claims, comparability, parity, speedup_steps, units
 from pipeline.results.model import EngineReport, Report
 from stages.numerics import proportions
-from stages.results.base import LatencyRow, Quality
+from stages.results.base import LatencyRow
 from stages.results.training import TrainDetails
 
 
 def verdict(report: Report) -> list[str]:
-    """One to five sentences on an assembled report; a parity check that failed comes first."""
+    """One to six sentences on an assembled report; a parity check that failed comes first."""
     mismatch = parity.failure(report)
     return ([mismatch] if mismatch else []) + _results(report)
 
@@ -25,8 +25,9 @@ def _results(report: Report) -> list[str]:
     if found is None:
         return [_unfinished(report)]
     return [
-        _fastest(report, *found),
-        *_shares(report),
+        _engine(report, *found),
+        *accuracy_claims.epochs(report),
+        *_steps(report),
         *_throughput(report),
         *_doubts(report),
     ]
@@ -54,24 +55,19 @@ def _guess(report: Report) -> str | None:
     )
 
 
-def _fastest(report: Report, engine: EngineReport, row: LatencyRow) -> str:
+def _engine(report: Report, engine: EngineReport, row: LatencyRow) -> str:
     baseline = report.baseline
     against = comparability.fastest(baseline.latency, row.batch_size)
     if against is None:
-        parts = [f"fastest at batch {row.batch_size}: {units.milliseconds(row.p50_ms)} ms"]
+        parts = [f"{units.milliseconds(row.p50_ms)} ms at batch {row.batch_size}"]
     else:
-        speed = _faster(comparability.ratio(against.p50_ms, row.p50_ms))
+        factor = against.p50_ms / row.p50_ms
+        speed = units.compared(factor, "faster than", "slower than", "about as fast as")
         parts = [f"{speed} the trained model in ONNX Runtime float32 ({_from_to(against, row)})"]
-    parts += _smaller(comparability.ratio(baseline.size_bytes, engine.size_bytes))
-    parts += _accurate(comparability.engine_change(report, engine), engine.accuracy)
+    if smaller := comparability.ratio(baseline.size_bytes, engine.size_bytes):
+        parts.append(units.compared(smaller, "smaller", "larger", "about as large"))
+    parts += accuracy_claims.against_trained(report, engine)
     return f"{engine.name.words}: {', '.join(parts)}."
-
-
-def _faster(factor: float | None) -> str:
-    if factor is None or units.times(factor) == "1.0x":
-        return "as fast as"
-    faster, slower = units.times(factor), units.times(1 / factor)
-    return f"{faster} faster than" if factor > 1 else f"{slower} slower than"
 
 
 def _from_to(against: LatencyRow, row: LatencyRow) -> str:
@@ -84,68 +80,54 @@ def _from_to(against: LatencyRow, row: LatencyRow) -> str:
     return f"{before} -> {after} ms {batch}{threads}"
 
 
-def _smaller(factor: float | None) -> list[str]:
-    if factor is None:
-        return []
-    if units.times(factor) == "1.0x":
-        return ["as large"]
-    return [f"{units.times(factor)} smaller" if factor > 1 else f"{units.times(1 / factor)} larger"]
-
-
-def _accurate(change: float | None, accuracy: Quality) -> list[str]:
-    if change is None or accuracy.samples is None:
-        known = accuracy.top1 is not None
-        return [f"{units.percent(accuracy.top1)} accurate"] if known else []
-    images = round(abs(change) / 100 * accuracy.samples)
-    if images == 0:
-        return ["as accurate"]
-    word = "more" if change > 0 else "less"
-    of = f"{images:,} of {accuracy.samples:,} images"
-    return [f"{units.points(abs(change)).lstrip('+')} points {word} accurate ({of})"]
-
-
-def _shares(report: Report) -> list[str]:
-    """What every step brought of the speed-up, as far as they were timed apart."""
+def _steps(report: Report) -> list[str]:
+    """How many times as fast every step made it, as far as they were timed apart."""
     steps = speedup_steps.brought(speedup_steps.steps(report))
     together = next((cause for cause, _ in steps if " and " in cause), None)
     if len(steps) < 2:
         return [f"How much {together} brought each was not timed."] if together else []
     parts = [
-        f"{cause}{' together' if cause == together else ''} brought {units.times(factor)}"
+        f"{cause}{' together' if cause == together else ''} {units.times(factor)}"
         for cause, factor in steps
     ]
-    parts[1:] = [part.replace(" brought", "") for part in parts[1:]]
-    parts[0] += " of that"
     why = " (not timed apart)" if together else ""
-    text = f"{', '.join(parts)}{why}."
-    return [text[:1].upper() + text[1:]]
+    return [f"Step by step: {', '.join(parts)}{why}."]
 
 
 def _doubts(report: Report) -> list[str]:
-    """A warning where one of the two timings that are compared was not steady."""
-    way = speedup_steps.steps(report)
-    shaky = [step.name for step in (way[:1] + way[-1:]) if step.row.stable is False]
-    if not shaky:
-        return []
-    return [f"UNSTABLE: the timing of {' and '.join(shaky)} moved while it was measured."]
+    """A warning where one of the timings that the sentences before rest on is not certain."""
+    shaky = [step.name for step in speedup_steps.steps(report) if step.row.stable is False]
+    return [f"UNSTABLE: the median of {units.listed(shaky)} is not certain."] if shaky else []
 
 
 def _throughput(report: Report) -> list[str]:
-    """The engine with the most images per second at the largest batch, if there is a larger one."""
+    """The engine with the most images per second at the largest batch, if there is a larger one.
+
+    With the cores, or the GPU, kept busy, if all were measured so: else one call after the other.
+    """
     engines = comparability.benchmarked(report)
     sizes = comparability.batch_sizes(row for engine in engines for row in engine.latency)
     if len(sizes) < 2:
         return []
-    rows = [(comparability.fastest(engine.latency, sizes[-1]), engine) for engine in engines]
-    timed = [(row, engine) for row, engine in rows if row]
-    row, engine = max(timed, key=lambda pair: pair[0].images_per_second)
-    against = comparability.fastest(report.baseline.latency, sizes[-1])
-    rate = against.images_per_second if against else None
-    factor = comparability.ratio(row.images_per_second, rate)
+    rows = [
+        (row, engine)
+        for engine in engines
+        for row in comparability.at_batch(engine.latency, sizes[-1])
+    ]
+    base = comparability.at_batch(report.baseline.latency, sizes[-1])
+    is_busy = all(row.saturated_images_per_second for row in [*base, *(row for row, _ in rows)])
+
+    def rate(row: LatencyRow) -> float:
+        return (row.saturated_images_per_second if is_busy else None) or row.images_per_second
+
+    row, engine = max(rows, key=lambda pair: rate(pair[0]))
+    factor = comparability.ratio(rate(row), max(map(rate, base), default=None))
     compared = f", {units.times(factor)} the trained model's" if factor else ""
+    how = "kept busy" if is_busy else "one call after the other"
+    doubt = " (UNSTABLE)" if row.stable is False and not is_busy else ""
     return [
-        f"Most images per second: {engine.name.words}, {units.count(row.images_per_second)} "
-        f"at batch {sizes[-1]}{compared}."
+        f"Most images per second at batch {sizes[-1]}, {how}: {engine.name.words}, "
+        f"{units.count(rate(row))}{doubt}{compared}."
     ]
 
 

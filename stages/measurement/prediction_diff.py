@@ -1,6 +1,6 @@
-"""The test images that the chosen engine classifies differently from the trained model.
+"""The test images that engines classify differently from the trained model.
 
-changed.npz     some of those images, for people to look at:
+changed.npz     some of those of the chosen engine, for people to look at:
                     images   uint8 (M, H, W, C)
                     indices  int64 (M,)   places in the test split
                     labels   int64 (M,)   their true classes
@@ -25,24 +25,34 @@ MOST_IMAGES = 12
 Classes = NDArray[np.int64]
 
 
-def compare(test: Split, before: Classes, after: Classes, engine: str, out: Path) -> PredictionDiff:
-    """Count the changes, and write the first of every kind to `out`, lost ones first.
-
-    before, after: predictions int64 (N,) of the trained model and of `engine` for the test images.
+def count(labels: Classes, before: Classes, after: Classes, engine: str) -> PredictionDiff:
+    """Count the changes from predictions `before` to those of `engine`, `after`, all int64 (N,).
 
     lost      right before, wrong after
     won       wrong before, right after
     other     wrong both times, in different ways
+    """
+    kinds = _kinds(labels, before, after)
+    return PredictionDiff(engine=engine, **{name: int(kind.sum()) for name, kind in kinds.items()})
 
+
+def _kinds(labels: Classes, before: Classes, after: Classes) -> dict[str, NDArray[np.bool_]]:
+    changed = before != after
+    return {
+        "lost": changed & (before == labels),
+        "won": changed & (after == labels),
+        "other": changed & (before != labels) & (after != labels),
+    }
+
+
+def keep_images(test: Split, before: Classes, after: Classes, out: Path) -> None:
+    """Write the first images of every kind of change to `out`, lost ones first.
+
+    before, after: predictions int64 (N,) of the trained model and of an engine for the test images.
     No file is written where nothing changed.
     """
-    changed = before != after
-    kinds = {
-        "lost": changed & (before == test.labels),
-        "won": changed & (after == test.labels),
-        "other": changed & (before != test.labels) & (after != test.labels),
-    }
-    shown = np.concatenate([np.flatnonzero(kind)[:MOST_IMAGES] for kind in kinds.values()])
+    kinds = _kinds(test.labels, before, after).values()
+    shown = np.concatenate([np.flatnonzero(kind)[:MOST_IMAGES] for kind in kinds])
     if len(shown):
         np.savez_compressed(
             out / FILE,
@@ -52,5 +62,3 @@ def compare(test: Split, before: Classes, after: Classes, engine: str, out: Path
             before=before[shown],
             after=after[shown],
         )
-    counts = {name: int(kind.sum()) for name, kind in kinds.items()}
-    return PredictionDiff(engine=engine, **counts)

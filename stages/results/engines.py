@@ -202,7 +202,10 @@ class MachineState(Measured):
 
 
 class BenchmarkDetails(Details):
-    """Of `benchmark`; `classification` by engine, "baseline" among them."""
+    """Of `benchmark`; `classification` by engine, "baseline" among them.
+
+    changed is about the engine that the run stands for, differences about every engine that ran.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -210,6 +213,7 @@ class BenchmarkDetails(Details):
     baseline: EngineTimings | None = None
     classification: dict[str, Classification] = Field(default_factory=dict)
     changed: PredictionDiff | None = None
+    differences: tuple[PredictionDiff, ...] = ()
     conditions: MachineState | None = None
 
 

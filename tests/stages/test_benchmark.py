@@ -255,6 +255,21 @@ def test_the_images_that_the_chosen_engine_classifies_differently_are_counted_an
     assert right[1] - right[0] == changed.won - changed.lost
 
 
+def test_every_engine_is_compared_with_the_trained_model_image_by_image(
+    measured: tuple[Path, BenchmarkResult],
+) -> None:
+    out, found = measured
+    with np.load(out / "predictions.npz") as kept:
+        predictions = {name: kept[name].astype(int) for name in kept.files}
+    labels, before = predictions.pop("labels"), predictions.pop("baseline.onnxruntime.fp32")
+    assert {each.engine for each in found.details.differences} == set(predictions)
+    for each in found.details.differences:
+        after = predictions[each.engine]
+        assert each.lost == np.sum((before == labels) & (after != labels))
+        assert each.won == np.sum((before != labels) & (after == labels))
+    assert found.details.changed in found.details.differences
+
+
 def test_the_predictions_of_every_engine_are_kept_for_a_comparison_image_by_image(
     measured: tuple[Path, BenchmarkResult], data: Data
 ) -> None:

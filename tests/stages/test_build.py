@@ -105,6 +105,15 @@ def test_the_folder_has_all_that_the_benchmark_needs(
     assert onnx.load(out / records.BASELINE).graph.node
 
 
+def test_the_same_graph_gives_the_same_engine_file(
+    converted: Path, built: tuple[Path, BuildResult]
+) -> None:
+    sources = [converted / name for name in ("baseline.fp32.onnx", "model.fp32.onnx")]
+    engines = [built[0] / name for name in (records.BASELINE, "onnxruntime.fp32.onnx")]
+    for one, other in (sources, engines):
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_the_model_of_the_stage_is_the_engine_chosen_on_validation_images(
     built: tuple[Path, BuildResult],
 ) -> None:

@@ -66,6 +66,12 @@ def test_every_onnx_file_passes_the_full_check(done, file):
     onnx.checker.check_model(onnx.load(done[0] / file), full_check=True)
 
 
+def test_a_model_that_was_not_pruned_gives_the_same_graph(done):
+    """By this the verdict knows whether there was pruning where only the graphs are."""
+    baseline, pruned = (done[0] / name for name in ("baseline.fp32.onnx", "model.fp32.onnx"))
+    assert baseline.read_bytes() == pruned.read_bytes()
+
+
 def test_opsets_are_what_the_readers_of_the_graphs_parse(done):
     opsets = {
         name: onnx.load(done[0] / name).opset_import[0].version

@@ -24,12 +24,18 @@ from pipeline.report.svg import (
     spread,
 )
 from pipeline.report.tables import NotRun, Table
-from pipeline.results import comparability, units
+from pipeline.results import accuracy_claims, comparability, units
 from pipeline.results.model import EngineReport, Report
 from stages.engines.registry import EngineName
 from stages.results.base import LatencyRow
 from stages.results.conversion import ConvertDetails
-from stages.results.engines import BenchmarkDetails, BuildDetails, Candidate, Chosen
+from stages.results.engines import (
+    BenchmarkDetails,
+    BuildDetails,
+    Candidate,
+    Chosen,
+    PredictionDiff,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,14 +82,13 @@ def _engine_cells(
     for count in threads:
         own = [row for row in engine.latency if (row.threads or 1) == count]
         fastest = [comparability.fastest(own, size) for size in sizes]
-        rate = fastest[-1].images_per_second if fastest and fastest[-1] else None
         words = "1 thread" if count == 1 else f"{count} threads"
         yield (
             engine.name.words + (f", {words}" if len(threads) > 1 else ""),
             STATES[engine.state],
             accuracy_cell(report, engine.accuracy),
             *map(_median, fastest),
-            units.count(rate),
+            _rate(fastest[-1] if fastest else None),
             units.size(engine.size_bytes),
         )
 
@@ -94,12 +99,18 @@ def _median(row: LatencyRow | None) -> str:
     return units.milliseconds(row.p50_ms) + (SHAKY if row.stable is False else "")
 
 
+def _rate(row: LatencyRow | None) -> str:
+    if row is None:
+        return units.UNKNOWN
+    return units.count(row.images_per_second) + (SHAKY if row.stable is False else "")
+
+
 def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
     rows = [row for engine in engines for row in engine.latency]
     if any(row.measured_in == "build" for row in rows):
         yield "Timed briefly by build: the benchmark measures at length."
     if any(row.stable is False for row in rows):
-        yield f"{SHAKY} UNSTABLE: the median moved while it was timed."
+        yield f"{SHAKY} UNSTABLE: the median is not certain."
     convert = report.details(ConvertDetails)
     if engines and convert and convert.output:
         yield f"Engines return {convert.output}."
@@ -113,11 +124,22 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
         )
         yield f"{budget}, build chose: {chosen}."
     if benchmark and benchmark.changed and report.is_current("benchmark"):
-        diff = benchmark.changed
-        yield (
-            f"{EngineName.parse(diff.engine).words} against the trained model, image by image: "
-            f"{diff.lost:,} lost, {diff.won:,} won, {diff.other:,} wrong in another way."
-        )
+        yield _image_by_image(report, benchmark.changed)
+
+
+def _image_by_image(report: Report, diff: PredictionDiff) -> str:
+    name = EngineName.parse(diff.engine)
+    engine = report.engine(name)
+    found = accuracy_claims.interval(report, engine.accuracy, name) if engine else None
+    change = (
+        f": {units.points(found.estimate)} points, {accuracy_claims.in_words(found)}"
+        if found
+        else ""
+    )
+    return (
+        f"{name.words} against the trained model, image by image: {diff.lost:,} lost, "
+        f"{diff.won:,} won, {diff.other:,} wrong in another way{change}."
+    )
 
 
 def not_run(report: Report) -> Iterator[NotRun]:

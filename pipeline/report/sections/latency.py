@@ -73,7 +73,7 @@ def _notes(rows: Sequence[LatencyRow]) -> Iterator[str]:
     if any(row.has_indicative_p99 for row in rows):
         yield f"p99 from fewer than {P99_SAMPLES:,} samples is indicative only."
     if any(row.stable is False for row in rows):
-        yield "UNSTABLE: the median moved while it was timed; measure again on a quiet machine."
+        yield "UNSTABLE: the median is not certain; measure again on a quiet machine."
 
 
 def interval_cell(low_ms: float | None, high_ms: float | None) -> str:

@@ -17,7 +17,7 @@ from pipeline.report.svg import (
     panel,
 )
 from pipeline.report.tables import Table
-from pipeline.results import comparability, speedup_steps, units
+from pipeline.results import accuracy_claims, comparability, speedup_steps, units
 from pipeline.results.model import EngineReport, Report, ReportRow, StageReport
 from pipeline.results.speedup_steps import Step
 from stages.engines.registry import EngineName
@@ -102,6 +102,8 @@ def _is_on_fewer(report: Report, accuracy: Quality) -> bool:
 
 def _notes(report: Report, batch: int | None) -> Iterator[str]:
     yield from (f"{stage.stage}: {note}." for stage in report.stages for note in stage.notes)
+    if changes := list(_changes(report)):
+        yield f"Changes in points with their 95 % intervals, image by image: {', '.join(changes)}."
     rows = [comparability.stage_row(stage, batch) for stage in report.stages]
     if any(row and row.runtime == "tf.function" for row in rows):
         yield "tf.function: TensorFlow's own compiled graph, compared only with itself."
@@ -113,6 +115,22 @@ def _notes(report: Report, batch: int | None) -> Iterator[str]:
     shown += [engine.accuracy for engine in report.engines]
     if any(_is_on_fewer(report, accuracy) for accuracy in shown):
         yield f"{FEWER} on another number of images than train's, so no change is given."
+
+
+def _changes(report: Report) -> Iterator[str]:
+    """ "prune -0.28 (-1.54 to +0.90)" of every line whose images were compared one by one."""
+    chosen = comparability.chosen_engine(report)
+    shown = {
+        stage: (stage_report.accuracy, engine)
+        for stage, engine in comparability.STAGE_ENGINES.items()
+        if (stage_report := report.stage(stage)) and not stage_report.outdated
+    }
+    if chosen:
+        shown["benchmark"] = chosen[0].accuracy, chosen[0].name
+    for stage, (accuracy, engine) in shown.items():
+        if found := accuracy_claims.interval(report, accuracy, engine):
+            low, high = units.points(found.low), units.points(found.high)
+            yield f"{stage} {units.points(found.estimate)} ({low} to {high})"
 
 
 def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:

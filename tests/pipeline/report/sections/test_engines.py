@@ -77,7 +77,7 @@ def test_an_unstable_timing_is_marked_and_the_mark_explained() -> None:
     table = engines.engine_table(report_of(found))
     assert cells(table)["litert int8"]["p50 ms, batch 1"] == "0.0080!"
     assert cells(table)["onnxruntime int8"]["p50 ms, batch 1"] == "0.0200"
-    assert table.notes == ("! UNSTABLE: the median moved while it was timed.",)
+    assert table.notes == ("! UNSTABLE: the median is not certain.",)
 
 
 def test_the_choice_of_build_and_the_changed_images_are_told_below_the_engines() -> None:
@@ -95,7 +95,7 @@ def test_the_choice_of_build_and_the_changed_images_are_told_below_the_engines()
         "Within 0.5 points of accuracy, build chose: litert int8 (batch 1), "
         "onnxruntime int8 (batch 32).",
         "litert int8 against the trained model, image by image: 3 lost, 1 won, "
-        "0 wrong in another way.",
+        "0 wrong in another way: -0.56 points, 95 % interval -2.25 to +0.92.",
     )
 
 
