@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,13 @@ CLOSE_SECONDS = 10.0
 TENSORFLOW_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow"}
 TENSORFLOW_DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
+NATIVE_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
+"""Signals that a process gets for what its own native code does; the others come from outside."""
+
+WITHOUT_ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "0"}
+"""TensorFlow's own kernels: 2.21 crashes in oneDNN's gradient of an 8-to-16 1x1 convolution with
+stride 2, on images of 64 pixels and more."""
+
 Listener = Callable[[str, str, "tuple[int, int] | None"], None]
 
 
@@ -36,6 +44,14 @@ class StageBug(Exception):
     def __init__(self, message: str, log: Path) -> None:
         super().__init__(message)
         self.log = log
+
+
+class ChildDied(Exception):
+    """The child ended without an answer; `cause` is its signal by name, or its exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.cause = _cause(status)
 
 
 class ChildTraceback(Exception):
@@ -105,15 +121,36 @@ class StageProcess:
     def run(self, task: Task, listen: Listener) -> StageResult:
         """Run one stage and return its result; `listen` gets (level, text, step).
 
-        Raises the UserError that the stage raised, StageBug for any other exception of it,
-        and StageCrashed if the child died.
+        A stage of TensorFlow that dies in native code runs once more without oneDNN, which its
+        result notes. Raises the UserError that the stage raised, StageBug for any other exception
+        of it, and StageCrashed if the child died.
         """
         task.log.parent.mkdir(parents=True, exist_ok=True)
         task.log.write_bytes(b"")
         if self._kind != task.stage.process:
             self.close()
+        try:
+            return self._attempt(task, listen, {})
+        except ChildDied as died:
+            if not _may_help_without_onednn(task, died):
+                raise _crashed(task, died.cause) from None
+            cause = died.cause
+        note = f"died of {cause} in native code and ran again with TF_ENABLE_ONEDNN_OPTS=0"
+        listen("WARNING", note, None)
+        _empty(task.out)
+        try:
+            result = self._attempt(task, listen, WITHOUT_ONEDNN)
+        except ChildDied as died:
+            raise _crashed(task, f"{cause}, and again without oneDNN: {died.cause}") from None
+        # The next stage starts as it would have if this one had not been before it.
+        self.close()
+        return result.model_copy(update={"notes": (*result.notes, note)})
+
+    def _attempt(self, task: Task, listen: Listener, variables: Mapping[str, str]) -> StageResult:
+        """Raises ChildDied, and what `run` raises."""
         if self._child is None:
-            self._kind, self._child = task.stage.process, _start(task, self._scratch)
+            self._kind = task.stage.process
+            self._child = _start(task, self._scratch, variables)
         return self._ask(self._child, task, listen)
 
     def _ask(self, child: subprocess.Popen[str], task: Task, listen: Listener) -> StageResult:
@@ -130,16 +167,9 @@ class StageProcess:
                 listen(event.level, event.text, event.step)
             else:
                 return _answer(event, task)
-        raise self._crashed(child, task)
-
-    def _crashed(self, child: subprocess.Popen[str], task: Task) -> StageCrashed:
-        status = _status(child)
+        died = ChildDied(_status(child))
         self.kill()
-        return StageCrashed(
-            f"the process of stage {task.stage.name} died: {_cause(status)}",
-            f"what it printed: {task.log}\n"
-            "earlier stages are done: the same command resumes from here",
-        )
+        raise died
 
     def close(self) -> None:
         """Let an idle child end, with all the memory that it holds."""
@@ -158,6 +188,28 @@ class StageProcess:
         if child is not None:
             _close_pipes(child)
             _end(child)
+
+
+def _may_help_without_onednn(task: Task, died: ChildDied) -> bool:
+    (name, value), *_ = WITHOUT_ONEDNN.items()
+    has_onednn = task.stage.process == "tensorflow" and os.environ.get(name) != value
+    return has_onednn and died.cause in NATIVE_CRASHES
+
+
+def _crashed(task: Task, cause: str) -> StageCrashed:
+    return StageCrashed(
+        f"the process of stage {task.stage.name} died: {cause}",
+        f"what it printed: {task.log}\nearlier stages are done: the same command resumes from here",
+    )
+
+
+def _empty(folder: Path) -> None:
+    """Delete what a stage has written before it died."""
+    for each in folder.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
 
 
 def _event(line: str) -> Progress | Finished | Failed | Crashed | None:
@@ -191,8 +243,8 @@ def _status(child: subprocess.Popen[str]) -> int:
     return child.wait()
 
 
-def _start(task: Task, scratch: Scratch) -> subprocess.Popen[str]:
-    environment = {**os.environ, "TMPDIR": str(scratch.folder)}
+def _start(task: Task, scratch: Scratch, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+    environment = {**os.environ, **variables, "TMPDIR": str(scratch.folder)}
     if task.stage.process == "tensorflow":
         environment = {**TENSORFLOW_DEFAULTS, **environment, **TENSORFLOW_ENVIRONMENT}
     with task.log.open("ab") as errors:

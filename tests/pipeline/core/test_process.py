@@ -21,7 +21,8 @@ Said = list[tuple[str, str, "tuple[int, int] | None"]]
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[StageProcess]:
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StageProcess]:
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
     with StageProcess(tmp_path) as running:
         yield running
 
@@ -160,7 +161,11 @@ def test_a_mistake_in_the_code_of_a_stage_names_stage_and_log(
 
 
 @pytest.mark.parametrize(
-    ("module", "cause"), [("tiny_line.aborts", "SIGABRT"), ("tiny_line.exits", "exit status 7")]
+    ("module", "cause"),
+    [
+        ("tiny_line.aborts", "SIGABRT, and again without oneDNN: SIGABRT"),
+        ("tiny_line.exits", "exit status 7"),
+    ],
 )
 def test_a_process_that_dies_names_stage_cause_and_log(
     process: StageProcess, tmp_path: Path, module: str, cause: str
@@ -180,6 +185,49 @@ def test_a_native_crash_leaves_the_python_stack_in_the_log(
         run(process, asked)
     assert "Fatal Python error: Aborted" in asked.log.read_text()
     assert "aborts.py" in asked.log.read_text()
+
+
+def dying_of(number: signal.Signals, tmp_path: Path) -> Task:
+    asked = task(tmp_path, "copy", "tiny_line.needs_other_kernels")
+    return replace(asked, settings={"prune": {"seed": int(number)}})
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE])
+def test_a_stage_that_dies_in_native_code_runs_again_without_onednn_and_says_so(
+    process: StageProcess, tmp_path: Path, number: signal.Signals
+) -> None:
+    said, asked = Said(), dying_of(number, tmp_path)
+    result = process.run(asked, lambda *line: said.append(line))
+    note = f"died of {number.name} in native code and ran again with TF_ENABLE_ONEDNN_OPTS=0"
+    assert result.notes == ("a note of the stage", note)
+    assert said == [("WARNING", note, None)]
+    assert [file.name for file in asked.out.iterdir()] == ["copy.txt"]
+    assert (asked.out / "copy.txt").read_text() == "whole"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_stage_that_is_killed_from_outside_does_not_run_again(
+    process: StageProcess, tmp_path: Path, number: signal.Signals
+) -> None:
+    said = Said()
+    with pytest.raises(StageCrashed, match=rf"stage copy died: {number.name}(, which|\n)"):
+        process.run(dying_of(number, tmp_path), lambda *line: said.append(line))
+    assert said == []
+
+
+def test_the_stage_after_one_that_ran_again_has_onednn(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    process.run(dying_of(signal.SIGSEGV, tmp_path), lambda *line: None)
+    assert run(process, task(tmp_path, "write"))["onednn"] is None
+
+
+def test_where_onednn_is_off_already_a_crash_is_an_error_at_once(
+    process: StageProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    with pytest.raises(StageCrashed, match="stage copy died: SIGABRT\n"):
+        run(process, task(tmp_path, "copy", "tiny_line.aborts"))
 
 
 def test_a_stage_after_a_crash_gets_a_new_process(process: StageProcess, tmp_path: Path) -> None:

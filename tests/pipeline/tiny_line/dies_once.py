@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,6 @@ def run(
     if not half.exists():
         resume.mkdir(parents=True)
         half.write_text(f"ratio {settings.prune.ratio}, ")
-        os.abort()
+        os.kill(os.getpid(), signal.SIGKILL)
     (out / "copy.txt").write_text(half.read_text() + "and the rest")
     return StageResult()
