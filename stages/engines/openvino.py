@@ -8,6 +8,7 @@ again all the same.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import tempfile
@@ -18,7 +19,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
+from stages.artifacts.signature import Signature
 from stages.engines import child
 from stages.engines.base import (
     Blocker,
@@ -100,6 +103,18 @@ def kernels(file: Path) -> list[dict[str, str]]:
             f"OpenVINO cannot compile {file.name} (exit status {error.status}): {error.reason}",
             "run: pipeline run convert --force",
         ) from error
+
+
+def outputs(
+    graph: onnx.ModelProto, signature: Signature, images: Images
+) -> dict[str, NDArray[Any]]:
+    """All outputs of `graph` for `images` by name."""
+    openvino = _openvino()
+    model = openvino.Core().read_model(io.BytesIO(graph.SerializeToString()))
+    model.reshape({signature.input_name: list(images.shape)})
+    compiled = openvino.Core().compile_model(model, "CPU", HINTS)
+    values = compiled({signature.input_name: images})
+    return {output.name: values[compiled.output(output.name)] for output in graph.graph.output}
 
 
 def layers(

@@ -3,7 +3,7 @@
 The rules, for a folded model (every weighted layer linear, see fold.py):
 
 1. The input of every weighted layer is quantized. Its output is not, and never its bias.
-2. A range belongs to the tensor's *producer*: max-pool, flatten, padding and the like keep
+2. A range belongs to the tensor's *producer*: max-pools, flatten, padding and the like keep
    values, so the quantization moves up through them, and all consumers share one range.
 3. An addition is quantized on the arm that does not come from a weighted layer (the
    shortcut): a pair on the other arm would keep TensorRT from fusing convolution and sum.
@@ -43,6 +43,9 @@ from stages.keras_graph.walk import Call, calls
 # Zero padding belongs here because every grid has an exact zero.
 KEEPS_VALUES = (
     layers.MaxPooling2D,
+    # Not only to pool integers: OpenVINO 2026.4 computes a global maximum of a quantized
+    # convolution's float output wrongly, by 59 of 255 steps.
+    layers.GlobalMaxPooling2D,
     layers.Flatten,
     layers.Reshape,
     layers.Permute,
@@ -52,7 +55,6 @@ KEEPS_VALUES = (
 KEEPS_SIGN = (
     layers.AveragePooling2D,
     layers.GlobalAveragePooling2D,
-    layers.GlobalMaxPooling2D,
     layers.Add,
     layers.Multiply,
     layers.Concatenate,

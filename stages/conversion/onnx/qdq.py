@@ -24,7 +24,7 @@ REPEATED = "_input_dq"
 TOLERANCE = 2.0**-23
 """Relative: a quarter of the distance of two marked scales (targets.py), and more than float32
 rounding on the way."""
-KEEPS_VALUES = (*MOVES_VALUES, "MaxPool", "Pad")
+KEEPS_VALUES = (*MOVES_VALUES, "MaxPool", "GlobalMaxPool", "Pad")
 
 
 def kernel_axis(node: onnx.NodeProto) -> int:

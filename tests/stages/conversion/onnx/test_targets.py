@@ -16,7 +16,7 @@ from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.graph import Index
 from stages.conversion.onnx.qdq import quantized_tensors
 from stages.conversion.onnx.targets import float_graph, int8_graph
-from stages.engines import litert
+from stages.engines import litert, openvino
 from stages.engines.onnxruntime import Runner, interpret
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import simulate
@@ -99,6 +99,11 @@ def test_onnx_runtimes_integer_kernels_give_the_same(net, tmp_path):
     onnx.save(net.graph("cpu"), tmp_path / "model.onnx")
     with Runner(tmp_path / "model.onnx", SIGNATURE) as engine:
         assert quanta(net.simulated("cpu"), engine.infer(BATCH)) <= QUANTA
+
+
+def test_openvinos_integer_kernels_give_the_same(net):
+    found = openvino.outputs(net.graph("cpu"), SIGNATURE, BATCH)["logits"]
+    assert quanta(net.simulated("cpu"), found) <= QUANTA
 
 
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
