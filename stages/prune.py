@@ -20,6 +20,7 @@ from stages.artifacts.signature import Signature
 from stages.datasets.loading import load_dataset
 from stages.errors import ModelError
 from stages.keras_graph.fold import flatten
+from stages.keras_graph.walk import functional
 from stages.models import files
 from stages.numerics.sparsity import polynomial
 from stages.pruning import consistency, guided, sparse, structured
@@ -39,6 +40,7 @@ from stages.results.pruning import (
 )
 from stages.settings import Prune, PruneStage
 from stages.training import evaluate
+from stages.training.baseline import refuse_chance
 from stages.training.fit import prepare
 
 MODEL_FILE = "model.keras"
@@ -72,14 +74,17 @@ def run(
     Ratio 0 without a target copies the trained model byte for byte, and so is a model copied that
     has no channels which can be removed; the second says so. Finished work is kept in the folder
     `resume`, if given, and not repeated; learning curves are written to `logs`. Returns the
-    measurements on the test split. Raises ModelError where a target cannot be met, and for a
-    result that is not what was decided; EngineError where the target's engine is not available.
+    measurements on the test split. Raises ModelError for a trained model at chance, where a target
+    cannot be met, and for a result that is not what was decided; EngineError where the target's
+    engine is not available.
     """
     prepare(settings.prune)
     source = inputs["train"]
     signature = Signature.read(source)
     dataset = load_dataset(settings.data)
     trained = files.load(source / MODEL_FILE)
+    functional(trained)  # first: a model without a graph has no accuracy to speak of either
+    refuse_chance(trained, dataset.validation, signature)
     with tempfile.TemporaryDirectory() as temporary:
         context = PruneContext(
             settings.prune,

@@ -14,6 +14,7 @@ from stages.settings import TrainStage
 from stages.training import evaluate
 from stages.training.description import describe, with_output
 from stages.training.fit import TrainingRun, fit, prepare
+from stages.training.scaling import doubt, refuse_other_scaling
 
 
 def run(
@@ -28,6 +29,7 @@ def run(
     With `model.source` the user's model is trained further for `train.epochs`, or kept unchanged
     with 0 epochs. Every epoch is saved in the folder `resume`, if given, to resume from; learning
     curves and the profile go to the folder `logs`. Returns the measurements on the test split.
+    Raises ModelError for a trained model that clearly wants its pixels scaled in another way.
     """
     prepare(settings.train)
     dataset = load_dataset(settings.data)
@@ -39,6 +41,11 @@ def run(
         (signature.scale, signature.offset),
     )
     signature = with_output(signature, model, dataset)
+    if settings.model.source is not None:
+        if settings.train.epochs == 0:
+            refuse_other_scaling(model, dataset.validation, signature, settings.model.source)
+        elif sentence := doubt(model, signature):
+            progress.warn(sentence)
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
     trained = fit(
         model,

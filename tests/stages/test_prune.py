@@ -86,6 +86,17 @@ def test_ratio_0_copies_the_trained_model_byte_for_byte(trained: Path, tmp_path:
     assert measured.latency[0].runtime == "tf.function"
 
 
+def test_a_model_at_chance_is_not_pruned(trained: Path, tmp_path: Path) -> None:
+    model = files.load(trained / "model.keras")
+    model.get_layer("logits").set_weights([np.zeros((32, 10)), np.eye(10)[3]])
+    (tmp_path / "train").mkdir()
+    files.save(model, tmp_path / "train" / "model.keras")
+    SIGNATURE.write(tmp_path / "train")
+    with pytest.raises(ModelError, match="the trained model is no better than chance: "):
+        run(tmp_path / "train", tmp_path / "out", ratio=0.0)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_with_rounds_each_takes_the_same_share_of_what_is_left(
     trained: Path, tmp_path: Path
 ) -> None:

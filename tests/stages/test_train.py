@@ -6,6 +6,7 @@ import pytest
 
 from stages import train
 from stages.artifacts.signature import Signature
+from stages.errors import ModelError
 from stages.models import files
 from stages.settings import Data, Model, Train, TrainStage
 from tests.stages.training.test_fit import small
@@ -66,3 +67,32 @@ def test_what_the_model_returns_is_in_its_signature(tmp_path, ending, output):
     train.run(TrainStage(model=source, train=Train(epochs=0)), {}, tmp_path)
     signature = Signature.read(tmp_path)
     assert (signature.output, signature.output_name) == (output, output)
+
+
+def test_a_trained_model_that_scales_its_own_pixels_is_refused_with_the_right_scale(
+    tmp_path, trained
+):
+    known = files.load(trained / "model.keras")
+    image = keras.Input((28, 28, 1))
+    tutorial = keras.Model(image, known(keras.layers.Rescaling(1 / 255, name="rescaling")(image)))
+    file = tmp_path / "network.keras"
+    files.save(tutorial, file)
+
+    def settings(scale: float, epochs: int) -> TrainStage:
+        source = Model(source=str(file))
+        return TrainStage(model=source, train=Train(epochs=epochs), data=Data(scale=scale))
+
+    assert train.run(settings(1.0, epochs=0), {}, tmp_path).accuracy.top1 > 0.9
+    with pytest.raises(ModelError, match=r"scales its own pixels \(rescaling\)") as caught:
+        train.run(settings(1 / 255, epochs=0), {}, tmp_path)
+    assert caught.value.hint == "--set data.scale=1 --set data.offset=0"
+
+
+def test_a_model_to_train_that_scales_its_own_pixels_is_warned_of(tmp_path, caplog):
+    image = keras.Input((28, 28, 1))
+    tutorial = keras.Model(image, small()(keras.layers.Rescaling(1 / 255, name="again")(image)))
+    files.save(tutorial, tmp_path / "own.keras")
+    source = Model(source=str(tmp_path / "own.keras"))
+    train.run(TrainStage(model=source, train=Train(epochs=1)), {}, tmp_path)
+    (warned,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "scales its own pixels (again) after scale 1/255" in warned

@@ -1,0 +1,48 @@
+"""A model at chance is not worth pruning: whatever it becomes is "as accurate"."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from stages.artifacts.signature import Signature
+from stages.datasets.base import Split
+from stages.datasets.splits import stratified
+from stages.errors import ModelError
+from stages.numerics import chance
+from stages.training import evaluate
+
+MOST_IMAGES = 2048
+
+
+def some_of(split: Split) -> Split:
+    """As many images as such a question needs, of every class in proportion."""
+    return split.take(stratified(split.labels, min(MOST_IMAGES, len(split))))
+
+
+def refuse_chance(model: keras.Model, validation: Split, signature: Signature) -> None:
+    """Raises ModelError for a trained model that does not know more than luck explains.
+
+    Judged on validation images, with 95 % confidence (numerics/chance.py).
+    """
+    split = some_of(validation)
+    predicted = evaluate.answers(model, split, signature).argmax(axis=1)
+    hits, samples = int(np.sum(predicted == split.labels)), len(split)
+    share = chance.expected_share(predicted, split.labels)
+    if chance.is_above(hits, samples, share):
+        return
+    if not chance.is_above(samples, samples, share):
+        raise ModelError(
+            f"{samples} validation images are too few to tell the trained model from chance",
+            "hold back more: --set data.validation_share=0.3",
+        )
+    raise ModelError(
+        f"the trained model is no better than chance: {percent(hits / samples)} of {samples:,} "
+        f"validation images are right, and {percent(share)} would be by luck",
+        "check data.scale, data.offset and the order of the labels, or train longer: train.epochs",
+    )
+
+
+def percent(share: float) -> str:
+    """ "48.9 %"."""
+    return f"{100 * share:.1f} %"
