@@ -22,7 +22,8 @@ from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
 from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
-from stages.keras_graph.fold import fold, output_axis
+from stages.keras_graph.fold import fold
+from stages.keras_graph.kernels import output_axis
 from stages.keras_graph.placement import Point, inputs_of_weighted, points, tied
 from stages.keras_graph.walk import calls
 from stages.keras_graph.zeros import freeze_zeros

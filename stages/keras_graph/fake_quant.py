@@ -13,7 +13,7 @@ from keras import ops
 from stages.artifacts.ranges import Range
 from stages.engines.registry import Target
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.fold import output_axis
+from stages.keras_graph.kernels import output_axis
 from stages.keras_graph.placement import Point, inputs_of_weighted, only
 from stages.keras_graph.walk import Call, Visit, apply, walk
 from stages.numerics.qparams import KERNEL, Grid

@@ -5,6 +5,7 @@ The user's model is never changed: every pass here returns a new model with its 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import keras
@@ -12,6 +13,8 @@ import numpy as np
 from keras import layers
 
 from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.kernels import WEIGHTED, output_axis, scaled
+from stages.keras_graph.loose_norms import affine, carry_over
 from stages.keras_graph.rewrite import rewrite
 from stages.keras_graph.walk import (
     Call,
@@ -22,31 +25,15 @@ from stages.keras_graph.walk import (
     unused_name,
 )
 
-WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.Conv2DTranspose)
-"""Layers with a kernel that an engine can run in INT8."""
-
 TRAINING_ONLY = (
     layers.Dropout,
     layers.SpatialDropout2D,
     layers.GaussianNoise,
     layers.GaussianDropout,
+    layers.AlphaDropout,
     layers.ActivityRegularization,
 )
 """Layers that pass their input through at inference."""
-
-
-def output_axis(layer: Any) -> int:
-    """Axis of the output channels in the kernel of `layer`.
-
-    (kh, kw, cin, cout) -> 3; Dense (in, out) -> 1; transposed (kh, kw, cout, cin) -> 2.
-    A depthwise kernel (kh, kw, c, 1) has its channels on axis 2.
-    """
-    rank = len(kernel_of(layer).shape)
-    return (
-        rank - 2
-        if isinstance(layer, (layers.DepthwiseConv2D, layers.Conv2DTranspose))
-        else rank - 1
-    )
 
 
 class _Copies:
@@ -87,61 +74,66 @@ def flatten(model: keras.Model) -> keras.Model:
 def fold(model: keras.Model) -> keras.Model:
     """A flat copy for inference, in which every weighted layer is linear and has a bias.
 
-    Batch normalisation that directly follows a weighted layer is folded into it, fused
-    activations become layers of their own, layers that only act in training are gone, and
-    those that engines do not know are rewritten (rewrite.py).
+    Batch normalisation that directly follows a weighted layer is folded into it, and other
+    normalisation into the layer behind it (loose_norms.py). Fused activations become layers of
+    their own, layers that only act in training are gone, and those that engines do not know are
+    rewritten (rewrite.py).
     Outputs equal those of `model` up to float32 rounding.
     """
     flat = rewrite(flatten(model))
-    merged = _merges(flat)
-    followed_by = {id(call.outputs[0]): norm for norm, call in merged.items()}
+    norms = _norms_behind(flat)
+    merged = {id(norm.outputs[0]) for norm in norms.values()}
     replaced: dict[int, Any] = {}
     copies = _Copies()
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation
-        if isinstance(layer, TRAINING_ONLY) or layer in merged:
+        if isinstance(layer, TRAINING_ONLY) or id(call.outputs[0]) in merged:
             return args[0]
         if not isinstance(layer, WEIGHTED):
             return copies.call(layer, *args, **kwargs)
         if id(layer) not in replaced:
-            norm = followed_by.get(id(call.outputs[0]))
-            replaced[id(layer)] = (_linear(layer, norm, args[0]), _activation(layer))
+            norm = norms.get(id(call.outputs[0]))
+            linear = _linear(layer, norm and norm.operation, args[0])
+            replaced[id(layer)] = (linear, _activation(layer))
         linear, activation = replaced[id(layer)]
         return activation(linear(args[0]))
 
-    return rebuild(flat, visit)
+    folded = rebuild(flat, visit)
+    moved = carry_over(folded)
+    # Its layers were called in `folded` as well: only copies have one input and one output.
+    return folded if moved is folded else flatten(moved)
 
 
-def _merges(flat: keras.Model) -> dict[Any, Call]:
-    """Batch normalisation layer -> the call of the weighted layer that it folds into."""
+def _norms_behind(flat: keras.Model) -> dict[int, Call]:
+    """id of the output of a weighted call -> the normalisation that folds into its layer."""
     graph = calls(flat)
-    produced = {id(output): call for call in graph for output in call.outputs}
-    uses: dict[int, int] = {}
+    uses = Counter(id(tensor) for call in graph for tensor in call.inputs)
+    # The model's output needs what comes before the normalisation, as another reader does.
+    uses.update(id(output) for output in flat.outputs)
+    behind = {
+        id(call.inputs[0]): call
+        for call in graph
+        if isinstance(call.operation, layers.BatchNormalization)
+        and call.operation.axis in (-1, len(call.inputs[0].shape) - 1)
+        and uses[id(call.inputs[0])] == 1
+    }
+    found = {
+        id(call.outputs[0]): behind.get(id(call.outputs[0]))
+        for call in graph
+        if isinstance(call.operation, WEIGHTED)
+        and call.operation.activation is keras.activations.linear
+    }
+    # A layer that is called twice has one kernel: its calls must agree about what folds into it.
+    wanted: dict[int, set[Any]] = {}
     for call in graph:
-        for tensor in call.inputs:
-            uses[id(tensor)] = uses.get(id(tensor), 0) + 1
-    how_often: dict[Any, int] = {}
-    for call in graph:
-        how_often[call.operation] = how_often.get(call.operation, 0) + 1
-    merged = {}
-    for call in graph:
-        if not isinstance(call.operation, layers.BatchNormalization):
-            continue
-        source = produced.get(id(call.inputs[0]))
-        if (
-            source is not None
-            and isinstance(source.operation, WEIGHTED)
-            and source.operation.activation is keras.activations.linear
-            # Another reader of the convolution, or the model's output, needs what comes before the
-            # normalisation; a layer that is called twice has only one kernel to fold into.
-            and uses[id(call.inputs[0])] == 1
-            and how_often[source.operation] == how_often[call.operation] == 1
-            and call.operation.axis in (-1, len(call.inputs[0].shape) - 1)
-            and not any(source.outputs[0] is output for output in flat.outputs)
-        ):
-            merged[call.operation] = source
-    return merged
+        norm = found.get(id(call.outputs[0]))
+        wanted.setdefault(id(call.operation), set()).add(norm and norm.operation)
+    return {
+        id(call.outputs[0]): norm
+        for call in graph
+        if (norm := found.get(id(call.outputs[0]))) and len(wanted[id(call.operation)]) == 1
+    }
 
 
 def _linear(layer: Any, norm: Any, inputs: Any) -> Any:
@@ -154,30 +146,11 @@ def _linear(layer: Any, norm: Any, inputs: Any) -> Any:
         channels *= kernel.shape[-1]
     bias = layer.bias.numpy() if layer.use_bias else np.zeros(channels, np.float32)
     if norm is not None:
-        kernel, bias = _folded(layer, kernel, bias, norm)
+        # Ioffe and Szegedy, 'Batch Normalization', section 3.1, at inference.
+        change = affine(norm)
+        kernel, bias = scaled(layer, change.factor), bias * change.factor + change.shift
     copy.set_weights([kernel, bias])
     return copy
-
-
-def _folded(layer: Any, kernel: Any, bias: Any, norm: Any) -> tuple[Any, Any]:
-    """w' = w * gamma / sqrt(var + eps), b' = (b - mean) * gamma / sqrt(var + eps) + beta.
-
-    Ioffe and Szegedy, 'Batch Normalization', section 3.1, at inference.
-    """
-    variance, mean = norm.moving_variance.numpy(), norm.moving_mean.numpy()
-    # In float64: a variance near zero makes this factor large, and float32 would
-    # round it and then the product.
-    factor = 1.0 / np.sqrt(variance.astype(np.float64) + norm.epsilon)
-    if norm.scale:
-        factor = factor * norm.gamma.numpy()
-    shift = norm.beta.numpy() if norm.center else 0.0
-    shape = [1] * kernel.ndim
-    if isinstance(layer, layers.DepthwiseConv2D):
-        shape[-2:] = kernel.shape[-2:]
-    else:
-        shape[output_axis(layer)] = -1
-    folded = kernel * factor.reshape(shape)
-    return folded.astype(np.float32), ((bias - mean) * factor + shift).astype(np.float32)
 
 
 def _activation(layer: Any) -> Any:

@@ -8,8 +8,9 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
 3. An addition is quantized on the arm that does not come from a weighted layer (the
    shortcut): a pair on the other arm would keep TensorRT from fusing convolution and sum.
 4. CPU engines fuse differently: for them both arms of additions, products and
-   concatenations, inputs of average pools, and outputs of weighted layers without a ReLU
-   (the logits too) are quantized as well. TensorRT's graph leaves these out.
+   concatenations, inputs of average pools, and outputs of weighted layers (the logits too) are
+   quantized as well, behind the ReLU if there is one: without a pair there, the layer itself
+   would compute in float. TensorRT's graph leaves these out.
 5. LiteRT's first convolution stays float if it sees fewer than four channels and has fewer
    than 1024 weights: its INT8 kernels take channels by fours at least, and on the MNIST CNN
    the INT8 version took 2 to 7 us longer than the float one, 25 us where AMX is used. Larger
@@ -36,8 +37,9 @@ from keras import layers
 from stages.artifacts.signature import Signature
 from stages.engines.registry import Target
 from stages.errors import ModelError
+from stages.keras_graph.activations import FUSED, NOT_NEGATIVE, activation_name
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.fold import WEIGHTED
+from stages.keras_graph.kernels import WEIGHTED
 from stages.keras_graph.walk import Call, calls
 
 # Zero padding belongs here because every grid has an exact zero.
@@ -62,7 +64,6 @@ KEEPS_SIGN = (
 AVERAGES = (layers.AveragePooling2D, layers.GlobalAveragePooling2D)
 MERGES = (layers.Add, layers.Multiply, layers.Concatenate)
 FEW_CHANNELS, FEW_WEIGHTS = 4, 1024
-NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential")
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,6 @@ class Point:
     signed: bool
     targets: frozenset[Target]
     amax: float | None = None
-
-
-def activation_name(operation: Any) -> str:
-    """ "relu" for a ReLU layer, `Activation("relu")` or `keras.ops.relu`; "" if it is none."""
-    if isinstance(operation, layers.ReLU):
-        return "relu" if not operation.negative_slope and not operation.threshold else ""
-    activation = getattr(operation, "activation", None)
-    if isinstance(operation, layers.Activation):
-        return str(getattr(activation, "__name__", ""))
-    if isinstance(operation, layers.Softmax):
-        return "softmax"
-    return "" if isinstance(operation, layers.Layer) else type(operation).__name__.lower()
 
 
 class _Graph:
@@ -124,11 +113,12 @@ class _Graph:
         call = self.producer.get(id(self.root(tensor)))
         return call is not None and isinstance(call.operation, WEIGHTED)
 
-    def feeds_relu(self, tensor: Any) -> bool:
-        users = self.consumers.get(id(tensor), [])
-        return bool(users) and all(
-            activation_name(call.operation) in ("relu", "relu6") for call in users
-        )
+    def result(self, call: Call) -> Any:
+        """What the kernel of a weighted `call` gives: its output, or that of the ReLU in it."""
+        users = self.consumers.get(id(call.outputs[0]), [])
+        # A second reader needs what comes before the ReLU, which then is a kernel of its own.
+        is_fused = len(users) == 1 and activation_name(users[0].operation) in FUSED
+        return (users[0] if is_fused else call).outputs[0]
 
     def is_signed(self, tensor: Any) -> bool:
         """Whether `tensor` may be negative (rule 6)."""
@@ -222,8 +212,7 @@ def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
                 want(call.inputs[:1], "litert")
             # Not before a ReLU: engines fuse it into the kernel, and a pair in between would split
             # the two and spend half of its steps on values that the ReLU drops.
-            if not graph.feeds_relu(call.outputs[0]):
-                want(call.outputs, "cpu", "litert")
+            want([graph.result(call)], "cpu", "litert")
         elif isinstance(call.operation, MERGES):
             want(call.inputs, "cpu", "litert")
             if isinstance(call.operation, layers.Add):

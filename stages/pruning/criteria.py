@@ -12,7 +12,7 @@ from keras import layers
 
 from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.fold import output_axis
+from stages.keras_graph.kernels import output_axis
 from stages.keras_graph.walk import Call, calls
 from stages.numerics.channel_scores import Scores, norm_scores, scale_scores, taylor_scores
 

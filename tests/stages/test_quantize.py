@@ -11,7 +11,7 @@ from stages import quantize
 from stages.artifacts import ranges
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import simulate
-from stages.keras_graph.fold import output_axis
+from stages.keras_graph.kernels import output_axis
 from stages.keras_graph.placement import points
 from stages.models import files
 from stages.numerics import qparams

@@ -8,12 +8,12 @@ from stages.conversion.layer_parity import compare_layers
 from stages.quantize import snap_biases
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.conversion.onnx.test_targets import Quantized
-from tests.stages.networks import NETWORKS, pixels
+from tests.stages.networks import NETWORKS, pixels, randomized
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_of_every_network_is_right_to_one_step(name):
-    net = Quantized(name)
+    net = Quantized(randomized(NETWORKS[name]()))
     snap_biases(net.model, net.points, net.ranges)
     found = compare_layers(
         net.model, net.points, net.ranges, net.graph("cpu"), SIGNATURE, pixels(64)
@@ -23,7 +23,7 @@ def test_every_layer_of_every_network_is_right_to_one_step(name):
 
 
 def test_a_kernel_that_was_changed_in_the_graph_is_found_and_its_layer_named():
-    net = Quantized("plain")
+    net = Quantized(randomized(NETWORKS["plain"]()))
     graph = net.graph("cpu")
     second = [node for node in graph.graph.node if node.op_type == "Conv"][1]
     source = next(node for node in graph.graph.node if second.input[1] in node.output)

@@ -10,7 +10,8 @@ from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import FakeQuantize, fake_quantize, layer_name, simulate
-from stages.keras_graph.fold import WEIGHTED, fold, output_axis
+from stages.keras_graph.fold import fold
+from stages.keras_graph.kernels import WEIGHTED, output_axis
 from stages.keras_graph.placement import points
 from stages.numerics import qparams
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized

@@ -85,6 +85,25 @@ def test_rule_4_cpu_engines_get_both_arms_pools_and_linear_outputs_too():
     assert id(folded.outputs[0]) in quantized
 
 
+def test_rule_4_cpu_engines_get_the_output_of_a_relu_whatever_reads_it():
+    found = place(small(layers.ReLU(name="relu"), layers.LayerNormalization(name="norm")))
+    assert {"relu", "norm"} <= only(found, "cpu").keys() & only(found, "litert").keys()
+    assert "relu" not in only(found, "tensorrt")
+
+
+def test_rule_4_a_layer_is_quantized_before_an_activation_that_engines_do_not_fuse():
+    for activation in (layers.ReLU(4.0), layers.LeakyReLU(), layers.Activation("tanh")):
+        assert "first" in only(place(small(activation)), "cpu")
+
+
+def test_rule_4_a_layer_is_quantized_before_a_relu_if_something_else_reads_it():
+    image = keras.Input(SHAPE, name="image")
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    x = layers.Flatten()(layers.Add()([x, layers.ReLU(name="relu")(x)]))
+    found = place(keras.Model(image, layers.Dense(4)(x)))
+    assert {"conv", "relu"} <= only(found, "cpu").keys()
+
+
 def test_rule_4_tensorrts_points_are_a_part_of_the_cpus():
     for build in NETWORKS.values():
         found = place(build())
@@ -116,6 +135,10 @@ def test_rule_6_what_cannot_be_negative_is_unsigned(activation):
 @pytest.mark.parametrize("activation", ["tanh", "leaky_relu", "swish", "gelu", "linear"])
 def test_rule_6_what_can_be_negative_is_signed(activation):
     assert place(small(layers.Activation(activation, name="act")))["act"].signed
+
+
+def test_rule_6_a_relu_with_a_limit_is_unsigned():
+    assert not place(small(layers.ReLU(4.0, name="act")))["act"].signed
 
 
 def test_rule_6_a_leaky_relu_layer_is_signed():

@@ -34,7 +34,7 @@ QUANTA = 2.1
 
 
 def test_more_points_than_marks_can_tell_apart_are_refused(monkeypatch):
-    net = Quantized("plain")
+    net = Quantized(randomized(ALL["plain"]()))
     monkeypatch.setattr(targets, "MOST_POINTS", len(net.points) - 1)
     with pytest.raises(ConversionError, match="tensors to quantize, expected at most"):
         int8_graph(net.model, net.points, net.ranges, SIGNATURE, "cpu")
@@ -43,8 +43,8 @@ def test_more_points_than_marks_can_tell_apart_are_refused(monkeypatch):
 class Quantized:
     """A network folded and calibrated, and what its simulation says."""
 
-    def __init__(self, name: str) -> None:
-        self.float = randomized(ALL[name]())
+    def __init__(self, model: keras.Model) -> None:
+        self.float = model
         self.model = fold(self.float)
         self.points = points(self.model, SIGNATURE)
         tensors = [point.tensor for point in self.points.values()]
@@ -65,7 +65,7 @@ class Quantized:
 
 @pytest.fixture(scope="module", params=list(ALL))
 def net(request):
-    return Quantized(request.param)
+    return Quantized(randomized(ALL[request.param]()))
 
 
 def run(model: onnx.ModelProto, folder) -> np.ndarray:
@@ -180,7 +180,7 @@ def test_litert_computes_the_simulation_to_two_quanta_in_every_form(net, tmp_pat
 
 
 def test_the_opset_can_be_chosen(tmp_path):
-    net = Quantized("residual")
+    net = Quantized(randomized(ALL["residual"]()))
     older = int8_graph(net.model, net.points, net.ranges, SIGNATURE, "tensorrt", opset=13)
     assert older.opset_import[0].version == 13
     assert quanta(net.simulated("tensorrt"), run(older, tmp_path)) <= QUANTA
