@@ -132,7 +132,7 @@ def quantize(folded: Any, images: Any, signature: Any, folder: Path, found: dict
     import numpy as np
     import onnx
 
-    from stages.artifacts.ranges import Range
+    from stages.artifacts.ranges import covering
     from stages.conversion.onnx.float16 import to_float16
     from stages.conversion.onnx.targets import int8_graph
     from stages.engines import onnxruntime
@@ -142,10 +142,7 @@ def quantize(folded: Any, images: Any, signature: Any, folder: Path, found: dict
     placed = points(folded, signature)
     tensors = [point.tensor for point in placed.values()]
     seen = keras.tree.flatten(keras.Model(folded.inputs[0], tensors)(images, training=False))
-    ranges = {
-        point.name: Range(float(np.abs(values).max()), point.signed)
-        for point, values in zip(placed.values(), seen, strict=True)
-    }
+    ranges = {name: covering(np.asarray(values)) for name, values in zip(placed, seen, strict=True)}
     source, optimised = folder / "model.int8.cpu.onnx", folder / "optimised.onnx"
     onnx.save(int8_graph(folded, placed, ranges, signature, "cpu"), source)
     onnxruntime.build(source, optimised, BuildRequest(signature, "int8"))

@@ -24,7 +24,7 @@ from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.kernels import output_axis
-from stages.keras_graph.placement import Point, inputs_of_weighted, points, tied
+from stages.keras_graph.placement import Point, inputs_of_weighted, points
 from stages.keras_graph.walk import calls
 from stages.keras_graph.zeros import freeze_zeros
 from stages.models import files
@@ -207,7 +207,7 @@ class Quantizer:
             simulated.set_weights(before)
         learned = {name: simulated.get_layer(layer_name(name)).learned() for name in self.ranges}
         # Each was learned for itself, so tied ones have drifted apart.
-        self.ranges = tie(learned, tied(self.model, self.quantized()))
+        self.ranges = tie(self.model, self.quantized(), learned)
         return FineTuneChoice(
             kept="trained" if is_better else "calibrated",
             calibrated_validation_top1=calibrated,
@@ -240,7 +240,9 @@ class Quantizer:
         """What the final ranges clip of the calibration images, per point."""
         histograms = self.observe()
         self.ranges = {
-            name: replace(spec, saturated_share=saturated_share(histograms[name], spec.amax))
+            name: replace(
+                spec, saturated_share=saturated_share(histograms[name], spec.low, spec.high)
+            )
             for name, spec in self.ranges.items()
         }
         found = {}

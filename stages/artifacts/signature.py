@@ -72,17 +72,10 @@ class Signature:
         return self.output == "probabilities"
 
     @property
-    def amax(self) -> float:
-        """The largest value that a grid for preprocessed pixels needs; below zero it has one step
-        more than above (INT8: -128 to 127).
-        """
+    def limits(self) -> tuple[float, float]:
+        """What a range has to cover to hold every preprocessed pixel, and zero."""
         ends = (self.offset, 255 * self.scale + self.offset)
-        return max(*ends, *(-end * 127 / 128 for end in ends))
-
-    @property
-    def is_signed(self) -> bool:
-        """Whether a preprocessed pixel can be negative."""
-        return min(self.offset, 255 * self.scale + self.offset) < 0
+        return min(*ends, 0.0), max(*ends, 0.0)
 
     def write(self, folder: Path) -> None:
         """Write `signature.json` into `folder`."""

@@ -50,10 +50,10 @@ def compare_layers(
 
     def quantize(point: Point, value: Any) -> Any:
         spec = ranges[point.name]
-        scale = spec.scale("cpu")
-        expected = qparams.quantize(np.asarray(value), scale, spec.grid("cpu"))
-        # The CPU graph stores signed activations as UINT8 with zero point 128 (qdq.to_unsigned).
-        got = values[made[point.name]].astype(np.int32) - (128 if spec.signed else 0)
+        scale, grid = spec.scale("cpu"), spec.grid("cpu")
+        expected = qparams.quantize(np.asarray(value), scale, grid)
+        # The CPU graph stores UINT8: 0 stands for the lowest step of the grid.
+        got = values[made[point.name]].astype(np.int32) + grid.low
         got, counts[point.name] = _aligned(expected, got)
         # The engine's value, not ours: each segment starts from what the engine really had.
         return keras.ops.convert_to_tensor(got.astype(np.float32) * scale)

@@ -46,9 +46,10 @@ class FakeQuantize(keras.layers.Layer):
         return fake_quantize(values, ops.exp(self.log_scale), self.grid)
 
     def learned(self) -> Range:
-        """The range that was learned."""
-        amax = float(np.exp(self.log_scale.numpy())) * self.grid.high
-        return dataclasses.replace(self.start, amax=amax)
+        """The range that was learned: its scale, the zero point stays where it was."""
+        scale = float(np.exp(self.log_scale.numpy()))
+        limits = {"low": self.grid.low * scale, "high": self.grid.high * scale}
+        return dataclasses.replace(self.start, **limits)
 
 
 class QuantizedKernel(keras.layers.Wrapper):
@@ -135,7 +136,7 @@ def simulate(
     def quantize(point: Point, value: Any) -> Any:
         layer = FakeQuantize(ranges[point.name], target, name=layer_name(point.name))
         # Pixels have 256 known values: their range is not trained (rule 8 of placement.py).
-        layer.trainable = point.amax is None
+        layer.trainable = point.limits is None
         return layer(value)
 
     image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)

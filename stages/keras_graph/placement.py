@@ -16,10 +16,11 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
    the INT8 version took 2 to 7 us longer than the float one, 25 us where AMX is used. Larger
    kernels are INT8, since the converter would quantize their weights only and compute in a
    hybrid way.
-6. A tensor that cannot be negative (ReLU, sigmoid, softmax, and what keeps the sign) may use
-   all 256 steps for its positive side where the engine's type is unsigned.
-7. Average pools and concatenations have one scale for all their inputs and outputs: only so
-   can they copy and add integers without rescaling.
+6. CPU engines spend all 256 steps between the smallest and the largest value, with a zero point;
+   TensorRT's grid is symmetric. A tensor that cannot be negative (ReLU, sigmoid, softmax, and what
+   keeps the sign) never gets a step below zero.
+7. Average pools and concatenations have one scale and zero point for all their inputs and outputs:
+   only so can they copy and add integers without rescaling.
 8. The image's range is that of all pixels, as the normalisation makes them. Where its steps are
    the pixels themselves (offset 0, or -128 times the scale), engines read pixels as they are.
 """
@@ -70,7 +71,7 @@ FEW_CHANNELS, FEW_WEIGHTS = 4, 1024
 class Point:
     """A tensor that is quantized: its producer's name, its sign, and the engines it is for.
 
-    `amax` is known beforehand of the image alone: pixels have 256 values, so its range is
+    `limits` are known beforehand of the image alone: pixels have 256 values, so its range is
     neither calibrated nor trained (rule 8).
     """
 
@@ -78,7 +79,7 @@ class Point:
     tensor: Any
     signed: bool
     targets: frozenset[Target]
-    amax: float | None = None
+    limits: tuple[float, float] | None = None
 
 
 class _Graph:
@@ -147,8 +148,8 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
     for identity, name in graph.names.items():
         if identity in wanted:
             tensor, targets = wanted[identity]
-            signed = signature.is_signed if identity in is_input else graph.is_signed(tensor)
-            known = signature.amax if identity in is_input else None
+            known = signature.limits if identity in is_input else None
+            signed = graph.is_signed(tensor) if known is None else known[0] < 0
             found[name] = Point(name, tensor, signed, frozenset(targets), known)
     return found
 

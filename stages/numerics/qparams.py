@@ -1,12 +1,15 @@
-"""Scales of uniform INT8 quantization. Everything is symmetric: the zero point is 0.
+"""Scales and grids of uniform INT8 quantization.
 
-    q = clip(round(x / scale), low, high),   x' = q * scale        (ONNX QuantizeLinear)
+    q = clip(round(x / scale), low, high),   x' = q * scale
 
-Rounding is half to even, as in the ONNX and IEEE definitions.
+Steps are counted from zero, which every grid contains exactly. An engine stores q + zero point: an
+asymmetric grid from -19 to 236 is UINT8 with zero point 19, or INT8 with zero point -109. Rounding
+is half to even, as in the ONNX and IEEE definitions.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,21 +28,36 @@ refuses, and its bias would not fit into 32 bits."""
 
 @dataclass(frozen=True)
 class Grid:
-    """The integers that a quantized value can take: int8 -128..127, uint8 0..255."""
+    """The integers that a quantized value can take: int8 -128..127, uint8 0..255.
+
+    Grids of other zero points have their 256 integers elsewhere around zero.
+    """
 
     low: int
     high: int
 
 
 INT8 = Grid(-128, 127)
-UINT8 = Grid(0, 255)
 KERNEL = Grid(-127, 127)
 """Narrow range: kernels without -128 allow faster int8 instructions and stay symmetric."""
 
 
-def activation_scale(amax: float, grid: Grid) -> float:
-    """Scale that puts `amax` on the last step: amax 2.55 on UINT8 -> 0.01."""
-    return max(amax / grid.high, SMALLEST_SCALE)
+def asymmetric_grid(low: float, high: float) -> Grid:
+    """The 256 integers around zero that cover `low` <= 0 to `high` >= 0 with the smallest steps.
+
+    -0.28 to 3.5 -> -19..236; 0 to 3.5 -> 0..255; -1 to 1 -> -128..127. The zero point is a whole
+    number (Jacob et al., 'Quantization and Training of Neural Networks', section 2.1), rounded so
+    that the shorter side loses nothing: one step more there makes the others little larger.
+    """
+    # A grid that was found before is found again: its zero point may not be rounded up once more.
+    shorter = math.ceil(255 * min(-low, high) / (high - low) - 1e-6)
+    return Grid(-shorter, 255 - shorter) if -low <= high else Grid(shorter - 255, shorter)
+
+
+def activation_scale(low: float, high: float, grid: Grid) -> float:
+    """Smallest scale that has `low` <= 0 and `high` >= 0 on `grid`: 0 to 2.55, 0..255 -> 0.01."""
+    ends = ((low, grid.low), (high, grid.high))
+    return max(*(limit / steps for limit, steps in ends if steps), SMALLEST_SCALE)
 
 
 def kernel_scales(kernel: Array, axis: int) -> Array:

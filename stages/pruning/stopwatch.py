@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from stages.artifacts.ranges import Range
+from stages.artifacts.ranges import Range, covering
 from stages.artifacts.signature import Signature
 from stages.conversion.litert import write_float, write_int8
 from stages.conversion.onnx.float16 import to_float16
@@ -131,13 +131,10 @@ def _write_litert(folded: keras.Model, file: Path, signature: Signature, images:
 
 
 def _ranges(folded: keras.Model, placed: Mapping[str, Point], images: Images) -> dict[str, Range]:
-    """The largest magnitude of every quantized tensor on `images`."""
+    """The range of every quantized tensor on `images`."""
     tensors = keras.Model(folded.inputs[0], [point.tensor for point in placed.values()])
     values = keras.tree.flatten(tensors(images[:CALIBRATION_IMAGES], training=False))
-    return {
-        name: Range(max(float(np.abs(np.asarray(seen)).max()), 1e-3), point.signed)
-        for (name, point), seen in zip(placed.items(), values, strict=True)
-    }
+    return {name: covering(np.asarray(seen)) for name, seen in zip(placed, values, strict=True)}
 
 
 _WRITERS: dict[str, Callable[..., Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -11,38 +12,38 @@ from numpy.typing import NDArray
 from stages.artifacts.ranges import Range
 from stages.keras_graph.placement import Point, tied
 from stages.numerics import calibration
-from stages.numerics.calibration import Histogram
+from stages.numerics.calibration import Histogram, Limits
 
 Batches = Iterable[NDArray[np.float32]]
 Ranges = dict[str, Range]
 
-METHODS: dict[str, Callable[[Histogram, int, float], float]] = {
-    "max": lambda histogram, steps, percentile: histogram.amax,
-    "percentile": lambda histogram, steps, percentile: calibration.percentile_amax(
-        histogram, percentile
-    ),
-    "entropy": lambda histogram, steps, percentile: calibration.entropy_amax(histogram, steps),
-    "mse": lambda histogram, steps, percentile: calibration.mse_amax(histogram, steps),
+METHODS: dict[str, Callable[[Histogram, float], Limits]] = {
+    "max": lambda histogram, percentile: (histogram.low, histogram.high),
+    "percentile": calibration.percentile_limits,
+    "entropy": lambda histogram, percentile: calibration.entropy_limits(histogram),
+    "mse": lambda histogram, percentile: calibration.mse_limits(histogram),
 }
-"""Name -> (histogram, positive steps of the grid, percentile) -> amax."""
+"""Name -> (histogram, percentile) -> low and high."""
 
 
 def observe(
     model: keras.Model, points: Mapping[str, Point], batches: list[NDArray[np.float32]]
 ) -> dict[str, Histogram]:
-    """Histograms of the magnitudes at all points of the folded float `model` on `batches`.
+    """Histograms of the values at all points of the folded float `model` on `batches`.
 
-    Two passes: the first finds the largest magnitudes, the second counts up to them.
+    Two passes: the first finds the smallest and largest values, the second counts between them.
     """
     tensors = keras.Model(model.inputs[0], [point.tensor for point in points.values()])
 
     def values(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         return [found.numpy() for found in keras.tree.flatten(tensors(batch, training=False))]
 
-    largest: NDArray[np.float64] = np.zeros(len(points))
+    ends = np.zeros((2, len(points)))
     for batch in batches:
-        largest = np.maximum(largest, [np.abs(found).max() for found in values(batch)])
-    histograms = [calibration.empty(float(amax)) for amax in largest]
+        seen = values(batch)
+        ends[0] = np.minimum(ends[0], [found.min() for found in seen])
+        ends[1] = np.maximum(ends[1], [found.max() for found in seen])
+    histograms = [calibration.empty(float(low), float(high)) for low, high in ends.T]
     for batch in batches:
         histograms = [h.add(v) for h, v in zip(histograms, values(batch), strict=True)]
     return dict(zip(points, histograms, strict=True))
@@ -62,23 +63,22 @@ def find_ranges(
     found = {}
     for name, point in points.items():
         histogram = histograms[name]
-        # One amax serves all targets; it is chosen on the finer grid, that of the CPU engines.
-        steps = Range(1.0, point.signed).grid("cpu").high
-        amax = point.amax or METHODS[method](histogram, steps, percentile)
-        found[name] = Range(amax, point.signed, calibration.saturated_share(histogram, amax))
-    return tie(found, tied(model, points))
+        # One range serves all targets; it is chosen on the finer grid, that of the CPU engines.
+        low, high = point.limits or METHODS[method](histogram, percentile)
+        found[name] = Range(low, high, calibration.saturated_share(histogram, low, high))
+    return tie(model, points, found)
 
 
-def tie(found: Mapping[str, Range], groups: Iterable[set[str]]) -> Ranges:
-    """`found`, with the widest range of each group for all of it.
+def tie(model: keras.Model, points: Mapping[str, Point], found: Mapping[str, Range]) -> Ranges:
+    """`found`, with one range for all tied points that is as wide as those of all of them.
 
-    A group with both signs does not change: its members have different grids.
+    A group of which only some can be negative does not change: a zero point would keep ONNX Runtime
+    from fusing the ReLUs of the others.
     """
     result = dict(found)
-    for group in groups:
-        members = {name: result[name] for name in group if name in result}
-        if len({member.signed for member in members.values()}) == 1:
-            widest = max(member.amax for member in members.values())
-            for name, member in members.items():
-                result[name] = Range(widest, member.signed, member.saturated_share)
+    for group in tied(model, points):
+        members = [result[name] for name in group]
+        if len({points[name].signed for name in group}) == 1:
+            low, high = min(each.low for each in members), max(each.high for each in members)
+            result |= {name: replace(result[name], low=low, high=high) for name in group}
     return result

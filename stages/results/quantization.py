@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
 from stages.results.base import Count, Measured, Sha256, Share, StageResult
 from stages.results.training import Classification, TrainingDetails
@@ -20,11 +20,20 @@ class CalibrationFacts(Measured):
 
 
 class RangeFacts(Measured):
-    """|x| <= amax for the values of one tensor, not negative unless `signed`."""
+    """low <= x <= high for the values of one tensor."""
 
-    amax: float
-    signed: bool
+    low: float
+    high: float
     saturated_share: Share = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_magnitude(cls, values: Any) -> Any:
+        """Earlier records have the largest magnitude, and whether a tensor has both signs."""
+        if isinstance(values, dict) and "amax" in values:
+            amax, signed = values["amax"], values.get("signed")
+            return {**values, "low": -amax if signed else 0.0, "high": amax}
+        return values
 
 
 class Saturation(Measured):

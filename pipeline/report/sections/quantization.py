@@ -30,12 +30,11 @@ def range_table(report: Report) -> Table:
     return Table(
         "Quantization",
         "Activation ranges, by the layer they follow",
-        ("tensor", "range", "signs", "outside"),
+        ("tensor", "range", "outside"),
         tuple(
             (
                 name,
-                f"{facts.amax:.4g}",
-                "both" if facts.signed else "positive",
+                f"{facts.low:.4g} to {facts.high:.4g}",
                 f"{100 * facts.saturated_share:.3f} %",
             )
             for name, facts in details.ranges.items()
@@ -84,15 +83,15 @@ def clipped_shares(details: QuantizeDetails) -> dict[str, float]:
 
 def _ranges(ranges: Mapping[str, RangeFacts]) -> Chart:
     """Bars from the lowest to the highest value that can be represented, in layer order."""
-    shown = _largest(ranges, {name: facts.amax for name, facts in ranges.items()})
+    shown = _largest(ranges, {name: facts.high - facts.low for name, facts in ranges.items()})
     axes = panel(34.0 * len(shown) + 56, bottom=40, top=4)
     rows_only(axes, len(shown))
     parts = []
     for place, (name, facts) in enumerate(shown.items()):
-        low = -facts.amax if facts.signed else 0.0
-        axes.barh(place + 0.1, facts.amax - low, 0.28, low, color=STAND_IN["int8"], alpha=0.85)
-        row_label(axes, place + 0.18, name, f"{low:.3g} to {facts.amax:.3g}")
-        parts.append(f"{name} {'both signs' if facts.signed else 'from 0'} to {facts.amax:.3g}")
+        width, limits = facts.high - facts.low, f"{facts.low:.3g} to {facts.high:.3g}"
+        axes.barh(place + 0.1, width, 0.28, facts.low, color=STAND_IN["int8"], alpha=0.85)
+        row_label(axes, place + 0.18, name, limits)
+        parts.append(f"{name} {limits}")
     axes.set_xlabel("value of the activation")
     text = f"Range of each quantized tensor: {'; '.join(parts)}.{_cut(shown, ranges)}"
     return Chart("ranges", "Calibrated ranges", text, figure_of(axes))

@@ -8,11 +8,12 @@ from the initializers: nothing has to be matched by name between Keras and ONNX.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from stages.conversion.onnx.graph import Array, Index, attribute, drop_unused, set_constant, sort
 from stages.errors import ConversionError
@@ -34,25 +35,40 @@ def kernel_axis(node: onnx.NodeProto) -> int:
     return 0 if node.op_type == "Conv" else 1
 
 
-def name_pairs(model: onnx.ModelProto, scales: Mapping[str, tuple[float, float]]) -> None:
+@dataclass(frozen=True)
+class Pair:
+    """The scale that marks the pairs of a point, and the scale and zero point that they get.
+
+    The type of the zero point, int8 or uint8, is that of the quantized values.
+    """
+
+    mark: float
+    scale: float
+    zero_point: Array
+
+
+def name_pairs(model: onnx.ModelProto, pairs: Mapping[str, Pair]) -> None:
     """Name, in place, the pairs of every point, which are recognised by their marked scale.
 
-    `scales` has the marked scale of every point and the one that replaces it. The QuantizeLinear of
-    point "relu1" is then called "relu1.quantize" and its scale "relu1.scale". Raises
+    They get the scale and the zero point of `pairs`. The QuantizeLinear of point "relu1" is then
+    called "relu1.quantize", its constants "relu1.scale" and "relu1.zero_point". Raises
     ConversionError if a pair has a scale that no point has.
     """
     graph, index = model.graph, Index(model.graph)
     named: set[str] = set()
-    pairs = [n for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    for node in pairs:
+    for node in [n for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]:
         value = float(index.array(node.input[1]))
-        name = min(scales, key=lambda point: abs(scales[point][0] / value - 1))
-        if abs(scales[name][0] / value - 1) > TOLERANCE:
+        name = min(pairs, key=lambda point: abs(pairs[point].mark / value - 1))
+        if abs(pairs[name].mark / value - 1) > TOLERANCE:
             raise ConversionError(f"a pair has the scale {value}, which belongs to no point")
-        node.input[1] = set_constant(graph, f"{name}.scale", np.array(scales[name][1], np.float32))
+        scale = np.array(pairs[name].scale, np.float32)
+        node.input[1] = set_constant(graph, f"{name}.scale", scale)
+        node.input[2] = set_constant(graph, f"{name}.zero_point", pairs[name].zero_point)
         if node.op_type == "QuantizeLinear" and name not in named:
             node.name = f"{name}.quantize"
             named.add(name)
+    # The types of quantized tensors may have changed.
+    del graph.value_info[:]
     drop_unused(graph)
 
 
@@ -172,30 +188,3 @@ def _quantize_bias(
     limit = np.iinfo(np.int32)
     steps = np.clip(np.round(values / scales), limit.min, limit.max).astype(np.int32)
     node.input[2] = _dequantized(graph, node.input[2], steps, scales, 0)
-
-
-def to_unsigned(model: onnx.ModelProto) -> None:
-    """Turn, in place, signed activations into UINT8 with zero point 128.
-
-    The same numbers on the same grid (q + 128); ONNX Runtime's kernels take UINT8 input.
-    """
-    graph = model.graph
-    index = Index(graph)
-    for node in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
-        old = node.input[2]
-        if index.constants[old].data_type != TensorProto.INT8:
-            continue
-        shifted = np.asarray(index.array(old).astype(np.int16) + 128).astype(np.uint8)
-        new = set_constant(graph, f"{old}_u8", shifted)
-        for reader in _dequantizers(index, node):
-            reader.input[2] = new
-        node.input[2] = new
-    del graph.value_info[:]
-
-
-def _dequantizers(index: Index, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The DequantizeLinear nodes that read what `node` quantizes, through shape changes."""
-    found = []
-    for reader in index.consumers.get(node.output[0], []):
-        found += [reader] if reader.op_type == "DequantizeLinear" else _dequantizers(index, reader)
-    return found

@@ -2,7 +2,7 @@
 
 model.int8.tensorrt.onnx    signed INT8, float16 rest, float16 bias, opset 19
 model.int8.tensorrt8.onnx   the same with a float32 rest, opset 17 (TensorRT 8.6)
-model.int8.cpu.onnx         UINT8 activations, INT8 kernels, INT32 bias, opset 17
+model.int8.cpu.onnx         UINT8 activations with a zero point, INT8 kernels, INT32 bias, opset 17
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import onnx
 import tensorflow as tf
 
@@ -24,6 +25,7 @@ from stages.keras_graph.fake_quant import execute
 from stages.keras_graph.placement import Point, only
 from stages.keras_graph.tracing import layer_of, scoped
 from stages.keras_graph.walk import walk
+from stages.numerics.qparams import INT8
 
 MARK = 2.0**-21
 """Relative difference that distinguishes scales on their way through tf2onnx, which drops
@@ -64,17 +66,17 @@ def int8_graph(
     marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
 
     def quantize(point: Point, value: Any) -> Any:
-        low, high = (limit * marks[point.name] for limit in ranges[point.name].limits(target))
-        # Not fake_quant: from that, tf2onnx makes UINT8 with a zero point, which
-        # TensorRT rejects (decision 7).
+        # A symmetric pair for every target: it only has to carry the mark, and name_pairs gives it
+        # its zero point (decision 7).
+        step = ranges[point.name].scale(target) * marks[point.name]
+        low, high = INT8.low * step, INT8.high * step
         return tf.quantization.quantize_and_dequantize_v2(
-            value, low, high, signed_input=low < 0, range_given=True, round_mode="HALF_TO_EVEN"
+            value, low, high, range_given=True, round_mode="HALF_TO_EVEN"
         )
 
     graph = to_onnx(lambda image: execute(model, wanted, image, quantize, scoped), signature, opset)
-    scales = {name: ranges[name].scale(target) for name in wanted}
     # The order of these passes matters. First the names, while each scale still tells its point.
-    qdq.name_pairs(graph, {name: (scale * marks[name], scale) for name, scale in scales.items()})
+    qdq.name_pairs(graph, {name: _pair(ranges[name], marks[name], target) for name in wanted})
     # Before Dense layers: the Transpose and Reshape that they absorb may be inside a pair.
     qdq.adjoin(graph)
     dense.fuse_dense(graph)
@@ -83,10 +85,15 @@ def int8_graph(
     # only become INT8 behind a pair.
     qdq.repeat_at_inputs(graph)
     qdq.quantize_kernels(graph, bias="int32" if target == "cpu" else "float")
-    if target == "cpu":
-        qdq.to_unsigned(graph)
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+def _pair(found: Range, mark: float, target: Target) -> qdq.Pair:
+    """UINT8 for ONNX Runtime, whose kernels take that; INT8 for TensorRT, which takes only that."""
+    kind, first = (np.uint8, 0) if target == "cpu" else (np.int8, INT8.low)
+    zero_point = np.array(first - found.grid(target).low, kind)
+    return qdq.Pair(found.scale(target) * mark, found.scale(target), zero_point)
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

@@ -30,9 +30,9 @@ LEVELS = [
     )
 ]  # fmt: skip
 RANGES = {
-    "image": {"amax": 1.0, "signed": False, "saturated_share": 0.0},
-    "relu1": {"amax": 4.0, "signed": False, "saturated_share": 0.0001},
-    "logits": {"amax": 6.0, "signed": True, "saturated_share": 0.0},
+    "image": {"low": 0.0, "high": 1.0, "saturated_share": 0.0},
+    "relu1": {"low": 0.0, "high": 4.0, "saturated_share": 0.0001},
+    "logits": {"low": -3.0, "high": 6.0, "saturated_share": 0.0},
 }
 LAYERS = {
     "litert.int8": [

@@ -44,13 +44,6 @@ def test_preprocessing_is_pixel_times_scale_plus_offset():
     assert images.max() == 255
 
 
-@pytest.mark.parametrize(
-    ("scale", "offset", "signed"), [(1 / 255, 0.0, False), (2 / 255, -1.0, True), (-1.0, 0.0, True)]
-)
-def test_an_image_is_signed_if_a_preprocessed_pixel_can_be_negative(scale, offset, signed):
-    assert Signature((2, 2, 1), ("a",), scale, offset).is_signed is signed
-
-
 def test_a_signature_of_before_the_kind_of_output_was_known_is_read(tmp_path):
     SIGNATURE.write(tmp_path)
     old = json.loads((tmp_path / signature.FILE).read_text())
@@ -65,3 +58,11 @@ def test_an_unknown_kind_of_output_is_refused(tmp_path):
     (tmp_path / signature.FILE).write_text(json.dumps(raw | {"output": "sigmoids"}))
     with pytest.raises(ArtifactError, match="output is 'sigmoids'"):
         Signature.read(tmp_path)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1 / 255, 0.0), (2 / 255, -1.0), (-1.0, 3.0)])
+def test_the_limits_are_those_of_all_preprocessed_pixels_and_zero(scale, offset):
+    described = Signature((16, 16, 1), ("a",), scale, offset)
+    seen = described.preprocess(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1))
+    expected = (min(seen.min(), 0), max(seen.max(), 0))
+    assert described.limits == pytest.approx(expected, rel=1e-6)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from stages.artifacts.ranges import Range
+from stages.artifacts.ranges import Range, covering
 from stages.artifacts.signature import Signature
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import FakeQuantize, fake_quantize, layer_name, simulate
@@ -23,16 +23,13 @@ def quantized(name: str, target="cpu"):
     folded = fold(randomized(NETWORKS[name]()))
     placed = points(folded, SIGNATURE)
     seen = keras.Model(folded.inputs[0], [p.tensor for p in placed.values()])(images(32))
-    found = {
-        point.name: Range(float(np.abs(values).max()), point.signed)
-        for point, values in zip(placed.values(), seen, strict=True)
-    }
+    found = {name: covering(np.asarray(values)) for name, values in zip(placed, seen, strict=True)}
     return folded, placed, found, simulate(folded, placed, found, target)
 
 
 def test_fake_quantization_is_quantize_and_dequantize():
     values = np.random.default_rng(0).normal(0, 2, 1000).astype(np.float32)
-    for grid in (qparams.INT8, qparams.UINT8, qparams.KERNEL):
+    for grid in (qparams.INT8, qparams.Grid(0, 255), qparams.Grid(-19, 236), qparams.KERNEL):
         steps = qparams.quantize(values, np.float32(0.03), grid).astype(np.float32)
         expected = steps * np.float32(0.03)
         assert np.array_equal(fake_quantize(tf.constant(values), 0.03, grid), expected)
@@ -103,15 +100,18 @@ def test_training_the_simulation_trains_the_folded_model_and_its_ranges():
     moved = [np.any(a != b) for a, b in zip(folded.get_weights(), before, strict=True)]
     assert all(moved)
     ranges = {name: simulated.get_layer(layer_name(name)).learned() for name in found}
-    assert any(abs(ranges[name].amax / found[name].amax - 1) > 1e-3 for name in found)
-    assert all(ranges[name].amax > 0 for name in found)
+    assert any(abs(ranges[name].high / found[name].high - 1) > 1e-3 for name in found)
+    assert all(ranges[name].high > 0 for name in found)
+    assert all(ranges[name].grid("cpu") == found[name].grid("cpu") for name in found)
 
 
 def test_an_untrained_range_comes_back_as_it_went_in_up_to_float16():
-    start = Range(amax=3.3, signed=False, saturated_share=0.25)
+    start = Range(low=-0.28, high=3.5, saturated_share=0.25)
     learned = FakeQuantize(start, "cpu").learned()
-    assert learned.amax == pytest.approx(3.3, rel=2**-11)
-    assert (learned.signed, learned.saturated_share) == (False, 0.25)
+    step = 3.5 / 236
+    assert learned.high == pytest.approx(3.5, rel=2**-11)
+    assert learned.low == pytest.approx(-19 * step, rel=2**-11)
+    assert (learned.grid("cpu"), learned.saturated_share) == (start.grid("cpu"), 0.25)
 
 
 def test_a_kernel_of_zeros_stays_zero_and_trains_without_nan():
@@ -119,6 +119,6 @@ def test_a_kernel_of_zeros_stays_zero_and_trains_without_nan():
     x = layers.Flatten()(layers.Conv2D(4, 3, kernel_initializer="zeros")(image))
     folded = fold(keras.Model(image, layers.Dense(4)(x)))
     placed = points(folded, SIGNATURE)
-    found = {name: Range(1.0, p.signed) for name, p in placed.items()}
+    found = {name: Range(-1.0 if p.signed else 0.0, 1.0) for name, p in placed.items()}
     simulated = simulate(folded, placed, found)
     assert np.isfinite(simulated(images(2))).all()

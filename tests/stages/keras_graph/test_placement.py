@@ -205,13 +205,20 @@ def test_a_point_knows_the_layers_that_read_it_through_pools():
 
 
 @pytest.mark.parametrize(
-    ("scale", "offset", "amax"), [(1 / 255, 0.0, 1.0), (1 / 128, -1.0, 127 / 128), (2.0, -1.0, 509)]
+    ("scale", "offset", "limits"),
+    [
+        (1 / 255, 0.0, (0.0, 1.0)),
+        (1 / 128, -1.0, (-1.0, 127 / 128)),
+        (2.0, -1.0, (-1.0, 509.0)),
+        (-1.0, -5.0, (-260.0, 0.0)),
+        (0.5, 2.0, (0.0, 129.5)),
+    ],
 )
-def test_rule_8_the_range_of_the_image_is_that_of_all_pixels(scale, offset, amax):
+def test_rule_8_the_range_of_the_image_is_that_of_all_pixels(scale, offset, limits):
     model = fold(NETWORKS["plain"]())
     found = points(model, dataclasses.replace(SIGNATURE, scale=scale, offset=offset))
-    assert found["image"].amax == pytest.approx(amax)
-    assert [point.name for point in found.values() if point.amax is not None] == ["image"]
+    assert found["image"].limits == pytest.approx(limits)
+    assert [point.name for point in found.values() if point.limits is not None] == ["image"]
 
 
 def test_rule_8_the_range_of_the_image_is_neither_calibrated_nor_trained():
@@ -219,5 +226,5 @@ def test_rule_8_the_range_of_the_image_is_neither_calibrated_nor_trained():
     placed = points(model, SIGNATURE)
     dark = [images(4) / 2]
     found = find_ranges(model, placed, observe(model, placed, dark), "max", 100.0)
-    assert found["image"].amax == pytest.approx(1.0)
+    assert (found["image"].low, found["image"].high) == (0.0, pytest.approx(1.0))
     assert not simulate(model, placed, found).get_layer("image_range").trainable_variables

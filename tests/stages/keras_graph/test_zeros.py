@@ -67,7 +67,7 @@ def test_quantization_aware_training_of_the_folded_model_keeps_the_zeros(few):
     masks = with_zeros(model)
     folded = fold(model)
     placed = points(folded, DIGITS)
-    ranges = {name: Range(4.0, point.signed) for name, point in placed.items()}
+    ranges = {name: Range(-4.0 if point.signed else 0.0, 4.0) for name, point in placed.items()}
     simulated = simulate(folded, placed, ranges)
     zeros.freeze_zeros(simulated)
     fit(simulated, TrainingRun(few, DIGITS, Training(epochs=1, batch_size=64), "quantize"))

@@ -10,102 +10,131 @@ from stages.numerics.calibration import (
     BINS,
     Histogram,
     empty,
-    entropy_amax,
-    mse_amax,
-    percentile_amax,
+    entropy_limits,
+    mse_limits,
+    percentile_limits,
     saturated_share,
 )
 
 values = arrays(np.float32, st.integers(1, 300), elements=st.floats(-8, 8, width=32))
 
 
+def counted(seen: np.ndarray) -> Histogram:
+    return empty(float(seen.min()), float(seen.max())).add(seen)
+
+
 @given(values)
 def test_a_hundred_percent_covers_every_value(seen):
-    amax = float(np.abs(seen).max())
-    histogram = empty(amax).add(seen)
-    assert percentile_amax(histogram, 100.0) >= amax
-    assert saturated_share(histogram, percentile_amax(histogram, 100.0)) == 0.0
+    low, high = percentile_limits(counted(seen), 100.0)
+    assert low <= seen.min()
+    assert high >= seen.max()
+    assert saturated_share(counted(seen), low, high) == 0.0
 
 
 @given(values, st.floats(50.0, 99.9))
 def test_a_percentile_range_is_numpys_percentile_up_to_one_bin(seen, percentile):
-    amax = float(np.abs(seen).max())
-    found = percentile_amax(empty(amax).add(seen), percentile)
-    expected = np.percentile(np.abs(seen), percentile, method="inverted_cdf")
-    bin_width = max(amax, 1e-6) / BINS
-    assert expected - bin_width <= found <= expected + 2 * bin_width
+    positive = np.abs(seen)
+    low, high = percentile_limits(counted(positive), percentile)
+    expected = np.percentile(positive, percentile, method="inverted_cdf")
+    bin_width = max(float(positive.max()), 1e-6) / BINS
+    assert low == 0.0
+    assert expected - bin_width <= high <= expected + 2 * bin_width
+
+
+@given(values, st.floats(50.0, 99.9))
+def test_of_both_signs_half_of_what_a_percentile_leaves_out_goes_from_either_end(seen, percentile):
+    histogram = counted(seen)
+    low, high = percentile_limits(histogram, percentile)
+    width = (histogram.high - histogram.low) / BINS
+    most = (100 - percentile) / 100 * len(seen)
+    if histogram.low < 0:
+        assert np.sum(seen < low - 1e-6) <= most / 2 + 1e-6
+        assert np.sum(seen < low + 1.01 * width) >= min(most / 2, np.sum(seen < 0)) - 1e-6
+    assert np.sum(seen > high + 1e-6) <= most + 1e-6
 
 
 def test_batches_may_come_one_by_one():
     seen = np.random.default_rng(0).normal(size=1000).astype(np.float32)
-    amax = float(np.abs(seen).max())
-    whole = empty(amax).add(seen)
-    parts = empty(amax)
+    whole = counted(seen)
+    parts = empty(float(seen.min()), float(seen.max()))
     for part in np.split(seen, 10):
         parts = parts.add(part)
     assert np.array_equal(whole.counts, parts.counts)
     assert whole.counts.sum() == 1000
 
 
-def test_the_saturated_share_is_what_lies_above_the_range():
-    seen = np.array([0.1] * 98 + [1.0, -1.0], np.float32)
-    histogram = empty(1.0).add(seen)
-    assert saturated_share(histogram, 0.5) == pytest.approx(0.02)
+def test_the_saturated_share_is_what_lies_outside_the_range():
+    seen = np.array([0.1] * 97 + [1.0, -1.0, -0.4], np.float32)
+    assert saturated_share(empty(-1.0, 1.0).add(seen), -0.5, 0.5) == pytest.approx(0.02)
+    assert saturated_share(empty(-1.0, 1.0).add(seen), -0.25, 1.0) == pytest.approx(0.02)
 
 
 def test_a_tensor_of_zeros_gets_a_range_all_the_same():
-    histogram = empty(0.0).add(np.zeros(10, np.float32))
-    assert percentile_amax(histogram, 100.0) > 0
+    low, high = percentile_limits(counted(np.zeros(10, np.float32)), 100.0)
+    assert low == 0.0 < high
 
 
-def long_tailed(seed: int = 0) -> np.ndarray:
+def long_tailed(count: int = 20000) -> np.ndarray:
     """Mostly small values, and a few far away."""
-    rng = np.random.default_rng(seed)
-    return np.concatenate([rng.normal(size=20000), rng.uniform(20, 40, 5)]).astype(np.float32)
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.normal(size=count), rng.uniform(20, 40, 5)]).astype(np.float32)
+
+
+def mean_squared_error(seen: np.ndarray, low: float, high: float) -> float:
+    """Of the 256 steps between `low` and `high`, in plain NumPy."""
+    below = np.round(255 * -low / (high - low))
+    scale = max(high / (255 - below), -low / below if below else 0)
+    steps = np.clip(np.round(seen / scale), -below, 255 - below)
+    return float(np.mean((steps * scale - seen) ** 2))
 
 
 def test_the_mse_range_has_the_least_error_of_all_that_were_tried():
     seen = np.abs(long_tailed())
-    histogram = empty(float(seen.max())).add(seen)
+    low, high = mse_limits(counted(seen))
+    assert low == 0.0
+    tried = [mean_squared_error(seen, 0.0, seen.max() * percent / 100) for percent in range(5, 101)]
+    assert mean_squared_error(seen, low, high) <= min(tried) * 1.02
 
-    def error(amax: float) -> float:
-        scale = amax / 127
-        return float(np.mean((np.minimum(np.round(seen / scale), 127) * scale - seen) ** 2))
 
-    found = mse_amax(histogram, 127)
-    tried = [error(histogram.amax * percent / 100) for percent in range(20, 101)]
-    assert error(found) <= min(tried) * 1.02
+def test_the_mse_range_of_both_signs_is_as_good_as_the_best_of_a_whole_grid_of_pairs():
+    seen = long_tailed()
+    found = mean_squared_error(seen, *mse_limits(counted(seen)))
+    shares = np.arange(5, 101, 5) / 100
+    tried = [
+        mean_squared_error(seen, seen.min() * a, seen.max() * b) for a in shares for b in shares
+    ]
+    assert found <= min(tried) * 1.05
 
 
 def test_the_entropy_range_cuts_a_tail_that_costs_resolution():
-    seen = long_tailed()
-    histogram = empty(float(np.abs(seen).max())).add(seen)
-    assert entropy_amax(histogram, 127) < 0.5 * histogram.amax
+    histogram = counted(long_tailed(200_000))
+    low, high = entropy_limits(histogram)
+    assert high < 0.5 * histogram.high
+    assert high - low < 0.5 * (histogram.high - histogram.low)
 
 
 def test_the_entropy_range_covers_values_that_are_spread_evenly():
-    seen = np.linspace(0, 1, 50000, dtype=np.float32)
-    assert entropy_amax(empty(1.0).add(seen), 127) > 0.95
+    low, high = entropy_limits(counted(np.linspace(-0.3, 1, 50000, dtype=np.float32)))
+    assert high > 0.95
+    assert low < -0.28
 
 
-def test_the_entropy_of_a_candidate_is_the_textbook_formula():
-    """Two levels over four bins, by hand: no clipping is best when nothing is lost."""
-    counts = np.zeros(BINS, np.int64)
-    counts[0], counts[BINS // 2] = 10, 10
-    assert entropy_amax(Histogram(1.0, counts), 2) == 1.0
+def test_where_merging_bins_loses_nothing_the_entropy_range_covers_everything():
+    """By hand: with equal counts everywhere the divergence is 0 without clipping."""
+    assert entropy_limits(Histogram(0.0, 1.0, np.full(BINS, 7, np.int64))) == (0.0, 1.0)
 
 
-@given(values, st.sampled_from([127, 255]))
-def test_no_method_gives_a_range_beyond_what_was_seen_or_of_nothing(seen, steps):
-    amax = float(np.abs(seen).max())
-    histogram = empty(amax).add(seen)
-    for found in (mse_amax(histogram, steps), entropy_amax(histogram, steps)):
-        assert 0 < found <= histogram.amax * (1 + 1e-9)
+@given(values)
+def test_no_method_gives_a_range_beyond_what_was_seen_or_of_nothing(seen):
+    histogram = counted(seen)
+    for low, high in (mse_limits(histogram), entropy_limits(histogram)):
+        assert histogram.low * (1 + 1e-9) <= low <= 0 <= high <= histogram.high * (1 + 1e-9)
+        assert low < high
 
 
 def test_the_entropy_range_does_not_care_how_many_zeros_there_are():
     seen = np.abs(np.random.default_rng(0).normal(size=20000)).astype(np.float32)
-    amax = float(seen.max())
-    alone = entropy_amax(empty(amax).add(seen), 255)
+    alone = entropy_limits(counted(seen))
     among_zeros = np.concatenate([seen, np.zeros(200000, np.float32)])
-    assert entropy_amax(empty(amax).add(among_zeros), 255) == alone > 0.5 * amax
+    assert entropy_limits(counted(among_zeros)) == alone
+    assert alone[1] > 0.5 * seen.max()

@@ -13,8 +13,9 @@ from stages.numerics.qparams import (
     KERNEL,
     SMALLEST_KERNEL_SCALE,
     SMALLEST_SCALE,
-    UINT8,
+    Grid,
     activation_scale,
+    asymmetric_grid,
     kernel_scales,
     quantize,
     snap,
@@ -23,7 +24,7 @@ from stages.numerics.qparams import (
 finite = st.floats(-100, 100, width=32)
 
 
-def onnx_quantize(values: np.ndarray, scale: float, dtype: type) -> np.ndarray:
+def onnx_quantize(values: np.ndarray, scale: float, dtype: type, zero: int = 0) -> np.ndarray:
     """What QuantizeLinear of the ONNX specification gives, by onnx's own reference."""
     kind = TensorProto.INT8 if dtype is np.int8 else TensorProto.UINT8
     node = helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"])
@@ -38,14 +39,14 @@ def onnx_quantize(values: np.ndarray, scale: float, dtype: type) -> np.ndarray:
         [helper.make_tensor_value_info("y", kind, values.shape)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
-    feeds = {"x": values, "s": np.float32(scale), "z": np.array(0, dtype)}
+    feeds = {"x": values, "s": np.float32(scale), "z": np.array(zero, dtype)}
     result: np.ndarray = ReferenceEvaluator(model).run(None, feeds)[0]
     return result
 
 
 @given(arrays(np.float32, (17,), elements=finite), st.floats(0.0078125, 2.0, width=32))
 def test_quantize_gives_what_the_onnx_specification_gives(values, scale):
-    for grid, dtype in ((INT8, np.int8), (UINT8, np.uint8)):
+    for grid, dtype in ((INT8, np.int8), (Grid(0, 255), np.uint8)):
         expected = onnx_quantize(values, scale, dtype)
         assert np.array_equal(quantize(values, np.float32(scale), grid), expected)
 
@@ -55,13 +56,39 @@ def test_halves_are_rounded_to_even():
     assert steps.tolist() == [0, 2, 2, 0, -2]
 
 
-def test_the_largest_magnitude_lands_on_the_last_step():
-    assert activation_scale(2.55, UINT8) == pytest.approx(0.01)
-    assert activation_scale(1.27, INT8) == pytest.approx(0.01)
+def test_the_ends_of_a_range_land_on_the_last_steps():
+    assert activation_scale(0.0, 2.55, Grid(0, 255)) == pytest.approx(0.01)
+    assert activation_scale(-1.0, 1.27, INT8) == pytest.approx(0.01)
+    assert activation_scale(-1.28, 1.0, INT8) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("limits", "grid"),
+    [
+        ((-0.28, 3.5), (-19, 236)),
+        ((-3.5, 0.28), (-236, 19)),
+        ((0.0, 3.5), (0, 255)),
+        ((-3.5, 0.0), (-255, 0)),
+        ((-1.0, 1.0), (-128, 127)),
+        ((-128 * 0.1, 127 * 0.1), (-128, 127)),
+    ],
+)
+def test_an_asymmetric_grid_has_as_many_steps_on_either_side_as_there_are_values(limits, grid):
+    assert asymmetric_grid(*limits) == Grid(*grid)
+
+
+@given(arrays(np.float32, (17,), elements=finite), st.integers(0, 255))
+def test_steps_counted_from_zero_are_what_onnx_stores_less_its_zero_point(values, zero):
+    """INT8 has the same numbers as UINT8, 128 lower."""
+    steps = quantize(values, np.float32(0.25), Grid(-zero, 255 - zero))
+    stored = onnx_quantize(values, 0.25, np.uint8, zero)
+    assert np.array_equal(steps, stored.astype(np.int32) - zero)
+    shifted = onnx_quantize(values, 0.25, np.int8, zero - 128)
+    assert np.array_equal(steps, shifted.astype(np.int32) - (zero - 128))
 
 
 def test_a_dead_tensor_gets_a_scale_that_float16_can_hold():
-    scale = activation_scale(0.0, UINT8)
+    scale = activation_scale(0.0, 0.0, Grid(0, 255))
     assert scale == SMALLEST_SCALE == np.float16(scale) == np.finfo(np.float16).smallest_normal
 
 

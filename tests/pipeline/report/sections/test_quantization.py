@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.report.sections import quantization
-from stages.results.quantization import QuantizeDetails
+from stages.results.quantization import QuantizeDetails, RangeFacts
 from tests.pipeline.records import records, report_of
 from tests.pipeline.report.drawn import bars, by_name, texts
 from tests.pipeline.report.full_run import full_records, full_report, report_with
@@ -14,8 +14,8 @@ def test_ranges_say_what_lay_outside_and_how_they_were_found() -> None:
         report_with(
             quantize={
                 "ranges": {
-                    "image": {"amax": 1.0, "signed": False, "saturated_share": 0.0},
-                    "logits": {"amax": 6.15854, "signed": True, "saturated_share": 0.0012},
+                    "image": {"low": 0.0, "high": 1.0, "saturated_share": 0.0},
+                    "logits": {"low": -3.2, "high": 6.15854, "saturated_share": 0.0012},
                 },
                 "calibration": {
                     "method": "mse",
@@ -28,8 +28,8 @@ def test_ranges_say_what_lay_outside_and_how_they_were_found() -> None:
         )
     )
     assert table.rows == (
-        ("image", "1", "positive", "0.000 %"),
-        ("logits", "6.159", "both", "0.120 %"),
+        ("image", "0 to 1", "0.000 %"),
+        ("logits", "-3.2 to 6.159", "0.120 %"),
     )
     assert table.notes[0].startswith("Calibrated by mse on 128 images")
     assert "max 99.00 %, mse 99.50 %" in table.notes[0]
@@ -40,10 +40,16 @@ def test_a_run_without_ranges_has_an_empty_table() -> None:
     assert quantization.range_table(report_of(records("train"))).rows == ()
 
 
-def test_a_signed_range_reaches_as_far_below_zero_as_above() -> None:
+def test_a_range_of_an_earlier_record_reaches_as_far_below_zero_as_above() -> None:
+    facts = RangeFacts.model_validate({"amax": 6.0, "signed": True})
+    assert (facts.low, facts.high) == (-6.0, 6.0)
+    assert RangeFacts.model_validate({"amax": 2.0, "signed": False}).low == 0.0
+
+
+def test_a_bar_reaches_from_the_lowest_to_the_highest_value() -> None:
     chart = by_name(quantization.charts, full_report())["ranges"]
-    assert bars(chart, "x") == [1.0, 4.0, 12.0]
-    assert texts(chart)[4:] == ["logits", "-6 to 6"]
+    assert bars(chart, "x") == [1.0, 4.0, 9.0]
+    assert texts(chart)[4:] == ["logits", "-3 to 6"]
 
 
 def test_what_the_final_ranges_clip_counts_before_what_the_calibrated_ones_did() -> None:
@@ -67,7 +73,7 @@ def test_of_very_many_tensors_the_largest_are_drawn() -> None:
     found = full_records()
     found["quantize"]["measurements"]["details"] = {
         "ranges": {
-            f"t{i}": {"amax": i + 1.0, "signed": False, "saturated_share": 0.0} for i in range(30)
+            f"t{i}": {"low": 0.0, "high": i + 1.0, "saturated_share": 0.0} for i in range(30)
         }
     }
     chart = by_name(quantization.charts, report_of(found))["ranges"]

@@ -7,12 +7,12 @@ from onnx import helper, numpy_helper
 
 from stages.conversion.onnx.graph import Index
 from stages.conversion.onnx.qdq import (
+    Pair,
     adjoin,
     name_pairs,
     quantize_kernels,
     quantized_tensors,
     repeat_at_inputs,
-    to_unsigned,
 )
 from stages.errors import ConversionError
 from stages.numerics import qparams
@@ -84,14 +84,18 @@ def test_kernels_become_int8_per_output_channel():
 def test_the_quantized_graph_computes_integers_times_scales():
     model = conv()
     quantize_kernels(model, bias="int32")
+    steps = qparams.quantize(X, np.float32(0.03125), qparams.INT8).astype(np.int64)
+    assert np.allclose(evaluate(model, X), _integer_convolution(model, steps), atol=1e-4)
+
+
+def _integer_convolution(model: onnx.ModelProto, steps: np.ndarray) -> np.ndarray:
+    """What the quantized `conv` makes of an image of whole `steps`, in NumPy."""
     index = Index(model.graph)
-    scale = np.float32(0.03125)
-    steps = qparams.quantize(X, scale, qparams.INT8).astype(np.int64)
     kernel = index.array("w_q").astype(np.int64)
     windows = np.lib.stride_tricks.sliding_window_view(steps, (3, 3), axis=(2, 3))
     sums = np.einsum("nchwij,ocij->nohw", windows, kernel) + index.array("b_q").reshape(1, -1, 1, 1)
-    by_hand = sums * (index.array("w_scale") * scale).reshape(1, -1, 1, 1)
-    assert np.allclose(evaluate(model, X), by_hand, atol=1e-4)
+    result: np.ndarray = sums * (index.array("w_scale") * CONSTANTS["s"]).reshape(1, -1, 1, 1)
+    return result
 
 
 def test_the_bias_is_int32_for_onnx_runtime_and_float_for_tensorrt():
@@ -110,24 +114,23 @@ def test_a_node_with_a_float_input_keeps_its_float_kernel():
     assert kinds(model) == ["Conv"]
 
 
-def test_unsigned_activations_are_the_same_numbers():
+def test_a_zero_point_of_128_is_the_same_numbers_in_another_type():
     model = conv()
     expected = evaluate(model, X)
-    to_unsigned(model)
-    zero = Index(model.graph).array(model.graph.node[0].input[2])
-    assert (zero.dtype, int(zero)) == (np.uint8, 128)
+    name_pairs(model, {"a": Pair(0.03125, 0.03125, np.array(128, np.uint8))})
     onnx.checker.check_model(model, full_check=True)
     assert np.array_equal(evaluate(model, X), expected)
 
 
-def test_int8_kernels_are_left_alone_by_the_unsigned_pass():
-    model = conv(zero=np.uint8(0))
+def test_with_a_zero_point_the_graph_computes_steps_counted_from_zero():
+    model = conv()
+    name_pairs(model, {"a": Pair(0.03125, 0.03125, np.array(19, np.uint8))})
     quantize_kernels(model, bias="int32")
-    before = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    to_unsigned(model)
-    after = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    assert before.keys() == after.keys()
-    assert all(np.array_equal(before[name], after[name]) for name in before)
+    onnx.checker.check_model(model, full_check=True)
+    steps = qparams.quantize(X, np.float32(0.03125), qparams.Grid(-19, 236))
+    assert steps.min() == -19
+    by_hand = _integer_convolution(model, steps.astype(np.int64))
+    assert np.allclose(evaluate(model, X), by_hand, atol=1e-4)
 
 
 @pytest.mark.parametrize("between", ["Transpose", "Reshape"])
@@ -153,11 +156,13 @@ def test_pairs_are_named_by_the_scale_that_marks_them_and_get_the_plain_one():
     marked = np.float32(0.03125 * (1 + 2.0**-21))
     model = conv()
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(marked, "s"))
-    name_pairs(model, {"other": (0.03125, 0.03125), "a": (float(marked), 0.03125)})
+    zero = np.array(0, np.int8)
+    pairs = {"other": Pair(0.03125, 0.03125, zero), "a": Pair(float(marked), 0.03125, zero)}
+    name_pairs(model, pairs)
     assert quantized_tensors(model) == {"a": "a_q"}
     assert Index(model.graph).array("a.scale") == np.float32(0.03125)
 
 
 def test_a_pair_that_no_point_marked_is_an_error():
     with pytest.raises(ConversionError, match="belongs to no point"):
-        name_pairs(conv(), {"a": (0.5, 0.5)})
+        name_pairs(conv(), {"a": Pair(0.5, 0.5, np.array(0, np.int8))})

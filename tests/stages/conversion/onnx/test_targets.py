@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from stages.artifacts.ranges import Range
+from stages.artifacts.ranges import covering
 from stages.conversion.litert import write_int8
 from stages.conversion.onnx import targets
 from stages.conversion.onnx.float16 import to_float16
@@ -17,6 +17,7 @@ from stages.conversion.onnx.graph import Index
 from stages.conversion.onnx.qdq import quantized_tensors
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.engines import litert, openvino
+from stages.engines.base import BuildRequest
 from stages.engines.onnxruntime import Runner, interpret
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import simulate
@@ -50,8 +51,8 @@ class Quantized:
         tensors = [point.tensor for point in self.points.values()]
         seen = keras.Model(self.model.inputs[0], tensors)(BATCH)
         self.ranges = {
-            point.name: Range(float(np.abs(values).max()), point.signed)
-            for point, values in zip(self.points.values(), seen, strict=True)
+            name: covering(np.asarray(values))
+            for name, values in zip(self.points, seen, strict=True)
         }
 
     @functools.cache  # noqa: B019 - nine small networks, gone with the module
@@ -106,6 +107,15 @@ def test_openvinos_integer_kernels_give_the_same(net):
     assert quanta(net.simulated("cpu"), found) <= QUANTA
 
 
+def test_openvino_computes_with_zero_points_in_integer_kernels(tmp_path):
+    net = Quantized(randomized(APPLICATIONS["squeezed"]()))
+    onnx.save(net.graph("cpu"), tmp_path / "model.onnx")
+    request = BuildRequest(SIGNATURE, "int8")
+    report = openvino.build(tmp_path / "model.onnx", tmp_path / "model.openvino", request)
+    convolutions = [layer for layer in report.layers if layer.kind == "Convolution"]
+    assert {layer.executed for layer in convolutions} == {"int8"}
+
+
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_every_kernel_is_int8_and_every_input_of_it_a_pair(net, target):
     graph = net.graph(target).graph
@@ -130,11 +140,18 @@ def test_tensorrts_graph_has_signed_types_with_zero_point_zero_and_float_biases(
             assert index.array(node.input[2]).dtype == np.float32
 
 
-def test_the_cpus_graph_has_unsigned_activations(net):
+def test_the_cpus_graph_has_unsigned_activations_with_a_zero_point(net):
     graph = net.graph("cpu").graph
     index = Index(graph)
     zeros = [index.array(n.input[2]) for n in graph.node if n.op_type == "QuantizeLinear"]
     assert {zero.dtype for zero in zeros} == {np.dtype(np.uint8)}
+    for name, point in only(net.points, "cpu").items():
+        spec, zero = net.ranges[name], int(index.array(f"{name}.zero_point"))
+        scale = float(index.array(f"{name}.scale"))
+        assert -zero * scale <= spec.low * 0.999
+        assert (255 - zero) * scale >= spec.high * 0.999
+        assert scale <= (spec.high - spec.low) / 255 * 1.01
+        assert point.signed or zero == 0
 
 
 def test_no_chain_of_shape_operations_is_left(net):
