@@ -48,7 +48,7 @@ from stages.keras_graph.placement import Point, points
 from stages.measurement import clock, parity
 from stages.measurement.accuracy import accuracy, batch_of
 from stages.measurement.accuracy import logits as engine_logits
-from stages.models import files
+from stages.models import files, own_source
 from stages.numerics import latency
 from stages.results.base import LatencyRow, ModelFacts, Quality
 from stages.results.conversion import ConvertDetails, ConvertResult, ParityCheck
@@ -85,6 +85,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     the INT8 CPU graph in ONNX Runtime.
     """
     options = settings.convert
+    own_source.make_known(settings.model)
     signature = dataclasses.replace(
         Signature.read(inputs["quantize"]), dtype=options.input, batch_size=options.batch_size
     )

@@ -21,7 +21,7 @@ from stages.datasets.loading import load_dataset
 from stages.errors import ModelError
 from stages.keras_graph.fold import flatten
 from stages.keras_graph.walk import functional
-from stages.models import files
+from stages.models import files, own_source
 from stages.numerics.sparsity import polynomial
 from stages.pruning import consistency, guided, sparse, structured
 from stages.pruning.context import PruneContext
@@ -79,6 +79,7 @@ def run(
     engine is not available.
     """
     prepare(settings.prune)
+    own_source.make_known(settings.model)
     source = inputs["train"]
     signature = Signature.read(source)
     dataset = load_dataset(settings.data)

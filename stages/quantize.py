@@ -27,7 +27,7 @@ from stages.keras_graph.kernels import output_axis
 from stages.keras_graph.placement import Point, inputs_of_weighted, points
 from stages.keras_graph.walk import calls
 from stages.keras_graph.zeros import freeze_zeros
-from stages.models import files
+from stages.models import files, own_source
 from stages.numerics import qparams
 from stages.numerics.calibration import Histogram, saturated_share
 from stages.quantization import fallback
@@ -65,6 +65,7 @@ def run(
     `quantize.max_accuracy_drop` even with half of the layers in float.
     """
     prepare(settings.quantize)
+    own_source.make_known(settings.model)
     dataset = load_dataset(settings.data)
     signature = Signature.read(inputs["prune"])
     source = files.load(inputs["prune"] / "model.keras")

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
 
 import keras
 
-from stages import progress
 from stages.errors import ModelError, SettingsError, nearest, shown
 from stages.keras_graph.walk import apply, functional, walk
 from stages.models import (
     applications,
     ds_cnn,
-    files,
     lenet,
     mnist_cnn,
+    own_source,
     resnet,
     three_block_cnn,
     vgg16_transfer,
 )
 from stages.settings import Model
-from stages.settings.modules import TAKEN, is_users, own_file, source_files
 
 Shape = tuple[int, int, int]
 Builder = Callable[[Shape, int], keras.Model]
@@ -60,17 +53,20 @@ def create(
     if settings.source is None:
         model = _from_table(settings, pixels)(input_shape, classes)
     else:
-        model = _from_user(settings.source, input_shape, classes)
+        model = _from_user(settings, settings.source, input_shape, classes)
     _set_dropout(model, settings.dropout)
     return model
 
 
-def _from_user(source: str, input_shape: Shape, classes: int) -> keras.Model:
-    model = _from_source(source)
+def _from_user(settings: Model, source: str, input_shape: Shape, classes: int) -> keras.Model:
+    model = own_source.load(settings)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_shape))
     _check(model, source, input_shape, classes)
-    return _with_free_batch(model, input_shape)
+    model = _with_free_batch(model, input_shape)
+    if ":" in source:
+        own_source.check_loadable(model, source)
+    return model
 
 
 def _from_table(settings: Model, pixels: tuple[float, float]) -> Builder:
@@ -104,66 +100,6 @@ def _set_dropout(model: keras.Model, rate: float | None) -> None:
         )
     for layer in found:
         layer.rate = rate
-
-
-def _imported(module: str) -> ModuleType:
-    """The user's module, also where it is called as one of our packages.
-
-    Such a one is loaded by its file, under another name: what it imports by the taken name is ours.
-    """
-    file = own_file(module) if module.partition(".")[0] in TAKEN else None
-    if file is None:
-        return importlib.import_module(module)
-    spec = spec_from_file_location(f"own_{module.replace('.', '_')}", file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{str(file)!r} is no module")
-    loaded = module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-def _from_source(source: str) -> keras.Model:
-    if ":" not in source:
-        return files.load(Path(source))
-    module, _, function = source.partition(":")
-    try:
-        build = getattr(_imported(module), function)
-    except (ImportError, AttributeError) as error:
-        hint = "expected module:function, with the module's folder on PYTHONPATH"
-        if module.partition(".")[0] in TAKEN:
-            hint = f"rename your package: {' and '.join(TAKEN)} are names of ours"
-        raise ModelError(f"model.source {source!r} cannot be imported: {error}", hint) from error
-    except Exception as error:
-        raise _failed(source, error) from error
-    try:
-        model = build()
-    except Exception as error:
-        raise _failed(source, error) from error
-    _report_unseen(module)
-    if not isinstance(model, keras.Model):
-        raise ModelError(f"{source} returned a {type(model).__name__}, expected a keras.Model")
-    return model
-
-
-def _failed(source: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"model.source {source!r} raised {type(error).__name__}: {error}",
-        "the traceback is in the stage's log",
-    )
-
-
-def _report_unseen(module: str) -> None:
-    """Name the user's modules whose changes will not be noticed: found only by running them."""
-    followed = {file.resolve() for file in source_files(module)}
-    folders = {file.parent for file in followed}
-    for name, loaded in list(sys.modules.items()):
-        file = Path(getattr(loaded, "__file__", None) or "")
-        if file.suffix != ".py" or not is_users(file) or file.resolve() in followed:
-            continue
-        if folders & set(file.resolve().parents):
-            progress.report(
-                f"a change of {name} will not make the training stale: import it by name"
-            )
 
 
 def _check(model: keras.Model, source: str, input_shape: Shape, classes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 import zipfile
@@ -34,12 +35,18 @@ def load(path: Path) -> keras.Model:
             file = keras2_h5.translated(path, Path(folder)) if path.suffix in LEGACY else path
             return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
-            f"{str(path)!r} cannot be loaded as a Keras model: {reason}",
+            f"{str(path)!r} cannot be loaded as a Keras model: {reason(error)}",
             "save it with model.save('name.keras') under Keras 3; custom layers need "
             "model.source=module:function",
         ) from error
+
+
+def reason(error: BaseException) -> str:
+    """Why Keras cannot load a model, in one line: the class or function it lacks, if that is it."""
+    lacking = re.search(r"Could not locate \w+ '[^']*'", str(error))
+    lines = [lacking[0]] if lacking else str(error).strip().splitlines()
+    return next(iter(lines), type(error).__name__)
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -99,6 +99,7 @@ class PruneStage(StageSettings):
     """What `prune` sees."""
 
     data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
     prune: Prune = Field(default_factory=Prune)
 
     @property
@@ -112,6 +113,7 @@ class QuantizeStage(StageSettings):
     """What `quantize` sees."""
 
     data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
     quantize: Quantize = Field(default_factory=Quantize)
 
 
@@ -119,6 +121,7 @@ class ConvertStage(StageSettings):
     """What `convert` sees."""
 
     data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
     convert: Convert = Field(default_factory=Convert)
 
 

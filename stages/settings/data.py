@@ -132,6 +132,9 @@ class Model(Section):
     """The user's own model instead: a `.keras` or `.h5` file, or `module:function` that
     returns an untrained or trained Keras model. A change in that module, or in one of yours that
     it imports by name, makes the training stale; data files that it reads do not."""
+    trust_source: bool = False
+    """With `module:function`: let its Lambda layers run. Their functions are taken from the module
+    in every stage; code that a file holds is never run."""
     weights: Annotated[str, AfterValidator(_weights)] = "none"
     """What `vgg16_transfer` starts from: `none` (random), `imagenet` (Keras fetches them), or a
     file of VGG16's weights without its top."""

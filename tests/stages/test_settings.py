@@ -100,7 +100,7 @@ def test_a_stage_sees_its_own_sections_and_no_other():
     whole = Settings(prune=settings.Prune(ratio=0.25))
     seen = PruneStage.of(whole)
     assert seen.prune.ratio == 0.25
-    assert seen.model_dump().keys() == {"data", "prune"}
+    assert seen.model_dump().keys() == {"data", "model", "prune"}
 
 
 def test_every_stages_sections_are_sections_of_the_whole():

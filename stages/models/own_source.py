@@ -1,0 +1,176 @@
+"""The user's own model: from a file, or from a function in a module of theirs.
+
+What a function builds may use layers and functions of the user's. A saved model only names them, so
+every stage that loads one imports the module again (`make_known`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+
+from stages import progress
+from stages.errors import ModelError, SettingsError
+from stages.models import files
+from stages.settings import Model
+from stages.settings.modules import TAKEN, is_users, own_file, source_files
+
+CODE_OF_A_LAMBDA = ("function", "mask", "_output_shape")
+"""Attributes of a Lambda layer that may be functions."""
+DECORATOR = "@keras.saving.register_keras_serializable()"
+
+
+def make_known(settings: Model) -> None:
+    """Let Keras know the layers and functions of `model.source`, for models that name them.
+
+    For every stage but the first: there `load` does it. Raises ModelError for a module that cannot
+    be imported.
+    """
+    source = settings.source or ""
+    if ":" not in source:
+        return
+    if settings.trust_source:
+        _name_lambdas(_built(source))
+    else:
+        _function(source)
+
+
+def load(settings: Model) -> keras.Model:
+    """The model of `settings.source`, which is set.
+
+    Raises ModelError for a file or function that gives no model, and for one whose code could not
+    be found again by the stages to come; SettingsError for trust in a file.
+    """
+    source = settings.source or ""
+    if ":" not in source:
+        if settings.trust_source:
+            raise SettingsError(
+                f"model.trust_source is for model.source=module:function, got {source!r}",
+                "code in a file is never run: build the model in a module of yours",
+            )
+        return files.load(Path(source))
+    model = _built(source)
+    _report_unseen(source.partition(":")[0])
+    lambdas = [layer.name for layer in _lambdas(model)]
+    if lambdas and not settings.trust_source:
+        raise ModelError(
+            f"{source} has a Lambda layer, {lambdas[0]!r}: its function runs in every stage",
+            "if it is yours: --set model.trust_source=true",
+        )
+    _name_lambdas(model)
+    return model
+
+
+def check_loadable(model: keras.Model, source: str) -> None:
+    """Save and load `model`, before any training. Raises ModelError if it does not come back."""
+    fix = f"write above each layer or function of yours: {DECORATOR}, and give layers a get_config"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        try:
+            files.save(model, file)
+            loaded = files.load(file)
+        except Exception as error:
+            reason = files.reason(error.__cause__ or error)
+            raise ModelError(f"{source} cannot be saved and loaded again: {reason}", fix) from error
+    shape = [each or 32 for each in model.inputs[0].shape[1:]]
+    image = np.random.default_rng(0).uniform(0, 1, (1, *shape)).astype(np.float32)
+    before, after = (np.asarray(each(image, training=False)) for each in (model, loaded))
+    if not np.allclose(before, after, rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise ModelError(f"{source} is another function once it was saved and loaded", fix)
+
+
+def _lambdas(model: keras.Model) -> Iterator[keras.layers.Lambda]:
+    """Those of nested models as well, in an order that is always the same."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _lambdas(layer)
+        elif isinstance(layer, keras.layers.Lambda):
+            yield layer
+
+
+def _name_lambdas(model: keras.Model) -> None:
+    """Register the functions of Lambda layers by number, so that files name and do not hold them.
+
+    Keras would store their bytecode, without the names from outside that it uses.
+    """
+    for number, layer in enumerate(_lambdas(model), start=1):
+        for attribute in CODE_OF_A_LAMBDA:
+            code = getattr(layer, attribute, None)
+            if inspect.isfunction(code) and not _is_registered(code):
+                code.__name__ = f"lambda{number}{attribute}"
+                keras.saving.register_keras_serializable("source", code.__name__)(code)
+
+
+def _is_registered(code: Any) -> bool:
+    return bool(keras.saving.get_registered_name(code) != code.__name__)
+
+
+def _function(source: str) -> Any:
+    module, _, function = source.partition(":")
+    try:
+        return getattr(_imported(module), function)
+    except (ImportError, AttributeError) as error:
+        hint = "expected module:function, with the module's folder on PYTHONPATH"
+        if module.partition(".")[0] in TAKEN:
+            hint = f"rename your package: {' and '.join(TAKEN)} are names of ours"
+        raise ModelError(f"model.source {source!r} cannot be imported: {error}", hint) from error
+    except Exception as error:
+        raise _failed(source, error) from error
+
+
+def _built(source: str) -> keras.Model:
+    build = _function(source)
+    try:
+        model = build()
+    except Exception as error:
+        raise _failed(source, error) from error
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"{source} returned a {type(model).__name__}, expected a keras.Model")
+    return model
+
+
+def _imported(module: str) -> ModuleType:
+    """The user's module, also where it is called as one of our packages.
+
+    Such a one is loaded by its file, under another name: what it imports by the taken name is ours.
+    """
+    file = own_file(module) if module.partition(".")[0] in TAKEN else None
+    if file is None:
+        return importlib.import_module(module)
+    spec = spec_from_file_location(f"own_{module.replace('.', '_')}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{str(file)!r} is no module")
+    loaded = module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def _failed(source: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"model.source {source!r} raised {type(error).__name__}: {error}",
+        "the traceback is in the stage's log",
+    )
+
+
+def _report_unseen(module: str) -> None:
+    """Name the user's modules whose changes will not be noticed: found only by running them."""
+    followed = {file.resolve() for file in source_files(module)}
+    folders = {file.parent for file in followed}
+    for name, loaded in list(sys.modules.items()):
+        file = Path(getattr(loaded, "__file__", None) or "")
+        if file.suffix != ".py" or not is_users(file) or file.resolve() in followed:
+            continue
+        if folders & set(file.resolve().parents):
+            progress.report(
+                f"a change of {name} will not make the training stale: import it by name"
+            )
