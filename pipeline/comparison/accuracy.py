@@ -33,7 +33,7 @@ def compare(before: Run, after: Run) -> list[AccuracyDifference]:
     Paired where the predictions of both runs are known, of the very same test images.
     """
     return [
-        _paired(what, a, b, *classes) if classes else _unpaired(what, a, b)
+        _paired(what, *classes) if classes else _unpaired(what, a, b)
         for what, old, new, classes in _pairs(before, after)
         if (a := _top1(old)) and (b := _top1(new))
     ]
@@ -77,16 +77,14 @@ def _unpaired(what: str, before: Top1, after: Top1) -> AccuracyDifference:
     return AccuracyDifference(what=what, before=before, after=after, **_points(change))
 
 
-def _paired(
-    what: str, before: Top1, after: Top1, labels: Classes, old: Classes, new: Classes
-) -> PairedAccuracyDifference:
+def _paired(what: str, labels: Classes, old: Classes, new: Classes) -> PairedAccuracyDifference:
     was, now = old == labels, new == labels
     both, neither = int(np.sum(was & now)), int(np.sum(~was & ~now))
     lost, won = int(np.sum(was & ~now)), int(np.sum(~was & now))
     return PairedAccuracyDifference(
         what=what,
-        before=before,
-        after=after,
+        before=Top1(top1=float(np.mean(was)), samples=len(labels)),
+        after=Top1(top1=float(np.mean(now)), samples=len(labels)),
         **_points(proportions.paired_change(both, lost, won, neither)),
         only_before=lost,
         only_after=won,

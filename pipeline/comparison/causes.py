@@ -35,12 +35,12 @@ def _missing(run: Run) -> Iterator[str]:
         yield f"{run.name} has no benchmark of its present model."
     row = run.summary.chosen_row
     if row is not None and row.stable is False:
-        yield f"{run.name}: the machine did not settle while its engine was timed."
+        yield f"{run.name}: the median of its engine is not certain (UNSTABLE)."
 
 
 def _unlike(before: Summary, after: Summary) -> Iterator[str]:
-    data = [(run.dataset, run.stage("train").samples) for run in (before, after)]
-    if data[0] != data[1]:
+    names, counts = zip(*((run.dataset, _samples(run)) for run in (before, after)), strict=True)
+    if _differ(*names) or _differ(*counts):
         yield "The test images differ, so the accuracies answer different questions."
     machines = [_machine(run.environment) for run in (before, after)]
     if machines[0] != machines[1]:
@@ -50,6 +50,16 @@ def _unlike(before: Summary, after: Summary) -> Iterator[str]:
         )
     if before.environment.packages != after.environment.packages:
         yield "Versions differ: see there before blaming the model."
+
+
+def _samples(run: Summary) -> int | None:
+    """Test images: of the trained model, or of the engine where only engines were copied to."""
+    return run.stage("train").samples or (run.chosen.samples if run.chosen else None)
+
+
+def _differ(one: object, other: object) -> bool:
+    """Whether both are known and not the same."""
+    return None not in (one, other) and one != other
 
 
 def _machine(facts: MachineFacts) -> str:

@@ -25,11 +25,12 @@ FACTOR = 2.0
 def latency(entry: LatencyDifference) -> str:
     """ "faster by 8 % (6 to 10 %)": the second p50 is 8 % lower, with its 95 % interval."""
     ratio, low, high = entry.ratio, entry.low, entry.high
-    verb = _changed(ratio, "faster", "slower")
+    is_nearly_one = abs(ratio - 1) < LEAST_SHARE
+    verb = "nearly the same p50" if is_nearly_one else _changed(ratio, "faster", "slower")
     if low is None or high is None:
         is_same = entry.before_ms == entry.after_ms
         return "the same p50" if is_same else f"{verb} (uncertain: too few windows)"
-    if not entry.is_different:
+    if not entry.is_different or is_nearly_one:
         return f"{NONE} ({_signed(low, high)})"
     near, far = (low, high) if ratio > 1 else (high, low)
     span = f"({_amount(near, ratio)} to {_amount(far, ratio)}{_unit(ratio)})"
@@ -46,7 +47,7 @@ def accuracy(entry: AccuracyDifference) -> str:
         text = f"{abs(entry.points):.2f} points {word} ({near:.2f} to {far:.2f})"
     if not isinstance(entry, PairedAccuracyDifference):
         return text
-    return f"{text}, {entry.only_before} lost, {entry.only_after} won, p {entry.p:.2g}"
+    return f"{text}, {entry.only_before} lost, {entry.only_after} won"
 
 
 def size(entry: SizeDifference, more: str = "larger", less: str = "smaller") -> str:
@@ -71,10 +72,12 @@ def verdict(compared: Comparison) -> list[str]:
 
 
 def _parts(compared: Comparison, engine: str) -> Iterator[str]:
-    batch_size = compared.runs[0].batch_size
-    timed = [row for row in compared.latency if row.engine == engine]
-    timed = [row for row in timed if row.batch_size == batch_size]
-    yield from (f"{latency(row)} at batch {batch_size}" for row in timed[:1])
+    before = compared.runs[0]
+    for row in compared.latency:
+        key = row.batch_size, row.threads
+        if row.engine in (engine, CHOSEN) and key == (before.batch_size, before.threads):
+            yield f"{latency(row)} at batch {row.batch_size}"
+            break
     yield from (f"accuracy: {accuracy(row)}" for row in compared.accuracy if row.what == engine)
     yield from (f"size: {size(row)}" for row in compared.sizes if row.what == CHOSEN)
 
@@ -103,11 +106,12 @@ def _unit(ratio: float) -> str:
 
 def _percent(share: float) -> str:
     percent = 100 * share
-    return f"{percent:.0f}" if abs(percent) >= 2.95 else f"{percent:.1f}"
+    text = f"{percent:.0f}" if abs(percent) >= 2.95 else f"{percent:.1f}"
+    return "0.0" if text == "-0.0" else text
 
 
 def _signed(low: float, high: float) -> str:
     """The bounds of a ratio around 1 as a change of the time: "-2.1 to +3 %"."""
     bounds = [_percent(bound - 1) for bound in (low, high)]
-    down, up = (text if text.startswith("-") else f"+{text}" for text in bounds)
+    down, up = (text if text.startswith("-") or text == "0.0" else f"+{text}" for text in bounds)
     return f"{down} to {up} %"

@@ -20,6 +20,10 @@ INTERVALS = (
     "Intervals: 95 %, by bootstrap over medians of windows. Of {count} intervals in this "
     "comparison about {chance} would show a difference by chance."
 )
+MEDIANS = (
+    "p50 is the median of the medians of the windows; a report shows that of all calls, which is "
+    "another where the windows disagree."
+)
 LIMITS = (
     "They hold what the machine did within a run, not what changed between the two: engines "
     "that one benchmark times in turns are compared more surely."
@@ -33,7 +37,8 @@ NO_CONTROL = (
     "machine itself changed is not known."
 )
 METHODS = {
-    "paired": "Lost and won count images; p is McNemar's mid-p.",
+    "paired": "Lost and won count images that only one of the two got right; the intervals are "
+    "Newcombe's for paired answers.",
     "unpaired": "Without the predictions of both runs accuracies are taken as of independent "
     "images.",
 }
@@ -114,6 +119,7 @@ def _latency_notes(compared: Comparison) -> Iterator[str]:
     if intervals:
         count = intervals + len(compared.accuracy)
         yield INTERVALS.format(count=count, chance=round(count / 20))
+    yield MEDIANS
     yield LIMITS
     drifts = [row.drift for row in compared.latency if row.drift]
     yield CONTROL.format(drift=f"{100 * (max(drifts) - 1):.1f}") if drifts else NO_CONTROL

@@ -8,6 +8,7 @@ versions and machine are the same.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,16 +30,23 @@ def compare(before: Summary, after: Summary) -> list[LatencyDifference]:
 
 
 def _differences(before: Summary, after: Summary) -> Iterator[LatencyDifference]:
-    if before.engine != after.engine:
-        row, against = before.chosen_row, after.chosen_row
-        if row and against and row.batch_size == against.batch_size:
-            yield _difference(CHOSEN, row, against, is_control=False)
+    if chosen := _chosen(before, after):
+        yield _difference(CHOSEN, *chosen, is_control=False)
     for name, engine in before.engines.items():
         other = after.engines.get(name)
         if other is not None and engine.measured_in == other.measured_in:
             is_control = _is_control(name, before, after)
             for row, against in _pairs(engine.latency, other.latency):
                 yield _difference(name, row, against, is_control)
+
+
+def _chosen(before: Summary, after: Summary) -> tuple[TimedRow, TimedRow] | None:
+    """The rows that the runs stand for, if they are of two engines or two numbers of threads."""
+    old, new = before.chosen_row, after.chosen_row
+    if old is None or new is None or old.batch_size != new.batch_size:
+        return None
+    is_same = (before.engine, old.threads) == (after.engine, new.threads)
+    return None if is_same else (old, new)
 
 
 def _pairs(
@@ -81,13 +89,15 @@ def _difference(
     windows = before.window_p50_ms or (), after.window_p50_ms or ()
     is_certain = min(map(len, windows)) >= LEAST_WINDOWS
     change = medians.ratio(*windows) if is_certain else None
+    # Shown is what the ratio is made of: where windows disagree, the p50 of all calls is another.
+    old, new = map(statistics.median, windows) if is_certain else (before.p50_ms, after.p50_ms)
     return LatencyDifference(
         engine=engine,
         batch_size=before.batch_size,
         threads=before.threads,
-        before_ms=before.p50_ms,
-        after_ms=after.p50_ms,
-        ratio=change.estimate if change else after.p50_ms / before.p50_ms,
+        before_ms=old,
+        after_ms=new,
+        ratio=new / old,
         low=change.low if change else None,
         high=change.high if change else None,
         is_different=change.excludes(1.0) if change else None,

@@ -10,7 +10,8 @@ from pipeline.results.summary import Summary
 from stages.results.base import Amount, Count, Measured, Share
 
 CHOSEN = "the chosen engine"
-"""What the engines that the runs stand for are called where A chose another one than B."""
+"""What the engines that the runs stand for are called where A chose another one than B, or another
+number of threads."""
 
 Differing = dict[str, tuple[str | None, str | None]]
 """Dotted name -> its value in A and in B, in words; None where one has no such name."""
@@ -20,7 +21,8 @@ Kind = Literal["parameters", "multiply_adds", "size_bytes"]
 
 
 class RunFacts(Measured):
-    """A run; `name` is the word by which the user called it."""
+    """A run; `name` is the word by which the user called it, the engine is the one that it stands
+    for, at its smallest batch size and its fastest number of threads."""
 
     name: str
     time: str | None
@@ -28,18 +30,21 @@ class RunFacts(Measured):
     model: str | None
     engine: str | None
     batch_size: Count | None
+    threads: Count | None = None
 
     @classmethod
     def of(cls, name: str, summary: Summary) -> RunFacts:
         """The facts of one run."""
-        return cls.model_validate({**dict(summary), "name": name})
+        threads = summary.chosen_row.threads if summary.chosen_row else None
+        return cls.model_validate({**dict(summary), "name": name, "threads": threads})
 
 
 class LatencyDifference(Measured):
     """An engine at one batch size and thread count.
 
-    ratio, low, high   p50 of B / p50 of A with its 95 % interval; None where one of them was not
-                       measured in at least five windows
+    before_ms,         p50 of A and B: the median of the medians of their windows; of all calls
+    after_ms           where one of them was not measured in at least five windows
+    ratio, low, high   after_ms / before_ms with its 95 % interval; no interval with fewer windows
     is_different       whether the interval excludes 1; None without one
     is_control         whether both timed the same file, or network, on the same machine: then
                        the difference is the machine's

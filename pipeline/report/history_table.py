@@ -38,14 +38,15 @@ def history_table(runs: Sequence[Entry]) -> Table:
 
 def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:
     engine, row = run.chosen or EngineSummary(), run.chosen_row
-    before = previous.chosen if previous else None
+    is_comparable = previous is not None and previous.dataset == run.dataset
+    before = previous.chosen if previous and is_comparable else None
     return (
         run.id,
         run.time[:16].replace("T", " "),
         units.percent(run.stage("train").top1),
         run.engine or units.UNKNOWN,
         units.percent(engine.top1),
-        units.points(_points(engine, before or EngineSummary())),
+        units.points(_points(engine, before)),
         units.milliseconds(row.p50_ms if row else None),
         _percent(row, previous.chosen_row if previous else None),
         units.size(engine.size_bytes),
@@ -54,8 +55,8 @@ def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:
     )
 
 
-def _points(now: EngineSummary, before: EngineSummary) -> float | None:
-    if now.top1 is None or before.top1 is None or now.samples != before.samples:
+def _points(now: EngineSummary, before: EngineSummary | None) -> float | None:
+    if before is None or now.top1 is None or before.top1 is None or now.samples != before.samples:
         return None
     return 100 * (now.top1 - before.top1)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pipeline.results import accuracy_claims, comparability, parity, speedup_steps, units
 from pipeline.results.model import EngineReport, Report
-from stages.numerics import proportions
+from stages.numerics import chance
 from stages.results.base import LatencyRow
-from stages.results.training import TrainDetails
+from stages.results.engines import BenchmarkDetails
+from stages.results.training import Classification, TrainDetails
 
 
 def verdict(report: Report) -> list[str]:
@@ -36,23 +37,38 @@ def _results(report: Report) -> list[str]:
 def _guess(report: Report) -> str | None:
     """A warning in place of a verdict where the trained model may as well guess.
 
-    To name the most frequent class of the test images for every image takes no model. The trained
-    one knows more only if the 95 % interval of its accuracy lies above that class's share.
+    It knows something only if it gets more images right than its answers, dealt to the images at
+    random, would in 95 of 100 cases (stages/numerics/chance.py).
     """
-    train, details = report.stage("train"), report.details(TrainDetails)
-    if train is None or details is None or details.classification is None:
+    classes, accuracy = _trained_classes(report), comparability.trained_accuracy(report)
+    if classes is None or accuracy.top1 is None or not accuracy.samples:
         return None
-    top1, samples = train.accuracy.top1, train.accuracy.samples
-    if top1 is None or not samples:
-        return None
-    chance = max(each.support for each in details.classification.per_class) / samples
-    if proportions.wilson(round(top1 * samples), samples).low > chance:
+    share = _chance(classes, accuracy.samples)
+    if chance.is_above(round(accuracy.top1 * accuracy.samples), accuracy.samples, share):
         return None
     return (
-        f"The trained model is no better than chance: {units.percent(top1)} of "
-        f"{samples:,} images, and {units.percent(chance)} are of one class. No verdict: check "
-        "data.scale, train.epochs and the labels."
+        f"The trained model is not shown to be better than chance: {units.percent(accuracy.top1)} "
+        f"of {accuracy.samples:,} images are right, and {units.percent(share)} would be by chance. "
+        "No verdict: check data.scale, train.epochs and the labels."
     )
+
+
+def _trained_classes(report: Report) -> Classification | None:
+    """The trained model's; those of the baseline where only the graphs were copied to."""
+    if train := report.details(TrainDetails):
+        return train.classification
+    benchmark = report.details(BenchmarkDetails)
+    return benchmark.classification.get("baseline") if benchmark else None
+
+
+def _chance(classes: Classification, samples: int) -> float:
+    """Share of hits by chance; of many classes, which have no confusion, that of the largest."""
+    support = [each.support for each in classes.per_class]
+    if not classes.confusion:
+        return max(support) / samples
+    predicted = [sum(column) for column in zip(*classes.confusion, strict=True)]
+    agreeing = sum(true * named for true, named in zip(support, predicted, strict=True))
+    return agreeing / samples**2
 
 
 def _engine(report: Report, engine: EngineReport, row: LatencyRow) -> str:
@@ -133,6 +149,8 @@ def _throughput(report: Report) -> list[str]:
 
 def _unfinished(report: Report) -> str:
     """What is known before an engine was timed."""
+    if report.engines and report.is_current("benchmark"):
+        return "None of the engines ran in the benchmark. Which can run here: pipeline doctor"
     if report.engines:
         built = sum(engine.state != "unavailable" for engine in report.engines)
         return (

@@ -16,20 +16,21 @@ LEAST_WINDOWS = 5
 def ratio(before: ArrayLike, after: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Median of `after` (m,) / median of `before` (n,), both positive, with its interval.
 
-    Percentile bootstrap of the logarithm: both series are drawn again with replacement,
+    Percentile bootstrap of its logarithm: both series are drawn again with replacement,
     4,000 times, with a fixed seed. The values of one series must not depend on each other:
     give medians of time windows, not single calls, which share the machine's load.
     Raises ValueError for fewer than five values in either.
     """
-    # Logarithms, so that twice as fast and half as fast are equally far from no change.
-    old, new = (np.log(np.asarray(values, np.float64)) for values in (before, after))
+    old, new = (np.asarray(values, np.float64) for values in (before, after))
     if min(len(old), len(new)) < LEAST_WINDOWS:
         raise ValueError(f"got {len(old)} and {len(new)} values, expected {LEAST_WINDOWS} each")
     random = np.random.default_rng(SEED)
-    changes = _medians(new, random) - _medians(old, random)
+    # Logarithms, so that twice as fast and half as fast are equally far from no change. Of the
+    # medians, not of the values: between two middle ones they would have another median.
+    changes = np.log(_medians(new, random)) - np.log(_medians(old, random))
     tail = (1 - confidence) / 2
     low, high = np.exp(np.quantile(changes, (tail, 1 - tail))).tolist()
-    return Interval(float(np.exp(np.median(new) - np.median(old))), low, high)
+    return Interval(float(np.median(new) / np.median(old)), low, high)
 
 
 def _medians(values: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:

@@ -255,7 +255,7 @@ def _pareto(marks: Sequence[Mark], batch_size: int) -> Chart:
     parts = "; ".join(
         f"{mark.name}: {units.duration(mark.row.p50_ms)}, {mark.top1:.2f} %" for mark in marks
     )
-    text = f"{parts}. Nothing beats in both: {', '.join(mark.name for mark in best)}."
+    text = f"{parts}. On the Pareto frontier: {', '.join(mark.name for mark in best)}."
     title = f"Accuracy against latency, batch {batch_size}"
     return Chart(f"pareto-{batch_size}", title, text, figure_of(axes))
 

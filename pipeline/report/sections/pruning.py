@@ -140,8 +140,8 @@ def _sensitivity(levels: Sequence[SensitivityLevel], groups: Sequence[PrunedGrou
     axes.set_xlabel("latency, % of the trained network's")
     axes.set_ylabel("accuracy, points")
     parts = "; ".join(
-        f"{name} loses {-lost:.1f} points at {share:.0f} % of the latency"
-        for share, lost, name in ends
+        f"{name} {units.points(change)} points at {share:.0f} % of the latency"
+        for share, change, name in ends
     )
     text = f"Each group of layers narrowed alone, at its narrowest: {parts}."
     return Chart("sensitivity", "Sensitivity to pruning", text, figure_of(axes))

@@ -54,10 +54,24 @@ def _notes(details: QuantizeDetails) -> Iterator[str]:
             f"Calibrated by {calibration.method} on {calibration.samples} images; "
             f"accuracy on the validation images: {tried}."
         )
-    if details.kept:
-        yield f"Kept: the {details.kept} model."
+    if kept := _kept(details):
+        yield kept
     if details.float_layers:
         yield f"Left in float: {', '.join(details.float_layers)}."
+
+
+def _kept(details: QuantizeDetails) -> str | None:
+    """Which weights won, with the validation accuracies that they won by."""
+    calibrated, trained = details.calibrated_validation_top1, details.trained_validation_top1
+    if details.kept is None or calibrated is None:
+        return None
+    if trained is None:
+        return f"No fine-tune: {units.percent(calibrated)} on the validation images as calibrated."
+    kept = "after the fine-tune" if details.kept == "trained" else "as calibrated"
+    return (
+        f"Kept: the weights {kept}. On the validation images {units.percent(trained)} after the "
+        f"fine-tune, {units.percent(calibrated)} as calibrated."
+    )
 
 
 def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:

@@ -45,6 +45,7 @@ def test_with_the_predictions_of_both_the_images_are_paired() -> None:
     assert isinstance(found, PairedAccuracyDifference)
     assert found.method == "paired"
     assert (found.only_before, found.only_after) == (3, 10)
+    assert (found.before.top1, found.after.top1) == (348 / 360, 355 / 360)
     assert (found.low, found.high) == (100 * expected.low, 100 * expected.high)
     assert found.p == mcnemar(3, 10)
 

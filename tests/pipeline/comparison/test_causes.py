@@ -63,5 +63,5 @@ def test_a_run_without_a_benchmark_or_with_an_unstable_one_is_warned_of() -> Non
     after = altered(run("y"), "engines", "litert.int8", "latency", 0, "stable", to=False)
     assert warnings(before, after) == [
         "x has no benchmark of its present model.",
-        "y: the machine did not settle while its engine was timed.",
+        "y: the median of its engine is not certain (UNSTABLE).",
     ]

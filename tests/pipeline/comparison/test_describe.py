@@ -76,7 +76,7 @@ def paired(entry: AccuracyDifference) -> PairedAccuracyDifference:
         (answered(0.1, -0.3, 0.5), "no difference measured (-0.30 to +0.50 points)"),
         (
             paired(answered(0.1, -0.3, 0.5)),
-            "no difference measured (-0.30 to +0.50 points), 3 lost, 4 won, p 1",
+            "no difference measured (-0.30 to +0.50 points), 3 lost, 4 won",
         ),
     ],
 )

@@ -26,7 +26,24 @@ def test_an_engine_that_got_faster_is_found_with_its_interval() -> None:
     found = entry(unlike(run()), run(litert_int8=0.9), "litert.int8")
     assert found.low < 0.9 < found.high < 1
     assert found.is_different
-    assert (found.before_ms, found.after_ms) == (0.008, pytest.approx(0.0072))
+    assert (found.before_ms, found.after_ms) == pytest.approx((0.008, 0.0072), rel=1e-4)
+    assert found.ratio == found.after_ms / found.before_ms
+
+
+def test_where_windows_disagree_the_shown_p50_is_what_the_ratio_is_made_of() -> None:
+    """Fast windows hold more calls, so that p50 of all calls is theirs."""
+    path = ("engines", "litert.int8", "latency", 0)
+    before = altered(altered(run(), *path, "p50_ms", to=1.55), *path, "window_p50_ms", to=[1.5] * 6)
+    after = altered(altered(run(), *path, "p50_ms", to=1.81), *path, "window_p50_ms", to=[2.25] * 6)
+    found = entry(unlike(before), after, "litert.int8")
+    assert (found.before_ms, found.after_ms, found.ratio) == (1.5, 2.25, 1.5)
+
+
+def test_another_number_of_threads_is_another_choice() -> None:
+    row = ("engines", "litert.int8", "latency", 0)
+    after = altered(altered(run(), *row, "threads", to=2), *row, "p50_ms", to=0.004)
+    found = entry(run(), altered(after, *row, "window_p50_ms", to=None), CHOSEN)
+    assert (found.before_ms, found.after_ms) == (0.008, 0.004)
 
 
 def test_an_engine_that_stayed_as_it_was_shows_no_difference() -> None:
@@ -43,8 +60,8 @@ def test_every_batch_size_that_both_timed_is_compared() -> None:
 
 def test_two_chosen_engines_are_compared_with_each_other() -> None:
     found = entry(unlike(run()), run(litert_int8=4.0), CHOSEN)
-    assert (found.before_ms, found.after_ms) == (0.008, 0.02)
-    assert found.ratio == pytest.approx(2.5, rel=0.02)
+    assert (found.before_ms, found.after_ms) == pytest.approx((0.008, 0.02), rel=1e-3)
+    assert found.ratio == found.after_ms / found.before_ms
 
 
 def test_an_unchanged_network_shows_what_the_machine_did_and_widens_the_others() -> None:

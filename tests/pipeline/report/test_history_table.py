@@ -50,6 +50,11 @@ def test_accuracies_on_other_images_and_latencies_of_another_batch_have_no_chang
     assert (found["change"], found["change in %"]) == ("-", "-")
 
 
+def test_an_accuracy_on_another_data_set_is_no_change() -> None:
+    other = edited(run(), "dataset", to="mnist")
+    assert cells(run(), other)["change"] == "-"
+
+
 def test_many_changed_settings_are_counted() -> None:
     second = edited(run(), "settings", to={})
     assert cells(run(), second)["settings that changed"].endswith(" more")

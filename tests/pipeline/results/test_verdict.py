@@ -215,13 +215,42 @@ def with_training(right: int, supports: tuple[int, ...]) -> dict[str, Any]:
 
 def test_a_trained_model_at_chance_gets_no_praise() -> None:
     assert verdict(with_training(40, (36,) * 10)) == [
-        "The trained model is no better than chance: 11.11 % of 360 images, and 10.00 % are of one "
-        "class. No verdict: check data.scale, train.epochs and the labels."
+        "The trained model is not shown to be better than chance: 11.11 % of 360 images are right, "
+        "and 10.00 % would be by chance. No verdict: check data.scale, train.epochs and the labels."
     ]
 
 
+def test_a_model_at_chance_gets_no_praise_where_only_its_graphs_are_either() -> None:
+    found = with_training(40, (36,) * 10)
+    classes = found["train"]["measurements"]["details"]["classification"]
+    benchmark = found["benchmark"]["measurements"]["details"]
+    benchmark["classification"] = {"baseline": classes}
+    benchmark["baseline"]["accuracy"] = accuracy(40)
+    for stage in ("train", "prune", "quantize"):
+        del found[stage]
+    assert "not shown to be better than chance" in verdict(found)[0]
+
+
+def test_a_model_that_tells_rare_classes_apart_is_above_chance() -> None:
+    """85 % right where 90 % are of one class: dealt at random its answers would get 67 %."""
+    found = with_training(306, (324, 36))
+    classes = found["train"]["measurements"]["details"]["classification"]
+    classes["confusion"] = [[275, 49], [5, 31]]
+    assert "chance" not in verdict(found)[0]
+    classes["confusion"] = [[306, 18], [36, 0]]
+    assert "not shown to be better than chance" in verdict(found)[0]
+
+
+def test_a_benchmark_in_which_nothing_ran_is_said_to_be_one() -> None:
+    found = records()
+    for stage in ("build", "benchmark"):
+        for each in found[stage]["measurements"]["engines"]:
+            each |= {"state": "built_not_run", "latency": [], "accuracy": None}
+    assert verdict(found)[0].startswith("None of the engines ran in the benchmark.")
+
+
 def test_naming_the_most_frequent_class_is_chance_too() -> None:
-    assert "no better than chance" in verdict(with_training(275, (270, 90)))[0]
+    assert "not shown to be better than chance" in verdict(with_training(275, (270, 90)))[0]
 
 
 def test_a_trained_model_above_chance_gets_its_verdict() -> None:

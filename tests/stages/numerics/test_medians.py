@@ -27,6 +27,12 @@ def test_the_ratio_is_that_of_the_medians() -> None:
     assert found.low <= 0.5 <= found.high
 
 
+def test_between_two_middle_windows_the_median_is_that_of_the_table() -> None:
+    found = ratio([1.0] * 6, [1.0, 1.0, 1.0, 9.0, 9.0, 9.0])
+    assert found.estimate == np.median([1.0, 1.0, 1.0, 9.0, 9.0, 9.0])
+    assert found.low <= found.estimate <= found.high
+
+
 def test_equal_windows_leave_no_doubt() -> None:
     found = ratio([2.0] * 10, [1.0] * 10)
     assert (found.low, found.estimate, found.high) == pytest.approx((0.5, 0.5, 0.5))

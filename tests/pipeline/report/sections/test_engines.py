@@ -155,7 +155,7 @@ def test_every_engine_and_the_trained_model_are_named_at_every_batch_size() -> N
     assert names <= {text.get_text() for text in chart.figure.texts}
     assert sorted(texts(chart)) == ["1", "2", "3", "4"]
     assert "LiteRT INT8: 8.00 µs, 98.61 %" in found["pareto-1"].description
-    assert "Nothing beats in both: LiteRT INT8, ONNX Runtime float32." in (
+    assert "On the Pareto frontier: LiteRT INT8, ONNX Runtime float32." in (
         found["pareto-1"].description
     )
 

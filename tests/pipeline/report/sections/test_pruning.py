@@ -108,7 +108,7 @@ def test_there_is_a_curve_per_group_and_a_ring_at_the_chosen_width() -> None:
     rings = [line for line in chart.figure.axes[0].get_lines() if line.get_markersize() == 10]
     places = [(float(ring.get_xdata()[0]), float(ring.get_ydata()[0])) for ring in rings]
     assert places == [(80.0, -2.0), (70.0, -5.0)]
-    assert "conv2, add loses 10.0 points at 60 % of the latency" in chart.description
+    assert "conv2, add -10.00 points at 60 % of the latency" in chart.description
 
 
 def test_a_run_without_pruning_has_no_figure() -> None:

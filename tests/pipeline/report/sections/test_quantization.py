@@ -23,6 +23,8 @@ def test_ranges_say_what_lay_outside_and_how_they_were_found() -> None:
                     "validation_top1": {"max": 0.99, "mse": 0.995},
                 },
                 "kept": "trained",
+                "calibrated_validation_top1": 0.99,
+                "trained_validation_top1": 0.995,
                 "float_layers": ["conv1"],
             }
         )
@@ -33,7 +35,17 @@ def test_ranges_say_what_lay_outside_and_how_they_were_found() -> None:
     )
     assert table.notes[0].startswith("Calibrated by mse on 128 images")
     assert "max 99.00 %, mse 99.50 %" in table.notes[0]
-    assert table.notes[1:] == ("Kept: the trained model.", "Left in float: conv1.")
+    assert table.notes[1:] == (
+        "Kept: the weights after the fine-tune. On the validation images 99.50 % after the "
+        "fine-tune, 99.00 % as calibrated.",
+        "Left in float: conv1.",
+    )
+
+
+def test_a_model_that_was_only_calibrated_claims_no_fine_tune() -> None:
+    kept = {"kept": "calibrated", "calibrated_validation_top1": 0.99}
+    notes = quantization.range_table(report_with(quantize=kept)).notes
+    assert notes == ("No fine-tune: 99.00 % on the validation images as calibrated.",)
 
 
 def test_a_run_without_ranges_has_an_empty_table() -> None:
