@@ -66,9 +66,9 @@ def _chance(classes: Classification, samples: int) -> float:
     support = [each.support for each in classes.per_class]
     if not classes.confusion:
         return max(support) / samples
-    predicted = [sum(column) for column in zip(*classes.confusion, strict=True)]
+    predicted: list[int] = [sum(column) for column in zip(*classes.confusion, strict=True)]
     agreeing = sum(true * named for true, named in zip(support, predicted, strict=True))
-    return agreeing / samples**2
+    return agreeing / (samples * samples)
 
 
 def _engine(report: Report, engine: EngineReport, row: LatencyRow) -> str:
