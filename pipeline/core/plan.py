@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=3,
+            revision=4,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,

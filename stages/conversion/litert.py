@@ -22,7 +22,7 @@ from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import QuantizeTensor, execute
 from stages.keras_graph.paired_columns import has_pairs, traceable_by_pairs
 from stages.keras_graph.placement import Point, only
-from stages.keras_graph.tracing import traceable
+from stages.keras_graph.tracing import in_scopes, traceable
 from stages.keras_graph.walk import Visit
 
 
@@ -65,7 +65,7 @@ def _write(
     if has_pairs(folded):
         visits[paired_form(file)] = traceable_by_pairs
     for form, visit in visits.items():
-        forward = partial(_forward, folded, points, quantize, visit)
+        forward = partial(_forward, folded, points, quantize, in_scopes(visit))
         form.write_bytes(_flatbuffer(folded, forward, signature, optimizations))
     return list(visits)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts.node_names import layer_of
 from stages.engines import amx, child
 from stages.engines.base import (
     Blocker,
@@ -29,9 +31,23 @@ from stages.engines.base import (
     missing_package,
 )
 from stages.engines.child import ChildFailed
+from stages.engines.registry import FEW_CHANNELS
 from stages.errors import EngineError
+from stages.results.engines import LayerFacts
 
 PROBE_SECONDS = 0.3
+
+OPERANDS = {
+    "CONV_2D": (0, 1),
+    "DEPTHWISE_CONV_2D": (0, 1),
+    "TRANSPOSE_CONV": (2, 1),
+    "FULLY_CONNECTED": (0, 1),
+    "BATCH_MATMUL": (0, 1),
+}
+"""Operations with a kernel -> the places of image and kernel among their inputs."""
+PRECISIONS = {"INT8": "int8", "FLOAT32": "fp32"}
+IN_FLOAT = f"that is faster where an image has fewer than {FEW_CHANNELS} channels"
+"""Rule 5 of keras_graph/placement.py, which has the figures."""
 
 
 def build_blocker() -> Blocker | None:
@@ -63,15 +79,52 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     latency_ms = {(form, use): probe(form, use) for form in forms for use in uses}
     fastest, use = min(latency_ms, key=lambda tried: latency_ms[tried])
     out.write_bytes(fastest.read_bytes() + (amx.WITHOUT_AMX if use == "without" else b""))
+    found = tuple(layers(fastest.read_bytes(), request))
     if fastest == source:
-        return BuildReport()
+        return BuildReport(found)
     others = min(ms for (form, _), ms in latency_ms.items() if form == source)
     return BuildReport(
+        found,
         remarks=(
             f"narrow convolutions compute two columns at once: "
             f"{latency_ms[fastest, use]:.4f} instead of {others:.4f} ms",
-        )
+        ),
     )
+
+
+def layers(content: bytes, request: BuildRequest) -> Iterator[LayerFacts]:
+    """The convolutions and matrix products of a `.tflite` file, in the order of execution.
+
+    The types of its operands say what an operation computes in: each runs as the file requests,
+    only that a float image is rounded for an INT8 kernel, on a grid made for each call.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    graph = model.Subgraphs(0)
+    kinds = {code: kind for kind, code in vars(schema.BuiltinOperator).items() if kind in OPERANDS}
+    types = {code: PRECISIONS.get(name, name) for name, code in vars(schema.TensorType).items()}
+    is_first = True
+    for operator in map(graph.Operators, range(graph.OperatorsLength())):
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        kind = kinds.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
+        if kind is None:
+            continue
+        image, kernel = (graph.Tensors(operator.Inputs(place)) for place in OPERANDS[kind])
+        requested, stored = types[image.Type()], types[kernel.Type()]
+        has_few_channels = is_first and request.signature.input_shape[-1] < FEW_CHANNELS
+        is_on_purpose = request.precision == "int8" and stored == "fp32" and has_few_channels
+        result = graph.Tensors(operator.Outputs(0)).Name().decode()
+        name = layer_of(kernel.Name().decode()) or layer_of(result) or result
+        yield LayerFacts(
+            name=name,
+            nodes=(name,),
+            kind=kind,
+            requested=requested,
+            executed=stored if stored == requested else f"{stored} kernel, {requested} image",
+            reason=IN_FLOAT if is_on_purpose else None,
+        )
+        is_first = False
 
 
 class Runner(Engine):

@@ -18,6 +18,10 @@ Target = Literal["tensorrt", "cpu", "litert"]
 PRECISION_LABELS = {"fp32": "float32", "fp16": "FP16", "int8": "INT8"}
 
 
+FEW_CHANNELS = 4
+"""LiteRT's INT8 kernels take channels by fours at least, and lose with fewer."""
+
+
 @dataclass(frozen=True)
 class EngineSpec:
     """One engine.

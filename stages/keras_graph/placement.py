@@ -36,7 +36,7 @@ import keras
 from keras import layers
 
 from stages.artifacts.signature import Signature
-from stages.engines.registry import Target
+from stages.engines.registry import FEW_CHANNELS, Target
 from stages.errors import ModelError
 from stages.keras_graph.activations import FUSED, NOT_NEGATIVE, activation_name
 from stages.keras_graph.cost import kernel_of
@@ -64,7 +64,7 @@ KEEPS_SIGN = (
 )
 AVERAGES = (layers.AveragePooling2D, layers.GlobalAveragePooling2D)
 MERGES = (layers.Add, layers.Multiply, layers.Concatenate)
-FEW_CHANNELS, FEW_WEIGHTS = 4, 1024
+FEW_WEIGHTS = 1024
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ The models themselves stay as they are: this only decides what a tf.function rec
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import layers
 
+from stages.artifacts.node_names import scope
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.walk import Call, apply
+from stages.keras_graph.walk import Call, Visit, apply
 
 
 def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
@@ -32,17 +32,14 @@ def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
     return apply(call, *args, **kwargs)
 
 
-def scoped(call: Call, *args: Any, **kwargs: Any) -> Any:
-    """`traceable`, with the name of the layer in the names of the nodes (see `layer_of`)."""
-    # The dot at the end marks where the layer's name ends: TensorFlow may add a "_1" of its own.
-    with tf.name_scope(f"layer.{call.operation.name}."):
-        return traceable(call, *args, **kwargs)
+def in_scopes(visit: Visit) -> Visit:
+    """`visit`, with the name of the layer in the names of the nodes (artifacts/node_names.py)."""
 
+    def scoped(call: Call, *args: Any, **kwargs: Any) -> Any:
+        with tf.name_scope(scope(call.operation.name)):
+            return visit(call, *args, **kwargs)
 
-def layer_of(node_name: str) -> str | None:
-    """The layer whose operation was traced to the node, if `scoped` traced it."""
-    found = re.match(r"layer\.(.+?)\.(?:_\d+)?/", node_name)
-    return found[1] if found else None
+    return scoped
 
 
 def _is_exact_gelu(operation: Any) -> bool:

@@ -115,7 +115,8 @@ class LayerFacts(Measured):
     """A kernel of an engine, and the ONNX nodes whose work it does.
 
     requested is None where no precision was, executed is in the runtime's words where it is none of
-    ours, tactic is the kernel's implementation where the runtime names it.
+    ours, tactic is the kernel's implementation where the runtime names it, reason is why it is in
+    float, where an INT8 engine has it so on purpose.
     """
 
     name: str
@@ -124,6 +125,7 @@ class LayerFacts(Measured):
     requested: str | None = None
     executed: str | None = None
     tactic: str | None = None
+    reason: str | None = None
 
 
 class PrecisionMismatch(Measured):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.report.sections import precision
 from pipeline.report.sections.latency import interval_cell
 from pipeline.report.sections.stages import accuracy_cell
 from pipeline.report.svg import (
@@ -114,6 +115,7 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
     convert = report.details(ConvertDetails)
     if engines and convert and convert.output:
         yield f"Engines return {convert.output}."
+    yield from precision.in_float(report)
     build, benchmark = report.details(BuildDetails), report.details(BenchmarkDetails)
     if build and build.choice and build.choice.chosen:
         limit = build.choice.max_accuracy_drop

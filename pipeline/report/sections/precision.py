@@ -19,8 +19,9 @@ from pipeline.report.svg import (
 from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.model import Report
-from stages.engines.registry import precision_label
+from stages.engines.registry import EngineName, precision_label
 from stages.results.engines import BuildDetails, LayerFacts
+from stages.results.quantization import QuantizeDetails
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,9 @@ WORDS = {
 }
 """What runtimes call the precisions; a word that is part of another's comes after it."""
 ORDER = ("int8", "fp16", "fp32")
+FLOATS = ("bf16", "fp16", "fp32")
+MOST_NAMES = 5
+"""Layers that a sentence names."""
 
 Layers = Mapping[str, Sequence[LayerFacts]]
 
@@ -57,6 +61,30 @@ def differs(layer: LayerFacts) -> bool:
     """Whether a layer runs in another precision than requested."""
     requested = family(layer.requested)
     return requested != "any" and requested != family(layer.executed)
+
+
+def in_float(report: Report) -> Iterator[str]:
+    """Sentences that name the convolutions and Dense layers in float inside INT8 engines."""
+    quantize = report.details(QuantizeDetails)
+    kept = set(quantize.float_layers) if quantize else set()
+    for name, layers in by_engine(report).items():
+        engine, whys = EngineName.parse(name), dict[str, list[str]]()
+        if engine.precision != "int8":
+            continue
+        for layer in filter(_is_float, layers):
+            node = layer.nodes[0] if layer.nodes else layer.name
+            # A shared layer is called "name:2" where it is called again.
+            why = "kept so by quantize" if node.partition(":")[0] in kept else layer.reason or ""
+            whys.setdefault(why, []).append(node)
+        for why, nodes in whys.items():
+            more = f" and {len(nodes) - MOST_NAMES} more" if len(nodes) > MOST_NAMES else ""
+            names = ", ".join(nodes[:MOST_NAMES])
+            yield f"{engine.words} computes {names}{more} in float{why and f': {why}'}."
+
+
+def _is_float(layer: LayerFacts) -> bool:
+    """A convolution or matrix product (of others no precision is requested) in float."""
+    return layer.requested is not None and family(layer.executed) in FLOATS
 
 
 def tables(report: Report) -> Iterator[Table]:

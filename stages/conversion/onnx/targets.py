@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
+from stages.artifacts.node_names import layer_of
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.onnx import dense, qdq
@@ -23,7 +24,7 @@ from stages.engines.registry import Target
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import execute
 from stages.keras_graph.placement import Point, only
-from stages.keras_graph.tracing import layer_of, scoped
+from stages.keras_graph.tracing import in_scopes, traceable
 from stages.keras_graph.walk import walk
 from stages.numerics.qparams import INT8
 
@@ -36,7 +37,7 @@ MOST_POINTS = 1000
 
 def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) -> onnx.ModelProto:
     """The folded `model` as a float32 ONNX graph. Raises ConversionError."""
-    graph = to_onnx(lambda image: walk(model, [image], scoped)[0], signature, opset)
+    graph = to_onnx(lambda image: walk(model, [image], in_scopes(traceable))[0], signature, opset)
     dense.fuse_dense(graph)
     name_nodes(graph)
     onnx.checker.check_model(graph, full_check=True)
@@ -74,7 +75,8 @@ def int8_graph(
             value, low, high, range_given=True, round_mode="HALF_TO_EVEN"
         )
 
-    graph = to_onnx(lambda image: execute(model, wanted, image, quantize, scoped), signature, opset)
+    visit = in_scopes(traceable)
+    graph = to_onnx(lambda image: execute(model, wanted, image, quantize, visit), signature, opset)
     # The order of these passes matters. First the names, while each scale still tells its point.
     qdq.name_pairs(graph, {name: _pair(ranges[name], marks[name], target) for name in wanted})
     # Before Dense layers: the Transpose and Reshape that they absorb may be inside a pair.

@@ -7,8 +7,11 @@ import onnx
 import pytest
 from keras import layers
 
-from stages.engines import onnxruntime
+from stages.conversion.litert import write_int8
+from stages.engines import litert, onnxruntime
 from stages.engines.base import BuildRequest
+from stages.keras_graph.kernels import WEIGHTED
+from stages.keras_graph.walk import calls
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.conversion.onnx.test_targets import Quantized
 from tests.stages.networks import SHAPE, randomized
@@ -58,3 +61,13 @@ def test_no_kernel_of_onnx_runtime_is_float(net, tmp_path):
     found = onnxruntime.build(tmp_path / "model.onnx", tmp_path / "engine.onnx", request).layers
     assert len(found) >= 13 + 2
     assert [layer.name for layer in found if layer.executed != "int8"] == []
+
+
+def test_only_the_first_convolution_of_litert_is_float_and_says_why(net, tmp_path):
+    (file,) = write_int8(tmp_path / "model.tflite", net.model, net.points, net.ranges, SIGNATURE)
+    found = list(litert.layers(file.read_bytes(), BuildRequest(SIGNATURE, "int8")))
+    weighted = [call.operation for call in calls(net.model) if isinstance(call.operation, WEIGHTED)]
+    assert [layer.name for layer in found] == [layer.name for layer in weighted]
+    first, *others = found
+    assert (first.executed, first.reason) == ("fp32", litert.IN_FLOAT)
+    assert {(layer.executed, layer.reason) for layer in others} == {("int8", None)}

@@ -35,21 +35,44 @@ def test_a_float_engine_leaves_the_question_of_amx_to_others(
 
 @pytest.mark.parametrize(("pairs_ms", "is_chosen"), [(0.5, True), (2.0, False)])
 def test_the_faster_of_two_forms_becomes_the_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs_ms: float, is_chosen: bool
+    converted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pairs_ms: float,
+    is_chosen: bool,
 ) -> None:
     source, engine = tmp_path / "model.fp32.tflite", tmp_path / "engine.tflite"
     pairs = litert.paired_form(source)
     assert pairs.name == "model.fp32.pairs.tflite"
-    source.write_bytes(b"plain")
-    pairs.write_bytes(b"pairs")
+    plain = (converted / source.name).read_bytes()
+    source.write_bytes(plain)
+    pairs.write_bytes(plain + b"pairs")
     monkeypatch.setattr(litert, "probe", lambda form, _: pairs_ms if form == pairs else 1.0)
     account = litert.build(source, engine, BuildRequest(SIGNATURE, "fp32"))
-    assert engine.read_bytes() == (b"pairs" if is_chosen else b"plain")
+    assert engine.read_bytes() == (plain + b"pairs" if is_chosen else plain)
     assert account.remarks == (
         ("narrow convolutions compute two columns at once: 0.5000 instead of 1.0000 ms",)
         if is_chosen
         else ()
     )
+
+
+def test_the_operands_of_a_layer_say_what_it_computes_in(converted: Path, tmp_path: Path) -> None:
+    reports = {
+        precision: litert.build(
+            converted / f"model.{precision}.tflite",
+            tmp_path / "engine.tflite",
+            BuildRequest(SIGNATURE, precision),
+        )
+        for precision in ("fp32", "int8")
+    }
+    for precision, report in reports.items():
+        kinds = [(layer.kind, layer.requested, layer.executed) for layer in report.layers]
+        assert kinds == [
+            ("CONV_2D", precision, precision),
+            ("FULLY_CONNECTED", precision, precision),
+        ]
+        assert [layer.reason for layer in report.layers] == [None, None]
 
 
 def test_nothing_blocks_it_where_the_package_is_installed() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from pipeline.report.sections import precision
-from tests.pipeline.records import report_of
+from pipeline.report.sections import engines, precision
+from tests.pipeline.records import records, report_of
 from tests.pipeline.report.drawn import bars, by_name
 from tests.pipeline.report.full_run import full_report
 
@@ -49,3 +51,58 @@ def test_requested_and_executed_are_shares_of_all_layers() -> None:
 
 def test_engines_that_do_not_tell_have_no_figure() -> None:
     assert by_name(precision.charts, report_of()) == {}
+
+
+def layer(name: str, executed: str | None, requested: str | None = "int8", **other: Any) -> Any:
+    return {"name": name, "requested": requested, "executed": executed, **other}
+
+
+def notes_of(layers: dict[str, list[Any]], float_layers: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """What the table of engines says below itself, in every format, of the engines' layers."""
+    found = records()
+    found["build"]["measurements"]["details"]["layers"] = layers
+    found["quantize"]["measurements"]["details"]["float_layers"] = list(float_layers)
+    table = engines.engine_table(report_of(found))
+    assert set(table.shown_in) == {"terminal", "md", "html"}
+    return table.notes
+
+
+def test_layers_in_float_in_int8_engines_are_named_below_the_engines() -> None:
+    assert notes_of(
+        {
+            "onnxruntime.int8": [layer("fused conv1", "fp32", nodes=["conv1"])],
+            "openvino.int8": [layer("conv1", "u8"), layer("dense", "f32", "fp32")],
+            "tensorrt.int8": [layer("conv1", "FP16"), layer("softmax", "fp16", requested=None)],
+        }
+    ) == (
+        "onnxruntime int8 computes conv1 in float.",
+        "openvino int8 computes dense in float.",
+        "tensorrt int8 computes conv1 in float.",
+    )
+
+
+def test_why_a_layer_is_in_float_is_said_where_it_is_on_purpose() -> None:
+    convolutions = [
+        layer("conv1", "fp32", "fp32", reason="that is faster"),
+        layer("twice", "fp32", "fp32"),
+        layer("twice:2", "fp32", "fp32"),
+        layer("conv2", "fp32", "fp32"),
+    ]
+    assert notes_of({"litert.int8": convolutions}, ("twice",)) == (
+        "litert int8 computes conv1 in float: that is faster.",
+        "litert int8 computes twice, twice:2 in float: kept so by quantize.",
+        "litert int8 computes conv2 in float.",
+    )
+
+
+def test_of_many_layers_in_float_the_first_are_named() -> None:
+    many = [layer(f"conv{number}", "fp32") for number in range(7)]
+    (note,) = notes_of({"onnxruntime.int8": many})
+    assert note == (
+        "onnxruntime int8 computes conv0, conv1, conv2, conv3, conv4 and 2 more in float."
+    )
+
+
+def test_nothing_is_said_of_float_engines_and_of_integer_kernels() -> None:
+    kernels = [layer("conv1", "int8"), layer("conv2", "int8 kernel, fp32 image", "fp32")]
+    assert notes_of({"litert.int8": kernels, "litert.fp32": [layer("conv1", "fp32")]}) == ()
