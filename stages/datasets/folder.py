@@ -1,4 +1,4 @@
-"""An image folder: train/<class>/* and test/<class>/*, in the formats of FORMATS.
+"""An image folder: train/<class>/* and test/<class>/*, in the formats of image_files.py.
 
 The set may be larger than memory: see decoded.py.
 """
@@ -6,43 +6,18 @@ The set may be larger than memory: see decoded.py.
 from __future__ import annotations
 
 import os
-import stat
 import unicodedata
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from stages import progress
+from stages.datasets import image_files
 from stages.datasets.base import Part, Split, required_path
 from stages.datasets.decoded import decoded
 from stages.errors import DataError
 from stages.settings import Data
-
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-"""By name, for Pillow tries all that it knows: for EPS it starts the program `gs`, wherever PATH
-leads."""
-
-ORIENTATION = 0x0112
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF's orientation -> what turns the image upright. CIPA DC-008, tag Orientation."""
-
-ROTATED, COMPOSITED = "rotated", "composited"
-"""What is done to an image: turned as its EXIF says; put on black where it is transparent."""
-
-GRAY_MODES = ("1", "L", "LA", "La")
-WIDE_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
-"""More than 8 bits a pixel, which Pillow would clip to 255."""
 
 
 def class_names(settings: Data) -> tuple[str, ...]:
@@ -72,7 +47,7 @@ def read(settings: Data, part: Part) -> Split:
         [file for file, _ in files],
         (size[1], size[0], 1 if mode == "L" else 3),
         f"{root / part} {mode} {size}",
-        partial(_pixels, mode=mode, size=size),
+        partial(image_files.read, mode=mode, size=size),
         settings.skip_bad_images,
     )
     skipped = tuple(reason for reason in result.bad if reason)
@@ -162,92 +137,8 @@ def _form(root: Path, names: tuple[str, ...], skip_bad: bool) -> tuple[str, tupl
     *files, last = (file for name in names for file in _files(root, "train", name))
     for file in files:
         try:
-            return _form_of(_opened(file)[0])
+            return image_files.form_of(file)
         except DataError:
             if not skip_bad:
                 raise
-    return _form_of(_opened(last)[0])
-
-
-def _form_of(image: Image.Image) -> tuple[str, tuple[int, int]]:
-    return image.mode, image.size
-
-
-def _pixels(
-    file: Path, mode: str, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """One image, resized: uint8 (H, W, 1 or 3); and what was done to it."""
-    image, changes = _opened(file, size)
-    if mode == "L" and image.mode != "L":
-        raise DataError(
-            f"{file} is in colour ({image.mode}), but the first training image is gray",
-            "make all images gray or all of them RGB",
-        )
-    image = image.convert(mode)
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(image, np.uint8).reshape(size[1], size[0], -1), changes
-
-
-def _opened(file: Path, size: tuple[int, int] | None = None) -> tuple[Image.Image, tuple[str, ...]]:
-    """The image in mode "L" or "RGB", upright and opaque; and what was done to it.
-
-    Of a JPEG that is to become much smaller, to `size`, only as much is decoded as that needs.
-    Raises DataError with the file's name.
-    """
-    try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise OSError("it is not a regular file")
-        image: Image.Image = Image.open(file, formats=_formats())
-        with image:
-            if size is not None:
-                image.draft(None, (max(size), max(size)))  # It may yet be turned.
-            image.load()
-        _refuse_wide(file, image)
-        return _upright_and_opaque(image)
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:  # Each format's decoder has errors of its own.
-        raise DataError(
-            f"{file} cannot be read as an image ({str(error)[:200] or type(error).__name__})",
-            "replace or remove the file, or leave bad images out: --set data.skip_bad_images=true",
-        ) from error
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those that this build of Pillow has."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _upright_and_opaque(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    mode = "L" if image.mode in GRAY_MODES else "RGB"
-    changes = []
-    turn = UPRIGHT.get(_orientation(image))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() != (255, 255):
-            changes.append(COMPOSITED)
-            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-            image = Image.alpha_composite(black, image)
-    if turn is not None:
-        changes.append(ROTATED)
-        image = image.transpose(turn)
-    return image.convert(mode), tuple(changes)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # EXIF that is damaged says nothing, as in all viewers.
-        return 1
-
-
-def _refuse_wide(file: Path, image: Image.Image) -> None:
-    """More than 8 bits a pixel, which Pillow would clip. Raises DataError."""
-    if image.mode in WIDE_MODES:
-        raise DataError(
-            f"{file} has more than 8 bits a pixel ({image.mode}), expected 0 to 255",
-            "convert it to 8 bits, in the way that suits your images",
-        )
+    return image_files.form_of(last)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.datasets import folder
+from stages.datasets import folder, image_files
 from stages.datasets.lazy_images import LazyImages
 from stages.datasets.loading import load_dataset
 from stages.errors import DataError
@@ -93,9 +93,9 @@ def test_images_are_turned_upright_as_exif_says(root: Path, orientation: int, su
     upright[:24, :32] = 255  # the upper left quarter is white
     image = Image.fromarray(upright)
     back = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
-    stored = image.transpose(folder.UPRIGHT[back]) if orientation > 1 else image
+    stored = image.transpose(image_files.UPRIGHT[back]) if orientation > 1 else image
     exif = Image.Exif()
-    exif[folder.ORIENTATION] = orientation
+    exif[image_files.ORIENTATION] = orientation
     stored.save(root / f"train/cat/0.{suffix}", exif=exif)
     split = folder.read(data(root), "train")
     assert split.images.shape[1:] == (48, 64, 3)
@@ -164,7 +164,7 @@ def read_or_refused(content: bytes) -> None:
         file = Path(name) / "image"
         file.write_bytes(content)
         with contextlib.suppress(DataError):
-            folder._pixels(file, "RGB", (6, 5))
+            image_files.read(file, "RGB", (6, 5))
 
 
 @settings(max_examples=150)
@@ -188,7 +188,9 @@ def test_hidden_files_are_passed_over(root: Path) -> None:
 
 def test_a_colour_image_in_a_gray_set_is_refused(root: Path) -> None:
     save(root / "train/cat/0.png", "L", 5, (6, 5))
-    with pytest.raises(DataError, match=r"a\.png is in colour \(RGB\), but the first .* is gray"):
+    with pytest.raises(
+        DataError, match=r"a\.png is in colour \(RGB\), expected gray, as the first"
+    ):
         folder.read(data(root), "train")
 
 
@@ -288,3 +290,19 @@ def test_a_training_part_without_class_folders_is_refused(tmp_path: Path) -> Non
     save(tmp_path / "train/1.png", "RGB", RED, (6, 5))
     with pytest.raises(DataError, match="train holds no class folder"):
         folder.class_names(data(tmp_path))
+
+
+def test_of_an_animation_the_first_frame_is_read_and_said_to_be(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (6, 5), colour) for colour in (RED, (0, 0, 255))]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    pixels, changes = image_files.read(tmp_path / "a.gif", "RGB", (6, 5))
+    assert changes == (image_files.FIRST_FRAME,)
+    assert (pixels == RED).all()
+
+
+def test_an_open_image_has_the_pixels_of_its_file(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 4), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        opened = image_files.pixels(image, "RGB", (12, 9))
+    assert (opened == image_files.read(tmp_path / "a.png", "RGB", (12, 9))[0]).all()
