@@ -3,21 +3,24 @@
 Convolutions and matrix products are requested in INT8 where both operands come from
 DequantizeLinear, else in the type of the graph's weights. Nothing is requested of other nodes: a
 runtime fuses element-wise ones into its kernels as it likes.
+
+Only building an engine needs the package onnx, so it is imported in the functions that do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from stages.engines.registry import Precision
 from stages.numerics.sparsity import is_two_of_four
 from stages.results.engines import LayerFacts, PrecisionMismatch
+
+if TYPE_CHECKING:
+    import onnx
 
 MATRIX_NODES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 WIDTH = {"int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "fp32": 32}
@@ -29,6 +32,8 @@ def requested(graph: onnx.ModelProto, rest: Precision | None = None) -> dict[str
 
     `rest` is that of nodes without quantized operands, where a builder's flag decides it.
     """
+    import onnx
+
     made_by = {output: node.op_type for node in graph.graph.node for output in node.output}
     types = {tensor.data_type for tensor in graph.graph.initializer}
     floats: Precision = rest or ("fp16" if onnx.TensorProto.FLOAT16 in types else "fp32")
@@ -66,6 +71,8 @@ def mismatches(layers: Iterable[LayerFacts]) -> tuple[PrecisionMismatch, ...]:
 
 def has_sparse_kernel(graph: onnx.ModelProto) -> bool:
     """Whether a kernel of `graph` has the 2:4 pattern along its input channels."""
+    from onnx import numpy_helper
+
     values = {tensor.name: tensor for tensor in graph.graph.initializer}
     levels = {
         node.output[0]: values[node.input[0]]
@@ -88,6 +95,8 @@ def _is_sparse(kernel: NDArray[Any] | None) -> bool:
 
 def _by_channels(node: onnx.NodeProto, kernel: NDArray[Any]) -> NDArray[Any] | None:
     """The kernel as (..., cin, cout); None for grouped ones, which have no sparse form."""
+    import onnx
+
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     if node.op_type == "Conv":
         return None if attributes.get("group", 1) != 1 else kernel.transpose(2, 3, 1, 0)

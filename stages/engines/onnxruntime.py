@@ -12,10 +12,9 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
@@ -33,6 +32,9 @@ from stages.engines.layers import requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
 from stages.results.engines import IntegerKernels, LayerFacts
+
+if TYPE_CHECKING:
+    import onnx
 
 WRONG_FUSIONS = ["Pad_Fusion"]
 """Zero padding before a MaxPool becomes the MaxPool's own, which pads with minus infinity:
@@ -56,6 +58,8 @@ run_blocker = build_blocker
 
 def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     """Optimise the ONNX graph `source` and write it to `out`. Raises EngineError."""
+    import onnx
+
     _session(source, 1, "ORT_ENABLE_EXTENDED", str(out))
     asked = requested(onnx.load(source, load_external_data=False))
     return BuildReport(tuple(layers(onnx.load(out), asked)))
@@ -160,6 +164,8 @@ def tensors(
     graph: onnx.ModelProto, signature: Signature, images: Images, names: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
     """Values of the tensors `names` inside `graph` for `images`, with integer kernels in use."""
+    import onnx
+
     opened = onnx.ModelProto()
     opened.CopyFrom(graph)
     outputs = {value.name for value in graph.graph.output}
@@ -194,6 +200,8 @@ def node_milliseconds(
 
 def integer_kernels(engine: Path) -> IntegerKernels:
     """How many convolutions and matrix products of an engine file are integer, how many float."""
+    import onnx
+
     kinds = [node.op_type for node in onnx.load(engine).graph.node]
     return IntegerKernels(
         integer=sum(kind in INTEGER_KERNELS for kind in kinds),

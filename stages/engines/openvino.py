@@ -15,10 +15,9 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
@@ -37,6 +36,9 @@ from stages.engines.layers import requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
 from stages.results.engines import LayerFacts
+
+if TYPE_CHECKING:
+    import onnx
 
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 """Members of an engine file; its comment is the OpenVINO that wrote it."""
@@ -73,6 +75,8 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
 
     Raises EngineError.
     """
+    import onnx
+
     openvino = _openvino()
     try:
         model = openvino.Core().read_model(str(source))

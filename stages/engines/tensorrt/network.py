@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from stages.engines.base import BuildReport, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
@@ -21,6 +19,9 @@ from stages.engines.tensorrt import build_info, layers
 from stages.engines.tensorrt.logger import logger, said, sparsity_verdict
 from stages.errors import EngineError
 from stages.results.engines import LayerFacts
+
+if TYPE_CHECKING:
+    import onnx
 
 COULD_NOT_START = "see: nvidia-smi"
 
@@ -52,6 +53,8 @@ def build(
     `builder_flags` are names of trt.BuilderFlag. `timing_cache` is a file that is read, if it
     exists, and written. Raises EngineError with the message of the parser or the builder.
     """
+    import onnx
+
     log = logger(trt)
     log.clear()
     try:
