@@ -250,6 +250,53 @@ def compare(
 
 
 @pipeline.command()
+@click.option("--to", type=click.Path(path_type=Path), required=True, help="What to write; new.")
+@click.option("--engine", metavar="NAME", help="As in litert.int8; default: what build chose.")
+@click.option("--batch-size", type=int, help="Take what build chose for this batch size.")
+@click.option("--format", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
+@artifacts_option
+@debug_option
+def export(
+    to: Path, engine: str | None, batch_size: int | None, format: str, artifacts: Path
+) -> None:
+    """Take an engine home in a bundle.
+
+    A folder or zip archive with all that a program needs to use it.
+
+    \b
+    pipeline export --to digits
+    pipeline export --to digits.zip --format zip --engine onnxruntime.int8
+    """
+    from pipeline import commands
+
+    commands.export_engine(to, engine, batch_size, format, artifacts)
+
+
+@pipeline.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown.")
+@click.option(
+    "--format", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@debug_option
+def predict(bundle: Path, images: tuple[str, ...], top: int, format: str, batch_size: int) -> None:
+    """Show what the engine of a bundle says of images.
+
+    IMAGES: files, folders, .npy and .npz arrays, or - for a list of names on
+    standard input. One that cannot be read is told, and the exit code is 1.
+
+    \b
+    pipeline predict digits photo.png
+    pipeline predict digits photos --format csv --top 1
+    """
+    from pipeline import commands
+
+    commands.show_predictions(bundle, images, top, format, batch_size)
+
+
+@pipeline.command()
 @click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @artifacts_option
 @debug_option

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import config
 from pipeline.core import ownership
@@ -22,8 +22,11 @@ from pipeline.core.plan import PLAN, REPORT, Plan, select
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from stages.engines import environment
-from stages.errors import ArtifactError, ReportError, SettingsError
+from stages.errors import ArtifactError, ReportError, SettingsError, UserError
 from stages.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.results.model import Report
 
 TABLE = "table"
 
@@ -46,7 +49,7 @@ class RunRequest:
     command: str = "pipeline run"
 
 
-def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> None:
+def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Report:
     """Run, write the reports, show the table, check the gates. Raises UserError."""
     from pipeline import finalize
     from pipeline.results import gate
@@ -70,6 +73,7 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> No
         must_log = did_something or REPORT in request.stages
         problem = finalize.track(settings, report, files, id) if must_log else None
     finalize.conclude(report.gates, problem)
+    return report
 
 
 def _machine() -> dict[str, Any]:
@@ -199,6 +203,45 @@ def show_comparison(
         _draw(comparison.table(compared), output)
     else:
         _deliver(comparison.render(compared, format), output)
+
+
+def export_engine(
+    to: Path,
+    engine: str | None,
+    batch_size: int | None,
+    format: str,
+    artifacts: Path,
+    plan: Plan = PLAN,
+) -> None:
+    """Write a bundle and say how to use it. Raises ArtifactError, SettingsError."""
+    from pipeline.bundle.export import Export, export
+
+    bundle = export(Export(to, engine, batch_size, format), artifacts, plan)
+    print(f"{to}: {bundle.engine.name.label}, {bundle.network}")
+    print(f"to use it: pipeline predict {to} IMAGES...")
+
+
+def show_predictions(
+    path: Path, images: Sequence[str], top: int, format: str, batch_size: int
+) -> None:
+    """Print what the engine of a bundle says of `images`; how many there were goes to stderr.
+
+    Raises UserError at the end if an image was left out.
+    """
+    from pipeline.bundle import predicting
+    from pipeline.bundle.engine import load
+
+    def tell(text: str) -> None:
+        sys.stdout.flush()
+        print(text, file=sys.stderr)
+
+    tally = predicting.Tally()
+    with load(path) as engine:
+        found = predicting.predict(engine, predicting.sources(images), top, batch_size, tell, tally)
+        sys.stdout.writelines(predicting.FORMATS[format](found))
+    tell(tally.in_words)
+    if tally.faults:
+        raise UserError(f"images that were left out: {tally.faults}; the others are above")
 
 
 def show_history(artifacts: Path, format: str) -> None:

@@ -21,7 +21,13 @@ QUICK += ("build.max_seconds_per_engine=0.05", "benchmark.max_seconds_per_engine
 QUICK += ("benchmark.warmup_seconds=0.02",)
 """Enough to learn the digits; the default settings take three times as long."""
 
-LONGEST = ("test_line.py", "test_contributing.py", "test_resume.py", "test_devices.py")
+LONGEST = (
+    "test_line.py",
+    "test_examples.py",
+    "test_contributing.py",
+    "test_resume.py",
+    "test_devices.py",
+)
 
 
 def pipeline(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

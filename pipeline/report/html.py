@@ -1,6 +1,7 @@
 """The report as one HTML file: no script, no network, light and dark, wide and narrow.
 
     templates/page.html.j2    the page; it knows some sections by their name
+    templates/cell.html.j2    the output of a cell in a notebook
     templates/table.html.j2   a table
     templates/terms.html.j2   what the words of the report mean
     templates/style.css
@@ -91,6 +92,13 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
         colours=[(name, words) for name, words in COLOURS.items() if name in used],
         sections=[section for section in sections if section],
     )
+
+
+def cell(report: Report) -> str:
+    """The verdict and the tables of the terminal, as the output of a cell in a notebook."""
+    shown = [table for table in contents.tables(report, "terminal") if table.rows]
+    template = ENVIRONMENT.get_template("cell.html.j2")
+    return template.render(verdict=report.verdict, shown=shown)
 
 
 def _tiles(report: Report) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pipeline.config import load
 from stages.settings import Settings
 
 COMMANDS = ["run", "status", "report", "compare", "compare-devices", "history", "config", "doctor"]
-COMMANDS += ["verify"]
+COMMANDS += ["verify", "export", "predict"]
 
 
 def test_the_commands_are_the_promised_ones() -> None:
@@ -23,7 +23,9 @@ def test_every_command_has_help(command: list[str]) -> None:
     result = call(*command, "--help")
     assert result.exit_code == 0
     assert "Usage: pipeline" in result.output
-    assert "..." not in result.output.split("Commands:")[-1].replace("STAGES...", "")
+    assert "..." not in result.output.split("Commands:")[-1].replace("STAGES...", "").replace(
+        "IMAGES...", ""
+    )
 
 
 def test_the_options_of_run_are_the_promised_ones() -> None:

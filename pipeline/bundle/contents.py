@@ -1,0 +1,168 @@
+"""What a bundle holds: bundle.json as types, and the only reader of it.
+
+bundle.json           this file: the engine, its input and output, what was measured, hashes
+<engine file>         as `build` wrote it
+labels.txt            the names of the classes, a line each; the line is the class
+samples/              some test images, and expected.npy: the engine's outputs for them
+predict.py            a program of its own that uses the engine; requirements.txt is what it needs
+report.md             how it was made
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from pipeline.core.hashing import hash_file
+from pipeline.core.record import FileName, faults
+from pipeline.core.seal import opened, seal
+from stages.artifacts.signature import Signature
+from stages.engines.registry import ENGINES, EngineName
+from stages.errors import ArtifactError, shown
+from stages.results.base import Count, LatencyRow, Measured, Quality, Sha256
+from stages.results.base import Output as OutputKind
+from stages.results.machine import MachineFacts
+
+FILE = "bundle.json"
+LABELS = "labels.txt"
+SAMPLES = "samples"
+EXPECTED = f"{SAMPLES}/expected.npy"
+PROGRAM = "predict.py"
+REQUIREMENTS = "requirements.txt"
+REPORT = "report.md"
+
+VERSION: Literal[1] = 1
+AGAIN = "export it again: pipeline export --to PATH"
+
+
+class BundledFile(Measured):
+    """The engine's file and how to run it."""
+
+    backend: str
+    precision: str
+    file: str
+    threads: Count = Field(description="With which it was chosen; 1 where nothing was chosen.")
+    max_batch_size: Count = Field(description="The largest that it takes; 0 stands for any.")
+    packages: dict[str, str] = Field(description="Versions that it was built and measured with.")
+
+    @property
+    def name(self) -> EngineName:
+        """As in "litert.int8"."""
+        return EngineName(self.backend, self.precision)
+
+
+class Input(Measured):
+    """One image; the model sees `pixel * scale + offset`.
+
+    With dtype "uint8" the engine does that itself. Image files are put upright, on black where
+    they are transparent, made `mode` ("L" is gray) and resized to `shape`.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    dtype: Literal["uint8", "float32"]
+    layout: str
+    batch_size: Count = Field(description="The only one that it takes; 0 stands for any.")
+    scale: float
+    offset: float
+    mode: Literal["L", "RGB"] | None = Field(description="null: image files cannot be read.")
+    resize: Literal["bilinear"] = "bilinear"
+
+
+class Output(Measured):
+    """One value per class."""
+
+    name: str
+    kind: OutputKind
+    classes: tuple[str, ...]
+
+
+class Measurements(Measured):
+    """On the test split, by `benchmark`; `baseline` is the trained model before all of it."""
+
+    accuracy: Quality
+    baseline_accuracy: Quality
+    latency: tuple[LatencyRow, ...]
+    baseline_latency: tuple[LatencyRow, ...]
+    machine: MachineFacts
+
+
+class Bundle(Measured):
+    """bundle.json."""
+
+    bundle_version: Literal[1] = VERSION
+    made_with: str
+    network: str
+    data: str | None
+    engine: BundledFile
+    input: Input
+    output: Output
+    built_on: MachineFacts
+    measured: Measurements | None = Field(description="null: it has not been benchmarked.")
+    files: dict[FileName, Sha256]
+
+    @property
+    def signature(self) -> Signature:
+        """Input and output as engines take them."""
+        return Signature(
+            input_shape=self.input.shape,
+            class_names=self.output.classes,
+            scale=self.input.scale,
+            offset=self.input.offset,
+            input_name=self.input.name,
+            output_name=self.output.name,
+            output=self.output.kind,
+            layout=self.input.layout,
+            dtype=self.input.dtype,
+            batch_size=self.input.batch_size,
+        )
+
+
+def write(bundle: Bundle, folder: Path) -> None:
+    """Write bundle.json, sealed, into `folder`."""
+    (folder / FILE).write_bytes(seal(bundle.model_dump_json(indent=2)))
+
+
+def read(folder: Path) -> Bundle:
+    """The bundle in `folder`, every file of which is as it was exported.
+
+    Raises ArtifactError, which names the file that is not.
+    """
+    try:
+        raw = (folder / FILE).read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"{str(folder)!r} is no bundle: {FILE} cannot be read ({error.strerror})",
+            "name the folder or zip archive that `pipeline export --to PATH` wrote",
+        ) from error
+    try:
+        content = opened(raw)
+        version = content.get("bundle_version")
+        if version != VERSION:
+            raise ValueError(f"it has version {shown(version)}, expected {VERSION}")
+        bundle = Bundle.model_validate(content)
+    except ValidationError as error:
+        raise ArtifactError(f"{folder / FILE} is damaged: {faults(error)}", AGAIN) from error
+    except ValueError as error:
+        raise ArtifactError(f"{folder / FILE} is damaged: {error}", AGAIN) from error
+    _check(bundle, folder)
+    return bundle
+
+
+def _check(bundle: Bundle, folder: Path) -> None:
+    if bundle.engine.backend not in ENGINES:
+        raise ArtifactError(
+            f"the bundle's engine is {bundle.engine.name}, expected one of: {', '.join(ENGINES)}",
+            "use the version of this program that exported it",
+        )
+    for name, expected in bundle.files.items():
+        try:
+            found = hash_file(folder / name)
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder / name} cannot be read: {error.strerror}", AGAIN
+            ) from error
+        if found != expected:
+            raise ArtifactError(f"{folder / name} is not as it was exported", AGAIN)

@@ -1,0 +1,265 @@
+"""Artifacts in, a bundle out: the folder or archive that `pipeline export` writes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.bundle import contents, program
+from pipeline.bundle.contents import Bundle, BundledFile, Input, Measurements, Output
+from pipeline.core.hashing import hash_file
+from pipeline.core.plan import Plan
+from pipeline.core.record import Record
+from pipeline.core.store import Store
+from pipeline.report import contents as sections
+from pipeline.report import markdown
+from pipeline.results import summary
+from pipeline.results.assemble import assemble
+from pipeline.results.model import EngineReport, Report
+from stages.artifacts.signature import Signature
+from stages.engines import records
+from stages.engines.registry import ENGINES, EngineName
+from stages.errors import ArtifactError, EngineError, SettingsError, nearest, suggestion
+from stages.measurement import accuracy, parity
+from stages.results.engines import BuildDetails
+
+SAMPLES = 4
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The oldest time that a zip archive can hold: the same build gives the same bytes."""
+
+MODES: Mapping[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is to be exported; without `engine` and `batch_size`, what `build` chose."""
+
+    to: Path
+    engine: str | None = None
+    batch_size: int | None = None
+    format: str = "folder"
+
+
+def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
+    """Write a bundle of an engine of `artifacts` to `request.to`, whole or not at all.
+
+    Raises ArtifactError without a build or for a damaged one, SettingsError for an engine that is
+    not there and for a path that exists.
+    """
+    if os.path.lexists(request.to):
+        raise SettingsError(
+            f"{str(request.to)!r} exists, and is not overwritten", "name a path that does not exist"
+        )
+    store = Store(artifacts, plan)
+    record = store.read("build")
+    if record is None:
+        raise ArtifactError(
+            f"nothing to export: no engine was built in {str(artifacts)!r}",
+            "run: pipeline run all, or name the folder with --artifacts",
+        )
+    if damage := store.damage("build", record, in_full=True):
+        raise ArtifactError(f"{damage[0]}; it is not exported", "run: pipeline run build")
+    report = assemble(store.read_all(stage.name for stage in plan)[0], {})
+    engine, threads = _wanted(report, request)
+    parent = request.to.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=parent) as draft:
+            bundle = _fill(
+                Path(draft, "bundle"), store.folder("build"), record, report, engine, threads
+            )
+            _deliver(Path(draft, "bundle"), request)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write to {str(request.to)!r}: {error.strerror}", "choose another path"
+        ) from error
+    return bundle
+
+
+def _wanted(report: Report, request: Export) -> tuple[EngineReport, int]:
+    """The engine to export, and with how many threads it was chosen."""
+    details = report.details(BuildDetails)
+    choice = details.choice.chosen if details and details.choice else {}
+    if request.batch_size is not None and request.batch_size not in choice:
+        raise SettingsError(
+            f"no engine was chosen for batch size {request.batch_size}, expected one of: "
+            f"{', '.join(map(str, choice)) or 'none, as no engine ran here'}",
+            "choose one for it: --set build.batch_sizes=..., or name it with --engine",
+        )
+    size = request.batch_size or min(choice, default=None)
+    chosen = choice[size] if size else None
+    name = request.engine or (chosen.engine if chosen else None)
+    built = {str(each.name): each for each in report.engines if each.file}
+    if name is None:
+        raise SettingsError(
+            "build chose no engine, as none ran on this machine",
+            f"name one with --engine: {', '.join(built)}",
+        )
+    if name not in built:
+        raise SettingsError(
+            f"no engine {name!r} was built{suggestion(nearest(name, built))}",
+            f"engines: {', '.join(built)}",
+        )
+    return built[name], chosen.threads if chosen and chosen.engine == name else 1
+
+
+def _fill(
+    folder: Path,
+    source: Path,
+    record: Record,
+    report: Report,
+    engine: EngineReport,
+    threads: int,
+) -> Bundle:
+    """Write every file of the bundle into the new `folder`; bundle.json last."""
+    signature = Signature.read(source)
+    (folder / contents.SAMPLES).mkdir(parents=True)
+    # TensorRT's engines have a file beside them that says what they were built for.
+    for name in (str(engine.file), f"{engine.file}.json"):
+        if name in record.files:
+            shutil.copyfile(source / name, folder / name)
+    labels = "".join(f"{name}\n" for name in signature.class_names)
+    (folder / contents.LABELS).write_text(labels, encoding="utf-8")
+    _write_samples(folder, source, engine, signature)
+    packages = _packages(engine.name, record)
+    (folder / contents.PROGRAM).write_text(program.source(engine.backend), encoding="utf-8")
+    lines = (f"{name}=={version}\n" for name, version in packages.items())
+    (folder / contents.REQUIREMENTS).write_text("".join(lines))
+    (folder / contents.REPORT).write_text("\n".join(_first_page(report)) + "\n", encoding="utf-8")
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    run = summary.summarize(report)
+    bundle = Bundle(
+        made_with=f"keras-trt-pipeline {record.environment['packages']['keras-trt-pipeline']}",
+        network=run.model or "unknown",
+        data=run.dataset or run.settings.get("data", {}).get("name"),
+        engine=BundledFile(
+            backend=engine.backend,
+            precision=engine.precision,
+            file=str(engine.file),
+            threads=threads,
+            max_batch_size=_max_batch_size(engine, record),
+            packages=packages,
+        ),
+        input=_input(signature),
+        output=Output(
+            name=signature.output_name, kind=signature.output, classes=signature.class_names
+        ),
+        built_on=report.environment.model_validate(record.environment),
+        measured=_measurements(report, engine),
+        files={path.relative_to(folder).as_posix(): hash_file(path) for path in written},
+    )
+    contents.write(bundle, folder)
+    return bundle
+
+
+def _input(signature: Signature) -> Input:
+    return Input(
+        name=signature.input_name,
+        shape=signature.input_shape,
+        dtype="uint8" if signature.dtype == "uint8" else "float32",
+        layout=signature.layout,
+        batch_size=signature.batch_size,
+        scale=signature.scale,
+        offset=signature.offset,
+        mode=MODES.get(signature.input_shape[2]),
+    )
+
+
+def _write_samples(folder: Path, source: Path, engine: EngineReport, signature: Signature) -> None:
+    """Some test images, as PNG where an image file can hold them, and the engine's outputs."""
+    with np.load(source / "samples.npz") as samples:
+        images = samples["images"][:SAMPLES]
+        reference = parity.reference(engine.name)
+        simulated = samples[reference][:SAMPLES] if reference in samples else None
+    for index, pixels in enumerate(images):
+        _write_image(pixels, folder / contents.SAMPLES / f"{index}")
+    expected = _outputs(source, engine, signature, images)
+    if expected is None:
+        expected = simulated
+    if expected is not None:
+        np.save(folder / contents.EXPECTED, expected)
+
+
+def _write_image(pixels: NDArray[np.uint8], stem: Path) -> None:
+    if pixels.shape[2] not in MODES:
+        np.save(stem.with_suffix(".npy"), pixels)
+        return
+    from PIL import Image
+
+    Image.fromarray(pixels.squeeze()).save(stem.with_suffix(".png"))
+
+
+def _outputs(
+    source: Path, engine: EngineReport, signature: Signature, images: NDArray[np.uint8]
+) -> NDArray[np.float32] | None:
+    """What the engine says of `images`; None where it does not run on this machine."""
+    try:
+        with records.runner(engine, source, signature, 1) as runner:
+            return accuracy.logits(runner, images, 1)
+    except EngineError:
+        return None
+
+
+def _packages(engine: EngineName, record: Record) -> dict[str, str]:
+    """What the program needs, in the versions that were measured."""
+    measured = record.environment["packages"]
+    wanted = [*ENGINES[engine.backend].packages, "numpy"]
+    found = {name: measured[name] for name in wanted if name in measured}
+    try:
+        return {**found, "pillow": importlib.metadata.version("pillow")}
+    except importlib.metadata.PackageNotFoundError:
+        return found
+
+
+def _max_batch_size(engine: EngineReport, record: Record) -> int:
+    """GPU engines are built for batches up to a size; CPU engines take any."""
+    if ENGINES[engine.backend].device == "cpu":
+        return 0
+    settings = record.settings.get("build", {})
+    return int(settings.get("max_batch_size", 1))
+
+
+def _measurements(report: Report, engine: EngineReport) -> Measurements | None:
+    if not (engine.is_benchmarked and report.is_current("benchmark")):
+        return None
+    stage = report.stage("benchmark")
+    return Measurements(
+        accuracy=engine.accuracy,
+        baseline_accuracy=report.baseline.accuracy,
+        latency=engine.latency,
+        baseline_latency=report.baseline.latency,
+        machine=stage.environment if stage else report.environment,
+    )
+
+
+def _first_page(report: Report) -> Iterator[str]:
+    yield "# Report"
+    yield ""
+    yield from (f"**{markdown.plain(line)}**\n" for line in report.verdict)
+    for table in sections.tables(report, "terminal"):
+        yield from markdown.section(table)
+
+
+def _deliver(folder: Path, request: Export) -> None:
+    """Move the finished bundle to where it was asked for."""
+    if request.format == "folder":
+        folder.rename(request.to)
+        return
+    archive = folder.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stream:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = zipfile.ZipInfo(file.relative_to(folder).as_posix(), EPOCH)
+            name.compress_type = zipfile.ZIP_DEFLATED
+            name.external_attr = 0o644 << 16
+            stream.writestr(name, file.read_bytes())
+    archive.rename(request.to)

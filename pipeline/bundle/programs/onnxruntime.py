@@ -1,0 +1,23 @@
+"""ONNX Runtime's part of predict.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+
+class Network:
+    """An engine file in memory; call it with a batch."""
+
+    def __init__(self, file: Path) -> None:
+        self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, classes)."""
+        name = self.session.get_inputs()[0].name
+        outputs: NDArray[np.float32] = self.session.run(None, {name: images})[0]
+        return outputs
