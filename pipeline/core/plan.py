@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=4,
+            revision=5,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,

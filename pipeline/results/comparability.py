@@ -15,7 +15,7 @@ from typing import TypeVar
 from pipeline.results.model import BENCHMARK, EngineReport, Report, ReportRow, StageReport
 from stages.engines.registry import EngineName
 from stages.results.base import LatencyRow, Quality
-from stages.results.engines import BuildDetails
+from stages.results.engines import BuildDetails, EngineChoice
 
 Row = TypeVar("Row", bound=LatencyRow)
 
@@ -81,11 +81,17 @@ def chosen_engine(report: Report) -> tuple[EngineReport, ReportRow] | None:
 
 def build_choice(report: Report, batch_size: int | None) -> EngineName | None:
     """The engine that build chose for this batch size, unless its record is outdated."""
+    choice = current_choice(report)
+    chosen = choice.chosen.get(batch_size) if choice and batch_size else None
+    return EngineName.parse(chosen.engine) if chosen else None
+
+
+def current_choice(report: Report) -> EngineChoice | None:
+    """How build chose, unless its record is outdated or no engine ran there."""
     details = report.details(BuildDetails)
     if details is None or details.choice is None or not report.is_current("build"):
         return None
-    chosen = details.choice.chosen.get(batch_size) if batch_size else None
-    return EngineName.parse(chosen.engine) if chosen else None
+    return details.choice if details.choice.chosen else None
 
 
 def stage_speedup(report: Report, stage: StageReport) -> float | None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline.results import accuracy_claims, comparability, parity, speedup_steps, units
+from pipeline.results import (
+    accuracy_claims,
+    comparability,
+    engine_choice,
+    parity,
+    speedup_steps,
+    units,
+)
 from pipeline.results.model import EngineReport, Report
 from stages.numerics import chance
 from stages.results.base import LatencyRow
@@ -27,6 +34,7 @@ def _results(report: Report) -> list[str]:
         return [_unfinished(report)]
     return [
         _engine(report, *found),
+        *engine_choice.shortfall(report),
         *accuracy_claims.epochs(report),
         *_steps(report),
         *_throughput(report),

@@ -1,15 +1,15 @@
 """The fastest engine that is accurate enough, by timing all engines that run on this machine.
 
 Every engine is timed with every thread count, in turns, at every batch size of the settings. It may
-lose `build.max_accuracy_drop` points of accuracy against the float32 engine of the same network, on
-validation images, so that the test images stay unseen. `choice.json` carries the result to the
-benchmark.
+lose `build.max_accuracy_drop` points of accuracy against the trained, unpruned model, on validation
+images, so that the test images stay unseen. `choice.json` carries the result to the benchmark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def choose(
 ) -> EngineChoice:
     """Time the engines that ran here and choose one per batch size; writes `choice.json`.
 
-    Accuracy is that on `images` uint8 (N, H, W, C) with `labels` int64 (N,).
+    Accuracy is that on `images` uint8 (N, H, W, C) with `labels` int64 (N,), of the trained model
+    as well, the baseline in `folder`. Raises EngineError where that cannot run.
     """
     sizes = Signature.read(folder).batch_sizes(settings.batch_sizes)
     with ExitStack() as stack:
@@ -61,18 +62,25 @@ def choose(
         accuracy = {
             name: top1(logits(engine, images, largest), labels) for name, engine in by_name.items()
         }
-        allowed = within_budget(accuracy, len(labels), settings.max_accuracy_drop)
+        trained = trained_top1(folder, images, labels, largest)
+        lost = Budget(len(labels), settings.max_accuracy_drop)
         table = tuple(
-            candidate.model_copy(update={"top1": accuracy[name], "within_budget": name in allowed})
+            candidate.model_copy(
+                update={
+                    "top1": accuracy[name],
+                    "within_budget": lost.allows(accuracy[name], trained),
+                }
+            )
             for size in sizes
             for name, candidate in _time(opened, images, size, settings)
         )
-    chosen = {size: best for size in sizes if (best := pick(table, size))}
+    chosen = {size: best for size in sizes if (best := pick(table, size, lost))}
     (folder / FILE).write_bytes(CHOSEN.dump_json(chosen, indent=2) + b"\n")
     return EngineChoice(
         batch_sizes=sizes,
         max_accuracy_drop=settings.max_accuracy_drop,
         validation_samples=len(labels),
+        trained_top1=trained,
         table=table,
         chosen=chosen,
     )
@@ -87,35 +95,46 @@ def read(folder: Path) -> dict[int, Chosen]:
     return records.read_json(file, CHOSEN) if file.is_file() else {}
 
 
-def within_budget(
-    top1: Mapping[EngineName, float], samples: int, max_drop: float
-) -> set[EngineName]:
-    """The engines that lose at most `max_drop` points against the best float32 engine.
+@dataclass(frozen=True)
+class Budget:
+    """Accuracy that may be lost on so many images, in percentage points.
 
-    Without one, against the best of all. A single image may always be lost: on few images a
-    smaller difference cannot be resolved.
+    A single image may always be lost: on few images a smaller difference cannot be resolved.
     """
-    exact = [share for name, share in top1.items() if name.precision == "fp32"]
-    best = max(exact or top1.values(), default=0.0)
-    # 1e-6 absorbs rounding: 0.7 / 100 * 1000 is a little less than 7.
-    allowed = max(1, int(max_drop / 100 * samples + 1e-6))
-    return {name for name, share in top1.items() if round((best - share) * samples) <= allowed}
+
+    samples: int
+    points: float
+
+    def allows(self, top1: float, against: float) -> bool:
+        """Whether the share `top1` is not too far below `against`."""
+        # 1e-6 absorbs rounding: 0.7 / 100 * 1000 is a little less than 7.
+        allowed = max(1, int(self.points / 100 * self.samples + 1e-6))
+        return round((against - top1) * self.samples) <= allowed
 
 
-def pick(table: Sequence[Candidate], batch_size: int) -> Chosen | None:
+def trained_top1(folder: Path, images: Pixels, labels: NDArray[np.int64], batch_size: int) -> float:
+    """Accuracy of the trained model as the baseline engine. Raises EngineError."""
+    baseline = EngineRecord(**records.BASELINE_ENGINE._asdict(), file=records.BASELINE)
+    with records.runner(baseline, folder, Signature.read(folder), 1) as engine:
+        return top1(logits(engine, images, batch_size), labels)
+
+
+def pick(table: Sequence[Candidate], batch_size: int, budget: Budget) -> Chosen | None:
     """The fastest candidate within the budget at a batch size; None if none was timed.
+
+    Where none is within it, pruning has lost more than the budget and no engine can bring it back:
+    the fastest is chosen that is within the budget of the most accurate one.
 
     A stable candidate counts with its median, another with the upper end of its interval, so that
     it is only chosen if it is faster even then. Where none is stable, all of them contain load of
-    other programs: the lower ends are compared. Where none is within the budget, the most
-    accurate are.
+    other programs: the lower ends are compared.
     """
     timed = [each for each in table if each.batch_size == batch_size]
     if not timed:
         return None
     best = max(each.top1 or 0.0 for each in timed)
     fitting = [each for each in timed if each.within_budget]
-    fitting = fitting or [each for each in timed if each.top1 == best]
+    fitting = fitting or [each for each in timed if budget.allows(each.top1 or 0.0, best)]
     is_any_stable = any(each.stable for each in fitting)
 
     def cost_ms(each: Candidate) -> float:

@@ -95,11 +95,16 @@ class Chosen(Measured):
 
 
 class EngineChoice(Measured):
-    """What build timed to choose an engine; `chosen` by batch size."""
+    """What build timed to choose an engine; `chosen` by batch size.
+
+    Accuracies are those on validation images, that of the trained model among them. Earlier
+    versions lack it: their budget was against the float32 engine of the same network.
+    """
 
     batch_sizes: tuple[int, ...] = ()
     max_accuracy_drop: float | None = None
     validation_samples: Count | None = None
+    trained_top1: Share | None = None
     table: tuple[Candidate, ...] = ()
     chosen: dict[int, Chosen] = Field(default_factory=dict)
 

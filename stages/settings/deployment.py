@@ -54,8 +54,9 @@ class Build(Section):
     threads: Annotated[tuple[Threads, ...], Distinct, Field(min_length=1)] = (1, 2)
     """CPU threads per engine to try; numbers above that of the cores are left out."""
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] = 0.5
-    """Largest accuracy loss of the chosen engine against the float32 engine of the same network, on
-    validation images, in percentage points; one image may always be lost."""
+    """Largest accuracy loss of the chosen engine against the trained model, on validation images,
+    in percentage points; one image may always be lost. Where pruning lost more, the engine is
+    chosen that loses no more than this against the most accurate one, and the run says so."""
     max_seconds_per_engine: Seconds = 0.4
     """Longest timing per engine, batch size and thread count, in seconds; the benchmark stage
     measures at length."""

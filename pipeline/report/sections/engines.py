@@ -25,7 +25,7 @@ from pipeline.report.svg import (
     spread,
 )
 from pipeline.report.tables import NotRun, Table
-from pipeline.results import accuracy_claims, comparability, units
+from pipeline.results import accuracy_claims, comparability, engine_choice, units
 from pipeline.results.model import EngineReport, Report
 from stages.engines.registry import EngineName
 from stages.results.base import LatencyRow
@@ -116,15 +116,9 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
     if engines and convert and convert.output:
         yield f"Engines return {convert.output}."
     yield from precision.in_float(report)
-    build, benchmark = report.details(BuildDetails), report.details(BenchmarkDetails)
-    if build and build.choice and build.choice.chosen:
-        limit = build.choice.max_accuracy_drop
-        budget = f"Within {limit:g} points of accuracy" if limit is not None else "As the fastest"
-        chosen = ", ".join(
-            f"{EngineName.parse(each.engine).words} (batch {batch})"
-            for batch, each in build.choice.chosen.items()
-        )
-        yield f"{budget}, build chose: {chosen}."
+    benchmark = report.details(BenchmarkDetails)
+    if choice := comparability.current_choice(report):
+        yield engine_choice.sentence(choice)
     if benchmark and benchmark.changed and report.is_current("benchmark"):
         yield _image_by_image(report, benchmark.changed)
 
@@ -159,11 +153,10 @@ def choice_table(report: Report) -> Table:
     """What build measured to choose an engine per batch size, the chosen ones marked."""
     details = report.details(BuildDetails)
     choice = details.choice if details else None
-    allowed = choice.max_accuracy_drop if choice else None
-    budget = f"within {allowed:g} points of the trained model" if allowed is not None else "any"
+    budget = engine_choice.budget(choice) if choice else "any loss"
     return Table(
         "Choice of the engine",
-        f"Fastest engine per batch size, accuracy {budget}; timed briefly by build",
+        f"Fastest engine per batch size, allowed {budget}; timed briefly by build",
         ("engine", "batch", "threads", "p50 ms", "95 % of p50", "accuracy", "budget", "choice"),
         tuple(
             _choice_cells(candidate, choice.chosen.get(candidate.batch_size))

@@ -13,9 +13,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.report.sections import stages
+from pipeline.report.sections import engines, stages
 from pipeline.results.gate import judge
+from stages.measurement.choice import Budget, pick
 from stages.numerics import proportions
+from stages.results.engines import Candidate, EngineChoice
 from tests.pipeline.records import accuracy, records, report_of, row, sha256
 from tests.pipeline.report.drawn import cells
 from tests.pipeline.shown import Shown, shown
@@ -219,8 +221,10 @@ def steps(found: Found, match: re.Match[str]) -> None:
     product = math.prod(
         map(shown, re.findall(rf"({NUMBER})x", match["steps"])), start=shown("1.000000000")
     )
-    engines = [each for each in found["benchmark"]["measurements"]["engines"] if each["latency"]]
-    assert best_ms(baseline(found)) / min(map(best_ms, engines)) in product
+    timed_engines = [
+        each for each in found["benchmark"]["measurements"]["engines"] if each["latency"]
+    ]
+    assert best_ms(baseline(found)) / min(map(best_ms, timed_engines)) in product
 
 
 def not_timed(found: Found, match: re.Match[str]) -> None:
@@ -233,9 +237,11 @@ def throughput(found: Found, match: re.Match[str]) -> None:
     def rate(model: Found) -> float:
         return max(each[key] for each in model["latency"] if each["batch_size"] == 32)
 
-    engines = [each for each in found["benchmark"]["measurements"]["engines"] if each["latency"]]
+    timed_engines = [
+        each for each in found["benchmark"]["measurements"]["engines"] if each["latency"]
+    ]
     most = rate(engine_of(found, match["engine"]))
-    assert most == max(map(rate, engines))
+    assert most == max(map(rate, timed_engines))
     assert most in shown(match["rate"])
     assert most / rate(baseline(found)) in shown(match["by"])
 
@@ -313,3 +319,57 @@ def test_every_gate_says_what_it_was_judged_by(found: Found, drop: float, p50_ms
     assert taken, slow.reason
     assert best_ms(engine) in shown(taken[1])
     assert (slow.state == "passed") == (best_ms(engine) <= p50_ms)
+
+
+@st.composite
+def choices(draw: st.DrawFn) -> Found:
+    """What build would choose from these accuracies on the validation images."""
+    samples, points = draw(st.integers(20, 2000)), draw(st.sampled_from([0.0, 0.5, 2.0]))
+    trained = draw(st.integers(0, samples))
+    budget = Budget(samples, points)
+    table = []
+    for engine in ("onnxruntime.int8", "litert.int8"):
+        top1 = min(samples, max(0, trained - draw(st.integers(-3, 30)))) / samples
+        table.append(
+            Candidate(
+                engine=engine, batch_size=1, threads=1, p50_ms=draw(p50s), top1=top1,
+                within_budget=budget.allows(top1, trained / samples),
+            )
+        )  # fmt: skip
+    chosen = pick(table, 1, budget)
+    assert chosen
+    return EngineChoice(
+        max_accuracy_drop=points,
+        validation_samples=samples,
+        trained_top1=trained / samples,
+        table=tuple(table),
+        chosen={1: chosen},
+    ).model_dump(mode="json")
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(choices())
+def test_the_choice_of_build_is_told_with_the_loss_that_it_accepted(choice: Found) -> None:
+    found = records()
+    found["build"]["measurements"]["details"]["choice"] = choice
+    report = report_of(found)
+    match = re.fullmatch(
+        rf"Allowed ({NUMBER}) points(?P<one> \(or one image\))? below the trained model on "
+        rf"({NUMBER}) validation images, build chose: (?P<engine>\w+ \w+) \(batch 1, "
+        rf"(?P<change>{POINTS}) points(?P<over>, over the budget)?\)\.",
+        engines.engine_table(report).notes[0],
+    )
+    assert match
+    samples = choice["validation_samples"]
+    row = next(each for each in choice["table"] if each["engine"].replace(".", " ") == match[4])
+    images = round((row["top1"] - choice["trained_top1"]) * samples)
+    assert 100 * images / samples in shown(match["change"])
+    allowed = choice["max_accuracy_drop"] / 100 * samples
+    assert bool(match["one"]) == (allowed < 1)
+    assert bool(match["over"]) == (-images > max(1, allowed + 1e-6))
+    warned = [line for line in report.verdict if line.startswith("No engine is within the budget")]
+    assert bool(warned) == bool(match["over"])
+    for line in warned:
+        below = re.search(rf"images {match['engine']} is ({NUMBER}) points below\.$", line)
+        assert below
+        assert -100 * images / samples in shown(below[1])

@@ -1,22 +1,26 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from stages.engines.base import BuildRequest
 from stages.engines.modules import load, source_file
-from stages.engines.registry import EngineName
+from stages.engines.records import BASELINE
 from stages.errors import EngineError
 from stages.measurement import choice
+from stages.measurement.choice import Budget
 from stages.results.engines import Candidate, EngineChoice
 from stages.settings import Build
 from tests.stages.engine_records import record
-from tests.stages.graphs import SIGNATURE, images, reference
+from tests.stages.graphs import CLASSES, SIGNATURE, images, reference
 
 QUICK = {"max_seconds_per_engine": 0.02}
+BUDGET = Budget(1000, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +32,8 @@ def folder(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         request = BuildRequest(SIGNATURE, entry.precision)
         source = converted / source_file(entry.name)
         load(entry.backend).build(source, out / str(entry.file), request)
+    baseline = BuildRequest(SIGNATURE, "fp32")
+    load("onnxruntime").build(converted / "baseline.fp32.onnx", out / BASELINE, baseline)
     return out
 
 
@@ -66,8 +72,9 @@ def test_the_choice_is_one_of_the_rows_and_lies_beside_the_engines(folder: Path)
     assert set(found.chosen) == {1, 8}
     assert choice.read(folder) == found.chosen
     for size, best in found.chosen.items():
-        assert best == choice.pick(found.table, size)
+        assert best == choice.pick(found.table, size, Budget(50, 0.5))
     assert (found.validation_samples, found.max_accuracy_drop) == (50, 0.5)
+    assert found.trained_top1 == 1.0
 
 
 def test_where_no_count_of_threads_fits_one_is_used(
@@ -78,11 +85,26 @@ def test_where_no_count_of_threads_fits_one_is_used(
     assert {row.threads for row in found.table} == {1}
 
 
+def test_the_budget_is_counted_from_the_trained_model(folder: Path, tmp_path: Path) -> None:
+    """A pruned network that forgot a class: its float32 engine is no measure."""
+    pruned: Path = shutil.copytree(folder, tmp_path / "pruned")
+    graph = onnx.load(pruned / "onnxruntime.fp32.onnx")
+    bias = next(each for each in graph.graph.initializer if each.dims == [CLASSES])
+    values = onnx.numpy_helper.to_array(bias).copy()
+    values[np.bincount(LABELS).argmax()] = -1e6
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    onnx.save(graph, pruned / "onnxruntime.fp32.onnx")
+    found = choice.choose(ENTRIES[:1], pruned, PIXELS, LABELS, Build(**QUICK))
+    assert found.trained_top1 == 1.0
+    assert {row.within_budget for row in found.table} == {False}
+    assert {each.within_budget for each in found.chosen.values()} == {False}
+
+
 def test_without_an_engine_nothing_is_chosen(folder: Path, tmp_path: Path) -> None:
-    SIGNATURE.write(tmp_path)
-    found = choice.choose(ENTRIES[3:], tmp_path, PIXELS, LABELS, Build())
+    copied: Path = shutil.copytree(folder, tmp_path / "none")
+    found = choice.choose(ENTRIES[3:], copied, PIXELS, LABELS, Build())
     assert (found.table, found.chosen) == ((), {})
-    assert choice.read(tmp_path) == {}
+    assert choice.read(copied) == {}
 
 
 def row(engine: str, p50: float, spread: float = 0.0, **other: Any) -> Candidate:
@@ -92,7 +114,7 @@ def row(engine: str, p50: float, spread: float = 0.0, **other: Any) -> Candidate
 
 
 def chosen(*rows: Candidate) -> str:
-    found = choice.pick(rows, 1)
+    found = choice.pick(rows, 1, BUDGET)
     assert found is not None
     return found.engine
 
@@ -113,42 +135,36 @@ def test_where_no_row_is_stable_the_lower_ends_are_compared() -> None:
     assert chosen(one, other) == "one"
 
 
-def test_where_nothing_is_within_the_budget_the_most_accurate_is_chosen() -> None:
-    rows = [row("good", 2.0, within_budget=False), row("bad", 1.0, within_budget=False, top1=0.1)]
-    assert chosen(*rows) == "good"
-    assert choice.pick(rows, 1).within_budget is False  # type: ignore[union-attr]
+def test_where_nothing_is_within_the_budget_it_is_counted_from_the_most_accurate() -> None:
+    tops = {"best": (3.0, 0.9), "near": (2.0, 0.896), "bad": (1.0, 0.1)}
+    rows = [row(name, p50, within_budget=False, top1=top1) for name, (p50, top1) in tops.items()]
+    assert chosen(*rows) == "near"
+    assert choice.pick(rows, 1, BUDGET).within_budget is False  # type: ignore[union-attr]
 
 
 def test_other_batch_sizes_do_not_matter() -> None:
     assert chosen(row("one", 2.0), row("eight", 1.0, batch_size=8)) == "one"
-    assert choice.pick([row("one", 2.0)], 8) is None
-
-
-def names(top1: dict[str, float]) -> dict[EngineName, float]:
-    return {EngineName.parse(name): share for name, share in top1.items()}
+    assert choice.pick([row("one", 2.0)], 8, BUDGET) is None
 
 
 @pytest.mark.parametrize(
-    ("samples", "drop", "allowed"),
+    ("samples", "points", "lost", "is_allowed"),
     [
-        (1000, 0.5, {"a.fp32", "b.int8"}),  # 4 and 6 images lost
-        (1000, 0.6, {"a.fp32", "b.int8", "c.int8"}),
-        (1000, 0.0, {"a.fp32"}),
-        (166, 0.0, {"a.fp32", "b.int8", "c.int8"}),  # one image, whatever the budget
-        (500, 0.59, {"a.fp32", "b.int8"}),  # 2 and 3 images lost, 2 allowed
+        (1000, 0.5, 5, True),
+        (1000, 0.5, 6, False),
+        (1000, 0.7, 7, True),  # 0.7 / 100 * 1000 is a little less than 7
+        (166, 0.0, 1, True),  # one image, whatever the budget
+        (166, 0.0, 2, False),
+        (500, 0.59, 3, False),
+        (500, 0.5, -20, True),
     ],
 )
-def test_the_budget_is_counted_from_the_float32_engine(
-    samples: int, drop: float, allowed: set[str]
+def test_the_budget_is_counted_in_images(
+    samples: int, points: float, lost: int, is_allowed: bool
 ) -> None:
-    top1 = names({"a.fp32": 0.9, "b.int8": 0.896, "c.int8": 0.894})
-    assert set(map(str, choice.within_budget(top1, samples, drop))) == allowed
-
-
-def test_without_a_float32_engine_the_best_is_the_measure() -> None:
-    top1 = names({"a.int8": 0.9, "b.int8": 0.8})
-    assert choice.within_budget(top1, 1000, 0.5) == {EngineName("a", "int8")}
-    assert choice.within_budget({}, 1000, 0.5) == set()
+    right = round(0.9 * samples)
+    budget = Budget(samples, points)
+    assert budget.allows((right - lost) / samples, right / samples) == is_allowed
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"1": {"engine": "litert.int8"}}', '{"one": {}}'])

@@ -84,16 +84,23 @@ def test_the_choice_of_build_and_the_changed_images_are_told_below_the_engines()
     found = records()
     found["build"]["measurements"]["details"]["choice"] = {
         "max_accuracy_drop": 0.5,
+        "validation_samples": 144,
+        "trained_top1": 140 / 144,
+        "table": [
+            choice("litert.int8", 1, 0.008, top1=139 / 144),
+            choice("onnxruntime.int8", 32, 0.2, top1=138 / 144),
+        ],
         "chosen": {
             "1": {"engine": "litert.int8", "threads": 1, **CERTAIN},
-            "32": {"engine": "onnxruntime.int8", "threads": 1, **CERTAIN},
+            "32": {"engine": "onnxruntime.int8", "threads": 1, **CERTAIN, "within_budget": False},
         },
     }
     changed = {"engine": "litert.int8", "lost": 3, "won": 1, "other": 0}
     found["benchmark"]["measurements"]["details"]["changed"] = changed
     assert engines.engine_table(report_of(found)).notes == (
-        "Within 0.5 points of accuracy, build chose: litert int8 (batch 1), "
-        "onnxruntime int8 (batch 32).",
+        "Allowed 0.5 points (or one image) below the trained model on 144 validation images, build "
+        "chose: litert int8 (batch 1, -0.69 points), "
+        "onnxruntime int8 (batch 32, -1.39 points, over the budget).",
         "litert int8 against the trained model, image by image: 3 lost, 1 won, "
         "0 wrong in another way: -0.56 points, 95 % interval -2.25 to +0.92.",
     )
