@@ -9,6 +9,7 @@ accuracy than allowed, some layers stay in float. The artifact is an ordinary Ke
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -254,11 +255,15 @@ class Quantizer:
 
 
 def snap_biases(model: keras.Model, placed: Mapping[str, Point], found: Ranges) -> None:
-    """Move the biases of the folded `model`, in place, to the steps that integer engines have."""
+    """Move the biases of the folded `model`, in place, to the steps that integer engines have.
+
+    Those of layers that are called several times stay: they have other steps in each call.
+    """
     quantized_inputs = inputs_of_weighted(model, placed)
+    how_often = Counter(id(call.operation) for call in calls(model))
     for call in calls(model):
         point = quantized_inputs.get(id(call.outputs[0]))
-        if point is not None:
+        if point is not None and how_often[id(call.operation)] == 1:
             layer = call.operation
             # The scale of the CPU's grid, which LiteRT shares; TensorRT takes its bias as float.
             kernel_scales = qparams.kernel_scales(kernel_of(layer).numpy(), output_axis(layer))

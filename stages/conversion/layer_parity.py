@@ -58,7 +58,9 @@ def compare_layers(
         # The engine's value, not ours: each segment starts from what the engine really had.
         return keras.ops.convert_to_tensor(got.astype(np.float32) * scale)
 
-    execute(model, wanted, signature.preprocess(images), quantize, with_int8_kernels(model, wanted))
+    scales = {name: ranges[name].scale("cpu") for name in wanted}
+    visit = with_int8_kernels(model, wanted, scales)
+    execute(model, wanted, signature.preprocess(images), quantize, visit)
     elements, off_by_one, off_by_more = np.sum(list(counts.values()), axis=0).tolist()
     worst = max(counts, key=lambda name: counts[name][::-1])
     return LayerParity(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from stages.engines.registry import Target
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.kernels import output_axis
 from stages.keras_graph.placement import Point, inputs_of_weighted, only
-from stages.keras_graph.walk import Call, Visit, apply, walk
+from stages.keras_graph.walk import Call, Visit, apply, calls, walk
 from stages.numerics.qparams import KERNEL, Grid
 
 
@@ -62,7 +63,8 @@ class QuantizedKernel(keras.layers.Wrapper):
         """Nothing to make: the wrapped layer is built already."""
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, input_scale: float | None = None) -> Any:
+        """With `input_scale` the bias is rounded as well, to input scale x kernel scale."""
         variable = kernel_of(self.layer)
         kernel = ops.convert_to_tensor(variable)
         axis = output_axis(self.layer)
@@ -72,6 +74,11 @@ class QuantizedKernel(keras.layers.Wrapper):
         amax = ops.max(ops.abs(ops.stop_gradient(kernel)), axis=others, keepdims=True)
         scale = ops.where(amax > 0, amax / KERNEL.high, 1.0)
         swapped = [(variable, fake_quantize(kernel, scale, KERNEL))]
+        if input_scale is not None:
+            bias = ops.convert_to_tensor(self.layer.bias)
+            step = ops.reshape(scale * input_scale, (-1,))
+            rounded = ops.round(ops.stop_gradient(bias) / step) * step
+            swapped.append((self.layer.bias, bias + rounded - ops.stop_gradient(bias)))
         # Swapped for this call only, so that the layer keeps its float kernel, and works for any
         # kind of layer without knowing how it computes.
         with keras.StatelessScope(state_mapping=swapped):
@@ -105,18 +112,27 @@ def execute(
     return walk(model, [at(model.inputs[0], image)], quantized)[0]
 
 
-def with_int8_kernels(model: keras.Model, points: Mapping[str, Point]) -> Visit:
-    """The visit that calls every layer with a quantized input with its kernel on the INT8 grid."""
+def with_int8_kernels(
+    model: keras.Model, points: Mapping[str, Point], scales: Mapping[str, float] | None = None
+) -> Visit:
+    """The visit that calls every layer with a quantized input with its kernel on the INT8 grid.
+
+    `scales` are those of `points` for targets with INT32 biases: each call of a shared layer then
+    rounds the bias to its own steps. (Of other layers snap_biases has done so, once and for all.)
+    """
     wrapped: dict[int, Any] = {}
     quantized_inputs = inputs_of_weighted(model, points)
+    how_often = Counter(id(call.operation) for call in calls(model))
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
-        layer = call.operation
-        if id(call.outputs[0]) in quantized_inputs:
-            if id(layer) not in wrapped:
-                wrapped[id(layer)] = QuantizedKernel(layer, name=f"{layer.name}_int8")
-            layer = wrapped[id(layer)]
-        return layer(*args, **kwargs)
+        layer, point = call.operation, quantized_inputs.get(id(call.outputs[0]))
+        if point is None:
+            return layer(*args, **kwargs)
+        if id(layer) not in wrapped:
+            wrapped[id(layer)] = QuantizedKernel(layer, name=f"{layer.name}_int8")
+        is_shared = how_often[id(layer)] > 1
+        input_scale = scales[point.name] if scales and is_shared else None
+        return wrapped[id(layer)](*args, **kwargs, input_scale=input_scale)
 
     return visit
 
@@ -140,7 +156,9 @@ def simulate(
         return layer(value)
 
     image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)
-    visit = with_int8_kernels(model, wanted)
+    has_integer_bias = target != "tensorrt"
+    scales = {name: ranges[name].scale(target) for name in wanted} if has_integer_bias else None
+    visit = with_int8_kernels(model, wanted, scales)
     return keras.Model(image, execute(model, wanted, image, quantize, visit), name=model.name)
 
 

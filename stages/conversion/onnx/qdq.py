@@ -187,4 +187,5 @@ def _quantize_bias(
     values = index.array(node.input[2]).astype(np.float64)
     limit = np.iinfo(np.int32)
     steps = np.clip(np.round(values / scales), limit.min, limit.max).astype(np.int32)
-    node.input[2] = _dequantized(graph, node.input[2], steps, scales, 0)
+    # One for each node: those of a shared layer have one kernel, and inputs of different scales.
+    node.input[2] = _dequantized(graph, f"{node.name}.bias", steps, scales, 0)
