@@ -208,7 +208,7 @@ def _analyse(
     """The sensitivity of the groups and the way down, measured now or before a kill."""
     narrow, store = context.narrower(flat), context.store
     levels = store.read("levels", list[SensitivityLevel]) or []
-    for more in guided.sensitivity(groups, narrow, context.validation_top1, stopwatch, [*levels]):
+    for more in guided.sensitivity(groups, narrow, context.candidate_top1, stopwatch, [*levels]):
         levels += more
         store.write("levels", levels)
     if saved := store.read("path", list[PathPoint]):

@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=3,
+            revision=4,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from stages import progress
 from stages.artifacts.signature import Signature
@@ -15,12 +16,16 @@ from stages.keras_graph import zeros
 from stages.models import files
 from stages.pruning import structured
 from stages.pruning.criteria import TAYLOR_BATCHES, layer_scores
+from stages.pruning.recalibrate import recalibrate
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round, run_rounds
 from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import Widths
 from stages.settings import Data, Prune
 from stages.training import evaluate
 from stages.training.fit import Teacher, TrainingRun, batches, fit, reset
+
+RECALIBRATION_IMAGES = 1024
+"""For the mean and variance of a channel: with positions, thousands of values each."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,22 @@ class PruneContext:
     def validation_top1(self, model: keras.Model) -> float:
         """Accuracy on the validation images: the test images decide nothing."""
         return evaluate.top1(model, self.dataset.validation, self.signature)
+
+    def recalibrated(self, model: keras.Model) -> keras.Model:
+        """`model`, whose batch normalisation has the statistics of some training images now.
+
+        The same ones for every model, as they are, for it is judged on images as they are.
+        """
+        images, size = self.dataset.train.images, self.settings.batch_size
+        order = np.random.default_rng(self.settings.seed).permutation(len(images))
+        chosen = order[:RECALIBRATION_IMAGES]
+        parts = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+        recalibrate(model, (self.signature.preprocess(images[part]) for part in parts))
+        return model
+
+    def candidate_top1(self, model: keras.Model) -> float:
+        """Accuracy on the validation images that says most of what a fine-tune will reach."""
+        return self.validation_top1(self.recalibrated(model))
 
     def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
         """A function that returns smaller copies of a flat model, by the criterion."""
@@ -69,7 +90,7 @@ class PruneContext:
         # In every round: Dropout draws from a seed that is taken when the model is loaded, and a
         # resumed run must draw what an uninterrupted one would (decision 8).
         reset(self.settings.seed)
-        model = each.prune(files.load(file))
+        model = self.recalibrated(each.prune(files.load(file)))
         # For the record only; every decision uses the validation images.
         pruned = evaluate.accuracy(model, self.dataset.test, self.signature)
         progress.report(

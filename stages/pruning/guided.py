@@ -1,7 +1,8 @@
 """Which group gives up how much: measured accuracy lost against measured milliseconds saved.
 
 1. Every group is narrowed alone to a few widths. For each, the accuracy on the validation images
-   without any fine-tune, and the latency on the engine that will run, are measured.
+   without any fine-tune but with batch normalisation recalibrated (stages/pruning/recalibrate.py),
+   and the latency on the engine that will run, are measured.
 2. Then the network is narrowed step by step. A step takes one group to one of its smaller widths:
    the one that loses least accuracy per millisecond saved. The table says what a step saves; the
    network that results is measured again, so that errors of the table do not add up; a step that

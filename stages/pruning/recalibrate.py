@@ -1,0 +1,63 @@
+"""Batch normalisation with the statistics that a network has after channels are gone.
+
+Those of the unpruned network no longer fit what flows through the layers. Until they do, the
+accuracy of a pruned network says little of what it reaches after a fine-tune: Li et al.,
+"EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020, section 3.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from stages.keras_graph.walk import Call, calls, functional, walk
+from stages.numerics.batch_statistics import Values, pooled_moments
+
+Moments = tuple[int, Values, Values]
+"""Size, mean (C,) and variance (C,) of a batch."""
+
+
+def recalibrate(flat: keras.Model, batches: Iterable[Any]) -> None:
+    """Give batch normalisation the mean and variance that its inputs have on `batches`, in place.
+
+    `batches` of images float32 (N, H, W, C). As in training, every batch is normalised with its
+    own statistics; everything else, Dropout included, runs as at inference. Frozen layers keep
+    their statistics, as they do in training, and no other weight changes.
+    """
+    found = {
+        id(call.operation): call.operation
+        for call in calls(flat)
+        if type(call.operation) is layers.BatchNormalization and call.operation.trainable
+    }
+    if not found:
+        return
+    seen: dict[int, list[Moments]] = {key: [] for key in found}
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        # Called with training=False, as transfer learning does it, it is frozen as well.
+        if id(call.operation) not in found or kwargs.get("training") is False:
+            return call.operation(*args, **kwargs)
+        seen[id(call.operation)].append(_moments(call.operation, args[0]))
+        return call.operation(args[0], training=True)
+
+    for images in batches:
+        walk(flat, [images] * len(functional(flat).inputs), visit)
+    for key, moments in seen.items():
+        if not moments:
+            continue
+        mean, variance = pooled_moments(*zip(*moments, strict=True))
+        layer = found[key]
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
+
+
+def _moments(layer: Any, inputs: Any) -> Moments:
+    axis = layer.axis % len(inputs.shape)
+    others = [each for each in range(len(inputs.shape)) if each != axis]
+    mean, variance = ops.moments(ops.cast(inputs, "float32"), axes=others)
+    count = int(np.prod([inputs.shape[each] for each in others]))
+    return count, np.asarray(mean, np.float64), np.asarray(variance, np.float64)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from stages.datasets.base import DataSet, Split
+from stages.keras_graph.fold import flatten
+from stages.models import files
+from stages.pruning.context import PruneContext
+from stages.pruning.rounds import ResumeStore
+from stages.settings import Data, Prune
+from tests.stages.conftest import DIGITS
+
+
+@pytest.fixture
+def context(trained: Path, digits: DataSet, tmp_path: Path) -> PruneContext:
+    file = trained / "model.keras"
+    store = ResumeStore(tmp_path)
+    return PruneContext(Prune(), Data(), digits, DIGITS, file, files.load(file), store, logs=None)
+
+
+def halved(context: PruneContext) -> keras.Model:
+    widths = {("conv1",): 4, ("conv2",): 8}
+    return context.narrower(flatten(context.trained))(widths)
+
+
+def without_images(split: Split) -> Split:
+    return replace(split, images=np.zeros_like(split.images[:]))
+
+
+def weights(context: PruneContext) -> list[np.ndarray]:
+    found: list[np.ndarray] = context.recalibrated(halved(context)).get_weights()
+    return found
+
+
+def is_equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all(map(np.array_equal, one, other))
+
+
+def test_a_pruned_network_is_recalibrated_on_training_images_alone(context: PruneContext) -> None:
+    found = weights(context)
+    assert is_equal(found, weights(context))
+    assert not is_equal(found, halved(context).get_weights())
+    data = context.dataset
+    others = {name: without_images(getattr(data, name))
+              for name in ("validation", "calibration", "test")}  # fmt: skip
+    assert is_equal(found, weights(replace(context, dataset=replace(data, **others))))
+    empty = replace(data, train=without_images(data.train))
+    assert not is_equal(found, weights(replace(context, dataset=empty)))
+
+
+def test_a_candidate_is_judged_with_its_own_statistics(context: PruneContext) -> None:
+    as_it_is = context.validation_top1(halved(context))
+    assert as_it_is + 0.1 < context.candidate_top1(halved(context))
