@@ -1,12 +1,17 @@
-"""What pruning brings on the engines of this machine: the trained network beside the pruned one.
+"""What pruning brings on the engines of this machine, and costs against an honest control.
 
     python benchmarks/prune.py --artifacts FOLDER [--name pruned] [--prune KEY=VALUE ...]
                                [--config FILE] [--set SECTION.KEY=VALUE ...]
 
 Runs the line up to `convert` twice on one trained network, in FOLDER/full with prune.ratio=0 and in
-FOLDER/NAME with the settings of `--prune`; what is there already is used. Then builds both
-for every CPU engine, takes the accuracy of the engines themselves on the whole test split, and
-times them in turns, each engine in a process of its own. Prints Markdown.
+FOLDER/NAME with the settings of `--prune`; what is there already is used. The pruned network was
+trained for longer than the full one, by its fine-tunes. So a third one, the control in
+FOLDER/NAME-control, is not pruned and trained for as many epochs as the pruned one in all.
+
+Builds them for every CPU engine, takes the accuracy of the engines themselves on the whole test
+split, and times the full and the pruned ones in turns, each in a process of its own. Prints
+Markdown. Points are lost against the control, with the 95 % interval for answers to the same
+images and McNemar's p.
 """
 
 from __future__ import annotations
@@ -20,6 +25,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stages.artifacts.signature import Signature
 from stages.datasets.loading import load_test_split
 from stages.engines import registry
@@ -28,7 +36,7 @@ from stages.engines.modules import load, source_file
 from stages.engines.registry import EngineName, Precision
 from stages.measurement.accuracy import logits
 from stages.measurement.engine_process import EngineProcess, compare
-from stages.numerics import classification
+from stages.numerics import proportions
 from stages.settings import ConvertStage
 
 ENGINES = [
@@ -38,6 +46,10 @@ ENGINES = [
     if engine.device == "cpu"
 ]
 BATCH_SIZES = (1, 32)
+COLUMNS = ("full p50 ms", "pruned / full", "full", "control", "pruned", "points lost", "p")
+
+Hits = NDArray[np.bool_]
+"""Which test images an engine gets right (N,)."""
 
 
 def main() -> None:
@@ -52,15 +64,37 @@ def main() -> None:
     if not (pruned / "train").exists():
         shutil.copytree(full / "train", pruned / "train")
     run_line(pruned, [*settings, *(word for pair in options.prune for word in to_option(pair))])
+    control = options.artifacts / f"{options.name}-control"
+    trained, tuned = epochs(full), epochs(pruned)
+    run_line(control, [*settings, "--set", f"train.epochs={sum(tuned)}", "--set", "prune.ratio=0"])
     describe(record(pruned, "prune"))
-    print("| engine | batch | full p50 ms | pruned / full | accuracy full | pruned | points lost |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    parts, total = " + ".join(map(str, tuned)), sum(tuned)
+    print(f"Epochs: full {sum(trained)}, pruned {parts}, control {total}.\n")
+    print(f"| engine | batch | {' | '.join(COLUMNS)} |")
+    print(f"| --- |{' ---: |' * (1 + len(COLUMNS))}")
     for engine in ENGINES:
-        top1 = [engine_top1(folder / "convert", engine) for folder in (full, pruned)]
+        found = [hits(folder / "convert", engine) for folder in (full, control, pruned)]
+        shown = f"{' | '.join(f'{each.mean():.2%}' for each in found)} | {lost(*found[1:])}"
         for batch_size in BATCH_SIZES:
             ms, ratio = latencies(full, pruned, engine, batch_size, options.windows)
-            shown = f"{top1[0]:.2%} | {top1[1]:.2%} | {100 * (top1[0] - top1[1]):.2f}"
             print(f"| {engine.words} | {batch_size} | {ms:.4f} | {ratio:.2f} | {shown} |")
+
+
+def epochs(folder: Path) -> list[int]:
+    """Of the training and of every fine-tune after pruning that led to the network."""
+    train, prune = record(folder, "train"), record(folder, "prune")
+    kept = [each for each in prune["measurements"]["details"]["rounds"] if each["is_kept"]]
+    return [train["settings"]["train"]["epochs"], *(each["epochs"] for each in kept)]
+
+
+def lost(control: Hits, pruned: Hits) -> str:
+    """ "0.60 (-0.31 to 1.52) | 0.21": percentage points, their 95 % interval, and McNemar's p."""
+    pairs = [(True, True), (True, False), (False, True), (False, False)]
+    counts = [int(np.sum((control == one) & (pruned == other))) for one, other in pairs]
+    change = proportions.paired_change(*counts)
+    points = [0.0 - 100 * each for each in (change.estimate, change.high, change.low)]
+    p = proportions.mcnemar(counts[1], counts[2])
+    return "{:.2f} ({:.2f} to {:.2f})".format(*points) + f" | {p:.2g}"
 
 
 def to_option(pair: str) -> tuple[str, str]:
@@ -97,8 +131,8 @@ def describe(pruned: dict[str, Any]) -> None:
     print()
 
 
-def engine_top1(converted: Path, name: EngineName) -> float:
-    """Accuracy of the engine itself on the whole test split."""
+def hits(converted: Path, name: EngineName) -> Hits:
+    """What the engine itself gets right of the whole test split."""
     module, signature = load(name.backend), Signature.read(converted)
     settings = ConvertStage.model_validate(record(converted.parent, "convert")["settings"])
     test = load_test_split(settings.data)
@@ -107,8 +141,9 @@ def engine_top1(converted: Path, name: EngineName) -> float:
         request = BuildRequest(signature, cast(Precision, name.precision))
         module.build(converted / source_file(name), file, request)
         with module.Runner(file, signature, 1) as engine:
-            top1: float = classification.top1(logits(engine, test.images, 64), test.labels)
-    return top1
+            answers = logits(engine, test.images, 64).argmax(axis=1)
+    right: Hits = answers == test.labels
+    return right
 
 
 def latencies(
