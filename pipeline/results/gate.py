@@ -19,6 +19,9 @@ from stages.settings import Gates
 ROUNDING = 1e-9
 """Shares of samples are no exact floats: a loss of exactly the allowed points passes."""
 
+CLOSE = 1.02
+"""A value that is missed by less is written with what it was missed by."""
+
 BYTES_PER_MB = 1e6
 
 PASSED, MISSED, NOT_JUDGED = "passed", "missed", "not judged"
@@ -81,9 +84,12 @@ def _of_engine(
             return Judgement(MISSED, NO_ENGINE)
         engine, row = found
         what = sentence(engine, row, got) + _doubt(name, limit, report, engine, row)
+        is_missed = got > limit + ROUNDING
+        # Rounded, a value just above its limit reads like the limit.
+        excess = f", missed by {got - limit:.2g}" if is_missed and got < CLOSE * limit else ""
         return Judgement(
-            PASSED if got <= limit + ROUNDING else MISSED,
-            f"{what}; allowed are {limit:g} {GATES[name].unit}",
+            MISSED if is_missed else PASSED,
+            f"{what}; allowed are {limit:g} {GATES[name].unit}{excess}",
             engine.name.words,
             got,
         )

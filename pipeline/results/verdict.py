@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pipeline.results import (
     accuracy_claims,
     comparability,
@@ -121,38 +123,40 @@ def _steps(report: Report) -> list[str]:
 def _doubts(report: Report) -> list[str]:
     """A warning where one of the timings that the sentences before rest on is not certain."""
     shaky = [step.name for step in speedup_steps.steps(report) if step.row.stable is False]
-    return [f"UNSTABLE: the median of {units.listed(shaky)} is not certain."] if shaky else []
+    return [f"UNSTABLE, the median is not certain: {', '.join(shaky)}."] if shaky else []
 
 
 def _throughput(report: Report) -> list[str]:
-    """The engine with the most images per second at the largest batch, if there is a larger one.
-
-    With the cores, or the GPU, kept busy, if all were measured so: else one call after the other.
-    """
+    """The engine with the most images per second at the largest batch, if there is a larger one."""
     engines = comparability.benchmarked(report)
     sizes = comparability.batch_sizes(row for engine in engines for row in engine.latency)
     if len(sizes) < 2:
         return []
-    rows = [
-        (row, engine)
+    rates = [
+        (rate, how, row, engine)
+        for how, rate_of in RATES.items()
         for engine in engines
         for row in comparability.at_batch(engine.latency, sizes[-1])
+        if (rate := rate_of(row))
     ]
+    most, how, row, engine = max(rates, key=lambda each: each[0])
     base = comparability.at_batch(report.baseline.latency, sizes[-1])
-    is_busy = all(row.saturated_images_per_second for row in [*base, *(row for row, _ in rows)])
-
-    def rate(row: LatencyRow) -> float:
-        return (row.saturated_images_per_second if is_busy else None) or row.images_per_second
-
-    row, engine = max(rows, key=lambda pair: rate(pair[0]))
-    factor = comparability.ratio(rate(row), max(map(rate, base), default=None))
+    against = max((RATES[how](each) or 0.0 for each in base), default=None)
+    factor = comparability.ratio(most, against)
     compared = f", {units.times(factor)} the trained model's" if factor else ""
-    how = "kept busy" if is_busy else "one call after the other"
-    doubt = " (UNSTABLE)" if row.stable is False and not is_busy else ""
+    doubt = " (UNSTABLE)" if row.stable is False and how == ONE_BY_ONE else ""
     return [
-        f"Most images per second at batch {sizes[-1]}, {how}: {engine.name.words}, "
-        f"{units.count(rate(row))}{doubt}{compared}."
+        f"Most images per second at batch {sizes[-1]}: {engine.name.words} {how}, "
+        f"{units.count(most)}{doubt}{compared}."
     ]
+
+
+ONE_BY_ONE = "one call after the other"
+RATES: dict[str, Callable[[LatencyRow], float | None]] = {
+    ONE_BY_ONE: lambda row: row.images_per_second,
+    "kept busy": lambda row: row.saturated_images_per_second,
+}
+"""Ways to count images per second: all are in the table of latencies, so the most is of all."""
 
 
 def _unfinished(report: Report) -> str:

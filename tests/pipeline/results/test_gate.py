@@ -103,6 +103,13 @@ def test_a_missed_gate_says_what_was_got_what_is_allowed_and_of_which_engine(
     assert caught.value.exit_code == 3
 
 
+def test_a_gate_that_is_just_missed_says_by_how_much() -> None:
+    just = judged(report(engine("litert", 990, 0.10004)), max_p50_ms=0.1)
+    assert just.reason == (
+        "litert int8 takes 0.100 ms (p50) at batch 1; allowed are 0.1 ms, missed by 4e-05"
+    )
+
+
 @pytest.mark.parametrize("limits", [{"max_p50_ms": 0.1}, {"max_size_mb": 0.0233}])
 def test_latency_and_size_of_exactly_the_limit_pass(limits: dict[str, float]) -> None:
     assert judged(report(engine("litert", 990, 0.1)), **limits).state == "passed"
