@@ -137,8 +137,10 @@ def printable(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The name in `known` that looks most like `name`, None if none does."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+    """The name in `known` that looks most like `name` in small letters, None if none does."""
+    folded = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[close[0]] if close else None
 
 
 def suggestion(name: str | None) -> str:

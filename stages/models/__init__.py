@@ -7,7 +7,7 @@ from functools import partial
 
 import keras
 
-from stages.errors import ModelError, SettingsError, nearest, shown
+from stages.errors import ModelError, SettingsError
 from stages.keras_graph.walk import apply, functional, walk
 from stages.models import (
     applications,
@@ -17,9 +17,11 @@ from stages.models import (
     own_source,
     resnet,
     three_block_cnn,
-    vgg16_transfer,
+    transfer,
+    variant,
 )
 from stages.settings import Model
+from stages.settings.networks import APPLICATIONS, NETWORKS
 
 Shape = tuple[int, int, int]
 Builder = Callable[[Shape, int], keras.Model]
@@ -31,10 +33,12 @@ MODELS: dict[str, Builder] = {
     "resnet8": partial(resnet.build, 8),
     "resnet20": partial(resnet.build, 20),
     "three_block_cnn": three_block_cnn.build,
-    "vgg16_transfer": vgg16_transfer.build,
-    **{name: partial(applications.build, name) for name in applications.NAMES},
+    **{name: partial(applications.build, name) for name in APPLICATIONS},
 }
-"""Name -> builder(input shape (H, W, C), classes): an untrained model that returns logits."""
+"""Name -> builder(input shape (H, W, C), classes): an untrained model that returns logits.
+
+`vgg16_transfer` and what starts from weights are built by transfer.py.
+"""
 
 
 def create(
@@ -46,12 +50,12 @@ def create(
     """The model of `settings`: from the table, a file, or `module:function`.
 
     `pixels` are the scale and offset of its inputs, for weights trained on other pixels.
-    Raises SettingsError for an unknown name and for settings that the model has no use for,
+    Raises SettingsError for settings that the model has no use for,
     ModelError if weights or the user's model are not available, or if that model does not take
     `input_shape` and return `classes` values.
     """
     if settings.source is None:
-        model = _from_table(settings, pixels)(input_shape, classes)
+        model = _from_table(settings, input_shape, classes, pixels)
     else:
         model = _from_user(settings, settings.source, input_shape, classes)
     _set_dropout(model, settings.dropout)
@@ -59,9 +63,21 @@ def create(
 
 
 def _from_user(settings: Model, source: str, input_shape: Shape, classes: int) -> keras.Model:
+    if _is_varied(settings) or settings.weights != transfer.NONE:
+        raise SettingsError(
+            f"model.width, model.kernel and model.weights are for model.name, not for {source}",
+            "leave them out: a model of your own has its own filters and weights",
+        )
     model = own_source.load(settings)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_shape))
+    if settings.head is not None:
+        model = transfer.with_head(model, settings, classes)
+    elif settings.freeze_base:
+        raise SettingsError(
+            "model.freeze_base leaves nothing of model.source to train without a new head",
+            "put one on it: --set model.head=average",
+        )
     _check(model, source, input_shape, classes)
     model = _with_free_batch(model, input_shape)
     if ":" in source:
@@ -69,24 +85,29 @@ def _from_user(settings: Model, source: str, input_shape: Shape, classes: int) -
     return model
 
 
-def _from_table(settings: Model, pixels: tuple[float, float]) -> Builder:
-    name = settings.name
-    if name not in MODELS:
-        near = nearest(name, MODELS) or next(iter(MODELS))
-        raise SettingsError(f"model.name {shown(name)} is unknown", f"did you mean {near!r}?")
-    if MODELS[name] is vgg16_transfer.build:
-        return partial(
-            vgg16_transfer.build,
-            weights=settings.weights,
-            is_base_frozen=settings.freeze_base,
-            pixels=pixels,
-        )
-    if settings.weights != vgg16_transfer.NONE or settings.freeze_base:
+def _from_table(
+    settings: Model, input_shape: Shape, classes: int, pixels: tuple[float, float]
+) -> keras.Model:
+    name, has_weights = settings.name, settings.weights != transfer.NONE
+    if _is_varied(settings) and (name in APPLICATIONS or has_weights):
         raise SettingsError(
-            f"model.weights and model.freeze_base are for vgg16_transfer, model.name is {name!r}",
+            "model.width and model.kernel are for untrained networks of our own, model.name is "
+            f"{name!r} and model.weights {settings.weights!r}",
+            f"leave them out, or choose one of {', '.join(NETWORKS)}",
+        )
+    if name == transfer.VGG or (has_weights and name in APPLICATIONS):
+        return transfer.build(settings, input_shape, classes, pixels)
+    if has_weights or settings.freeze_base or settings.head is not None:
+        raise SettingsError(
+            "model.weights, model.head and model.freeze_base are for vgg16_transfer and for "
+            f"keras.applications with weights, model.name is {name!r}",
             "leave them out, or: --set model.name=vgg16_transfer",
         )
-    return MODELS[name]
+    return variant.vary(MODELS[name](input_shape, classes), settings.width, settings.kernel)
+
+
+def _is_varied(settings: Model) -> bool:
+    return settings.width != 1 or settings.kernel is not None
 
 
 def _set_dropout(model: keras.Model, rate: float | None) -> None:

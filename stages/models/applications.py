@@ -11,16 +11,15 @@ from stages.errors import ModelError
 from stages.keras_graph.walk import Call, apply, rebuild
 from stages.models.blocks import BN_MOMENTUM
 
-NAMES = tuple(name for name in dir(keras.applications) if name[0].isupper())
-
 PREPROCESSING = (layers.Rescaling, layers.Normalization)
 
 
 def build(name: str, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """The architecture `name`, one of NAMES, with random weights; returns logits.
+    """The architecture `name` with random weights; returns logits.
 
-    Without the preprocessing that some begin with: images come prepared by `data.scale` and
-    `data.offset`. Raises ModelError for images that are too small for it.
+    Its names are APPLICATIONS in stages/settings/networks.py. Without the preprocessing that some
+    begin with: images come prepared by `data.scale` and `data.offset`. Raises ModelError for images
+    that are too small for it.
     """
     try:
         model = getattr(keras.applications, name)(

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from stages.datasets.registry import DATASETS
 from stages.settings.base import Count, Positive, Section, Seed, Share, usable_path
+from stages.settings.networks import known_network
 
 if TYPE_CHECKING:
     Name = str
@@ -126,8 +127,13 @@ class Data(Section):
 class Model(Section):
     """Which network is trained."""
 
-    name: str = "mnist_cnn"
-    """A name in the table of stages/models."""
+    name: Annotated[str, AfterValidator(known_network)] = "mnist_cnn"
+    """A network of our own (see the README), or an architecture of keras.applications."""
+    width: Annotated[float, Field(gt=0.0, le=16.0)] = 1.0
+    """Times the filters of a network of our own."""
+    kernel: Annotated[int, Field(ge=2, le=31)] | None = None
+    """Height and width of the kernels of a network of our own, but for those of one pixel; not set
+    keeps the network's own. 3 gives the LeNet of many tutorials."""
     source: Annotated[str, AfterValidator(_model_source)] | None = None
     """The user's own model instead: a `.keras` or `.h5` file, or `module:function` that
     returns an untrained or trained Keras model. A change in that module, or in one of yours that
@@ -136,11 +142,16 @@ class Model(Section):
     """With `module:function`: let its Lambda layers run. Their functions are taken from the module
     in every stage; code that a file holds is never run."""
     weights: Annotated[str, AfterValidator(_weights)] = "none"
-    """What `vgg16_transfer` starts from: `none` (random), `imagenet` (Keras fetches them), or a
-    file of VGG16's weights without its top."""
+    """What `vgg16_transfer` and the architectures of keras.applications start from: `none`
+    (random), `imagenet` (Keras fetches them), or a file of the architecture's weights, with its
+    top or without, in place of which comes the new `head`."""
+    head: Literal["average", "convolution"] | None = None
+    """The new head: an average over the image, or a convolution of 32 filters and an average, and
+    then the classes. With `source` it is put on what the user's model returns; not set leaves that
+    as it is, and is `average` elsewhere."""
     freeze_base: bool = False
-    """With `vgg16_transfer`: only the last layer learns in the first training. The fine-tunes
-    after pruning and quantization train all layers, which have lost something."""
+    """Only the new head learns in the first training, or in `train.frozen_epochs` of it. The
+    fine-tunes after pruning and quantization train all layers, which have lost something."""
     dropout: Share | None = None
     """Rate of all Dropout layers; 0 is without dropout, none keeps the network's own."""
 

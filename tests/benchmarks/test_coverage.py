@@ -6,7 +6,7 @@ import keras
 import pytest
 
 from benchmarks import coverage
-from stages.models import applications
+from stages.settings.networks import APPLICATIONS
 
 DONE = {
     "architecture": "MobileNet",
@@ -28,7 +28,7 @@ FAILED = {"architecture": "VGG16", "reason": "ConversionError: no", "seconds": 2
 
 
 def test_every_architecture_of_keras_is_examined():
-    assert sorted(coverage.ARCHITECTURES) == sorted(applications.NAMES)
+    assert sorted(coverage.ARCHITECTURES) == sorted(APPLICATIONS)
 
 
 @pytest.mark.parametrize(

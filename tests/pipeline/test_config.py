@@ -85,17 +85,17 @@ def test_any_text_is_read_as_something_and_never_an_error(text: str) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(
-    name=st.text(st.characters(exclude_categories=["Cs"])),
+    address=st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     rate=st.floats(1e-300, 1.0),
     sizes=st.lists(st.integers(1, 2**31 - 1), min_size=1, unique=True),
     gate=st.none() | st.floats(0, 1e300),
 )
 def test_what_config_prints_is_read_back_as_the_same_settings(
-    name: str, rate: float, sizes: list[int], gate: float | None
+    address: str, rate: float, sizes: list[int], gate: float | None
 ) -> None:
     given_settings = Settings.model_validate(
         {
-            "model": {"name": name},
+            "report": {"mlflow": address},
             "train": {"learning_rate": rate},
             "benchmark": {"batch_sizes": sizes},
             "gates": {"max_accuracy_drop": gate},
