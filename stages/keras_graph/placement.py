@@ -5,8 +5,9 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
 1. The input of every weighted layer is quantized. Its output is not, and never its bias.
 2. A range belongs to the tensor's *producer*: max-pools, flatten, padding and the like keep
    values, so the quantization moves up through them, and all consumers share one range.
-3. An addition is quantized on the arm that does not come from a weighted layer (the
-   shortcut): a pair on the other arm would keep TensorRT from fusing convolution and sum.
+3. An addition has exactly one arm in float, from a weighted layer: TensorRT then computes the sum
+   in that layer's kernel. Of several such arms it is the one with the most layers behind it, which
+   comes last; shortcuts, also those with a convolution, are quantized.
 4. CPU engines fuse differently: for them both arms of additions, products and
    concatenations, inputs of average pools, and outputs of weighted layers (the logits too) are
    quantized as well, behind the ReLU if there is one: without a pair there, the layer itself
@@ -92,6 +93,11 @@ class _Graph:
         for call in self.calls:
             for tensor in call.inputs:
                 self.consumers.setdefault(id(tensor), []).append(call)
+        # Layers between the image and a tensor, on the longest way.
+        self.depth: dict[int, int] = {}
+        for call in self.calls:
+            before = max((self.depth.get(id(tensor), 0) for tensor in call.inputs), default=0)
+            self.depth |= {id(tensor): before + 1 for tensor in call.outputs}
         self.names = {id(tensor): str(tensor.name) for tensor in model.inputs}
         for call in self.calls:
             self.names[id(call.outputs[0])] = self._unique(str(call.operation.name))
@@ -113,6 +119,12 @@ class _Graph:
     def is_weighted(self, tensor: Any) -> bool:
         call = self.producer.get(id(self.root(tensor)))
         return call is not None and isinstance(call.operation, WEIGHTED)
+
+    def shortcuts(self, addition: Call) -> list[Any]:
+        """The arms but the deepest that comes from a weighted layer (rule 3)."""
+        weighted = filter(self.is_weighted, addition.inputs)
+        fused = max(weighted, key=lambda arm: self.depth.get(id(arm), 0), default=None)
+        return [arm for arm in addition.inputs if arm is not fused]
 
     def result(self, call: Call) -> Any:
         """What the kernel of a weighted `call` gives: its output, or that of the ReLU in it."""
@@ -217,9 +229,7 @@ def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
         elif isinstance(call.operation, MERGES):
             want(call.inputs, "cpu", "litert")
             if isinstance(call.operation, layers.Add):
-                # Rule 3: a pair on the arm of the convolution keeps
-                # TensorRT from fusing the sum into it.
-                want((t for t in call.inputs if not graph.is_weighted(t)), "tensorrt")
+                want(graph.shortcuts(call), "tensorrt")
         elif isinstance(call.operation, AVERAGES):
             want(call.inputs, "cpu", "litert")
     return wanted

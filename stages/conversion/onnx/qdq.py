@@ -21,11 +21,12 @@ from stages.numerics import qparams
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Flatten")
-REPEATED = "_input_dq"
+REPEATED = "_repeated_dq"
 TOLERANCE = 2.0**-23
 """Relative: a quarter of the distance of two marked scales (targets.py), and more than float32
 rounding on the way."""
-KEEPS_VALUES = (*MOVES_VALUES, "MaxPool", "GlobalMaxPool", "Pad")
+POOLS = ("MaxPool", "GlobalMaxPool")
+KEEPS_VALUES = (*MOVES_VALUES, *POOLS, "Pad")
 
 
 def kernel_axis(node: onnx.NodeProto) -> int:
@@ -105,33 +106,45 @@ def adjoin(model: onnx.ModelProto) -> None:
     sort(graph)
 
 
-def repeat_at_inputs(model: onnx.ModelProto) -> None:
-    """Repeat Q/DQ, in place, at the input of a weighted node that a pool or the like parts
-    from its pair.
+def repeat_pairs(model: onnx.ModelProto) -> None:
+    """Repeat Q/DQ, in place, behind pools and at the inputs of weighted nodes that something
+    parts from their pair.
 
-    DQ - MaxPool - Conv becomes DQ - MaxPool - Q - DQ - Conv with the same scale: the values
-    are on the grid already, and without the pair the convolution would silently stay float.
+    DQ - MaxPool - Flatten - Gemm becomes DQ - MaxPool - Q - DQ - Flatten - Q - DQ - Gemm with the
+    same scale. The values are on the grid already: without the pairs TensorRT would pool in float,
+    and a weighted node silently stay float.
     """
     graph = model.graph
-    for node in [node for node in graph.node if node.op_type in WEIGHTED]:
-        index = Index(graph)
-        source = index.producer.get(node.input[0])
-        if source is None or source.op_type == "DequantizeLinear":
-            continue
-        while source is not None and source.op_type in KEEPS_VALUES:
-            source = index.producer.get(source.input[0])
-        if source is None or source.op_type != "DequantizeLinear":
-            continue
-        scale_and_zero, name = list(source.input[1:]), node.input[0]
-        quantized, real = f"{node.name}_input_q", f"{node.name}{REPEATED}"
-        graph.node.extend(
-            [
-                helper.make_node("QuantizeLinear", [name, *scale_and_zero], [quantized], quantized),
-                helper.make_node("DequantizeLinear", [quantized, *scale_and_zero], [real], real),
-            ]
-        )
-        node.input[0] = real
+    for node in list(graph.node):
+        place = node.output if node.op_type in POOLS else node.input
+        if node.op_type in (*POOLS, *WEIGHTED):
+            _repeat(graph, place[0], node)
     sort(graph)
+
+
+def _repeat(graph: onnx.GraphProto, name: str, node: onnx.NodeProto) -> None:
+    """A pair between the tensor `name` and its readers (of a weighted `node`, that one alone)."""
+    index = Index(graph)
+    source = index.producer.get(name)
+    if source is None or source.op_type == "DequantizeLinear":
+        return
+    while source is not None and source.op_type in KEEPS_VALUES:
+        source = index.producer.get(source.input[0])
+    if source is None or source.op_type != "DequantizeLinear":
+        return
+    readers = [node] if node.op_type in WEIGHTED else index.consumers.get(name, [])
+    if all(reader.op_type == "QuantizeLinear" for reader in readers):
+        return
+    scale_and_zero = list(source.input[1:])
+    quantized, real = f"{node.name}_repeated_q", f"{node.name}{REPEATED}"
+    for reader in readers:
+        reader.input[:] = [real if each == name else each for each in reader.input]
+    graph.node.extend(
+        [
+            helper.make_node("QuantizeLinear", [name, *scale_and_zero], [quantized], quantized),
+            helper.make_node("DequantizeLinear", [quantized, *scale_and_zero], [real], real),
+        ]
+    )
 
 
 def quantize_kernels(model: onnx.ModelProto, bias: Literal["float", "int32"]) -> int:

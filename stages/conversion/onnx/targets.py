@@ -85,7 +85,7 @@ def int8_graph(
     name_nodes(graph)
     # After name_nodes, whose names it uses, and before the kernels, which
     # only become INT8 behind a pair.
-    qdq.repeat_at_inputs(graph)
+    qdq.repeat_pairs(graph)
     qdq.quantize_kernels(graph, bias="int32" if target == "cpu" else "float")
     onnx.checker.check_model(graph, full_check=True)
     return graph

@@ -62,16 +62,32 @@ def test_rule_2_a_fused_activation_is_quantized_behind_the_activation():
     assert "conv" not in found
 
 
-def test_rule_3_an_addition_is_quantized_on_the_shortcut_arm_only_for_tensorrt():
-    model = NETWORKS["residual"]()
-    adds = [layer for layer in model.layers if isinstance(layer, layers.Add)]
-    folded = fold(model)
+def test_rule_3_tensorrts_additions_have_one_arm_in_float_that_comes_from_a_convolution():
+    folded = fold(NETWORKS["residual"]())
     found = only(points(folded, SIGNATURE), "tensorrt")
     quantized = {id(point.tensor) for point in found.values()}
-    for name in (add.name for add in adds):
-        arms = folded.get_layer(name).input
-        from_conv = [isinstance(arm._keras_history.operation, layers.Conv2D) for arm in arms]
-        assert [id(arm) in quantized for arm in arms] == [not conv for conv in from_conv]
+    additions = [layer for layer in folded.layers if isinstance(layer, layers.Add)]
+    for add in additions:
+        (in_float,) = [arm for arm in add.input if id(arm) not in quantized]
+        assert isinstance(in_float._keras_history.operation, layers.Conv2D)
+    # The second has a convolution in both arms: the one behind two of them is in float.
+    deep, projected = additions[1].input
+    assert projected._keras_history.operation.kernel_size == (1, 1)
+    assert [id(arm) in quantized for arm in (deep, projected)] == [False, True]
+
+
+def test_rule_3_a_sum_without_convolutions_is_quantized_on_every_arm():
+    image = keras.Input(SHAPE, name="image")
+    arms = [layers.ReLU(name=name)(layers.Conv2D(4, 3)(image)) for name in ("one", "two")]
+    model = keras.Model(image, layers.Dense(4)(layers.Flatten()(layers.Add()(arms))))
+    assert {"one", "two"} <= only(place(model), "tensorrt").keys()
+
+
+def test_rule_3_of_three_arms_one_is_in_float():
+    image = keras.Input(SHAPE, name="image")
+    arms = [layers.Conv2D(3, 3, padding="same", name=name)(image) for name in ("one", "two")]
+    model = keras.Model(image, layers.Dense(4)(layers.Flatten()(layers.Add()([*arms, image]))))
+    assert {"one", "two", "image"} & only(place(model), "tensorrt").keys() == {"two", "image"}
 
 
 def test_rule_4_cpu_engines_get_both_arms_pools_and_linear_outputs_too():

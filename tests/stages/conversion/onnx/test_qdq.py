@@ -12,7 +12,7 @@ from stages.conversion.onnx.qdq import (
     name_pairs,
     quantize_kernels,
     quantized_tensors,
-    repeat_at_inputs,
+    repeat_pairs,
 )
 from stages.errors import ConversionError
 from stages.numerics import qparams
@@ -56,7 +56,7 @@ def conv(pooled: bool = False, zero: np.ndarray = CONSTANTS["z"]) -> onnx.ModelP
 def test_the_pair_is_repeated_behind_a_max_pool_and_changes_nothing():
     model = conv(pooled=True)
     expected = evaluate(model, X)
-    repeat_at_inputs(model)
+    repeat_pairs(model)
     pair = ["QuantizeLinear", "DequantizeLinear"]
     assert kinds(model) == [*pair, "MaxPool", *pair, "Conv"]
     assert np.array_equal(evaluate(model, X), expected)
@@ -65,7 +65,7 @@ def test_the_pair_is_repeated_behind_a_max_pool_and_changes_nothing():
 def test_without_the_repeated_pair_the_kernel_would_stay_float():
     model = conv(pooled=True)
     assert quantize_kernels(model, bias="float") == 0
-    repeat_at_inputs(model)
+    repeat_pairs(model)
     assert quantize_kernels(model, bias="float") == 1
 
 
@@ -93,7 +93,9 @@ def _integer_convolution(model: onnx.ModelProto, steps: np.ndarray) -> np.ndarra
     index = Index(model.graph)
     kernel = index.array("w_q").astype(np.int64)
     windows = np.lib.stride_tricks.sliding_window_view(steps, (3, 3), axis=(2, 3))
-    sums = np.einsum("nchwij,ocij->nohw", windows, kernel) + index.array("b_q").reshape(1, -1, 1, 1)
+    sums = np.einsum("nchwij,ocij->nohw", windows, kernel) + index.array("conv.bias_q").reshape(
+        1, -1, 1, 1
+    )
     result: np.ndarray = sums * (index.array("w_scale") * CONSTANTS["s"]).reshape(1, -1, 1, 1)
     return result
 
@@ -102,7 +104,7 @@ def test_the_bias_is_int32_for_onnx_runtime_and_float_for_tensorrt():
     for_cpu, for_tensorrt = conv(), conv()
     quantize_kernels(for_cpu, bias="int32")
     quantize_kernels(for_tensorrt, bias="float")
-    assert Index(for_cpu.graph).array("b_q").dtype == np.int32
+    assert Index(for_cpu.graph).array("conv.bias_q").dtype == np.int32
     assert np.array_equal(Index(for_tensorrt.graph).array("b"), CONSTANTS["b"])
 
 
@@ -166,3 +168,20 @@ def test_pairs_are_named_by_the_scale_that_marks_them_and_get_the_plain_one():
 def test_a_pair_that_no_point_marked_is_an_error():
     with pytest.raises(ConversionError, match="belongs to no point"):
         name_pairs(conv(), {"a": Pair(0.5, 0.5, np.array(0, np.int8))})
+
+
+def test_a_max_pool_has_a_pair_on_both_sides_of_itself_and_of_what_follows():
+    pooling = helper.make_node("MaxPool", ["a"], ["p"], kernel_shape=[2, 2], strides=[2, 2])
+    nodes = [
+        *pair("x", "a"),
+        pooling,
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "rows"], ["y"], "dense"),
+    ]
+    rows = np.ones((3 * 4 * 4, 2), np.float32)
+    model = graph(nodes, {**CONSTANTS, "z": np.int8(0), "rows": rows}, ("N", 3, 8, 8), ("N", 2))
+    expected = evaluate(model, X)
+    repeat_pairs(model)
+    both = ["QuantizeLinear", "DequantizeLinear"]
+    assert kinds(model) == [*both, "MaxPool", *both, "Flatten", *both, "Gemm"]
+    assert np.array_equal(evaluate(model, X), expected)
