@@ -170,7 +170,8 @@ def _to_target(context: PruneContext) -> Pruned:
     settings, flat = context.settings, flatten(context.trained)
     groups = structured.prunable(flat, settings.exclude_layers, settings.channel_multiple)
     if why := structured.obstacle(groups):
-        raise ModelError(f"{flat.name!r} cannot be pruned to a target, {why}", structured.UNPRUNED)
+        fix = f"{structured.WITHOUT_TARGET}: the network then goes on unpruned"
+        raise ModelError(f"{flat.name!r} cannot be pruned to a target, {why}", fix)
     with context.stopwatch(flat) as stopwatch:
         levels, path = _analyse(context, flat, groups, stopwatch)
         stops = guided.milestones(path, guided.goals(path, settings))

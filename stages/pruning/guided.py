@@ -25,7 +25,7 @@ import keras
 from stages import progress
 from stages.errors import ModelError
 from stages.pruning.stopwatch import Stopwatch
-from stages.pruning.structured import Layers, Prunable, Widths
+from stages.pruning.structured import WITHOUT_TARGET, Layers, Prunable, Widths
 from stages.results.pruning import GroupWidth, PathPoint, SensitivityLevel
 from stages.settings import Prune
 
@@ -276,7 +276,7 @@ def refuse_budget(first: Waypoint, budget: float, drop: float, target: str) -> N
         f"the trained latency on {target} the accuracy on the validation images has fallen by "
         f"{drop:.2f} points after the fine-tune",
         f"use --set prune.max_accuracy_drop={drop:.2f}, a higher prune.target_latency_ratio, "
-        "more prune.epochs, or prune.ratio=0 to leave the model unpruned",
+        f"more prune.epochs, or {WITHOUT_TARGET} and set prune.ratio=0 to leave the model unpruned",
     )
 
 

@@ -21,6 +21,8 @@ Widths = Mapping[Layers, int]
 """Channels that groups are to have, by the names of their layers; other groups do not change."""
 
 UNPRUNED = "leave it unpruned: --set prune.ratio=0"
+WITHOUT_TARGET = "leave out prune.target_latency_ratio and prune.max_accuracy_drop"
+"""A target outweighs the ratio: with one, ratio 0 leaves nothing unpruned."""
 
 
 @dataclass(frozen=True)

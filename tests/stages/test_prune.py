@@ -301,6 +301,14 @@ def test_a_latency_that_the_whole_network_seems_to_reach_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_target_that_a_network_cannot_meet_says_how_to_leave_the_network_unpruned(
+    trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        run(trained, tmp_path, channel_multiple=64, max_accuracy_drop=1)
+    assert caught.value.hint.startswith("leave out prune.target_latency_ratio and prune.max_acc")
+
+
 def test_an_engine_that_is_not_available_is_refused_before_any_work(
     trained: Path, tmp_path: Path
 ) -> None:
