@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=5,
+            revision=6,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,

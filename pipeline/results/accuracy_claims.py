@@ -30,10 +30,19 @@ def interval(report: Report, accuracy: Quality, engine: EngineName) -> Interval 
     change = comparability.change_points(accuracy, trained)
     if diff is None or change is None or trained.top1 is None or not trained.samples:
         return None
-    both = round(trained.top1 * trained.samples) - diff.lost
-    neither = trained.samples - both - diff.lost - diff.won
+    found = paired(trained.top1, trained.samples, diff)
     is_same = round(change / 100 * trained.samples) == diff.won - diff.lost
-    if not is_same or min(both, neither) < 0:
+    return found if is_same else None
+
+
+def paired(trained_top1: float, samples: int, diff: PredictionDiff) -> Interval | None:
+    """Points won (+) or lost (-) on the same images, with the 95 % interval.
+
+    None for counts that cannot be of as many images.
+    """
+    both = round(trained_top1 * samples) - diff.lost
+    neither = samples - both - diff.lost - diff.won
+    if min(both, neither) < 0:
         return None
     found = proportions.paired_change(both, diff.lost, diff.won, neither)
     return Interval(100 * found.estimate, 100 * found.low, 100 * found.high)

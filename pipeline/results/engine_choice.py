@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.results import comparability, units
+from pipeline.results import accuracy_claims, comparability, units
 from pipeline.results.model import Report
 from stages.engines.registry import EngineName
 from stages.results.engines import EngineChoice
@@ -26,6 +26,7 @@ def sentence(choice: EngineChoice) -> str:
         facts = [f"batch {batch}"]
         change = change_points(choice, each.engine)
         facts += [] if change is None else [f"{units.points(change)} points"]
+        facts += _interval(choice, each.engine)
         facts += [] if each.within_budget else ["over the budget"]
         parts.append(f"{EngineName.parse(each.engine).words} ({', '.join(facts)})")
     images = f"{units.count(choice.validation_samples)} validation images"
@@ -38,6 +39,14 @@ def change_points(choice: EngineChoice, engine: str) -> float | None:
     if top1 is None or choice.trained_top1 is None:
         return None
     return 100 * (top1 - choice.trained_top1)
+
+
+def _interval(choice: EngineChoice, engine: str) -> Iterator[str]:
+    diff = next((each for each in choice.differences if each.engine == engine), None)
+    if diff and choice.trained_top1 is not None and choice.validation_samples:
+        found = accuracy_claims.paired(choice.trained_top1, choice.validation_samples, diff)
+        if found:
+            yield accuracy_claims.in_words(found)
 
 
 def shortfall(report: Report) -> Iterator[str]:

@@ -23,11 +23,10 @@ from stages.engines import records
 from stages.engines.base import Engine
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
-from stages.measurement import clock
+from stages.measurement import clock, prediction_diff
 from stages.measurement.accuracy import batch_of, logits
 from stages.measurement.throughput import usable_cores
 from stages.numerics import latency
-from stages.numerics.classification import top1
 from stages.results.engines import Candidate, Chosen, EngineChoice, EngineRecord
 from stages.settings import Build
 
@@ -37,6 +36,7 @@ WARMUP_SECONDS = 0.05
 CHOSEN = TypeAdapter(dict[int, Chosen])
 
 Pixels = NDArray[np.uint8]
+Classes = NDArray[np.int64]
 Opened = Mapping[tuple[EngineName, int], Engine]
 """Engines by name and number of threads."""
 
@@ -59,16 +59,17 @@ def choose(
         # Threads change how fast an engine is, not what it answers: one accuracy per engine.
         by_name = {name: engine for (name, _), engine in opened.items()}
         largest = min(max(sizes), settings.max_batch_size)
-        accuracy = {
-            name: top1(logits(engine, images, largest), labels) for name, engine in by_name.items()
+        answers = {
+            name: logits(engine, images, largest).argmax(axis=1) for name, engine in by_name.items()
         }
-        trained = trained_top1(folder, images, labels, largest)
+        trained = trained_answers(folder, images, largest)
+        accuracy = {name: share(each, labels) for name, each in answers.items()}
         lost = Budget(len(labels), settings.max_accuracy_drop)
         table = tuple(
             candidate.model_copy(
                 update={
                     "top1": accuracy[name],
-                    "within_budget": lost.allows(accuracy[name], trained),
+                    "within_budget": lost.allows(accuracy[name], share(trained, labels)),
                 }
             )
             for size in sizes
@@ -80,7 +81,11 @@ def choose(
         batch_sizes=sizes,
         max_accuracy_drop=settings.max_accuracy_drop,
         validation_samples=len(labels),
-        trained_top1=trained,
+        trained_top1=share(trained, labels),
+        differences=tuple(
+            prediction_diff.count(labels, trained, each, str(name))
+            for name, each in answers.items()
+        ),
         table=table,
         chosen=chosen,
     )
@@ -112,11 +117,17 @@ class Budget:
         return round((against - top1) * self.samples) <= allowed
 
 
-def trained_top1(folder: Path, images: Pixels, labels: NDArray[np.int64], batch_size: int) -> float:
-    """Accuracy of the trained model as the baseline engine. Raises EngineError."""
+def trained_answers(folder: Path, images: Pixels, batch_size: int) -> Classes:
+    """Classes (N,) that the trained model, the baseline engine, predicts. Raises EngineError."""
     baseline = EngineRecord(**records.BASELINE_ENGINE._asdict(), file=records.BASELINE)
     with records.runner(baseline, folder, Signature.read(folder), 1) as engine:
-        return top1(logits(engine, images, batch_size), labels)
+        predicted: Classes = logits(engine, images, batch_size).argmax(axis=1)
+    return predicted
+
+
+def share(predicted: Classes, labels: Classes) -> float:
+    """Top-1 accuracy, from 0 to 1, of predictions (N,)."""
+    return float(np.mean(predicted == labels))
 
 
 def pick(table: Sequence[Candidate], batch_size: int, budget: Budget) -> Chosen | None:

@@ -94,17 +94,31 @@ class Chosen(Measured):
     within_budget: bool
 
 
+class PredictionDiff(Measured):
+    """How many images `engine` classifies differently from the trained model.
+
+    lost ones were right before, won ones are right after, the others wrong both times.
+    """
+
+    engine: str
+    lost: Count
+    won: Count
+    other: Count
+
+
 class EngineChoice(Measured):
     """What build timed to choose an engine; `chosen` by batch size.
 
-    Accuracies are those on validation images, that of the trained model among them. Earlier
-    versions lack it: their budget was against the float32 engine of the same network.
+    Accuracies and differences from the trained model are those on validation images. Earlier
+    versions lack the trained model's: their budget was against the float32 engine of the same
+    network.
     """
 
     batch_sizes: tuple[int, ...] = ()
     max_accuracy_drop: float | None = None
     validation_samples: Count | None = None
     trained_top1: Share | None = None
+    differences: tuple[PredictionDiff, ...] = ()
     table: tuple[Candidate, ...] = ()
     chosen: dict[int, Chosen] = Field(default_factory=dict)
 
@@ -177,18 +191,6 @@ class BuildResult(StageResult):
 
     details: BuildDetails = Field(default_factory=BuildDetails)
     engines: tuple[EngineResult, ...] = ()
-
-
-class PredictionDiff(Measured):
-    """How many test images `engine` classifies differently from the trained model.
-
-    lost ones were right before, won ones are right after, the others wrong both times.
-    """
-
-    engine: str
-    lost: Count
-    won: Count
-    other: Count
 
 
 class MachineState(Measured):

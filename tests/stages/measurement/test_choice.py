@@ -75,6 +75,9 @@ def test_the_choice_is_one_of_the_rows_and_lies_beside_the_engines(folder: Path)
         assert best == choice.pick(found.table, size, Budget(50, 0.5))
     assert (found.validation_samples, found.max_accuracy_drop) == (50, 0.5)
     assert found.trained_top1 == 1.0
+    for each in found.differences:
+        top1 = next(row.top1 for row in found.table if row.engine == each.engine)
+        assert (each.won, each.lost) == (0, round(50 * (1 - top1)))
 
 
 def test_where_no_count_of_threads_fits_one_is_used(

@@ -86,6 +86,7 @@ def test_the_choice_of_build_and_the_changed_images_are_told_below_the_engines()
         "max_accuracy_drop": 0.5,
         "validation_samples": 144,
         "trained_top1": 140 / 144,
+        "differences": [{"engine": "litert.int8", "lost": 2, "won": 1, "other": 0}],
         "table": [
             choice("litert.int8", 1, 0.008, top1=139 / 144),
             choice("onnxruntime.int8", 32, 0.2, top1=138 / 144),
@@ -99,7 +100,7 @@ def test_the_choice_of_build_and_the_changed_images_are_told_below_the_engines()
     found["benchmark"]["measurements"]["details"]["changed"] = changed
     assert engines.engine_table(report_of(found)).notes == (
         "Allowed 0.5 points (or one image) below the trained model on 144 validation images, build "
-        "chose: litert int8 (batch 1, -0.69 points), "
+        "chose: litert int8 (batch 1, -0.69 points, 95 % interval -4.45 to +2.79), "
         "onnxruntime int8 (batch 32, -1.39 points, over the budget).",
         "litert int8 against the trained model, image by image: 3 lost, 1 won, "
         "0 wrong in another way: -0.56 points, 95 % interval -2.25 to +0.92.",
