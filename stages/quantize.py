@@ -24,7 +24,7 @@ from stages.datasets.loading import load_dataset
 from stages.keras_graph.cost import kernel_of, multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold
-from stages.keras_graph.kernels import output_axis
+from stages.keras_graph.kernels import channel_axes
 from stages.keras_graph.placement import Point, inputs_of_weighted, points
 from stages.keras_graph.walk import calls
 from stages.keras_graph.zeros import freeze_zeros
@@ -266,6 +266,6 @@ def snap_biases(model: keras.Model, placed: Mapping[str, Point], found: Ranges) 
         if point is not None and how_often[id(call.operation)] == 1:
             layer = call.operation
             # The scale of the CPU's grid, which LiteRT shares; TensorRT takes its bias as float.
-            kernel_scales = qparams.kernel_scales(kernel_of(layer).numpy(), output_axis(layer))
+            kernel_scales = qparams.kernel_scales(kernel_of(layer).numpy(), *channel_axes(layer))
             step = kernel_scales * found[point.name].scale("cpu")
             layer.bias.assign(qparams.snap(layer.bias.numpy(), step))

@@ -14,10 +14,10 @@ from keras import ops
 from stages.artifacts.ranges import Range
 from stages.engines.registry import Target
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.kernels import output_axis
+from stages.keras_graph.kernels import channel_axes
 from stages.keras_graph.placement import Point, inputs_of_weighted, only
 from stages.keras_graph.walk import Call, Visit, apply, calls, walk
-from stages.numerics.qparams import KERNEL, Grid
+from stages.numerics.qparams import KERNEL, Grid, kernel_scale
 
 
 def fake_quantize(values: Any, scale: Any, grid: Grid) -> Any:
@@ -67,12 +67,12 @@ class QuantizedKernel(keras.layers.Wrapper):
         """With `input_scale` the bias is rounded as well, to input scale x kernel scale."""
         variable = kernel_of(self.layer)
         kernel = ops.convert_to_tensor(variable)
-        axis = output_axis(self.layer)
-        others = tuple(i for i in range(len(kernel.shape)) if i != axis)
+        channels = channel_axes(self.layer)
+        others = tuple(i for i in range(len(kernel.shape)) if i not in channels)
         # The scale is a function of the kernel and is not learned: with a gradient through the
         # maximum, every rounding error would pull at the largest weight.
         amax = ops.max(ops.abs(ops.stop_gradient(kernel)), axis=others, keepdims=True)
-        scale = ops.where(amax > 0, amax / KERNEL.high, 1.0)
+        scale = kernel_scale(amax, ops)
         swapped = [(variable, fake_quantize(kernel, scale, KERNEL))]
         if input_scale is not None:
             bias = ops.convert_to_tensor(self.layer.bias)

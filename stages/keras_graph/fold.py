@@ -5,6 +5,7 @@ The user's model is never changed: every pass here returns a new model with its 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.kernels import WEIGHTED, output_axis, scaled
+from stages.keras_graph.kernels import WEIGHTED, channel_axes, scaled
 from stages.keras_graph.loose_norms import affine, carry_over
 from stages.keras_graph.rewrite import rewrite
 from stages.keras_graph.walk import (
@@ -141,9 +142,7 @@ def _linear(layer: Any, norm: Any, inputs: Any) -> Any:
     copy = clone_layer(layer, use_bias=True, activation="linear")
     copy.build(inputs.shape)
     kernel = kernel_of(layer).numpy()
-    channels = kernel.shape[output_axis(layer)]
-    if isinstance(layer, layers.DepthwiseConv2D):
-        channels *= kernel.shape[-1]
+    channels = math.prod(kernel.shape[axis] for axis in channel_axes(layer))
     bias = layer.bias.numpy() if layer.use_bias else np.zeros(channels, np.float32)
     if norm is not None:
         # Ioffe and Szegedy, 'Batch Normalization', section 3.1, at inference.

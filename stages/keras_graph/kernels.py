@@ -27,13 +27,20 @@ def output_axis(layer: Any) -> int:
     )
 
 
+def channel_axes(layer: Any) -> tuple[int, ...]:
+    """Axes of a kernel along which every element belongs to another output channel.
+
+    The output axis; of a depthwise kernel (kh, kw, c, m) with depth multiplier m the last two.
+    """
+    if isinstance(layer, layers.DepthwiseConv2D):
+        return 2, 3
+    return (output_axis(layer),)
+
+
 def scaled(layer: Any, factor: NDArray[Any]) -> NDArray[Any]:
     """The kernel of `layer` with output channel o multiplied by factor[o]; `factor` is (cout,)."""
     kernel: NDArray[Any] = kernel_of(layer).numpy()
-    shape = [1] * kernel.ndim
-    if isinstance(layer, layers.DepthwiseConv2D):
-        shape[-2:] = kernel.shape[-2:]
-    else:
-        shape[output_axis(layer)] = -1
+    channels = channel_axes(layer)
+    shape = [size if axis in channels else 1 for axis, size in enumerate(kernel.shape)]
     result: NDArray[Any] = kernel * factor.reshape(shape)
     return result

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,15 +61,24 @@ def activation_scale(low: float, high: float, grid: Grid) -> float:
     return max(*(limit / steps for limit, steps in ends if steps), SMALLEST_SCALE)
 
 
-def kernel_scales(kernel: Array, axis: int) -> Array:
-    """One scale per output channel: kernel (3, 3, 8, 16), axis 3 -> scales (16,).
-
-    max|w| of the channel lands on 127; a channel of zeros gets scale 1.
+def kernel_scales(kernel: Array, *axes: int) -> Array:
+    """One scale per output channel: kernel (3, 3, 8, 16), axis 3 -> scales (16,); a depthwise one
+    (3, 3, 8, 2), axes 2 and 3 -> scales (16,).
     """
-    others = tuple(i for i in range(kernel.ndim) if i != axis % kernel.ndim)
-    amax = np.abs(kernel).max(axis=others)
-    scales = np.maximum(amax / KERNEL.high, SMALLEST_KERNEL_SCALE)
-    return np.where(amax > 0, scales, 1.0).astype(np.float32)
+    channels = {axis % kernel.ndim for axis in axes}
+    others = tuple(i for i in range(kernel.ndim) if i not in channels)
+    amax = np.abs(kernel).max(axis=others).reshape(-1)
+    scales: Array = kernel_scale(amax).astype(np.float32)
+    return scales
+
+
+def kernel_scale(amax: Any, numpy: Any = np) -> Any:
+    """The scale that puts `amax`, max|w| of a channel, on 127; a channel of zeros gets scale 1.
+
+    Computed by `numpy`, which is that or keras.ops.
+    """
+    scale = numpy.maximum(amax / KERNEL.high, SMALLEST_KERNEL_SCALE)
+    return numpy.where(amax > 0, scale, 1.0)
 
 
 def quantize(values: Array, scale: Array | float, grid: Grid) -> NDArray[np.int32]:

@@ -11,7 +11,7 @@ from stages import quantize
 from stages.artifacts import ranges
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import simulate
-from stages.keras_graph.kernels import output_axis
+from stages.keras_graph.kernels import channel_axes
 from stages.keras_graph.placement import points
 from stages.models import files
 from stages.numerics import qparams
@@ -61,7 +61,7 @@ def test_biases_sit_on_the_integer_grid(quantized):
     for name, point in zip(source, list(found), strict=False):
         layer = model.get_layer(name)
         kernel = kernel_of(layer).numpy()
-        step = qparams.kernel_scales(kernel, output_axis(layer)) * found[point].scale("cpu")
+        step = qparams.kernel_scales(kernel, *channel_axes(layer)) * found[point].scale("cpu")
         whole = layer.bias.numpy().astype(np.float64) / step.astype(np.float64)
         assert np.abs(whole - np.round(whole)).max() < 1e-2
 

@@ -9,7 +9,13 @@ from keras import layers
 from stages.artifacts.ranges import Range, covering
 from stages.artifacts.signature import Signature
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.fake_quant import FakeQuantize, fake_quantize, layer_name, simulate
+from stages.keras_graph.fake_quant import (
+    FakeQuantize,
+    QuantizedKernel,
+    fake_quantize,
+    layer_name,
+    simulate,
+)
 from stages.keras_graph.fold import fold
 from stages.keras_graph.kernels import WEIGHTED, output_axis
 from stages.keras_graph.placement import points
@@ -112,6 +118,18 @@ def test_an_untrained_range_comes_back_as_it_went_in_up_to_float16():
     assert learned.high == pytest.approx(3.5, rel=2**-11)
     assert learned.low == pytest.approx(-19 * step, rel=2**-11)
     assert (learned.grid("cpu"), learned.saturated_share) == (start.grid("cpu"), 0.25)
+
+
+def test_the_scale_of_a_tiny_kernel_is_that_of_the_graphs():
+    layer = layers.Dense(2)
+    layer(np.zeros((1, 2), np.float32))
+    layer.set_weights([np.array([[1e-5, 1e-6], [3e-5, 0.0]]), np.zeros(2)])
+    steps = qparams.quantize(
+        layer.kernel.numpy(), qparams.kernel_scales(layer.kernel.numpy(), 1), qparams.KERNEL
+    )
+    expected = steps.astype(np.float32) * qparams.SMALLEST_KERNEL_SCALE
+    assert np.abs(steps).max() < 127
+    assert np.array_equal(QuantizedKernel(layer)(np.eye(2, dtype=np.float32)), expected)
 
 
 def test_a_kernel_of_zeros_stays_zero_and_trains_without_nan():

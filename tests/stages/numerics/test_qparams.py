@@ -104,6 +104,12 @@ def test_each_output_channel_has_its_own_scale_and_none_is_clipped(kernel, axis)
             assert np.abs(channel - quantize(channel, scale, KERNEL) * scale).max() <= scale * 0.501
 
 
+def test_a_depthwise_kernel_has_a_scale_for_every_output_of_every_channel():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 2)).astype(np.float32)
+    as_rows = np.abs(kernel).reshape(9, 8)  # output c * 2 + m sees channel c
+    assert np.array_equal(kernel_scales(kernel, 2, 3), as_rows.max(axis=0) / np.float32(127))
+
+
 @given(arrays(np.float32, (8,), elements=finite), st.floats(1e-4, 1.0))
 def test_a_snapped_bias_is_the_nearest_whole_multiple(bias, step):
     snapped = snap(bias, step)
