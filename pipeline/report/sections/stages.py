@@ -103,7 +103,10 @@ def _is_on_fewer(report: Report, accuracy: Quality) -> bool:
 def _notes(report: Report, batch: int | None) -> Iterator[str]:
     yield from (f"{stage.stage}: {note}." for stage in report.stages for note in stage.notes)
     if changes := list(_changes(report)):
-        yield f"Changes in points with their 95 % intervals, image by image: {', '.join(changes)}."
+        yield (
+            "Changes in points with their 95 % intervals, from the answers of the engines to every "
+            f"image: {', '.join(changes)}."
+        )
     rows = [comparability.stage_row(stage, batch) for stage in report.stages]
     if any(row and row.runtime == "tf.function" for row in rows):
         yield "tf.function: TensorFlow's own compiled graph, compared only with itself."

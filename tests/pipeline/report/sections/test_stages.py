@@ -36,6 +36,21 @@ def test_accuracy_on_fewer_images_is_marked_and_the_mark_explained() -> None:
     assert any(note.startswith("* on another number of images") for note in table.notes)
 
 
+def test_changes_have_an_interval_where_the_engines_were_compared_image_by_image() -> None:
+    found = records()
+    counted = [
+        {"engine": name, "lost": 3, "won": won, "other": 0}
+        for name, won in (("onnxruntime.fp32", 2), ("onnxruntime.int8", 2), ("litert.int8", 1))
+    ]
+    found["benchmark"]["measurements"]["details"]["differences"] = counted
+    note, *_ = stages.stage_table(report_of(found)).notes
+    # quantize has two images fewer right than train, which 3 lost and 2 won do not explain.
+    assert note == (
+        "Changes in points with their 95 % intervals, from the answers of the engines to every "
+        "image: prune -0.28 (-2.00 to +1.36), benchmark -0.56 (-2.25 to +0.92)."
+    )
+
+
 def test_a_table_without_marks_explains_none() -> None:
     assert stages.stage_table(report_of(records("train"), {"train": "ran"})).notes == (
         "tf.function: TensorFlow's own compiled graph, compared only with itself.",
