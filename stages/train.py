@@ -13,7 +13,8 @@ from stages.results.training import DatasetCounts, TrainDetails, TrainResult
 from stages.settings import TrainStage
 from stages.training import evaluate
 from stages.training.description import describe, with_output
-from stages.training.fit import TrainingRun, fit, prepare
+from stages.training.fit import TrainingRun, prepare
+from stages.training.phases import fit_in_phases, thaw
 from stages.training.scaling import doubt, refuse_other_scaling
 
 
@@ -24,7 +25,7 @@ def run(
     resume: Path | None = None,
     logs: Path | None = None,
 ) -> TrainResult:
-    """Train, and write `model.keras` and `signature.json` into `out`.
+    """Train, and write `model.keras` and `signature.json` into `out`, and `model.h5` if asked.
 
     With `model.source` the user's model is trained further for `train.epochs`, or kept unchanged
     with 0 epochs. Every epoch is saved in the folder `resume`, if given, to resume from; learning
@@ -46,8 +47,10 @@ def run(
             refuse_other_scaling(model, dataset.validation, signature, settings.model.source)
         elif sentence := doubt(model, signature):
             progress.warn(sentence)
+    if settings.train.save_h5:
+        files.save_h5(model, out / "model.h5")  # a refusal after the training would be late
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
-    trained = fit(
+    trained = fit_in_phases(
         model,
         TrainingRun(
             dataset,
@@ -60,10 +63,13 @@ def run(
             logs=logs,
             profile=logs if settings.train.profile else None,
         ),
+        settings.train,
     )
     if settings.model.freeze_base:
-        model.trainable = True  # so that the fine-tunes can repair what pruning and rounding break
+        thaw(model)  # so that the fine-tunes can repair what pruning and rounding break
     files.save(model, out / "model.keras")
+    if settings.train.save_h5:
+        files.save_h5(model, out / "model.h5")
     signature.write(out)
     measured = evaluate.measure(model, dataset.test, signature)
     return TrainResult(

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.checks import tensorflow_build
 from stages.engines import environment, modules, registry
 from stages.engines.base import Blocker
 from stages.results.machine import MachineFacts
@@ -77,6 +78,7 @@ def _machine(facts: MachineFacts) -> Table:
         ("features", " ".join(cpu.flags) or "none known"),
         ("fast INT8", " ".join(int8) or "no instruction known: INT8 saves memory more than time"),
         ("GPU", f"{cards}, driver {gpu.driver}" if gpu.driver else cards),
+        ("TensorFlow", tensorflow_build.describe()),
         ("packages", "\n".join(versions) or "none"),
     ):
         drawn.add_row(Text(what, style="bold"), Text(value))

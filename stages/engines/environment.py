@@ -18,7 +18,15 @@ from stages.results.machine import CpuFacts, GpuFacts, MachineFacts
 PACKAGES = tuple(
     dict.fromkeys(
         (
-            *("keras-trt-pipeline", "tensorflow", "keras", "onnx", "tf2onnx", "numpy"),
+            *(
+                "keras-trt-pipeline",
+                "tensorflow",
+                "tensorflow-rocm",
+                "keras",
+                "onnx",
+                "tf2onnx",
+                "numpy",
+            ),
             *(package for engine in ENGINES.values() for package in engine.packages),
         )
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from stages.errors import ModelError, shown
 from stages.models import keras2_h5
@@ -63,6 +64,27 @@ def save(model: keras.Model, path: Path) -> None:
         with zipfile.ZipFile(dated) as source, zipfile.ZipFile(path, "w") as target:
             for name in sorted(source.namelist()):
                 _copy(source, target, name)
+
+
+def save_h5(model: keras.Model, path: Path) -> None:
+    """Write `model` as a legacy `.h5` file. Raises ModelError if it does not come back the same."""
+    try:
+        keras.saving.save_model(model, path, include_optimizer=False)
+        loaded = load(path)
+        same = loaded.get_config() == model.get_config() and all(
+            np.array_equal(one, other)
+            for one, other in zip(loaded.get_weights(), model.get_weights(), strict=True)
+        )
+    except Exception as error:
+        raise _not_in_h5(reason(error.__cause__ or error)) from error
+    if not same:
+        raise _not_in_h5("it would come back as another model")
+
+
+def _not_in_h5(why: str) -> ModelError:
+    return ModelError(
+        f"the model cannot be written as .h5: {why}", "leave it out: --set train.save_h5=false"
+    )
 
 
 def _copy(source: zipfile.ZipFile, target: zipfile.ZipFile, name: str) -> None:

@@ -79,6 +79,12 @@ class Train(Training):
 
     epochs: Count = 24
     """Passes over the training images; 0 with `model.source` takes the model as trained."""
+    frozen_epochs: Count = 0
+    """Passes before these in which frozen layers do not learn yet: all but the new head with
+    `model.freeze_base`, else those that `model.source` has set so. Then all layers learn."""
+    frozen_learning_rate: LearningRate | None = None
+    """Peak of the schedule in `frozen_epochs`; not set: `learning_rate`, which is best much lower
+    once layers that were learned elsewhere learn too."""
     batch_size: Positive = 32
     """Images per step, over all devices together."""
     learning_rate: LearningRate = 2e-3
@@ -86,6 +92,8 @@ class Train(Training):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """What layers compute in; weights, loss and the saved model stay float32. Worth it on GPUs
     with tensor cores and on CPUs with AMX."""
+    save_h5: bool = False
+    """Write the trained model as `model.h5` too, beside `model.keras`."""
     profile: bool = False
     """Write a TensorBoard profile of some steps, beside the learning curves."""
     seed: Seed = 0

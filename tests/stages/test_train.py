@@ -28,6 +28,22 @@ def test_a_trained_model_and_its_signature_are_written(tmp_path, digits):
     assert sum(counted.values()) == 1797
 
 
+def test_a_frozen_backbone_learns_again_after_the_training(tmp_path):
+    image = keras.Input((28, 28, 1))
+    x = keras.layers.Conv2D(4, 5, strides=3, activation="relu")(image)
+    files.save(keras.Model(image, x), tmp_path / "backbone.keras")
+    source = Model(source=str(tmp_path / "backbone.keras"), head="average", freeze_base=True)
+    train.run(TrainStage(model=source, train=Train(epochs=1)), {}, tmp_path)
+    assert len(files.load(tmp_path / "model.keras").trainable_variables) == 4
+
+
+def test_the_trained_model_is_written_as_h5_if_asked(tmp_path):
+    train.run(TrainStage(train=Train(epochs=0, save_h5=True)), {}, tmp_path)
+    written, kept = (files.load(tmp_path / f"model.{kind}") for kind in ("h5", "keras"))
+    for one, other in zip(written.get_weights(), kept.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_with_no_epochs_the_users_model_is_taken_as_it_is(tmp_path):
     own = small()
     files.save(own, tmp_path / "own.keras")

@@ -78,7 +78,7 @@ def test_an_engine_whose_runtime_does_not_load_is_named_with_the_error(
 def test_this_machine_is_described() -> None:
     text = diagnosis()
     assert line(text, "python")[1] == ".".join(map(str, sys.version_info[:3]))
-    for name in ("processor", "features", "fast", "GPU", "packages"):
+    for name in ("processor", "features", "fast", "GPU", "TensorFlow", "packages"):
         assert line(text, name)
 
 

@@ -60,6 +60,19 @@ def test_a_legacy_h5_file_is_loaded(tmp_path):
     assert np.allclose(loaded(images(2)), model(images(2)), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["plain", "separable", "nested"])
+def test_a_model_is_written_as_h5_and_is_the_same(name, tmp_path):
+    model = randomized(NETWORKS[name]())
+    files.save_h5(model, tmp_path / "model.h5")
+    loaded = files.load(tmp_path / "model.h5")
+    np.testing.assert_allclose(loaded(images(2)), model(images(2)), rtol=1e-5)
+
+
+def test_a_model_that_h5_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"cannot be written as \.h5: Unknown layer: 'LayerScale'"):
+        files.save_h5(APPLICATIONS["convnext"](), tmp_path / "model.h5")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ModelError, match=r"no model file .*gone\.keras"):
         files.load(tmp_path / "gone.keras")
