@@ -27,6 +27,7 @@ LONGEST = (
     "test_contributing.py",
     "test_resume.py",
     "test_devices.py",
+    "test_large_images.py",
 )
 
 
