@@ -33,7 +33,7 @@ pycuda: $(READY)
 # Writes requirements.lock anew, with the newest versions that fit (needs uv).
 lock:
 	uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
-		--custom-compile-command "make lock" --extra digits --group dev pyproject.toml \
+		--custom-compile-command "make lock" --extra all --group dev pyproject.toml \
 		-o requirements.lock
 	uv pip compile --universal --python-version 3.10 --generate-hashes \
 		--custom-compile-command "make lock" --constraint requirements.lock \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -14,10 +13,8 @@ from rich.text import Text
 from pipeline.checks import tensorflow_build
 from stages.engines import environment, modules, registry
 from stages.engines.base import Blocker
+from stages.packages import TRAINING, install, missing, not_installed
 from stages.results.machine import MachineFacts
-
-TRAINING = ("tensorflow", "keras", "tf2onnx")
-"""Packages that train, prune, quantize and convert need; build and benchmark do without."""
 
 
 class Ability(NamedTuple):
@@ -46,10 +43,8 @@ def diagnose() -> RenderableType:
 
 def training_blocker() -> Blocker | None:
     """Why no model can be trained or converted here, if so."""
-    missing = [name for name in TRAINING if importlib.util.find_spec(name) is None]
-    if not missing:
-        return None
-    return Blocker(f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    absent = missing(TRAINING)
+    return Blocker(not_installed(absent), install(absent)) if absent else None
 
 
 def engine_blockers(backend: str) -> tuple[Blocker | None, Blocker | None]:

@@ -15,7 +15,9 @@ from pipeline.core.freshness import Environment, assess, identify
 from pipeline.core.plan import Plan, Stage, ancestors
 from pipeline.core.record import Identity, Record, write
 from pipeline.core.store import Store
-from stages.errors import ArtifactError, UserError
+from stages.datasets.registry import PACKAGES
+from stages.errors import ArtifactError, MachineError, UserError
+from stages.packages import TRAINING, install, missing, not_installed
 from stages.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ def _bring_up_to_date(
     if state.name == "damaged":
         line.display.warn(f"{state.summary}: {stage.name} runs again")
     _refuse_damaged_inputs(line.store, stage)
+    _require_packages(line, stage)
     reason = "forced" if state.is_fresh else ": ".join(filter(None, (state.name, state.summary)))
     if force:
         line.store.forget(stage.name)
@@ -111,6 +114,15 @@ def _refuse_damaged_inputs(store: Store, stage: Stage) -> None:
             raise ArtifactError(
                 f"{damage[0]}; {stage.name} does not read it", f"run: pipeline run {need}"
             )
+
+
+def _require_packages(line: Line, stage: Stage) -> None:
+    """Say at once all that is missing for `stage`. Raises MachineError."""
+    wanted = list(TRAINING) if stage.process == "tensorflow" else []
+    data = getattr(stage.settings.of(line.settings), "data", None)
+    wanted += PACKAGES.get(data.name, ()) if data else ()
+    if absent := missing(dict.fromkeys(wanted)):
+        raise MachineError(f"{stage.name}: {not_installed(absent)}", install(absent))
 
 
 def _make(line: Line, stage: Stage, identity: Identity, process: StageProcess) -> None:

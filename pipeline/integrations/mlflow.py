@@ -23,6 +23,7 @@ from pipeline.results import units
 from pipeline.results.model import Report
 from pipeline.results.summary import Summary
 from stages.errors import ReportError, SettingsError, redacted
+from stages.packages import install
 from stages.results.base import Measured
 from stages.results.training import TrainingDetails
 
@@ -55,7 +56,7 @@ def require() -> None:
     if importlib.util.find_spec("mlflow") is None:
         raise SettingsError(
             "report.mlflow is set, and the package mlflow is not installed",
-            "pip install 'keras-trt-pipeline[mlflow]', or leave report.mlflow out",
+            f"{install(['mlflow-skinny'])}, or leave report.mlflow out",
         )
 
 

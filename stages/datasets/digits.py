@@ -16,6 +16,7 @@ from PIL import Image
 from stages.datasets.base import Part, Split
 from stages.datasets.splits import divide
 from stages.errors import DataError
+from stages.packages import install
 from stages.settings import Data
 
 SIDE = 28
@@ -43,7 +44,7 @@ def read(settings: Data, part: Part) -> Split:
     except ModuleNotFoundError as error:
         raise DataError(
             f"the data set 'digits' is part of scikit-learn, which cannot be imported: {error}",
-            "pip install 'keras-trt-pipeline[digits]', or set another data.name",
+            f"{install(['scikit-learn'])}, or set another data.name",
         ) from error
     raw = load_digits()
     labels = raw.target.astype(np.int64)

@@ -11,6 +11,7 @@ from stages.datasets.base import DataSet, DataSetModule, Split
 from stages.datasets.registry import DATASETS
 from stages.datasets.splits import divide, stratified
 from stages.errors import DataError, SettingsError
+from stages.packages import install, providing
 from stages.settings import Data
 
 
@@ -54,7 +55,8 @@ def load_test_split(settings: Data) -> Split:
     except ModuleNotFoundError as error:
         raise DataError(
             f"the data set {settings.name!r} needs the package {error.name}, which is missing",
-            "pip install keras-trt-pipeline, or bring the images as a file: --set data.name=npz",
+            f"{install([providing(str(error.name))])}, or bring the images as a file: "
+            "--set data.name=npz",
         ) from error
 
 

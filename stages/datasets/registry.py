@@ -14,3 +14,9 @@ DATASETS: dict[str, str] = {
     "folder": "stages.datasets.folder",
 }
 """Name -> module: see stages/datasets/base.py."""
+
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "digits": ("scikit-learn", "pillow"),
+    "folder": ("pillow",),
+}
+"""What a data set needs beside NumPy."""

@@ -12,7 +12,6 @@ Nothing touches a device before `open`. Wrong arguments of callers are checked o
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from stages.artifacts.signature import Signature
 from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
+from stages.packages import install, missing, not_installed
 from stages.results.engines import LayerFacts
 from stages.settings import TensorRT
 
@@ -43,18 +43,9 @@ class Blocker:
 
 
 def missing_package(backend: str, *packages: str) -> Blocker | None:
-    """The first of `packages` that is not installed, if any; by default all of the engine's row.
-
-    The import name of a package is taken to be its own with underscores.
-    """
-    engine = ENGINES[backend]
-    for package in packages or engine.packages:
-        # Looked for, not imported: importing a runtime takes long, and
-        # ONNX Runtime would ask for AMX.
-        if importlib.util.find_spec(package.replace("-", "_")) is None:
-            wanted = f"'keras-trt-pipeline[{engine.extra}]'" if engine.extra else package
-            return Blocker(f"the package {package} is not installed", f"pip install {wanted}")
-    return None
+    """Those of `packages` that are not installed, if any; by default all of the engine's row."""
+    absent = missing(packages or ENGINES[backend].packages)
+    return Blocker(not_installed(absent), install(absent)) if absent else None
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,13 @@ FLOAT_KERNELS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMu
 
 
 def build_blocker() -> Blocker | None:
+    """Building looks into the graph as well, which needs the package onnx."""
+    return missing_package("onnxruntime", "onnxruntime", "onnx")
+
+
+def run_blocker() -> Blocker | None:
     """The package is all it needs."""
     return missing_package("onnxruntime")
-
-
-run_blocker = build_blocker
-"""What is built here also runs here."""
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:

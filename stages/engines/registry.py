@@ -31,7 +31,7 @@ class EngineSpec:
     sources      precision -> the convert stage's file that the engine is built from
     rounding     whose rounding its INT8 engine has
     is_default   whether `build.backends` names it by default
-    extra        the extra of pyproject.toml that installs it, "" where the base install does
+    extra        the extra of pyproject.toml that installs it
     built, run   where it can be built and run, as in README's table
     """
 
@@ -75,7 +75,7 @@ ENGINES: dict[str, EngineSpec] = {
         sources=CPU_GRAPHS,
         rounding="cpu",
         is_default=True,
-        extra="",
+        extra="onnxruntime",
         built="anywhere",
         run="CPU",
     ),
@@ -88,7 +88,7 @@ ENGINES: dict[str, EngineSpec] = {
         sources={"fp32": "model.fp32.tflite", "int8": "model.int8.tflite"},
         rounding="litert",
         is_default=True,
-        extra="",
+        extra="litert",
         built="anywhere",
         run="CPU",
     ),
@@ -101,7 +101,7 @@ ENGINES: dict[str, EngineSpec] = {
         sources=CPU_GRAPHS,
         rounding="cpu",
         is_default=True,
-        extra="",
+        extra="openvino",
         built="on x86-64",
         run="CPU",
     ),

@@ -20,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from stages.engines.base import Blocker
 from stages.errors import EngineError
+from stages.packages import install
 
 DRIVER_LIBRARY = "libcuda.so.1"
 THREAD_LOCAL_CAPTURE = 1
@@ -212,7 +213,7 @@ def cuda_errors() -> Iterator[None]:
         from pycuda import driver
     except ImportError as error:
         raise EngineError(
-            f"PyCUDA cannot be loaded: {error}", "run: pip install 'keras-trt-pipeline[gpu]'"
+            f"PyCUDA cannot be loaded: {error}", f"run: {install(['pycuda'])}"
         ) from error
     try:
         yield

@@ -35,13 +35,13 @@ TIMING_CACHE = "tensorrt.timing"
 
 
 def build_blocker() -> Blocker | None:
-    """It needs the package and a GPU: the builder chooses kernels by timing them."""
-    return missing_package("tensorrt", "tensorrt") or gpu_blocker()
+    """It needs the packages and a GPU: the builder chooses kernels by timing them."""
+    return missing_package("tensorrt", "tensorrt", "pycuda", "onnx") or gpu_blocker()
 
 
 def run_blocker() -> Blocker | None:
-    """Running needs PyCUDA too."""
-    return build_blocker() or missing_package("tensorrt")
+    """Running needs no look into the graph."""
+    return missing_package("tensorrt") or gpu_blocker()
 
 
 def source_file(precision: Precision) -> str:

@@ -18,12 +18,12 @@ from stages.engines.tensorrt.execution import GpuEngine
 
 def build_blocker() -> Blocker | None:
     """The package is all it needs."""
-    return missing_package("tensorrt_rtx", "tensorrt-rtx")
+    return missing_package("tensorrt_rtx", "tensorrt-rtx", "onnx")
 
 
 def run_blocker() -> Blocker | None:
     """Running needs a GPU and PyCUDA."""
-    return build_blocker() or gpu_blocker() or missing_package("tensorrt_rtx")
+    return missing_package("tensorrt_rtx") or gpu_blocker()
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:

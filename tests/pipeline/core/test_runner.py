@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import tiny_line
 
+from pipeline.core import runner
 from pipeline.core.freshness import assess_all
-from pipeline.core.plan import Plan, select
+from pipeline.core.plan import PLAN, Plan, select
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Record, Store
-from stages.errors import ArtifactError, DataError, StageCrashed
+from stages import packages
+from stages.errors import ArtifactError, DataError, MachineError, StageCrashed
 from stages.settings import Settings
 
 RAN, CACHED = "ran", "cached"
@@ -327,3 +329,12 @@ def test_a_record_is_strict_json(done: Bench) -> None:
 
     text = (done.root / "write/record.json").read_text()
     assert json.loads(text, parse_constant=refuse)["measurements"]["details"]["loss"] is None
+
+
+def test_what_is_missing_is_said_at_once_before_anything_runs(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(packages, "TRAINING", ("numpy", "no-such-package", "nor-this"))
+    monkeypatch.setattr(runner, "TRAINING", packages.TRAINING)
+    line = Line(PLAN, Settings(), Store(tmp_path), ENVIRONMENT, Notes())
+    with pytest.raises(MachineError, match="train: the packages no-such-package, nor-this are"):
+        run(line, select(PLAN, ["all"]))
+    assert line.begun == []

@@ -123,7 +123,7 @@ def test_without_the_package_the_run_does_not_begin(monkeypatch: pytest.MonkeyPa
     monkeypatch.delitem(sys.modules, "mlflow", raising=False)
     with pytest.raises(SettingsError) as caught:
         mlflow.require()
-    assert caught.value.hint.startswith("pip install 'keras-trt-pipeline[mlflow]'")
+    assert caught.value.hint.startswith("pip install mlflow-skinny")
 
 
 def test_a_metric_is_a_number_and_nothing_else() -> None:

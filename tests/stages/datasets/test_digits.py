@@ -51,7 +51,7 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch) -> Non
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(DataError, match="'digits' is part of scikit-learn, which cannot") as caught:
         digits.read(Data(), "train")
-    assert caught.value.hint.startswith("pip install 'keras-trt-pipeline[digits]'")
+    assert caught.value.hint.startswith("pip install scikit-learn")
 
 
 def test_the_pixels_are_those_of_scikit_learn_enlarged() -> None:

@@ -38,7 +38,7 @@ def test_the_command_that_installs_a_missing_package_is_that_of_the_row(
     fixes = {name: missing.fix for name in ENGINES if (missing := missing_package(name))}
     assert fixes.keys() == ENGINES.keys()
     assert fixes["litert"] == "pip install ai-edge-litert"
-    assert fixes["tensorrt_rtx"] == "pip install 'keras-trt-pipeline[rtx]'"
+    assert fixes["tensorrt_rtx"] == "pip install tensorrt-rtx pycuda"
 
 
 def test_the_second_package_of_a_row_is_missed_where_the_first_is_installed(

@@ -1,0 +1,48 @@
+"""Which packages the line needs, and how to install those that are missing.
+
+This project is on no public index, so hints name the packages that are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+
+TRAINING = (
+    *("tensorflow", "keras", "h5py", "tf2onnx", "onnx", "onnxslim"),
+    *("onnxruntime", "ai-edge-litert", "pillow"),
+)
+"""For the stages that train, prune, quantize and convert; the extra `train` of pyproject.toml."""
+
+IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn"}
+"""Of the others the import name is their own, with underscores."""
+
+
+def missing(packages: Iterable[str]) -> list[str]:
+    """Those of `packages` that are not installed.
+
+    They are looked for, not imported: importing takes long, and ONNX Runtime would ask for AMX.
+    """
+    return [name for name in packages if importlib.util.find_spec(_module(name)) is None]
+
+
+def _module(package: str) -> str:
+    return IMPORTED_AS.get(package, package.replace("-", "_"))
+
+
+def providing(module: str) -> str:
+    """The package that has `module`: "PIL" -> "pillow"."""
+    known = {imported: package for package, imported in IMPORTED_AS.items()}
+    return known.get(module, module.replace("_", "-"))
+
+
+def install(packages: Iterable[str]) -> str:
+    """The command that installs `packages`."""
+    return f"pip install {' '.join(packages)}"
+
+
+def not_installed(packages: Iterable[str]) -> str:
+    """ "the packages keras, h5py are not installed"."""
+    names = list(packages)
+    plural = len(names) > 1
+    return f"the package{'s' * plural} {', '.join(names)} {'are' if plural else 'is'} not installed"
