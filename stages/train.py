@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages import models, progress
+from stages.conversion.rehearsal import rehearse
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
 from stages.models import files
@@ -30,7 +31,8 @@ def run(
     With `model.source` the user's model is trained further for `train.epochs`, or kept unchanged
     with 0 epochs. Every epoch is saved in the folder `resume`, if given, to resume from; learning
     curves and the profile go to the folder `logs`. Returns the measurements on the test split.
-    Raises ModelError for a trained model that clearly wants its pixels scaled in another way.
+    Raises ModelError for a trained model that clearly wants its pixels scaled in another way, and
+    ConversionError or ModelError for a user's model that cannot be converted.
     """
     prepare(settings.train)
     dataset = load_dataset(settings.data)
@@ -43,6 +45,8 @@ def run(
     )
     signature = with_output(signature, model, dataset)
     if settings.model.source is not None:
+        progress.report(f"{model.name}: tries the conversion")
+        rehearse(model, signature)
         if settings.train.epochs == 0:
             refuse_other_scaling(model, dataset.validation, signature, settings.model.source)
         elif sentence := doubt(model, signature):

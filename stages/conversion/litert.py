@@ -109,8 +109,12 @@ def _flatbuffer(
             warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
             return bytes(converter.convert())
     except Exception as error:  # its error class is private
-        reason = str(error).strip().splitlines()[0]
-        raise ConversionError(f"LiteRT cannot convert this model: {reason}") from error
+        # Before "error: " stands where in the source the operation was made.
+        reason = str(error).strip().splitlines()[0].rpartition("error: ")[2]
+        raise ConversionError(
+            f"LiteRT cannot convert this model: {reason}",
+            "replace the layer that uses this operation",
+        ) from error
 
 
 def normalised(image: Any, signature: Signature) -> Any:

@@ -107,7 +107,8 @@ def execute(
         return value if point is None else quantize(point, value)
 
     def quantized(call: Call, *args: Any, **kwargs: Any) -> Any:
-        return at(call.outputs[0], visit(call, *args, **kwargs))
+        values = keras.tree.flatten(visit(call, *args, **kwargs))
+        return [at(tensor, value) for tensor, value in zip(call.outputs, values, strict=True)]
 
     return walk(model, [at(model.inputs[0], image)], quantized)[0]
 
@@ -163,5 +164,6 @@ def simulate(
 
 
 def layer_name(point: str) -> str:
-    """Name of the FakeQuantize layer of a point; Keras allows no colon in it."""
-    return point.replace(":", "_") + "_range"
+    """Name of the FakeQuantize layer of a point: no other layer, and no other point, has it."""
+    # In the names of layers no ">" is left (keras_graph/plain.py), and TensorFlow takes no colon.
+    return f"{point.replace(':', '>')}>range"

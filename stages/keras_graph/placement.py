@@ -56,6 +56,18 @@ KEEPS_VALUES = (
     layers.ZeroPadding2D,
     layers.Cropping2D,
 )
+KEEPING_OPERATIONS = (
+    "ExpandDims",
+    "GetItem",
+    "Moveaxis",
+    "Reshape",
+    "Split",
+    "Squeeze",
+    "Swapaxes",
+    "Transpose",
+    "Unstack",
+)
+"""The same among the operations of keras.ops; their classes are not public, so they go by name."""
 KEEPS_SIGN = (
     layers.AveragePooling2D,
     layers.GlobalAveragePooling2D,
@@ -83,6 +95,15 @@ class Point:
     limits: tuple[float, float] | None = None
 
 
+def keeps_values(operation: Any) -> bool:
+    """Whether all that `operation` returns are values of its first input, or zeros."""
+    kind = type(operation)
+    is_keras_operation = kind.__module__.startswith("keras.src.ops.")
+    return isinstance(operation, KEEPS_VALUES) or (
+        is_keras_operation and kind.__name__ in KEEPING_OPERATIONS
+    )
+
+
 class _Graph:
     """Producers, consumers and unique names of the tensors of a folded model."""
 
@@ -100,7 +121,8 @@ class _Graph:
             self.depth |= {id(tensor): before + 1 for tensor in call.outputs}
         self.names = {id(tensor): str(tensor.name) for tensor in model.inputs}
         for call in self.calls:
-            self.names[id(call.outputs[0])] = self._unique(str(call.operation.name))
+            for tensor in call.outputs:
+                self.names[id(tensor)] = self._unique(str(call.operation.name))
 
     def _unique(self, name: str) -> str:
         taken, number = set(self.names.values()), 1
@@ -111,7 +133,7 @@ class _Graph:
     def root(self, tensor: Any) -> Any:
         """The tensor whose values `tensor` repeats (rule 2)."""
         call = self.producer.get(id(tensor))
-        while call is not None and isinstance(call.operation, KEEPS_VALUES):
+        while call is not None and keeps_values(call.operation):
             tensor = call.inputs[0]
             call = self.producer.get(id(tensor))
         return tensor

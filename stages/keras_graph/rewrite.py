@@ -5,8 +5,12 @@
 | SeparableConv2D | DepthwiseConv2D, Conv2D 1x1 | two INT8 kernels; normalisation folds |
 | Conv2D with as many groups as channels | DepthwiseConv2D | converters only know that one |
 | Dense over the channels of an image | Conv2D 1x1 | stays channels-first, with an INT8 kernel |
+| Conv2DTranspose with dilation or beyond its kernel | one with zeros in its kernel | see below |
 | LayerScale (ConvNeXt) | BatchNormalization | folds into the layer before it |
 | StochasticDepth (ConvNeXt) | nothing | acts in training only |
+
+A transposed convolution that leaves gaps or adds rows (a kernel smaller than its strides, or
+`output_padding`) has negative padding in ONNX, which is invalid; LiteRT has no dilated one.
 
 All are exact at inference, and what they become is plain Keras. What only has to be *traced*
 differently (exact GELU, other grouped convolutions) stays as it is: see tracing.py.
@@ -21,6 +25,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.walk import Call, apply, calls, rebuild, unused_name
 
 Unbuilt = list[tuple[layers.Layer, list[Any]]]
@@ -65,6 +70,8 @@ def _rule(call: Call) -> Rule | None:
         return _depthwise
     if kind is layers.Dense and len(call.inputs[0].shape) == IMAGE_RANK:
         return _pointwise
+    if kind is layers.Conv2DTranspose and _is_beyond_engines(layer):
+        return _transposed
     # These two have no public name.
     if kind.__module__.startswith("keras."):
         return {"LayerScale": _scale, "StochasticDepth": lambda layer: []}.get(kind.__name__)
@@ -79,6 +86,21 @@ def _is_depthwise(layer: Any, tensor: Any) -> bool:
         and layer.data_format == "channels_last"
         and layer.strides[0] == layer.strides[1]
     )
+
+
+def _is_beyond_engines(layer: Any) -> bool:
+    if layer.data_format != "channels_last":
+        return False
+    is_dilated = any(rate != 1 for rate in layer.dilation_rate)
+    return is_dilated or any(r > k for r, k in zip(_reach(layer), layer.kernel_size, strict=True))
+
+
+def _reach(layer: Any) -> tuple[int, int]:
+    """Rows and columns that a transposed convolution makes of a single position."""
+    size = 8  # any: each further one adds as many as the strides say
+    _, height, width, _ = layer.compute_output_shape((1, size, size, kernel_of(layer).shape[-1]))
+    rows, columns = layer.strides
+    return height - (size - 1) * rows, width - (size - 1) * columns
 
 
 def _made(steps: Unbuilt, tensor: Any, names: set[str]) -> list[Any]:
@@ -138,6 +160,29 @@ def _pointwise(layer: Any) -> Unbuilt:
         layer.units, 1, name=layer.name, **_options(layer, "activation", "use_bias")
     )
     return [(convolution, [kernel[np.newaxis, np.newaxis], *bias])]
+
+
+def _transposed(layer: Any) -> Unbuilt:
+    """Zeros between and behind the rows of the kernel; what "same" padding drops is cropped."""
+    kernel, *bias = layer.get_weights()
+    reach, rates = _reach(layer), layer.dilation_rate
+    spread = [(k - 1) * rate + 1 for k, rate in zip(layer.kernel_size, rates, strict=True)]
+    size = [max(pair) for pair in zip(spread, reach, strict=True)]
+    larger = np.zeros((*size, *kernel.shape[2:]), kernel.dtype)
+    larger[: spread[0] : rates[0], : spread[1] : rates[1]] = kernel
+    transposed = layers.Conv2DTranspose(
+        layer.filters,
+        size,
+        output_padding=0,
+        name=layer.name,
+        **_options(layer, "strides", "activation", "use_bias"),
+    )
+    dropped = [whole - kept for whole, kept in zip(size, reach, strict=True)]
+    if not any(dropped):
+        return [(transposed, [larger, *bias])]
+    # As TensorFlow does it: the odd row goes at the end.
+    crop = layers.Cropping2D([(each // 2, each - each // 2) for each in dropped])
+    return [(transposed, [larger, *bias]), (crop, [])]
 
 
 def _scale(layer: Any) -> Unbuilt:

@@ -6,6 +6,8 @@ The models themselves stay as they are: this only decides what a tf.function rec
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -20,16 +22,17 @@ from stages.keras_graph.walk import Call, Visit, apply
 def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
     """The visit for tracing: computes what the operation of `call` does, convertibly."""
     operation = call.operation
-    if isinstance(operation, layers.Flatten):
+    if isinstance(operation, (layers.Flatten, layers.Reshape)):
         # With a constant shape, where Keras would compute it.
-        return tf.reshape(args[0], (-1, call.outputs[0].shape[-1]))
+        return tf.reshape(args[0], (-1, *call.outputs[0].shape[1:]))
     if _is_exact_gelu(operation):
         return _gelu(args[0])
     if type(operation) is layers.LayerNormalization and _is_over_channels(operation, args[0]):
         return _layer_normalization(operation, args[0])
     if type(operation) is layers.Conv2D and operation.groups > 1:
         return _grouped_convolution(operation, args[0])
-    return apply(call, *args, **kwargs)
+    with _unrolled(operation):
+        return apply(call, *args, **kwargs)
 
 
 def in_scopes(visit: Visit) -> Visit:
@@ -40,6 +43,21 @@ def in_scopes(visit: Visit) -> Visit:
             return visit(call, *args, **kwargs)
 
     return scoped
+
+
+@contextmanager
+def _unrolled(operation: Any) -> Iterator[None]:
+    """Recurrent layers, also those inside `operation`, one step after the other: no converter
+    knows the loop in which Keras computes them."""
+    inside = operation._flatten_layers() if isinstance(operation, layers.Layer) else []
+    recurrent = [(each, each.unroll) for each in inside if isinstance(each, layers.RNN)]
+    for layer, _ in recurrent:
+        layer.unroll = True
+    try:
+        yield
+    finally:
+        for layer, unroll in recurrent:
+            layer.unroll = unroll
 
 
 def _is_exact_gelu(operation: Any) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 import keras
 
 from stages.errors import ModelError, SettingsError
+from stages.keras_graph.plain import plain
 from stages.keras_graph.walk import apply, functional, walk
 from stages.models import (
     applications,
@@ -71,6 +72,7 @@ def _from_user(settings: Model, source: str, input_shape: Shape, classes: int) -
     model = own_source.load(settings)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_shape))
+    model = plain(model)
     if settings.head is not None:
         model = transfer.with_head(model, settings, classes)
     elif settings.freeze_base:

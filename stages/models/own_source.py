@@ -11,6 +11,7 @@ import inspect
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,17 @@ CODE_OF_A_LAMBDA = ("function", "mask", "_output_shape")
 DECORATOR = "@keras.saving.register_keras_serializable()"
 
 
+@contextmanager
+def _precision_of_ours() -> Iterator[None]:
+    """A module of the user's that sets Keras' precision for all layers means its own."""
+    precision = keras.config.dtype_policy()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(precision)
+
+
+@_precision_of_ours()
 def make_known(settings: Model) -> None:
     """Let Keras know the layers and functions of `model.source`, for models that name them.
 
@@ -45,6 +57,7 @@ def make_known(settings: Model) -> None:
         _function(source)
 
 
+@_precision_of_ours()
 def load(settings: Model) -> keras.Model:
     """The model of `settings.source`, which is set.
 

@@ -127,6 +127,33 @@ def squeezed() -> keras.Model:
     return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
 
 
+def branched() -> keras.Model:
+    """One activation and one inner model for several calls, beside numbered names; the outputs of
+    ops.split and a slice; augmentation; bilinear enlargement, also by an extra row and column."""
+    image = keras.Input(SHAPE, name="image")
+    inner = keras.Sequential([keras.Input((12, 12, 8)), layers.Conv2D(8, 3, padding="same")])
+    x = layers.RandomRotation(0.2)(layers.RandomFlip("horizontal")(image))
+    twice = layers.Activation("relu", name="activation")
+    x = twice(inner(twice(inner(twice(layers.Conv2D(8, 3, padding="same")(x))))))
+    left, right = keras.ops.split(x, 2, axis=-1)
+    left = layers.Conv2D(8, 3, padding="same")(left)
+    left = layers.Activation("relu", name="activation_2")(left)
+    x = layers.Concatenate()([left, right, layers.ReLU()(_conv(x[..., ::2], 4))])
+    x = layers.UpSampling2D(2, interpolation="bilinear")(_conv(x, 8, strides=2))
+    x = layers.Conv2DTranspose(8, 3, strides=2, output_padding=1, activation="relu")(x)
+    x = layers.Resizing(7, 9)(layers.ReLU()(_norm(_conv(x, 8, strides=2))))
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(_norm(_conv(x, 8, 1))))
+    return keras.Model(image, layers.Dense(4)(x))
+
+
+def recurrent() -> keras.Model:
+    """Rows of an image as steps in time, for a layer in both directions and one more."""
+    image = keras.Input(SHAPE, name="image")
+    x = layers.ReLU()(_norm(_conv(image, 8, strides=4)))
+    x = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(layers.Reshape((3, 24))(x))
+    return keras.Model(image, layers.Dense(4)(layers.GRU(8)(x)))
+
+
 NETWORKS = {
     build.__name__: build
     for build in (plain, unpadded, residual, separable, concatenated, nested, shared)
@@ -135,6 +162,10 @@ NETWORKS = {
 
 APPLICATIONS = {build.__name__: build for build in (xception, convnext, squeezed)}
 """What is special in the architectures of keras.applications."""
+
+
+UNUSUAL = {build.__name__: build for build in (branched, recurrent)}
+"""What no architecture above has, and users' networks do."""
 
 
 def randomized(model: keras.Model, seed: int = 0) -> keras.Model:

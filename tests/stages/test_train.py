@@ -110,5 +110,9 @@ def test_a_model_to_train_that_scales_its_own_pixels_is_warned_of(tmp_path, capl
     files.save(tutorial, tmp_path / "own.keras")
     source = Model(source=str(tmp_path / "own.keras"))
     train.run(TrainStage(model=source, train=Train(epochs=1)), {}, tmp_path)
-    (warned,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    (warned,) = [
+        each.getMessage()
+        for each in caplog.records
+        if (each.name, each.levelname) == ("stages", "WARNING")
+    ]
     assert "scales its own pixels (again) after scale 1/255" in warned

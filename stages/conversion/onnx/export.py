@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from stages.artifacts.signature import Signature
 from stages.conversion.onnx.canonical import canonicalize
 from stages.conversion.onnx.cleanup import clean_up
+from stages.conversion.onnx.graph import check
 from stages.conversion.onnx.tf2onnx_calls import convert
 
 PROJECT = "keras-trt-pipeline"
@@ -45,7 +46,7 @@ def to_onnx(
     model = clean_up(model)
     canonicalize(model)
     _describe(model, signature)
-    onnx.checker.check_model(model, full_check=True)
+    check(model)
     return model
 
 

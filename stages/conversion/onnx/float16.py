@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from stages.conversion.onnx.graph import Array, set_constant, sort
+from stages.conversion.onnx.graph import Array, Index, check, drop_unused, set_constant, sort
 
 OPSET = 19
 
@@ -30,10 +30,23 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
             set_constant(graph, tensor.name, _rounded(numpy_helper.to_array(tensor)))
     for node in graph.node:
         _retype(node)
+    _keep_scales_of_resizing(graph, model.graph)
+    drop_unused(graph)
     _cast_ends(graph)
     sort(graph)
-    onnx.checker.check_model(half, full_check=True)
+    check(half)
     return half
+
+
+def _keep_scales_of_resizing(graph: onnx.GraphProto, original: onnx.GraphProto) -> None:
+    """How much a Resize enlarges is float32 whatever it resizes; other readers have their own."""
+    values = Index(original)
+    for node in [node for node in graph.node if node.op_type == "Resize"]:
+        for position, name in enumerate(node.input):
+            constant = values.constants.get(name)
+            if position and constant is not None and constant.data_type == TensorProto.FLOAT:
+                as_float = f"{name}_float"
+                node.input[position] = set_constant(graph, as_float, values.array(name))
 
 
 def _rounded(values: Array) -> Array:

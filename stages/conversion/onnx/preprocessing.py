@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from stages.artifacts.signature import Signature
-from stages.conversion.onnx.graph import Array, Index, drop_unused, set_constant, sort
+from stages.conversion.onnx.graph import Array, Index, check, drop_unused, set_constant, sort
 from stages.conversion.onnx.qdq import MOVES_VALUES
 from stages.numerics.qparams import Grid, quantize
 
@@ -41,7 +41,7 @@ def prepend_preprocessing(model: onnx.ModelProto, signature: Signature) -> onnx.
         _normalise(graph, signature)
         del graph.value_info[:]
         sort(graph)
-        onnx.checker.check_model(taken, full_check=True)
+        check(taken)
     return taken
 
 

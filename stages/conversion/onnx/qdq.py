@@ -7,7 +7,7 @@ from the initializers: nothing has to be matched by name between Keras and ONNX.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +20,14 @@ from stages.errors import ConversionError
 from stages.numerics import qparams
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Flatten")
+MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+CUTS = ("Split", "Slice", "Gather")
 REPEATED = "_repeated_dq"
 TOLERANCE = 2.0**-23
 """Relative: a quarter of the distance of two marked scales (targets.py), and more than float32
 rounding on the way."""
 POOLS = ("MaxPool", "GlobalMaxPool")
-KEEPS_VALUES = (*MOVES_VALUES, *POOLS, "Pad")
+KEEPS_VALUES = (*MOVES_VALUES, *CUTS, *POOLS, "Pad")
 
 
 def kernel_axis(node: onnx.NodeProto) -> int:
@@ -86,29 +87,56 @@ def quantized_tensors(model: onnx.ModelProto) -> dict[str, str]:
 def adjoin(model: onnx.ModelProto) -> None:
     """Put every DequantizeLinear, in place, directly behind its QuantizeLinear.
 
-    tf2onnx moves a Transpose, Reshape or Squeeze in between, where engines do not look for a pair.
+    tf2onnx moves a Transpose, Reshape or Split in between, where engines do not look for a pair.
     """
     graph = model.graph
-    for pair_end in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
-        # A new index for each pair: the one before has rewired the graph.
-        index, moved = Index(graph), []
-        source = index.producer.get(pair_end.input[0])
-        while source is not None and source.op_type in MOVES_VALUES:
-            moved.append(source)
-            source = index.producer.get(source.input[0])
-        alone = all(index.only_consumer(node.output[0]) is not None for node in moved)
-        if not moved or not alone or source is None or source.op_type != "QuantizeLinear":
-            continue
-        moved[0].output[0] = pair_end.output[0]
-        pair_end.input[0] = source.output[0]
-        pair_end.output[0] = moved[-1].input[0] = f"{source.output[0]}_dq_{pair_end.name}"
+    for start in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        # A new index for each: the one before has rewired the graph.
+        index = Index(graph)
+        for reader in index.consumers.get(start.output[0], []):
+            moved, ends = _until_dequantized(index, reader)
+            if moved and ends and {node.op_type for node in moved} <= {*MOVES_VALUES, *CUTS}:
+                _dequantize_before(graph, reader, start.output[0], ends)
     del graph.value_info[:]
     sort(graph)
 
 
-def repeat_pairs(model: onnx.ModelProto) -> None:
-    """Repeat Q/DQ, in place, behind pools and at the inputs of weighted nodes that something
-    parts from their pair.
+def _until_dequantized(
+    index: Index, node: onnx.NodeProto
+) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """`node` and all that sees its integers, and the DequantizeLinear nodes at their ends."""
+    moved, ends, waiting = list[onnx.NodeProto](), list[onnx.NodeProto](), [node]
+    for reader in waiting:
+        if reader.op_type == "DequantizeLinear":
+            ends.append(reader)
+        else:
+            moved.append(reader)
+            waiting += [each for name in reader.output for each in index.consumers.get(name, [])]
+    return moved, ends
+
+
+def _dequantize_before(
+    graph: onnx.GraphProto, reader: onnx.NodeProto, quantized: str, ends: list[onnx.NodeProto]
+) -> None:
+    """One DequantizeLinear in front of `reader`, with the name of the first of `ends`, for all."""
+    first = ends[0]
+    real = f"{quantized}_dq_{first.name}"
+    inputs = [quantized, *first.input[1:]]
+    reader.input[:] = [real if name == quantized else name for name in reader.input]
+    # What was dequantized now is real where it is made. Two ends may read the same.
+    made = {end.input[0]: end.output[0] for end in reversed(ends)}
+    instead = {end.output[0]: made[end.input[0]] for end in ends} | made
+    for end in ends:
+        graph.node.remove(end)
+    for node in graph.node:
+        node.input[:] = [instead.get(name, name) for name in node.input]
+        node.output[:] = [instead.get(name, name) for name in node.output]
+    graph.node.append(helper.make_node("DequantizeLinear", inputs, [real], first.name))
+
+
+def repeat_pairs(model: onnx.ModelProto, layers: Collection[str]) -> None:
+    """Repeat Q/DQ, in place, behind pools and at the inputs of the weighted nodes of `layers` that
+    something parts from their pair.
 
     DQ - MaxPool - Flatten - Gemm becomes DQ - MaxPool - Q - DQ - Flatten - Q - DQ - Gemm with the
     same scale. The values are on the grid already: without the pairs TensorRT would pool in float,
@@ -117,7 +145,7 @@ def repeat_pairs(model: onnx.ModelProto) -> None:
     graph = model.graph
     for node in list(graph.node):
         place = node.output if node.op_type in POOLS else node.input
-        if node.op_type in (*POOLS, *WEIGHTED):
+        if node.op_type in POOLS or _is_of(node, layers):
             _repeat(graph, place[0], node)
     sort(graph)
 
@@ -147,15 +175,17 @@ def _repeat(graph: onnx.GraphProto, name: str, node: onnx.NodeProto) -> None:
     )
 
 
-def quantize_kernels(model: onnx.ModelProto, bias: Literal["float", "int32"]) -> int:
-    """Store, in place, the kernels of all nodes with a quantized input as INT8 and DQ.
+def quantize_kernels(
+    model: onnx.ModelProto, layers: Collection[str], bias: Literal["float", "int32"]
+) -> int:
+    """Store, in place, the kernels of the nodes of `layers` with a quantized input as INT8 and DQ.
 
     Per output channel, symmetric, narrow range. ONNX Runtime wants the bias as int32 in
     steps of input scale x kernel scale, TensorRT refuses that and takes it as float.
     Returns how many kernels became INT8.
     """
     graph, count = model.graph, 0
-    for node in [node for node in graph.node if node.op_type in WEIGHTED]:
+    for node in [node for node in graph.node if _is_of(node, layers)]:
         index = Index(graph)
         source = index.producer.get(node.input[0])
         is_quantized = source is not None and source.op_type == "DequantizeLinear"
@@ -177,6 +207,12 @@ def quantize_kernels(model: onnx.ModelProto, bias: Literal["float", "int32"]) ->
     sort(graph)
     drop_unused(graph)
     return count
+
+
+def _is_of(node: onnx.NodeProto, layers: Collection[str]) -> bool:
+    """Whether `node` has the kernel of one of `layers`: a recurrent layer or attention, which stay
+    float, have products as well, and quantized tensors before them."""
+    return node.op_type in WEIGHTED and node.name.partition(":")[0] in layers
 
 
 def _dequantized(graph: onnx.GraphProto, name: str, steps: Array, scales: Array, axis: int) -> str:

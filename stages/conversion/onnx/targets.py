@@ -20,10 +20,11 @@ from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.onnx import dense, qdq
 from stages.conversion.onnx.export import OPSET, to_onnx
+from stages.conversion.onnx.graph import check
 from stages.engines.registry import Target
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import execute
-from stages.keras_graph.placement import Point, only
+from stages.keras_graph.placement import Point, fed_layers, only
 from stages.keras_graph.tracing import in_scopes, traceable
 from stages.keras_graph.walk import walk
 from stages.numerics.qparams import INT8
@@ -40,7 +41,7 @@ def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) ->
     graph = to_onnx(lambda image: walk(model, [image], in_scopes(traceable))[0], signature, opset)
     dense.fuse_dense(graph)
     name_nodes(graph)
-    onnx.checker.check_model(graph, full_check=True)
+    check(graph)
     return graph
 
 
@@ -83,11 +84,12 @@ def int8_graph(
     qdq.adjoin(graph)
     dense.fuse_dense(graph)
     name_nodes(graph)
+    layers = {name for names in fed_layers(model, wanted).values() for name in names}
     # After name_nodes, whose names it uses, and before the kernels, which
     # only become INT8 behind a pair.
-    qdq.repeat_pairs(graph)
-    qdq.quantize_kernels(graph, bias="int32" if target == "cpu" else "float")
-    onnx.checker.check_model(graph, full_check=True)
+    qdq.repeat_pairs(graph, layers)
+    qdq.quantize_kernels(graph, layers, bias="int32" if target == "cpu" else "float")
+    check(graph)
     return graph
 
 

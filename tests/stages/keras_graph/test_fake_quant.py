@@ -41,6 +41,11 @@ def test_fake_quantization_is_quantize_and_dequantize():
         assert np.array_equal(fake_quantize(tf.constant(values), 0.03, grid), expected)
 
 
+def test_no_two_points_and_no_layer_share_the_name_of_a_fake_quantization():
+    points = ["relu", "relu:2", "relu_2", "relu_2:2", "relu.2", "relu_range"]
+    assert len({layer_name(point) for point in points} | set(points)) == 2 * len(points)
+
+
 def test_gradients_pass_inside_the_range_and_move_the_scale_outside():
     values, scale = tf.constant([0.26, 5.0, -5.0]), tf.constant(0.01)
     with tf.GradientTape() as tape:

@@ -5,16 +5,17 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stages.keras_graph.fold import flatten, fold
+from stages.keras_graph.fold import TRAINING_ONLY, flatten, fold
 from stages.keras_graph.kernels import WEIGHTED
-from tests.stages.networks import NETWORKS, SHAPE, images, randomized
+from tests.stages.networks import NETWORKS, SHAPE, UNUSUAL, images, randomized
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *UNUSUAL])
 def test_flattening_and_folding_change_no_output(name):
-    model, batch = randomized(NETWORKS[name]()), images(8)
-    expected = model(batch).numpy()
-    assert np.allclose(flatten(model)(batch), expected, atol=1e-6)
+    model, batch = randomized((NETWORKS | UNUSUAL)[name]()), images(8)
+    # Said, for augmentation acts by default.
+    expected = model(batch, training=False).numpy()
+    assert np.allclose(flatten(model)(batch, training=False), expected, atol=1e-6)
     assert np.allclose(fold(model)(batch), expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -70,3 +71,19 @@ def test_every_kind_of_weighted_layer_takes_its_normalisation():
     assert not any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
     expected = model(images(3)).numpy()
     assert np.allclose(folded(images(3)), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_layers_that_only_act_in_training_are_gone_whatever_they_augment():
+    randoms = [getattr(layers, name) for name in dir(layers) if name.startswith("Random")]
+    assert set(randoms) <= set(TRAINING_ONLY)
+    augmented = [
+        layers.RandomFlip(),
+        layers.RandomZoom(0.2),
+        layers.RandomTranslation(0.1, 0.1),
+        layers.RandomBrightness(0.1, value_range=(0, 1)),
+        layers.RandAugment(value_range=(0, 1)),
+    ]
+    model = keras.Sequential([keras.Input(SHAPE), *augmented, layers.Conv2D(4, 3)])
+    folded = fold(model)
+    assert [type(layer) for layer in folded.layers] == [layers.InputLayer, layers.Conv2D]
+    assert np.allclose(folded(images(3)), model(images(3), training=False), atol=1e-6)

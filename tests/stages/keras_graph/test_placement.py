@@ -10,7 +10,7 @@ from keras import layers
 
 from stages.artifacts.signature import Signature
 from stages.errors import ModelError
-from stages.keras_graph.fake_quant import simulate
+from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import fed_layers, inputs_of_weighted, only, points, tied
 from stages.quantization.calibrate import find_ranges, observe
@@ -243,4 +243,4 @@ def test_rule_8_the_range_of_the_image_is_neither_calibrated_nor_trained():
     dark = [images(4) / 2]
     found = find_ranges(model, placed, observe(model, placed, dark), "max", 100.0)
     assert (found["image"].low, found["image"].high) == (0.0, pytest.approx(1.0))
-    assert not simulate(model, placed, found).get_layer("image_range").trainable_variables
+    assert not simulate(model, placed, found).get_layer(layer_name("image")).trainable_variables

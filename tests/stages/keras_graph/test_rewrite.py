@@ -128,3 +128,29 @@ def test_adapted_normalisation_keeps_what_it_was_adapted_to():
     adapted.adapt(3 + 5 * images(16))
     model = keras.Sequential([keras.Input(SHAPE), adapted, layers.Conv2D(2, 3)])
     assert_same(model, fold(model))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        (3, {"strides": 2, "output_padding": 1}),
+        (2, {"strides": 3}),
+        (1, {"strides": 2, "padding": "same", "output_padding": 1}),
+        ((1, 3), {"strides": 2, "padding": "same", "output_padding": 1}),
+        ((3, 2), {"strides": (2, 1), "output_padding": (1, 0), "use_bias": False}),
+        (3, {"dilation_rate": 2, "padding": "same", "activation": "relu"}),
+    ],
+)
+def test_a_transposed_convolution_never_leaves_gaps_and_is_not_dilated(kernel, options):
+    model = chain(layers.Conv2DTranspose(4, kernel, name="up", **options))
+    other = rewritten(model)
+    (layer,) = [layer for layer in other.layers if layer.weights]
+    assert (layer.name, layer.dilation_rate, layer.padding) == ("up", (1, 1), "valid")
+    assert other.output_shape == model.output_shape
+    assert_same(model, other)
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": "same"}, {"output_padding": 0}])
+def test_a_transposed_convolution_that_engines_know_stays(options):
+    model = chain(layers.Conv2DTranspose(4, 3, strides=2, **options))
+    assert rewritten(model).layers[1].get_config() == flatten(model).layers[1].get_config()

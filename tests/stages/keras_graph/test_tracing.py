@@ -32,6 +32,12 @@ def operations(function: Any) -> set[str]:
 
 CASES = {
     "flatten": (layers.Flatten(),),
+    "reshape": (layers.Reshape((-1, 6)),),
+    "recurrent": (
+        layers.Reshape((12, 36)),
+        layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+        layers.GRU(4, go_backwards=True),
+    ),
     "gelu": (layers.Activation("gelu"),),
     "gelu operation": (lambda x: keras.ops.gelu(x, approximate=False),),
     "approximate gelu": (lambda x: keras.ops.gelu(x, approximate=True),),
@@ -73,8 +79,15 @@ def test_a_grouped_convolution_is_traced_as_one_operation_without_xla(name):
     assert not {op for op in found if "PartitionedCall" in op}
 
 
-def test_flatten_is_traced_without_computing_a_shape():
-    assert "Shape" not in operations(traced(layers.Flatten())[1])
+@pytest.mark.parametrize("name", ["flatten", "reshape"])
+def test_flatten_and_reshape_are_traced_without_computing_a_shape(name):
+    assert "Shape" not in operations(traced(*CASES[name])[1])
+
+
+def test_a_recurrent_layer_is_traced_without_a_loop_and_is_left_as_it_was():
+    model, function = traced(*CASES["recurrent"])
+    assert not {op for op in operations(function) if "While" in op or "TensorList" in op}
+    assert not any(layer.unroll for layer in model._flatten_layers() if hasattr(layer, "unroll"))
 
 
 def test_layer_normalisation_is_exact_where_the_mean_is_much_larger_than_the_spread():

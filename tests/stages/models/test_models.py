@@ -39,6 +39,15 @@ class Own(keras.Model):
 def subclassed():
     return Own()
 
+def wrapped():
+    image = keras.Input((12, 12, 3))
+    return keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(Own()(image))))
+
+def in_half():
+    keras.config.set_dtype_policy("mixed_float16")
+    return keras.Sequential(
+        [keras.Input((12, 12, 3)), keras.layers.Flatten(), keras.layers.Dense(4, name="große 4")])
+
 def fails():
     return {}["missing"]
 
@@ -218,6 +227,20 @@ def test_a_subclassed_model_is_refused_with_what_to_do():
     with pytest.raises(ModelError, match="is a subclassed Own") as caught:
         models.create(Model(source="own_network:subclassed"), SHAPE, 4)
     assert "functional API" in caught.value.hint
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_subclassed_model_inside_another_is_refused_before_any_training():
+    with pytest.raises(ModelError, match="subclassed Own: its layers cannot be read"):
+        models.create(Model(source="own_network:wrapped"), SHAPE, 4)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_another_precision_is_the_users_models_alone_and_becomes_float32():
+    model = models.create(Model(source="own_network:in_half"), SHAPE, 4)
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert model.layers[-1].name == "grosse_4"
+    assert keras.config.dtype_policy().name == "float32"
 
 
 @pytest.mark.usefixtures("own_module")

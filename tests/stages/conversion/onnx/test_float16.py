@@ -62,3 +62,17 @@ def test_scales_of_pairs_become_float16_too():
     x = np.array([[0.5, 1.0, 2.0, -3.0]], np.float32)
     assert np.array_equal(evaluate(half, x), [[0.5, 1.0, 2.0, 0.0]])
     assert half.opset_import[0].version == 19
+
+
+def test_the_scales_of_a_resize_stay_float32_also_where_others_read_them():
+    by = np.array([1, 1, 2, 2], np.float32)
+    nodes = [
+        helper.make_node("Mul", ["x", "by"], ["m"]),
+        helper.make_node("Resize", ["m", "", "by"], ["y"], "resize", mode="linear"),
+    ]
+    model = graph(nodes, {"by": by}, ("N", 3, 8, 4), ("N", 3, 16, 8), opset=17)
+    half = to_float16(model)
+    constants = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    (resize,) = [node for node in half.graph.node if node.op_type == "Resize"]
+    assert constants[resize.input[2]] == TensorProto.FLOAT
+    assert constants["by"] == TensorProto.FLOAT16

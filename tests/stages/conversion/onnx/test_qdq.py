@@ -56,7 +56,7 @@ def conv(pooled: bool = False, zero: np.ndarray = CONSTANTS["z"]) -> onnx.ModelP
 def test_the_pair_is_repeated_behind_a_max_pool_and_changes_nothing():
     model = conv(pooled=True)
     expected = evaluate(model, X)
-    repeat_pairs(model)
+    repeat_pairs(model, {"conv"})
     pair = ["QuantizeLinear", "DequantizeLinear"]
     assert kinds(model) == [*pair, "MaxPool", *pair, "Conv"]
     assert np.array_equal(evaluate(model, X), expected)
@@ -64,14 +64,14 @@ def test_the_pair_is_repeated_behind_a_max_pool_and_changes_nothing():
 
 def test_without_the_repeated_pair_the_kernel_would_stay_float():
     model = conv(pooled=True)
-    assert quantize_kernels(model, bias="float") == 0
-    repeat_pairs(model)
-    assert quantize_kernels(model, bias="float") == 1
+    assert quantize_kernels(model, {"conv"}, bias="float") == 0
+    repeat_pairs(model, {"conv"})
+    assert quantize_kernels(model, {"conv"}, bias="float") == 1
 
 
 def test_kernels_become_int8_per_output_channel():
     model = conv()
-    assert quantize_kernels(model, bias="float") == 1
+    assert quantize_kernels(model, {"conv"}, bias="float") == 1
     index = Index(model.graph)
     steps, scales = index.array("w_q"), index.array("w_scale")
     assert steps.dtype == np.int8
@@ -83,7 +83,7 @@ def test_kernels_become_int8_per_output_channel():
 
 def test_the_quantized_graph_computes_integers_times_scales():
     model = conv()
-    quantize_kernels(model, bias="int32")
+    quantize_kernels(model, {"conv"}, bias="int32")
     steps = qparams.quantize(X, np.float32(0.03125), qparams.INT8).astype(np.int64)
     assert np.allclose(evaluate(model, X), _integer_convolution(model, steps), atol=1e-4)
 
@@ -102,8 +102,8 @@ def _integer_convolution(model: onnx.ModelProto, steps: np.ndarray) -> np.ndarra
 
 def test_the_bias_is_int32_for_onnx_runtime_and_float_for_tensorrt():
     for_cpu, for_tensorrt = conv(), conv()
-    quantize_kernels(for_cpu, bias="int32")
-    quantize_kernels(for_tensorrt, bias="float")
+    quantize_kernels(for_cpu, {"conv"}, bias="int32")
+    quantize_kernels(for_tensorrt, {"conv"}, bias="float")
     assert Index(for_cpu.graph).array("conv.bias_q").dtype == np.int32
     assert np.array_equal(Index(for_tensorrt.graph).array("b"), CONSTANTS["b"])
 
@@ -112,7 +112,7 @@ def test_a_node_with_a_float_input_keeps_its_float_kernel():
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], "conv")]
     constants = {name: CONSTANTS[name] for name in "wb"}
     model = graph(nodes, constants, ("N", 3, 8, 8), ("N", 6, 6, 6))
-    assert quantize_kernels(model, bias="int32") == 0
+    assert quantize_kernels(model, {"conv"}, bias="int32") == 0
     assert kinds(model) == ["Conv"]
 
 
@@ -127,7 +127,7 @@ def test_a_zero_point_of_128_is_the_same_numbers_in_another_type():
 def test_with_a_zero_point_the_graph_computes_steps_counted_from_zero():
     model = conv()
     name_pairs(model, {"a": Pair(0.03125, 0.03125, np.array(19, np.uint8))})
-    quantize_kernels(model, bias="int32")
+    quantize_kernels(model, {"conv"}, bias="int32")
     onnx.checker.check_model(model, full_check=True)
     steps = qparams.quantize(X, np.float32(0.03125), qparams.Grid(-19, 236))
     assert steps.min() == -19
@@ -151,6 +151,27 @@ def test_a_pair_that_was_parted_is_joined_again(between):
     expected = evaluate(model, X)
     adjoin(model)
     assert kinds(model) == ["QuantizeLinear", "DequantizeLinear", between, "Relu"]
+    assert np.array_equal(evaluate(model, X), expected)
+
+
+def test_a_pair_that_was_parted_by_a_split_is_joined_again_before_it():
+    quantize, dequantize = pair("x", "a")
+    other = helper.make_node("DequantizeLinear", ["b_t", "s", "z"], ["b"], "other")
+    dequantize.input[0] = "a_s"
+    nodes = [
+        quantize,
+        helper.make_node("Split", ["a_q"], ["a_s", "b_s"], axis=2, num_outputs=2),
+        helper.make_node("Transpose", ["b_s"], ["b_t"], perm=[0, 1, 2, 3]),
+        dequantize,
+        other,
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    constants = {"s": CONSTANTS["s"], "z": CONSTANTS["z"]}
+    model = graph(nodes, constants, ("N", 3, 8, 8), ("N", 3, 4, 8))
+    expected = evaluate(model, X)
+    adjoin(model)
+    assert kinds(model)[:3] == ["QuantizeLinear", "DequantizeLinear", "Split"]
+    assert kinds(model).count("DequantizeLinear") == 1
     assert np.array_equal(evaluate(model, X), expected)
 
 
@@ -181,7 +202,7 @@ def test_a_max_pool_has_a_pair_on_both_sides_of_itself_and_of_what_follows():
     rows = np.ones((3 * 4 * 4, 2), np.float32)
     model = graph(nodes, {**CONSTANTS, "z": np.int8(0), "rows": rows}, ("N", 3, 8, 8), ("N", 2))
     expected = evaluate(model, X)
-    repeat_pairs(model)
+    repeat_pairs(model, {"dense"})
     both = ["QuantizeLinear", "DequantizeLinear"]
     assert kinds(model) == [*both, "MaxPool", *both, "Flatten", *both, "Gemm"]
     assert np.array_equal(evaluate(model, X), expected)

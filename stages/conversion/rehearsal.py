@@ -1,0 +1,48 @@
+"""A conversion with made-up ranges: what cannot be converted is known before any training."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import keras
+
+from stages.artifacts.ranges import Range
+from stages.artifacts.signature import Signature
+from stages.conversion.litert import write_float, write_int8
+from stages.conversion.onnx.float16 import to_float16
+from stages.conversion.onnx.targets import float_graph, int8_graph
+from stages.errors import ConversionError, UserError
+from stages.keras_graph.fold import fold
+from stages.keras_graph.placement import points
+
+
+def rehearse(model: keras.Model, signature: Signature) -> None:
+    """Convert `model` to a graph of every kind, and throw them away.
+
+    Raises ModelError or ConversionError where the conversion after the training would.
+    """
+    try:
+        _convert(model, signature)
+    except UserError:
+        raise
+    except Exception as error:  # whatever Keras, TensorFlow and the converters raise
+        reason = " ".join(str(error).split())[:200]
+        raise ConversionError(
+            f"{model.name!r} cannot be converted: {type(error).__name__}: {reason}",
+            "replace the layer that it names; the traceback is in the stage's log",
+        ) from error
+
+
+def _convert(model: keras.Model, signature: Signature) -> None:
+    folded = fold(model)
+    placed = points(folded, signature)
+    ranges = {
+        name: Range(*(point.limits or (-1.0 if point.signed else 0.0, 1.0)))
+        for name, point in placed.items()
+    }
+    to_float16(float_graph(folded, signature))
+    int8_graph(folded, placed, ranges, signature, "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        write_float(Path(folder) / "model.tflite", folded, signature)
+        write_int8(Path(folder) / "model.tflite", folded, placed, ranges, signature)

@@ -1,0 +1,136 @@
+"""A user's model as every stage can compute it: in float32, with names that TensorFlow takes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+import keras
+
+from stages import progress
+from stages.errors import ModelError, shown
+from stages.keras_graph.walk import Call, copy_weights, functional, unused_name, walk
+
+NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]*")
+"""TensorFlow takes ">" and a backslash too, but files and this project's own names do not."""
+OTHER_FLOATS = ("bfloat16", "float16", "float64")
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """`model` itself where nothing has to change or it has several inputs, else a flat copy.
+
+    Layers of another precision, mixed or not, become float32; names get other characters.
+    Raises ModelError for layers that Keras has quantized, and for what cannot be copied.
+    """
+    found: list[Call] = []
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        found.append(call)
+        return call.outputs[0] if len(call.outputs) == 1 else list(call.outputs)
+
+    walk(model, functional(model).inputs, visit)
+    operations = [call.operation for call in found]
+    _refuse_quantized(operations)
+    renamed = [each.name for each in (model, *operations) if not NAME.fullmatch(each.name)]
+    precisions = sorted({name for each in operations for name in _other_floats(each)})
+    if len(model.inputs) != 1 or not (renamed or precisions):
+        return model
+    if precisions:
+        progress.report(f"{model.name} computes in {', '.join(precisions)}: rebuilt in float32")
+    if renamed:
+        first = renamed[0]
+        progress.report(
+            f"{len(renamed)} names that TensorFlow does not take are spelled otherwise: "
+            f"{shown(first)} is now {spelled(first)!r}"
+        )
+    old = functional(model).inputs[0]
+    image = keras.Input(batch_shape=old.shape, dtype="float32", name=spelled(old.name))
+    outputs = walk(model, [image], _Copies().call)
+    return keras.Model(
+        image, outputs[0] if len(outputs) == 1 else outputs, name=spelled(model.name)
+    )
+
+
+def spelled(name: str) -> str:
+    """`name` in letters, digits, dots, dashes and underscores: "große 层" is "grosse_u5c42"."""
+    if NAME.fullmatch(name):
+        return name
+    text = "".join(map(_letter, name))
+    return text if NAME.fullmatch(text) else f"layer{text}"
+
+
+def _letter(each: str) -> str:
+    if NAME.fullmatch(f"a{each}"):
+        return each
+    plain_letters = unicodedata.normalize("NFKD", each.replace("ß", "ss"))
+    ascii_only = plain_letters.encode("ascii", "ignore").decode()
+    if ascii_only.isalnum():
+        return ascii_only
+    return f"u{ord(each):x}" if each.isalnum() else "_"
+
+
+class _Copies:
+    """Float32 copies of layers, one per layer however often it is called."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[int, Any] = {}
+        self.names: set[str] = set()
+
+    def call(self, call: Call, *args: Any, **kwargs: Any) -> Any:
+        """Call the copy of the operation of `call`."""
+        operation = call.operation
+        if id(operation) in self.by_id:
+            return self.by_id[id(operation)](*args, **kwargs)
+        copy = self.by_id[id(operation)] = self._copied(operation)
+        result = copy(*args, **kwargs)
+        if isinstance(operation, keras.layers.Layer):
+            copy_weights(operation, copy)
+        return result
+
+    def _copied(self, operation: Any) -> Any:
+        if not isinstance(operation, keras.layers.Layer) and not _other_floats(operation):
+            return operation
+        name = unused_name(spelled(operation.name), self.names)
+        self.names.add(name)
+        try:
+            config = {**_in_float32(operation.get_config()), "name": name}
+            return type(operation).from_config(config)
+        except Exception as error:
+            raise ModelError(
+                f"layer {operation.name!r} cannot be rebuilt: {type(error).__name__}: {error}",
+                "give its class get_config and from_config, or build the model in float32, with "
+                "names of letters, digits and underscores",
+            ) from error
+
+
+def _other_floats(operation: Any) -> set[str]:
+    """The precisions other than float32 that `operation`, or a layer inside it, computes in."""
+    if not isinstance(operation, keras.layers.Layer):
+        return {str(getattr(operation, "dtype", None))} & set(OTHER_FLOATS)
+    names = {layer.dtype_policy.name for layer in operation._flatten_layers()}
+    return {name for name in names if name.removeprefix("mixed_") in OTHER_FLOATS}
+
+
+def _in_float32(config: Any) -> Any:
+    """`config` with float32 for every other precision in it, also of the layers inside a layer."""
+    if isinstance(config, (list, tuple)):
+        return [_in_float32(each) for each in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "DTypePolicy":
+        return "float32"
+    return {
+        key: "float32" if key == "dtype" and value in OTHER_FLOATS else _in_float32(value)
+        for key, value in config.items()
+    }
+
+
+def _refuse_quantized(operations: list[Any]) -> None:
+    for operation in operations:
+        if mode := getattr(operation, "quantization_mode", None):
+            raise ModelError(
+                f"layer {operation.name!r} is quantized to {mode} by Keras, expected a model in "
+                "floating point",
+                "save the model before model.quantize(), and let this line quantize it",
+            )
