@@ -9,31 +9,33 @@ accuracy than allowed, some layers stay in float. The artifact is an ordinary Ke
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 
 from stages import progress
 from stages.artifacts import ranges
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
-from stages.keras_graph.cost import kernel_of, multiply_adds
+from stages.keras_graph.cost import multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold
-from stages.keras_graph.kernels import channel_axes
-from stages.keras_graph.placement import Point, inputs_of_weighted, points
-from stages.keras_graph.walk import calls
+from stages.keras_graph.placement import Point, points
 from stages.keras_graph.zeros import freeze_zeros
 from stages.models import files, own_source
-from stages.numerics import qparams
 from stages.numerics.calibration import Histogram, saturated_share
 from stages.quantization import fallback
+from stages.quantization.bias_correction import Shifts, biases_of, mean_shifts, set_biases
+from stages.quantization.bias_steps import snap_biases
 from stages.quantization.calibrate import METHODS, Ranges, find_ranges, observe, tie
+from stages.quantization.method_choice import PER_TENSOR, choose, combine, output_changes
 from stages.results.quantization import (
+    BiasCorrection,
     CalibrationFacts,
     FineTuneChoice,
     FloatCandidate,
@@ -75,6 +77,7 @@ def run(
         source, dataset, signature, settings.quantize, settings.data, checkpoint, logs
     )
     calibration = quantizer.calibrate()
+    correction = quantizer.try_bias_correction() if settings.quantize.epochs == 0 else None
     fine_tune = quantizer.fine_tune()
     fall_back = quantizer.fall_back()
     saturation = quantizer.count_saturation()
@@ -95,6 +98,7 @@ def run(
         details=QuantizeDetails(
             classification=measured.classification,
             calibration=calibration,
+            bias_correction=correction,
             ranges={name: RangeFacts(**vars(spec)) for name, spec in found.items()},
             saturation=saturation,
             **dict(fine_tune),
@@ -124,6 +128,8 @@ class Quantizer:
             self.model, self.points, self.settings.exclude_layers
         )
         self.ranges: Ranges = {}
+        self.corrects_biases = False
+        self.folded_biases = biases_of(self.model)
 
     def quantized(self, in_float: frozenset[str] = frozenset()) -> dict[str, Point]:
         """The points that have a range."""
@@ -143,41 +149,76 @@ class Quantizer:
 
     def score(self, in_float: frozenset[str] = frozenset()) -> tuple[float, float]:
         """(accuracy, minus loss) of the INT8 model on the validation images."""
+        if self.corrects_biases:
+            self.correct_biases(in_float)
         return evaluate.score(self.simulated(in_float), self.dataset.validation, self.signature)
 
-    def observe(self) -> dict[str, Histogram]:
-        """Histograms of the float model, as it is now, at the quantized points."""
+    def batches(self) -> list[Any]:
+        """The calibration images as model input: float32 (N, H, W, C) each."""
         images = self.dataset.calibration.images[:]
-        batches = [
+        return [
             self.signature.preprocess(images[at : at + CALIBRATION_BATCH])
             for at in range(0, len(images), CALIBRATION_BATCH)
         ]
-        return observe(self.model, self.quantized(), batches)
+
+    def observe(self) -> dict[str, Histogram]:
+        """Histograms of the float model, as it is now, at the quantized points."""
+        return observe(self.model, self.quantized(), self.batches())
 
     def calibrate(self) -> CalibrationFacts:
-        """Find the ranges, by the chosen method or with "auto" by the one that scores best."""
+        """Find the ranges by the method of the settings, or with "auto" by one for each tensor.
+
+        Every method is also tried for all tensors at once, and taken if that scores better.
+        """
         images = self.dataset.calibration.images[:]
-        placed, chosen = self.quantized(), self.settings.calibration
-        histograms = self.observe()
-        tried: dict[str, tuple[tuple[float, float], Ranges]] = {}
-        for method in METHODS if chosen == "auto" else (chosen,):
-            self.ranges = find_ranges(
-                self.model, placed, histograms, method, self.settings.percentile
-            )
-            tried[method] = (self.score(), self.ranges)
-            progress.report(
-                f"calibrated by {method}: validation accuracy {tried[method][0][0]:.2%}"
-            )
+        placed, chosen, histograms = self.quantized(), self.settings.calibration, self.observe()
+        candidates = {
+            method: find_ranges(self.model, placed, histograms, method, self.settings.percentile)
+            for method in (METHODS if chosen == "auto" else (chosen,))
+        }
+        methods = {method: dict.fromkeys(placed, method) for method in candidates}
+        if chosen == "auto":
+            changes = output_changes(self.model, placed, candidates, self.batches())
+            methods = {PER_TENSOR: choose(self.model, placed, changes), **methods}
+        scores = {}
+        for name, by_point in methods.items():
+            self.ranges = combine(candidates, by_point)
+            scores[name] = self.score()
+            progress.report(f"calibrated by {name}: validation accuracy {scores[name][0]:.2%}")
         # By accuracy, not by rounding error: clipping outliers often makes the error
         # larger and the network better.
-        best = max(tried, key=lambda method: tried[method][0])
-        self.ranges = tried[best][1]
+        best = max(scores, key=lambda name: scores[name])
+        self.ranges = combine(candidates, methods[best])
         return CalibrationFacts(
             method=best,
-            validation_top1={method: score[0] for method, (score, _) in tried.items()},
+            methods=methods[best],
+            validation_top1={name: score[0] for name, score in scores.items()},
             samples=len(images),
             images_sha256=hashlib.sha256(images.tobytes()).hexdigest(),
         )
+
+    def try_bias_correction(self) -> BiasCorrection:
+        """Correct the biases, and keep that unless the model is worse on the validation images."""
+        before = self.score()
+        self.corrects_biases = True
+        after, shifts = self.score(), self.correct_biases()
+        self.corrects_biases = after >= before
+        if not self.corrects_biases:
+            set_biases(self.model, self.folded_biases)
+        return BiasCorrection(
+            is_kept=self.corrects_biases,
+            validation_top1_before=before[0],
+            validation_top1_after=after[0],
+            largest_shift={name: float(np.abs(shift).max()) for name, shift in shifts.items()},
+        )
+
+    def correct_biases(self, in_float: frozenset[str] = frozenset()) -> Shifts:
+        """Correct the biases for what is quantized with the points `in_float` left in float."""
+        # From the folded ones on: what a layer needed in INT8 would be wrong in float.
+        set_biases(self.model, self.folded_biases)
+        shifts = mean_shifts(self.model, self.quantized(in_float), self.ranges, self.batches())
+        set_biases(self.model, self.folded_biases, shifts)
+        return shifts
 
     def fine_tune(self) -> FineTuneChoice:
         """Train weights and ranges, also on the float model's answers; keep what scores better."""
@@ -228,6 +269,8 @@ class Quantizer:
             least = reference - budget / 100
             self.in_float |= fallback.fewest(candidates, self.score, least)
             self.ranges = {name: self.ranges[name] for name in self.quantized()}
+            if self.corrects_biases:
+                self.correct_biases()
         return FloatFallback(
             float_validation_top1=reference,
             float_points=tuple(sorted(self.in_float)),
@@ -252,20 +295,3 @@ class Quantizer:
             low, high = spec.limits("cpu")
             found[name] = Saturation(low=low, high=high, samples_clipped_share=spec.saturated_share)
         return found
-
-
-def snap_biases(model: keras.Model, placed: Mapping[str, Point], found: Ranges) -> None:
-    """Move the biases of the folded `model`, in place, to the steps that integer engines have.
-
-    Those of layers that are called several times stay: they have other steps in each call.
-    """
-    quantized_inputs = inputs_of_weighted(model, placed)
-    how_often = Counter(id(call.operation) for call in calls(model))
-    for call in calls(model):
-        point = quantized_inputs.get(id(call.outputs[0]))
-        if point is not None and how_often[id(call.operation)] == 1:
-            layer = call.operation
-            # The scale of the CPU's grid, which LiteRT shares; TensorRT takes its bias as float.
-            kernel_scales = qparams.kernel_scales(kernel_of(layer).numpy(), *channel_axes(layer))
-            step = kernel_scales * found[point.name].scale("cpu")
-            layer.bias.assign(qparams.snap(layer.bias.numpy(), step))

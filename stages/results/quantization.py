@@ -6,17 +6,30 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
-from stages.results.base import Count, Measured, Sha256, Share, StageResult
+from stages.results.base import Amount, Count, Measured, Sha256, Share, StageResult
 from stages.results.training import Classification, TrainingDetails
 
 
 class CalibrationFacts(Measured):
-    """The method that was chosen, and the validation accuracy of every one that was tried."""
+    """The method of every tensor, and the validation accuracy of all that was tried.
+
+    `method` is the one that all have, or "per tensor".
+    """
 
     method: str
+    methods: dict[str, str] = Field(default_factory=dict)
     validation_top1: dict[str, Share]
     samples: Count
     images_sha256: Sha256 | None = None
+
+
+class BiasCorrection(Measured):
+    """The INT8 model before and after its biases were corrected, and what was added to them."""
+
+    is_kept: bool
+    validation_top1_before: Share
+    validation_top1_after: Share
+    largest_shift: dict[str, Amount]
 
 
 class RangeFacts(Measured):
@@ -77,6 +90,7 @@ class QuantizeDetails(FineTuneChoice, FloatFallback):
 
     classification: Classification | None = None
     calibration: CalibrationFacts | None = None
+    bias_correction: BiasCorrection | None = None
     ranges: dict[str, RangeFacts] = Field(default_factory=dict)
     saturation: dict[str, Saturation] = Field(default_factory=dict)
 

@@ -69,11 +69,13 @@ class Quantize(FineTune):
     calibration: Literal["auto", "max", "percentile", "entropy", "mse"] = "auto"
     """How ranges are found. `max` covers every value seen; the others clip: the rarest values
     (`percentile`), what costs least information (`entropy`) or least squared error (`mse`).
-    `auto` tries all four and keeps the one that is most accurate on the validation images."""
+    `auto` chooses for each tensor the one that changes the outputs least on the calibration
+    images, unless one for all tensors is more accurate on the validation images."""
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     """Share of values, in percent, that the range covers with `percentile`."""
     epochs: Count = 10
-    """Epochs of the quantization-aware fine-tune; 0 keeps the calibrated model."""
+    """Epochs of the quantization-aware fine-tune; 0 keeps the calibrated model, with its biases
+    corrected unless that is worse on the validation images."""
     learning_rate: LearningRate = 1e-4
     """Peak of Adam's cosine schedule: weights only have to settle on the INT8 grid."""
     exclude_layers: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from stages import quantize
 from stages.artifacts import ranges
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import simulate
+from stages.keras_graph.fold import fold
 from stages.keras_graph.kernels import channel_axes
 from stages.keras_graph.placement import points
 from stages.models import files
@@ -73,10 +74,18 @@ def test_the_calibration_images_are_recorded_and_are_the_calibration_split(quant
     assert (found.images_sha256, found.samples) == (expected, 128)
 
 
-def test_auto_tries_every_method_and_keeps_the_most_accurate(quantized):
-    found = quantized[1].details.calibration
-    assert found.validation_top1.keys() == {"max", "percentile", "entropy", "mse"}
+def test_auto_tries_a_method_per_tensor_and_each_for_all_and_keeps_the_most_accurate(quantized):
+    out, measured = quantized
+    found = measured.details.calibration
+    assert found.validation_top1.keys() == {"per tensor", "max", "percentile", "entropy", "mse"}
     assert found.validation_top1[found.method] == max(found.validation_top1.values())
+    assert found.methods.keys() == ranges.read(out, []).keys()
+    assert found.method in {"per tensor", *found.methods.values()}
+
+
+def test_a_method_that_is_asked_for_is_that_of_every_tensor(calibrated):
+    found = calibrated[1].details.calibration
+    assert found.validation_top1.keys() == set(found.methods.values()) == {"max"} == {found.method}
 
 
 def test_a_layer_that_is_to_stay_float_gets_no_range(trained, tmp_path):
@@ -127,11 +136,35 @@ def test_layers_that_cost_too_much_are_left_in_float_and_no_others(lopsided, tmp
     assert best.accuracy_gain > 0.1
 
 
-def test_without_epochs_the_calibrated_model_is_kept(trained, tmp_path):
+@pytest.fixture(scope="module")
+def calibrated(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("calibrated")
     settings = QuantizeStage(quantize=Quantize(epochs=0, calibration="max"))
-    details = quantize.run(settings, {"prune": trained}, tmp_path).details
+    return out, quantize.run(settings, {"prune": trained}, out)
+
+
+def test_without_epochs_the_calibrated_model_is_kept(calibrated):
+    details = calibrated[1].details
     assert details.kept == "calibrated"
     assert details.trained_validation_top1 is None
+
+
+def test_without_epochs_biases_are_corrected_unless_that_is_worse(calibrated, trained):
+    correction = calibrated[1].details.bias_correction
+    worse = correction.validation_top1_after < correction.validation_top1_before
+    assert not (correction.is_kept and worse)
+    folded, saved = (
+        fold(files.load(trained / "model.keras")),
+        files.load(calibrated[0] / "model.keras"),
+    )
+    for name, shift in correction.largest_shift.items():
+        moved = np.abs(saved.get_layer(name).bias.numpy() - folded.get_layer(name).bias.numpy())
+        # And what moving a bias to a whole step adds.
+        assert moved.max() == pytest.approx(shift if correction.is_kept else 0.0, abs=1e-3)
+
+
+def test_a_fine_tuned_model_learns_its_biases_itself(quantized):
+    assert quantized[1].details.bias_correction is None
 
 
 def test_a_fine_tune_that_ruins_the_model_is_thrown_away(trained, tmp_path):

@@ -27,14 +27,16 @@ def tables(report: Report) -> Iterator[Table]:
 def range_table(report: Report) -> Table:
     """The range of every quantized tensor, and what of the calibration images lay outside."""
     details = report.details(QuantizeDetails) or QuantizeDetails()
+    methods = details.calibration.methods if details.calibration else {}
     return Table(
         "Quantization",
         "Activation ranges, by the layer they follow",
-        ("tensor", "range", "outside"),
+        ("tensor", "range", "found by", "outside"),
         tuple(
             (
                 name,
                 f"{facts.low:.4g} to {facts.high:.4g}",
+                methods.get(name, "-"),
                 f"{100 * facts.saturated_share:.3f} %",
             )
             for name, facts in details.ranges.items()
@@ -50,9 +52,20 @@ def _notes(details: QuantizeDetails) -> Iterator[str]:
             f"{method} {units.percent(top1)}"
             for method, top1 in calibration.validation_top1.items()
         )
+        by = (
+            "one method per tensor"
+            if len(set(calibration.methods.values())) > 1
+            else (calibration.method)
+        )
         yield (
-            f"Calibrated by {calibration.method} on {calibration.samples} images; "
+            f"Calibrated by {by} on {calibration.samples} images; "
             f"accuracy on the validation images: {tried}."
+        )
+    if correction := details.bias_correction:
+        yield (
+            f"Biases {'corrected' if correction.is_kept else 'not corrected'}: on the validation "
+            f"images {units.percent(correction.validation_top1_before)} without correction, "
+            f"{units.percent(correction.validation_top1_after)} with it."
         )
     if kept := _kept(details):
         yield kept

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_int8
 from stages.engines import litert, onnxruntime
-from stages.quantize import snap_biases
+from stages.quantization.bias_steps import snap_biases
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.conversion.onnx.test_targets import ALL, BATCH, QUANTA, Quantized, quanta
 from tests.stages.networks import APPLICATIONS, NETWORKS, SHAPE, pixels, randomized

@@ -18,7 +18,8 @@ def test_ranges_say_what_lay_outside_and_how_they_were_found() -> None:
                     "logits": {"low": -3.2, "high": 6.15854, "saturated_share": 0.0012},
                 },
                 "calibration": {
-                    "method": "mse",
+                    "method": "per tensor",
+                    "methods": {"image": "max", "logits": "mse"},
                     "samples": 128,
                     "validation_top1": {"max": 0.99, "mse": 0.995},
                 },
@@ -30,10 +31,10 @@ def test_ranges_say_what_lay_outside_and_how_they_were_found() -> None:
         )
     )
     assert table.rows == (
-        ("image", "0 to 1", "0.000 %"),
-        ("logits", "-3.2 to 6.159", "0.120 %"),
+        ("image", "0 to 1", "max", "0.000 %"),
+        ("logits", "-3.2 to 6.159", "mse", "0.120 %"),
     )
-    assert table.notes[0].startswith("Calibrated by mse on 128 images")
+    assert table.notes[0].startswith("Calibrated by one method per tensor on 128 images")
     assert "max 99.00 %, mse 99.50 %" in table.notes[0]
     assert table.notes[1:] == (
         "Kept: the weights after the fine-tune. On the validation images 99.50 % after the "
@@ -95,3 +96,20 @@ def test_of_very_many_tensors_the_largest_are_drawn() -> None:
 
 def test_a_run_without_quantization_has_no_figure() -> None:
     assert by_name(quantization.charts, report_of(records("train"))) == {}
+
+
+@pytest.mark.parametrize(("is_kept", "words"), [(True, "corrected"), (False, "not corrected")])
+def test_the_note_on_biases_says_what_was_kept_and_both_accuracies(
+    is_kept: bool, words: str
+) -> None:
+    correction = {
+        "is_kept": is_kept,
+        "validation_top1_before": 0.91,
+        "validation_top1_after": 0.93 if is_kept else 0.9,
+        "largest_shift": {"conv1": 0.02},
+    }
+    notes = quantization.range_table(report_with(quantize={"bias_correction": correction})).notes
+    after = "93.00 %" if is_kept else "90.00 %"
+    assert notes == (
+        f"Biases {words}: on the validation images 91.00 % without correction, {after} with it.",
+    )
