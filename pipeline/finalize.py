@@ -16,6 +16,7 @@ from pipeline.core.plan import Plan
 from pipeline.core.runner import Line
 from pipeline.core.store import Store
 from pipeline.report import can_write_page, table, write
+from pipeline.report.contents import taken_home
 from pipeline.results import gate
 from pipeline.results.assemble import assemble
 from pipeline.results.model import GateResult, Report
@@ -67,7 +68,9 @@ def publish(report: Report, artifacts: Path, id: str | None) -> list[Path]:
             "the artifacts are complete; again: pipeline run report",
         ) from error
     console().print(table(report))
-    print("\nreport:", ", ".join(str(file) for file in files))
+    if engine := taken_home(report):
+        print(f"\nengine: {artifacts / engine[0]} (to take it home: {engine[1]})")
+    print("report:" if engine else "\nreport:", ", ".join(str(file) for file in files))
     if not can_write_page():
         print("no report.html: the package jinja2 is not installed (pip install jinja2)")
     if id:

@@ -243,7 +243,7 @@ def _measurements(report: Report, engine: EngineReport) -> Measurements | None:
 
 
 def _first_page(report: Report) -> Iterator[str]:
-    yield "# Report"
+    yield f"# Report: {markdown.plain(sections.title(report))}"
     yield ""
     yield from (f"**{markdown.plain(line)}**\n" for line in report.verdict)
     for table in sections.tables(report, "terminal"):

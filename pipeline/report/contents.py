@@ -21,6 +21,7 @@ from pipeline.report.sections import (
 )
 from pipeline.report.svg import Chart
 from pipeline.report.tables import Table
+from pipeline.results import comparability, summary
 from pipeline.results.model import Report
 
 if TYPE_CHECKING:
@@ -64,6 +65,18 @@ SECTIONS = (
     Section("terms", "How to read it"),
     Section("run", "How it was made", run.tables),
 )
+
+
+def title(report: Report) -> str:
+    """ "mnist_cnn on digits", as far as it is known."""
+    known = (summary.network(report), report.dataset.name)
+    return " on ".join(filter(None, known)) or "no data set"
+
+
+def taken_home(report: Report) -> tuple[str, str] | None:
+    """The file of the engine that the run stands for, and the command that takes it home."""
+    found = comparability.chosen_engine(report)
+    return (f"build/{found[0].file}", "pipeline export --to PATH") if found else None
 
 
 def tables(

@@ -84,7 +84,8 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
     sections = [_content(section, report, evidence) for section in SECTIONS]
     return ENVIRONMENT.get_template("page.html.j2").render(
         fingerprint=digest,
-        name=report.dataset.name or "no data set",
+        name=contents.title(report),
+        taken_home=contents.taken_home(report),
         verdict=report.verdict,
         can_draw=fingerprint.can_draw(),
         tiles=list(_tiles(report)),

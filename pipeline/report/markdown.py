@@ -16,9 +16,11 @@ def render(report: Report) -> str:
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield "# Report"
+    yield f"# Report: {plain(contents.title(report))}"
     yield ""
     yield from (f"**{plain(line)}**\n" for line in report.verdict)
+    if engine := contents.taken_home(report):
+        yield f"The engine is `{engine[0]}`; to take it home: `{engine[1]}`\n"
     for table in contents.tables(report, "md"):
         yield from section(table)
 

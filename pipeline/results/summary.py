@@ -139,6 +139,11 @@ def unfinished(settings: dict[str, Any], environment: Mapping[str, Any]) -> Summ
     )
 
 
+def network(report: Report) -> str | None:
+    """What the settings of the stages call the network; None where no record tells."""
+    return _model({name: part for stage in report.stages for name, part in stage.settings.items()})
+
+
 def _model(settings: dict[str, Any]) -> str | None:
     """What the settings call the network: settings are the user's, not a record's."""
     model = settings.get("model", {})
