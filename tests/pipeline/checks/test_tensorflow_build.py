@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+import runpy
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,11 @@ def test_what_tensorflow_was_built_for_is_read_from_its_file(
     assert tensorflow_build.built_for(tmp_path) == words
 
 
-def test_it_is_what_tensorflow_itself_says() -> None:
-    code = (
-        "import tensorflow as tf; info = tf.sysconfig.get_build_info();"
-        "print(tf.__version__, info['is_cuda_build'], info.get('cuda_version', ''))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    version, is_cuda, *cuda = done.stdout.split()
-    expected = f"CUDA {cuda[0]}" if is_cuda == "True" else "the CPU alone"
-    assert tensorflow_build.describe() == f"{version}, built for {expected}"
+def test_it_is_what_tensorflows_own_module_says() -> None:
+    spec = find_spec("tensorflow")
+    assert spec is not None
+    assert spec.origin is not None
+    info = runpy.run_path(str(Path(spec.origin).parent / tensorflow_build.FILE))["build_info"]
+    cuda = f"CUDA {info.get('cuda_version')}"
+    expected = cuda if info["is_cuda_build"] else "the CPU alone"
+    assert tensorflow_build.describe() == f"{version('tensorflow')}, built for {expected}"
