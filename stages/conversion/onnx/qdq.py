@@ -90,13 +90,16 @@ def adjoin(model: onnx.ModelProto) -> None:
     tf2onnx moves a Transpose, Reshape or Split in between, where engines do not look for a pair.
     """
     graph = model.graph
+    index = Index(graph)
     for start in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
-        # A new index for each: the one before has rewired the graph.
-        index = Index(graph)
+        is_changed = False
         for reader in index.consumers.get(start.output[0], []):
             moved, ends = _until_dequantized(index, reader)
             if moved and ends and {node.op_type for node in moved} <= {*MOVES_VALUES, *CUTS}:
                 _dequantize_before(graph, reader, start.output[0], ends)
+                is_changed = True
+        if is_changed:
+            index = Index(graph)
     del graph.value_info[:]
     sort(graph)
 
@@ -143,26 +146,30 @@ def repeat_pairs(model: onnx.ModelProto, layers: Collection[str]) -> None:
     and a weighted node silently stay float.
     """
     graph = model.graph
+    index = Index(graph)
     for node in list(graph.node):
         place = node.output if node.op_type in POOLS else node.input
-        if node.op_type in POOLS or _is_of(node, layers):
-            _repeat(graph, place[0], node)
+        is_place = node.op_type in POOLS or _is_of(node, layers)
+        if is_place and _repeat(graph, index, place[0], node):
+            index = Index(graph)
     sort(graph)
 
 
-def _repeat(graph: onnx.GraphProto, name: str, node: onnx.NodeProto) -> None:
-    """A pair between the tensor `name` and its readers (of a weighted `node`, that one alone)."""
-    index = Index(graph)
+def _repeat(graph: onnx.GraphProto, index: Index, name: str, node: onnx.NodeProto) -> bool:
+    """Whether the tensor `name` lacked a pair and its readers now have one.
+
+    Its readers are `node` alone, if that is weighted.
+    """
     source = index.producer.get(name)
     if source is None or source.op_type == "DequantizeLinear":
-        return
+        return False
     while source is not None and source.op_type in KEEPS_VALUES:
         source = index.producer.get(source.input[0])
     if source is None or source.op_type != "DequantizeLinear":
-        return
+        return False
     readers = [node] if node.op_type in WEIGHTED else index.consumers.get(name, [])
     if all(reader.op_type == "QuantizeLinear" for reader in readers):
-        return
+        return False
     scale_and_zero = list(source.input[1:])
     quantized, real = f"{node.name}_repeated_q", f"{node.name}{REPEATED}"
     for reader in readers:
@@ -173,6 +180,7 @@ def _repeat(graph: onnx.GraphProto, name: str, node: onnx.NodeProto) -> None:
             helper.make_node("DequantizeLinear", [quantized, *scale_and_zero], [real], real),
         ]
     )
+    return True
 
 
 def quantize_kernels(
@@ -185,8 +193,9 @@ def quantize_kernels(
     Returns how many kernels became INT8.
     """
     graph, count = model.graph, 0
+    # One index for all: what is added on the way is read by its own node alone.
+    index = Index(graph)
     for node in [node for node in graph.node if _is_of(node, layers)]:
-        index = Index(graph)
         source = index.producer.get(node.input[0])
         is_quantized = source is not None and source.op_type == "DequantizeLinear"
         if source is None or not is_quantized or node.input[1] not in index.constants:

@@ -22,7 +22,6 @@ from stages.conversion.onnx import dense, qdq
 from stages.conversion.onnx.export import OPSET, to_onnx
 from stages.conversion.onnx.graph import check
 from stages.engines.registry import Target
-from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import execute
 from stages.keras_graph.placement import Point, fed_layers, only
 from stages.keras_graph.tracing import in_scopes, traceable
@@ -30,10 +29,8 @@ from stages.keras_graph.walk import walk
 from stages.numerics.qparams import INT8
 
 MARK = 2.0**-21
-"""Relative difference that distinguishes scales on their way through tf2onnx, which drops
-all names; scales are float16 values, a thousand times further apart."""
-MOST_POINTS = 1000
-"""With more marks than that, a scale could be taken for its neighbour."""
+"""Difference of the scales that stand for the points on their way through tf2onnx, which drops all
+names: from 1 on float32 can tell four million of them apart."""
 
 
 def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) -> onnx.ModelProto:
@@ -58,20 +55,12 @@ def int8_graph(
     Raises ConversionError.
     """
     wanted = only(points, target)
-    if len(wanted) > MOST_POINTS:
-        raise ConversionError(
-            f"{model.name!r} has {len(wanted)} tensors to quantize, expected at most {MOST_POINTS}",
-            "leave layers in float: --set quantize.exclude_layers=...",
-        )
-    # tf2onnx drops all names, so every scale carries a number in its low bits until name_pairs has
-    # read it and put the real scale back.
     marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
 
     def quantize(point: Point, value: Any) -> Any:
         # A symmetric pair for every target: it only has to carry the mark, and name_pairs gives it
-        # its zero point (decision 7).
-        step = ranges[point.name].scale(target) * marks[point.name]
-        low, high = INT8.low * step, INT8.high * step
+        # its scale and zero point (decision 7).
+        low, high = (limit * marks[point.name] for limit in (INT8.low, INT8.high))
         return tf.quantization.quantize_and_dequantize_v2(
             value, low, high, range_given=True, round_mode="HALF_TO_EVEN"
         )
@@ -97,7 +86,7 @@ def _pair(found: Range, mark: float, target: Target) -> qdq.Pair:
     """UINT8 for ONNX Runtime, whose kernels take that; INT8 for TensorRT, which takes only that."""
     kind, first = (np.uint8, 0) if target == "cpu" else (np.int8, INT8.low)
     zero_point = np.array(first - found.grid(target).low, kind)
-    return qdq.Pair(found.scale(target) * mark, found.scale(target), zero_point)
+    return qdq.Pair(mark, found.scale(target), zero_point)
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

@@ -9,9 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from stages.artifacts.ranges import covering
+from stages.artifacts.ranges import Range, covering
 from stages.conversion.litert import write_int8
-from stages.conversion.onnx import targets
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.graph import Index
 from stages.conversion.onnx.qdq import quantized_tensors
@@ -19,10 +18,10 @@ from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.engines import litert, openvino
 from stages.engines.base import BuildRequest
 from stages.engines.onnxruntime import Runner, interpret
-from stages.errors import ConversionError
+from stages.engines.registry import Target
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
-from stages.keras_graph.placement import only, points
+from stages.keras_graph.placement import Point, only, points
 from stages.numerics.parity import compare
 from stages.training import evaluate
 from tests.stages.conversion.onnx.builders import SIGNATURE, kinds
@@ -32,13 +31,6 @@ ALL = {**NETWORKS, **APPLICATIONS}
 BATCH = images(64)
 QUANTA = 2.1
 """Off by two, and a little for the scale being rounded to float16."""
-
-
-def test_more_points_than_marks_can_tell_apart_are_refused(monkeypatch):
-    net = Quantized(randomized(ALL["plain"]()))
-    monkeypatch.setattr(targets, "MOST_POINTS", len(net.points) - 1)
-    with pytest.raises(ConversionError, match="tensors to quantize, expected at most"):
-        int8_graph(net.model, net.points, net.ranges, SIGNATURE, "cpu")
 
 
 class Quantized:
@@ -205,6 +197,16 @@ def test_the_opset_can_be_chosen(tmp_path):
     assert halved.opset_import[0].version == 19
     expected = evaluate.logits(net.float, BATCH)
     assert compare(expected, run(halved, tmp_path)).max_relative_difference < 5e-3
+
+
+def test_thousands_of_points_are_told_apart():
+    net = Quantized(randomized(ALL["plain"]()))
+    # Points before all others, of a tensor that the model does not have.
+    nowhere, cpu = keras.Input(()), frozenset[Target]({"cpu"})
+    others = {name: Point(name, nowhere, True, cpu) for name in map(str, range(5000))}
+    ranges = {name: Range(-1.0, 1.0) for name in others}
+    many = int8_graph(net.model, others | net.points, ranges | net.ranges, SIGNATURE, "cpu")
+    assert many.SerializeToString() == net.graph("cpu").SerializeToString()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
