@@ -77,16 +77,13 @@ def _aligned(
 ) -> tuple[NDArray[np.int32], list[int]]:
     """`got` in the layout of Keras, and its counts.
 
-    Inside ONNX images are channels first, and a pooled image may still be (N, C, 1, 1). Where
-    both layouts have the same shape, the one that agrees is meant.
+    Inside ONNX images are channels first, a pooled image may still be (N, C, 1, 1), and the result
+    of a Conv1D is (N, C, 1, L). Of both layouts, the one that agrees is meant.
     """
-    layouts = [got.reshape(expected.shape)]
-    if got.ndim == 4:
-        layouts.append(got.transpose(0, 2, 3, 1))
+    layouts = [got, got.transpose(0, 2, 3, 1)] if got.ndim == 4 else [got]
     counted = [
         (steps_apart(expected, layout), layout)
-        for layout in layouts
-        if layout.shape == expected.shape
+        for layout in (layout.reshape(expected.shape) for layout in layouts)
     ]
     counts, layout = min(counted, key=lambda pair: pair[0][::-1])
     return layout, counts

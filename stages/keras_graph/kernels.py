@@ -9,15 +9,21 @@ from numpy.typing import NDArray
 
 from stages.keras_graph.cost import kernel_of
 
-WEIGHTED = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense, layers.Conv2DTranspose)
+WEIGHTED = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.DepthwiseConv2D,
+    layers.Dense,
+    layers.Conv2DTranspose,
+)
 """Layers with a kernel that an engine can run in INT8."""
 
 
 def output_axis(layer: Any) -> int:
     """Axis of the output channels in the kernel of `layer`.
 
-    (kh, kw, cin, cout) -> 3; Dense (in, out) -> 1; transposed (kh, kw, cout, cin) -> 2.
-    A depthwise kernel (kh, kw, c, 1) has its channels on axis 2.
+    (kh, kw, cin, cout) -> 3; (k, cin, cout) -> 2; Dense (in, out) -> 1; transposed
+    (kh, kw, cout, cin) -> 2. A depthwise kernel (kh, kw, c, 1) has its channels on axis 2.
     """
     rank = len(kernel_of(layer).shape)
     return (

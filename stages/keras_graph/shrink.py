@@ -17,13 +17,14 @@ from stages.keras_graph.union_find import Indices
 from stages.keras_graph.walk import Call, clone_layer, copy_weights, rebuild
 
 KERNEL_AXES: dict[type, tuple[int | None, int | None]] = {
+    layers.Conv1D: (1, 2),
     layers.Conv2D: (2, 3),
     layers.Conv2DTranspose: (3, 2),
     layers.Dense: (0, 1),
     layers.DepthwiseConv2D: (2, None),
 }
-"""Axes of the input and output channels: Conv2D (kh, kw, cin, cout), Conv2DTranspose
-(kh, kw, cout, cin), Dense (in, out), DepthwiseConv2D (kh, kw, c, multiplier)."""
+"""Axes of the input and output channels: Conv1D (k, cin, cout), Conv2D (kh, kw, cin, cout),
+Conv2DTranspose (kh, kw, cout, cin), Dense (in, out), DepthwiseConv2D (kh, kw, c, multiplier)."""
 
 
 def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
@@ -84,7 +85,7 @@ def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> di
         return {"units": int(made.sum())}
     if type(layer) in (layers.Conv2DTranspose, layers.SeparableConv2D):
         return {"filters": int(made.sum())}
-    if type(layer) is layers.Conv2D:
+    if type(layer) in (layers.Conv1D, layers.Conv2D):
         groups = int(seen.sum()) if layer.groups == len(seen) else layer.groups
         return {"filters": int(made.sum()), "groups": groups}
     if type(layer) is layers.Reshape:

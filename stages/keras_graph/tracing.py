@@ -18,6 +18,8 @@ from stages.artifacts.node_names import scope
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.walk import Call, Visit, apply
 
+MATRIX_RANK = 2
+
 
 def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
     """The visit for tracing: computes what the operation of `call` does, convertibly."""
@@ -29,6 +31,10 @@ def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
         return _gelu(args[0])
     if type(operation) is layers.LayerNormalization and _is_over_channels(operation, args[0]):
         return _layer_normalization(operation, args[0])
+    if type(operation) is layers.Dense and len(call.outputs[0].shape) > MATRIX_RANK:
+        return _dense_of_rows(operation, args[0], call.outputs[0].shape)
+    if type(operation) is layers.Conv1D:
+        return _convolution_along_rows(operation, args[0])
     if type(operation) is layers.Conv2D and operation.groups > 1:
         return _grouped_convolution(operation, args[0])
     with _unrolled(operation):
@@ -86,6 +92,39 @@ def _layer_normalization(layer: Any, values: Any) -> Any:
     if layer.scale:
         result = result * tf.convert_to_tensor(layer.gamma)
     return result + tf.convert_to_tensor(layer.beta) if layer.center else result
+
+
+def _dense_of_rows(layer: Any, values: Any, shape: tuple[int | None, ...]) -> Any:
+    """A Dense layer over the last of several axes as one over rows: (N, T, C) -> (N * T, C).
+
+    Keras computes the shapes for this at run time, where converters lose track of integers.
+    """
+    rows = tf.reshape(values, (-1, values.shape[-1])) @ tf.convert_to_tensor(kernel_of(layer))
+    if layer.use_bias:
+        rows = tf.nn.bias_add(rows, tf.convert_to_tensor(layer.bias))
+    return layer.activation(tf.reshape(rows, (-1, *shape[1:])))
+
+
+def _convolution_along_rows(layer: Any, values: Any) -> Any:
+    """A Conv1D as a convolution of an image of one row: (N, L, C) -> (N, 1, L, C) -> (N, L', F).
+
+    Where tf2onnx finds a one-dimensional one, it leaves the bias to an addition of its own.
+    """
+    padding, (length, channels) = layer.padding, values.shape[1:]
+    image = tf.reshape(values, (-1, 1, length, channels))
+    if padding == "causal":
+        before = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
+        image, padding = tf.pad(image, [[0, 0], [0, 0], [before, 0], [0, 0]]), "valid"
+    result = tf.nn.convolution(
+        image,
+        tf.expand_dims(tf.convert_to_tensor(kernel_of(layer)), 0),
+        (1, *layer.strides),
+        padding.upper(),
+        dilations=(1, *layer.dilation_rate),
+    )
+    if layer.use_bias:
+        result = tf.nn.bias_add(result, tf.convert_to_tensor(layer.bias))
+    return layer.activation(tf.reshape(result, (-1, *result.shape[2:])))
 
 
 def _grouped_convolution(layer: Any, values: Any) -> Any:

@@ -6,6 +6,8 @@ a Transpose per inference. Reordering the rows of the Dense kernel once does the
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -81,9 +83,10 @@ def _absorb_transpose(model: onnx.ModelProto, gemm: onnx.NodeProto) -> None:
     if transpose is None or attribute(transpose, "perm") != TO_CHANNELS_LAST:
         return
     shape = _channels_first_shape(model, transpose.input[0])
-    if shape is None:
-        return
     name = gemm.input[1]
+    # A Dense layer over the last of several axes sees one position after the other.
+    if shape is None or math.prod(shape) != index.constants[name].dims[0]:
+        return
     rows = _channels_first_rows(index.array(name), shape)
     gemm.input[1] = set_constant(model.graph, f"{name}_channels_first", rows)
     flatten = helper.make_node("Flatten", transpose.input, reshape.output, reshape.name, axis=1)

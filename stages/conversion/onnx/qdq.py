@@ -27,6 +27,7 @@ TOLERANCE = 2.0**-23
 """Relative: a quarter of the distance of two marked scales (targets.py), and more than float32
 rounding on the way."""
 POOLS = ("MaxPool", "GlobalMaxPool")
+POINTWISE = ("Relu", "Clip", "QuantizeLinear", "DequantizeLinear")
 KEEPS_VALUES = (*MOVES_VALUES, *CUTS, *POOLS, "Pad")
 
 
@@ -135,6 +136,37 @@ def _dequantize_before(
         node.input[:] = [instead.get(name, name) for name in node.input]
         node.output[:] = [instead.get(name, name) for name in node.output]
     graph.node.append(helper.make_node("DequantizeLinear", inputs, [real], first.name))
+
+
+def sink_moves(model: onnx.ModelProto) -> None:
+    """Move, in place, the Transpose and Reshape behind a kernel below its ReLU and pair.
+
+    Conv - Reshape - Relu - Q - DQ becomes Conv - Relu - Q - DQ - Reshape: engines fuse a kernel
+    with what directly follows it, and one whose pair is out of reach stays float.
+    """
+    graph = model.graph
+    for node in [node for node in graph.node if node.op_type in WEIGHTED]:
+        index = Index(graph)
+        moved = _followers(index, node, MOVES_VALUES)
+        behind = _followers(index, moved[-1], POINTWISE) if moved else []
+        if not behind or behind[-1].op_type != "DequantizeLinear":
+            continue
+        end = behind[-1].output[0]
+        behind[0].input[0] = node.output[0]
+        behind[-1].output[0] = moved[0].input[0] = f"{end}_before_{moved[0].name}"
+        moved[-1].output[0] = end
+    del graph.value_info[:]
+    sort(graph)
+
+
+def _followers(index: Index, node: onnx.NodeProto, kinds: Collection[str]) -> list[onnx.NodeProto]:
+    """The nodes of `kinds` that come one after the other behind `node`, read by nobody else."""
+    found: list[onnx.NodeProto] = []
+    follower = index.only_consumer(node.output[0])
+    while follower is not None and follower.op_type in kinds:
+        found.append(follower)
+        follower = index.only_consumer(follower.output[0])
+    return found
 
 
 def repeat_pairs(model: onnx.ModelProto, layers: Collection[str]) -> None:

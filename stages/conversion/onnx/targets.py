@@ -74,6 +74,7 @@ def int8_graph(
     dense.fuse_dense(graph)
     name_nodes(graph)
     layers = {name for names in fed_layers(model, wanted).values() for name in names}
+    qdq.sink_moves(graph)
     # After name_nodes, whose names it uses, and before the kernels, which
     # only become INT8 behind a pair.
     qdq.repeat_pairs(graph, layers)

@@ -20,9 +20,16 @@ from stages.keras_graph.fold import flatten
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import Call, walk
 
-MIXING = (layers.Conv2D, layers.Conv2DTranspose, layers.Dense, layers.SeparableConv2D)
+MIXING = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv2DTranspose,
+    layers.Dense,
+    layers.SeparableConv2D,
+)
 CHANNELWISE = (
     layers.Activation,
+    layers.MaxPooling1D,
     layers.MaxPooling2D,
     layers.PReLU,
     layers.ReLU,
@@ -221,6 +228,16 @@ def learned_slopes(x: Any) -> Any:
     return layers.Dense(5)(layers.PReLU()(layers.Dense(9)(x)))
 
 
+def sequences(x: Any) -> Any:
+    x = layers.Reshape((36, 8))(layers.Conv2D(8, 3, strides=2, padding="same")(x))
+    x = layers.Conv1D(12, 3, padding="causal", use_bias=False)(x)
+    x = layers.MaxPooling1D(2)(layers.ReLU()(layers.BatchNormalization()(x)))
+    x = layers.Conv1D(12, 3, groups=2, strides=2)(layers.Conv1D(12, 3, groups=12)(x))
+    x = layers.AveragePooling1D(2)(layers.Dense(10, activation="relu")(x))
+    both = [layers.GlobalMaxPooling1D()(x), layers.GlobalAveragePooling1D()(x)]
+    return layers.Dense(5)(layers.Concatenate()(both))
+
+
 def partly_unknown(x: Any) -> Any:
     """Channels that reach a layer without a rule stay; those before and after may go."""
     x = layers.Conv2D(8, 3, padding="same")(layers.Conv2D(6, 3, padding="same")(x))
@@ -246,6 +263,7 @@ NETS: list[Callable[[Any], Any]] = [
     separable,
     grouped,
     learned_slopes,
+    sequences,
     partly_unknown,
 ]
 

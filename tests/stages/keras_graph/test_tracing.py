@@ -46,6 +46,19 @@ CASES = {
         layers.LayerNormalization(center=False, scale=False, epsilon=0.1),
     ),
     "layer normalisation over images": (layers.LayerNormalization(axis=(1, 2, 3)),),
+    "one-dimensional": (
+        layers.Reshape((36, 12)),
+        layers.Conv1D(6, 3, strides=2, padding="same", activation="relu"),
+        layers.Conv1D(6, 3, dilation_rate=2, use_bias=False),
+        layers.Conv1D(4, 2, groups=2),
+    ),
+    "causal": (layers.Reshape((36, 12)), layers.Conv1D(6, 3, dilation_rate=2, padding="causal")),
+    "dense over the last axis": (
+        layers.Reshape((36, 12)),
+        layers.Dense(6, activation="tanh"),
+        layers.Reshape((2, 3, 6, 6)),
+        layers.Dense(4, use_bias=False),
+    ),
     "grouped": (
         layers.Conv2D(4, 1),
         layers.Conv2D(6, 3, groups=2, strides=2, padding="same", activation="relu"),

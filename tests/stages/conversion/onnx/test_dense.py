@@ -34,6 +34,21 @@ def test_the_transpose_before_a_dense_layer_moves_into_its_kernel():
     assert {tensor.name for tensor in model.graph.initializer} == {"w_channels_first", "b"}
 
 
+def test_a_dense_layer_over_the_last_axis_keeps_the_transpose_before_it():
+    """Its kernel has a row for every channel, not for every value of the image."""
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["t", "shape"], ["r"]),
+        helper.make_node("MatMul", ["r", "w"], ["y"]),
+    ]
+    constants = {"shape": np.array([-1, 3]), "w": floats(3, 7)}
+    model, x = graph(nodes, constants, ("N", 3, 4, 5), ("M", 7)), floats(2, 3, 4, 5)
+    expected = evaluate(model, x)
+    fuse_dense(model)
+    assert kinds(model) == ["Transpose", "Reshape", "Gemm"]
+    assert np.allclose(evaluate(model, x), expected, atol=1e-5)
+
+
 def test_another_permutation_stays_where_it_is():
     model, x = flattened_dense([0, 3, 2, 1]), floats(2, 3, 4, 5)
     expected = evaluate(model, x)

@@ -13,6 +13,7 @@ from stages.conversion.onnx.qdq import (
     quantize_kernels,
     quantized_tensors,
     repeat_pairs,
+    sink_moves,
 )
 from stages.errors import ConversionError
 from stages.numerics import qparams
@@ -205,4 +206,26 @@ def test_a_max_pool_has_a_pair_on_both_sides_of_itself_and_of_what_follows():
     repeat_pairs(model, {"dense"})
     both = ["QuantizeLinear", "DequantizeLinear"]
     assert kinds(model) == [*both, "MaxPool", *both, "Flatten", *both, "Gemm"]
+    assert np.array_equal(evaluate(model, X), expected)
+
+
+@pytest.mark.parametrize("has_second_reader", [False, True])
+def test_what_moves_values_behind_a_kernel_sinks_below_its_relu_and_pair(has_second_reader):
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], "conv"),
+        helper.make_node("Transpose", ["c"], ["t"], "turn", perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["t", "shape"], ["r"], "rows"),
+        helper.make_node("Relu", ["r"], ["p"], "relu"),
+        *pair("p", "a"),
+        helper.make_node("Neg", ["a"], ["n"])
+        if not has_second_reader
+        else helper.make_node("Add", ["a", "r"], ["n"]),
+        helper.make_node("Identity", ["n"], ["y"]),
+    ]
+    constants = {**CONSTANTS, "shape": np.array([-1, 36, 6])}
+    model = graph(nodes, constants, ("N", 3, 8, 8), ("N", 36, 6))
+    before, expected = kinds(model), evaluate(model, X)
+    sink_moves(model)
+    moved = ["Conv", "Relu", "QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape"]
+    assert kinds(model) == (before if has_second_reader else [*moved, "Neg", "Identity"])
     assert np.array_equal(evaluate(model, X), expected)
