@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=4,
+            revision=5,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,
@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=7,
+            revision=8,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,
@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=6,
+            revision=7,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,
