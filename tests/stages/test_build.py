@@ -25,6 +25,10 @@ ROOT = Path(__file__).parents[2]
 CPU = ("onnxruntime", "litert")
 
 
+BESIDE = ("json", "layers.txt")
+"""What an engine of TensorRT-RTX has beside it."""
+
+
 def settings(**options: Any) -> BuildStage:
     return BuildStage(build=Build(**{"max_seconds_per_engine": 0.02, **options}))
 
@@ -98,7 +102,7 @@ def test_the_folder_has_all_that_the_benchmark_needs(
     files = {row.file for row in measured.engines if row.file}
     others = {"baseline.onnxruntime.fp32.onnx", "engines.json", "choice.json", "layers.json"}
     others |= {"samples.npz", "signature.json"}
-    others |= {f"{file}.json" for file in files if file.endswith(".rtx")}
+    others |= {f"{file}.{kind}" for file in files if file.endswith(".rtx") for kind in BESIDE}
     assert {file.name for file in out.iterdir()} == files | others
     assert Signature.read(out) == SIGNATURE
     assert (out / "samples.npz").read_bytes() == (converted / "samples.npz").read_bytes()

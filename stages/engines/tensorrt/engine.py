@@ -41,7 +41,7 @@ def build_blocker() -> Blocker | None:
 
 def run_blocker() -> Blocker | None:
     """Running needs no look into the graph."""
-    return missing_package("tensorrt") or gpu_blocker()
+    return missing_package("tensorrt", "tensorrt") or gpu_blocker() or missing_package("tensorrt")
 
 
 def source_file(precision: Precision) -> str:

@@ -97,7 +97,8 @@ def from_inspector(text: str) -> list[Kernel]:
 
     Engines built without detailed profiling verbosity have names only: those are left out.
     """
-    entries = json.loads(text)["Layers"]
+    # Not strict: names of nodes hold control characters as they are.
+    entries = json.loads(text, strict=False)["Layers"]
     return [_from_entry(entry) for entry in entries if isinstance(entry, dict)]
 
 
@@ -127,23 +128,26 @@ def _weights(constants: str) -> tuple[str, ...]:
 
 
 def _from_entry(entry: Mapping[str, Any]) -> Kernel:
-    formats = [tensor.get("Datatype") or tensor["Format/Datatype"] for tensor in entry["Inputs"]]
+    formats = [
+        str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
+        for tensor in entry.get("Inputs", ())
+    ]
     words = [re.findall(r"[A-Za-z]+\d*", each) for each in formats]
     weights = entry.get("Weights")
     return Kernel(
         entry["Name"],
         # Without metadata, the name of a fused layer is made of its nodes' names.
         _nodes(entry.get("Metadata", "")) or tuple(entry["Name"].split(" + ")),
-        entry["LayerType"],
+        str(entry.get("LayerType", "")),
         _precisions([word for each in words for word in each]),
-        _precisions([weights["Type"]] if weights else []),
+        _precisions([weights.get("Type", "")] if weights else []),
         entry.get("TacticName"),
     )
 
 
 def _nodes(metadata: str) -> tuple[str, ...]:
     """In its order, each once."""
-    names = re.findall(r"\[ONNX Layer: (.*?)\](?=\x1f|\[ONNX Layer: |\s*$)", metadata)
+    names = re.findall(r"\[ONNX Layer: (.*?)\](?=[\x1e\x1f]|\[ONNX Layer: |\s*$)", metadata)
     return tuple(dict.fromkeys(names))
 
 

@@ -7,7 +7,7 @@ enumerations differ. See docs/decisions/0003-strongly-typed-tensorrt.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,13 @@ COULD_NOT_START = "see: nvidia-smi"
 
 
 def is_strongly_typed(trt: Any) -> bool:
-    """Whether precision is decided by the graph's own types (TensorRT 9 and later, and RTX)."""
-    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    """Whether precision is decided by the graph's own types (TensorRT 9 and later, and RTX).
+
+    8.6 is told by what it has and later ones lack: flags are deprecated once all networks have
+    what they ask for, and go.
+    """
+    flags = trt.NetworkDefinitionCreationFlag
+    return hasattr(flags, "STRONGLY_TYPED") or not hasattr(flags, "EXPLICIT_BATCH")
 
 
 def network_flags(trt: Any) -> int:
@@ -37,7 +42,7 @@ def network_flags(trt: Any) -> int:
     # Not the flags that only allow a precision: with those a layer may silently run in float32, a
     # common complaint about INT8 engines (decision 3).
     wanted = ("STRONGLY_TYPED",) if is_strongly_typed(trt) else ("EXPLICIT_BATCH",)
-    return sum(1 << int(getattr(flags, name)) for name in wanted)
+    return sum(1 << int(getattr(flags, name)) for name in wanted if hasattr(flags, name))
 
 
 def build(
@@ -78,7 +83,8 @@ def build(
         timing_cache.write_bytes(config.get_timing_cache().serialize())
     verdict = sparsity_verdict(log.sparsity)
     asked = requested(graph, "fp16" if "FP16" in flags else None)
-    return BuildReport(_layers(trt, plan, asked), (verdict,) if verdict else ())
+    found, fault = _described(trt, plan, out, request, asked)
+    return BuildReport(found, tuple(filter(None, (verdict, fault))))
 
 
 def deserialize(trt: Any, file: Path) -> Any:
@@ -135,13 +141,18 @@ def _own_flags(trt: Any, graph: onnx.ModelProto, request: BuildRequest) -> list[
 def _config(
     trt: Any, builder: Any, network: Any, request: BuildRequest, flags: Iterable[str]
 ) -> Any:
-    """Workspace limit, flags, and one profile: from 1 image to the largest batch."""
+    """Workspace limit, flags, no TF32 unless wanted, and one profile: from 1 image to the largest
+    batch."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib << 20)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layers keep their ONNX names
     config.builder_optimization_level = request.tensorrt.optimization_level
     for flag in flags:
         config.set_flag(getattr(trt.BuilderFlag, flag))
+    # On by default: 10 bits of mantissa in what is called float32, an error that no parity check
+    # would take for rounding.
+    if not request.tensorrt.tf32 and hasattr(trt.BuilderFlag, "TF32"):
+        config.clear_flag(trt.BuilderFlag.TF32)
     _set_gpus(trt, config, request)
     # 8.6 has to be asked to let two contexts share a profile; later ones always do.
     features: Any = getattr(trt, "PreviewFeature", None)
@@ -180,21 +191,46 @@ def _use_timing_cache(config: Any, own: Path, given: Path | None) -> None:
         )
 
 
-def _layers(trt: Any, plan: Any, asked: dict[str, Precision]) -> tuple[LayerFacts, ...]:
-    """From the inspector where there is a GPU, else from the builder's log, if it has them."""
+def _described(
+    trt: Any, plan: Any, out: Path, request: BuildRequest, asked: dict[str, Precision]
+) -> tuple[tuple[LayerFacts, ...], str]:
+    """The layers of a plan, and what went wrong where they cannot be told, "" if nothing did.
+
+    TensorRT's own words stay beside the engine `out`. By now the engine is whole: whatever goes
+    wrong here must not cost it.
+    """
+    try:
+        text, read = _account(trt, plan, request)
+        out.with_name(f"{out.name}.layers.txt").write_text(text, encoding="utf-8")
+        return tuple(layers.layers(read(text), asked)), ""
+    except Exception as error:
+        return (), f"its layers are unknown: {type(error).__name__}: {error}"
+
+
+def _account(
+    trt: Any, plan: Any, request: BuildRequest
+) -> tuple[str, Callable[[str], list[layers.Kernel]]]:
+    """What the inspector says where there is a GPU, else the builder's log; and its reader."""
     log = logger(trt)
     message = log.layers
-    engine = None
-    if gpu_blocker() is None:
-        engine = trt.Runtime(log).deserialize_cuda_engine(plan)
-    if engine is not None:
-        text = engine.create_engine_inspector().get_engine_information(
-            trt.LayerInformationFormat.JSON
+    if gpu_blocker() is not None:
+        return message, layers.from_message
+    runtime = trt.Runtime(log)
+    if request.tensorrt.version_compatible:
+        runtime.engine_host_code_allowed = True
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        return message, layers.from_message
+    inspector = engine.create_engine_inspector()
+    # Where the batch is open, what a layer is depends on it, and without a context is left out.
+    context = engine.create_execution_context()
+    if context is not None:
+        context.set_input_shape(
+            request.signature.input_name, (request.profile[1], *request.signature.input_shape)
         )
-        kernels = layers.from_inspector(text)
-    else:
-        kernels = layers.from_message(message)
-    return tuple(layers.layers(kernels, asked))
+        inspector.execution_context = context
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    return str(text), layers.from_inspector
 
 
 def _parser_errors(parser: Any) -> str:

@@ -23,7 +23,11 @@ def build_blocker() -> Blocker | None:
 
 def run_blocker() -> Blocker | None:
     """Running needs a GPU and PyCUDA."""
-    return missing_package("tensorrt_rtx") or gpu_blocker()
+    return (
+        missing_package("tensorrt_rtx", "tensorrt-rtx")
+        or gpu_blocker()
+        or missing_package("tensorrt_rtx")
+    )
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:

@@ -143,3 +143,16 @@ def test_the_inspectors_account_is_read_in_the_words_of_several_versions() -> No
         tactic="sm80_xmma_fprop_implicit_gemm",
     )
     assert (dense.nodes, dense.executed, is_wider(dense)) == (("dense",), "fp16", True)
+
+
+def test_names_with_control_characters_and_tensors_without_a_type_are_read() -> None:
+    """TensorRT writes what stands between the nodes of a fused layer as it is."""
+    both = "[ONNX Layer: conv]\x1e[ONNX Layer: relu]\x1f[ONNX Layer: add]"
+    entry = {"Name": "fused", "LayerType": "gemm", "Inputs": [{"Name": "x"}], "Metadata": both}
+    text = json.dumps({"Layers": [entry, {"Name": "bare"}]})
+    raw = text.replace("\\u001e", "\x1e").replace("\\u001f", "\x1f")
+    assert "\x1e" in raw
+    fused, bare = layers.from_inspector(raw)
+    assert fused.nodes == ("conv", "relu", "add")
+    assert (fused.inputs, fused.executed) == ((), "unknown")
+    assert (bare.nodes, bare.kind) == (("bare",), "")

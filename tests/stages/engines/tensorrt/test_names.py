@@ -22,11 +22,11 @@ from tests.pipeline.children import environment
 USED = {
     "Builder": "create_network create_builder_config create_optimization_profile "
     "build_serialized_network",
-    "BuilderFlag": "SPARSE_WEIGHTS VERSION_COMPATIBLE REFIT",
-    "EngineInspector": "get_engine_information",
+    "BuilderFlag": "SPARSE_WEIGHTS VERSION_COMPATIBLE REFIT TF32",
+    "EngineInspector": "get_engine_information execution_context",
     "HardwareCompatibilityLevel": "AMPERE_PLUS",
     "IBuilderConfig": "set_memory_pool_limit profiling_verbosity builder_optimization_level "
-    "set_flag add_optimization_profile hardware_compatibility_level create_timing_cache "
+    "set_flag clear_flag add_optimization_profile hardware_compatibility_level create_timing_cache "
     "set_timing_cache get_timing_cache",
     "ICudaEngine": "create_engine_inspector create_execution_context get_tensor_profile_shape "
     "get_tensor_name get_tensor_dtype num_io_tensors",

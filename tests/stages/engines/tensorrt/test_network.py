@@ -18,6 +18,7 @@ from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.layers import mismatches
 from stages.engines.registry import Precision
 from stages.engines.tensorrt import network as trt_network
+from stages.engines.tensorrt.logger import logger
 from stages.errors import EngineError
 from stages.settings import TensorRT
 from tests.stages.graphs import SIGNATURE, graph
@@ -50,6 +51,7 @@ def network(*names: str) -> Any:
         (("EXPLICIT_BATCH", "EXPLICIT_PRECISION"), False, 0b01),  # 8.6
         (("EXPLICIT_BATCH", "STRONGLY_TYPED"), True, 0b10),  # 10
         (("STRONGLY_TYPED",), True, 0b1),  # 11
+        ((), True, 0),  # later ones, where no network is anything else
     ],
 )
 def test_versions_are_told_apart_by_the_names_of_their_network_flags(
@@ -57,6 +59,29 @@ def test_versions_are_told_apart_by_the_names_of_their_network_flags(
 ) -> None:
     assert trt_network.is_strongly_typed(network(*names)) is strongly_typed
     assert trt_network.network_flags(network(*names)) == flags
+
+
+@pytest.mark.parametrize("is_wanted", [False, True])
+def test_float32_is_no_tf32_unless_it_is_asked_for(is_wanted: bool) -> None:
+    builder = trt.Builder(logger(trt))
+    network = builder.create_network(trt_network.network_flags(trt))
+    network.add_input("image", trt.float32, (-1, *SIGNATURE.input_shape))
+    request = BuildRequest(SIGNATURE, "fp32", tensorrt=TensorRT(tf32=is_wanted))
+    config = trt_network._config(trt, builder, network, request, [])
+    assert config.get_flag(trt.BuilderFlag.TF32) is is_wanted
+
+
+def test_an_engine_survives_whatever_its_description_does(converted: Path, tmp_path: Path) -> None:
+    engine = build(converted / "model.fp32.onnx", tmp_path)
+    account = engine.with_name(f"{engine.name}.layers.txt")
+    assert account.read_text().startswith("Layers:")
+    engine.unlink()
+    account.unlink()
+    account.mkdir()  # cannot be written to
+    report = report_of(converted / "model.fp32.onnx", tmp_path)
+    assert engine.stat().st_size > 1000
+    assert report.layers == ()
+    assert "its layers are unknown: IsADirectoryError" in report.remarks[-1]
 
 
 def test_tensorrt_rtx_is_strongly_typed() -> None:
