@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -189,3 +193,50 @@ def test_a_graph_that_cannot_be_launched_says_so(gpu: StandIn) -> None:
         graph.launch()
     graph.close()
     memory.close()
+
+
+def test_every_thread_has_the_context_and_gives_it_back(gpu: StandIn) -> None:
+    memory = CudaMemory()
+    buffer = memory.allocate((4,))
+    buffer.host[:] = 7
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            cuda_memory.make_context_current()
+            memory.upload(buffer, 4)
+            memory.synchronize()
+        except BaseException as error:
+            faults.append(error)
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert faults == []
+    memory.close()
+    assert gpu.live() == {}
+
+
+FIRST_IN_A_THREAD = """
+import threading
+from stages.engines.cuda.memory import CudaMemory
+def work():
+    memory = CudaMemory()
+    memory.allocate((4,))
+    memory.close()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+if {main_too}:
+    work()
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("main_too", [False, True])
+def test_a_process_ends_well_where_a_thread_was_the_first_to_use_the_gpu(main_too: bool) -> None:
+    """PyCUDA aborts a process (exit status 134) in which a thread leaves a context behind."""
+    code = FIRST_IN_A_THREAD.format(main_too=main_too)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")

@@ -267,3 +267,12 @@ def test_a_reader_that_stops_early_leaves_nothing_under_way(gpu: StandIn) -> Non
     streams.made[0].submit(rows(2, first=70))
     np.testing.assert_array_equal(streams.made[0].collect(), rows(2, first=70) + 1)
     streams.close()
+
+
+def test_a_closed_stream_takes_no_batch_of_the_size_it_had(gpu: StandIn) -> None:
+    one = stream(gpu)
+    one.submit(rows(2))
+    one.collect()
+    one.close()
+    with pytest.raises(EngineError, match="the stream is closed"):
+        one.submit(rows(2))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Graph:
 class CudaMemory:
     """A stream and buffers, all freed by `close`.
 
-    For the thread that made it only: a CUDA context is current in one thread.
+    One thread at a time may use it, after `make_context_current`.
     Every method raises EngineError where CUDA reports an error.
     """
 
@@ -171,18 +172,37 @@ class CudaMemory:
 
 
 @functools.cache
-def make_context_current() -> None:
-    """Start CUDA and make the primary context of the first GPU current, once per process.
-
-    It is released when the process ends: TensorRT holds it that long.
-    """
+def _primary_context() -> Any:
+    """That of the first GPU, held until the process ends, as TensorRT holds it."""
     from pycuda import driver
 
     driver.init()
     context = driver.Device(0).retain_primary_context()
-    context.push()
     atexit.register(context.detach)  # else PyCUDA complains at exit; runs after the pop
-    atexit.register(context.pop)
+    # Not the bound method: `__dict__` is that of the thread that asks.
+    atexit.register(lambda: _contexts.__dict__.clear())
+    return context
+
+
+class _CurrentContext:
+    """A context that is current in the thread that made this, for as long as this lives."""
+
+    def __init__(self, context: Any) -> None:
+        context.push()
+        self._context = context
+
+    def __del__(self) -> None:
+        self._context.pop()
+
+
+_contexts = threading.local()
+"""Of every thread its own: PyCUDA ends the process if a thread ends with a context."""
+
+
+def make_context_current() -> None:
+    """Start CUDA, and make the first GPU's primary context current in this thread until it ends."""
+    if not hasattr(_contexts, "current"):
+        _contexts.current = _CurrentContext(_primary_context())
 
 
 def free_memory() -> tuple[int, int]:

@@ -7,7 +7,6 @@ nothing here knows TensorRT.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,8 @@ from stages.engines.cuda.memory import Buffer, CudaMemory, Graph, cuda_errors
 from stages.errors import EngineError
 
 STREAMS = 2
+ROUNDS = 5
+"""Of which the median is taken where the parts of a call are timed."""
 
 
 class Computation(Protocol):
@@ -84,6 +85,8 @@ class CudaStream:
 
     def submit(self, rows: NDArray[Any]) -> None:
         """Copy a batch and queue its copies and computation on the GPU. Raises EngineError."""
+        if self._computation is None:
+            raise EngineError("the stream is closed")  # its buffers are no longer ours
         if len(rows) != self._rows:
             self._set_rows(len(rows))
         self._input.host[: self._rows] = rows
@@ -103,22 +106,32 @@ class CudaStream:
         return found
 
     def time_parts(self, rows: NDArray[Any], calls: int) -> dict[str, float]:
-        """Median milliseconds of `calls` calls, part by part.
+        """Median milliseconds of a call, part by part.
 
-        `h2d_ms`, `compute_ms` and `d2h_ms` lie between CUDA events; `enqueue_ms` is the time
-        the CPU takes to queue the computation, which is a CUDA graph of its own where it can be
-        one. Raises EngineError.
+        `h2d_ms`, `compute_ms` and `d2h_ms` are those of `calls` of them queued back to back,
+        between two CUDA events, by the number of calls: a single one would begin on an idle GPU,
+        and the time until the CPU has queued it would count as its own. `enqueue_ms` is what the
+        CPU takes to queue the computation, which is a CUDA graph of its own where it can be one.
+        Raises EngineError.
         """
         self.submit(rows)
         self.collect()
         graph = self._captured(self._compute) if self._captures else None
+        parts: dict[str, Callable[[], None]] = {
+            "h2d_ms": lambda: self._memory.upload(self._input, self._rows),
+            "compute_ms": graph.launch if graph else self._compute,
+            "d2h_ms": lambda: self._memory.download(self._output, self._rows),
+        }
         try:
-            compute = graph.launch if graph else self._compute
-            parts = [self._time_once(compute) for _ in range(calls)]
+            taken = [
+                {name: self._time(part, calls) for name, part in parts.items()}
+                for _ in range(ROUNDS)
+            ]
         finally:
             if graph:
                 graph.close()
-        return {name: median(each[name] for each in parts) for name in parts[0]}
+        found = {name: median(each[name][0] for each in taken) for name in parts}
+        return {**found, "enqueue_ms": median(each["compute_ms"][1] for each in taken)}
 
     def close(self) -> None:
         """Free the graph, the computation and the memory; closing twice is harmless."""
@@ -168,22 +181,19 @@ class CudaStream:
         progress.report(f"{self._computation.name}: no CUDA graph, {reason}")
         return None
 
-    def _time_once(self, compute: Callable[[], None]) -> dict[str, float]:
-        memory = self._memory
+    def _time(self, part: Callable[[], None], calls: int) -> tuple[float, float]:
+        """Milliseconds on the GPU, and of the CPU for queueing, of one of `calls` calls."""
         with cuda_errors():
-            events = [memory.record_event()]
-            memory.upload(self._input, self._rows)
-            events.append(memory.record_event())
+            part()  # what a first call prepares is no part of it
+            self._memory.synchronize()
+            first = self._memory.record_event()
             start = time.perf_counter_ns()
-            compute()
-            enqueue_ms = (time.perf_counter_ns() - start) / 1e6
-            events.append(memory.record_event())
-            memory.download(self._output, self._rows)
-            events.append(memory.record_event())
-            memory.synchronize()
-            spans = [first.time_till(last) for first, last in itertools.pairwise(events)]
-        names = ("h2d_ms", "compute_ms", "d2h_ms")
-        return {**dict(zip(names, spans, strict=True)), "enqueue_ms": enqueue_ms}
+            for _ in range(calls):
+                part()
+            queued_ms = (time.perf_counter_ns() - start) / 1e6
+            last = self._memory.record_event()
+            self._memory.synchronize()
+            return float(first.time_till(last)) / calls, queued_ms / calls
 
     def _drop_graph(self) -> None:
         graph, self._graph = self._graph, None

@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.artifacts.signature import Signature
 from stages.engines.base import Engine, Images, Logits
-from stages.engines.cuda.memory import free_memory
+from stages.engines.cuda.memory import free_memory, make_context_current
 from stages.engines.cuda.stream import CudaStream, run_many
 from stages.engines.tensorrt.network import deserialize
 from stages.engines.tensorrt.profile import recorder
@@ -21,7 +21,7 @@ from stages.errors import EngineError
 
 
 class Execution:
-    """An opened engine with its buffers on the GPU, for one thread, until `close`.
+    """An opened engine with its buffers on the GPU, for one thread at a time, until `close`.
 
     `memory_mib` is what opening it took of the GPU's memory; running may take more.
     """
@@ -153,14 +153,17 @@ class GpuEngine(Engine):
         self._execution = Execution(self.trt(), self.file, self.signature)
 
     def _infer(self, images: Images) -> Logits:
+        make_context_current()  # in this thread, which need not be the one that opened it
         return self.execution.run(images)
 
     def _infer_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
+        make_context_current()
         return self.execution.run_many(batches)
 
     def _close(self) -> None:
         execution, self._execution = self._execution, None
         if execution is not None:
+            make_context_current()
             execution.close()
 
 
