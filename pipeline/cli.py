@@ -77,6 +77,11 @@ artifacts_option = click.option(
 )
 
 
+format_option = click.option(
+    "--format", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+
+
 def settings_options(command: Command) -> Command:
     """Add `--config` and `--set`."""
     command = click.option(
@@ -297,7 +302,7 @@ def predict(bundle: Path, images: tuple[str, ...], top: int, format: str, batch_
 
 
 @pipeline.command()
-@click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 @artifacts_option
 @debug_option
 def history(format: str, artifacts: Path) -> None:
@@ -340,9 +345,10 @@ def show_config(file: Path | None, overrides: tuple[str, ...], schema: bool) -> 
 
 
 @pipeline.command()
+@format_option
 @debug_option
-def doctor() -> None:
+def doctor(format: str) -> None:
     """Show what can be built and run on this machine."""
     from pipeline import commands
 
-    commands.show_machine()
+    commands.show_machine(format)

@@ -275,11 +275,15 @@ def show_schema() -> None:
     print(json.dumps(schema(), indent=2))
 
 
-def show_machine() -> None:
+def show_machine(format: str) -> None:
     """Print what this machine has and which engines it can build and run."""
     from pipeline.checks import doctor
 
-    console().print(doctor.diagnose())
+    diagnosis = doctor.diagnose()
+    if format == "json":
+        print(json.dumps(diagnosis.to_json(), indent=1))
+    else:
+        console().print(doctor.table(diagnosis))
 
 
 def show_devices(artifacts: Path, settings: Settings) -> None:

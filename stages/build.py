@@ -27,7 +27,7 @@ import numpy as np
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.engines import layers, modules, records
-from stages.engines.base import BuildReport, BuildRequest, Engine, Logits
+from stages.engines.base import BuildReport, BuildRequest, Engine, Logits, does_not_load
 from stages.engines.onnxruntime import integer_kernels
 from stages.engines.records import BASELINE, BASELINE_ENGINE
 from stages.engines.registry import ENGINES, EngineName
@@ -107,8 +107,7 @@ def build_baseline(source: Path, out: Path, signature: Signature) -> None:
     """Build the trained, unpruned float32 model. Raises EngineError."""
     progress.report("build the baseline")
     request = BuildRequest(signature, "fp32")
-    module = modules.load(BASELINE_ENGINE.backend)
-    module.build(source / "baseline.fp32.onnx", out / BASELINE, request)
+    build_file(BASELINE_ENGINE, source / "baseline.fp32.onnx", out / BASELINE, request)
 
 
 def build_all(
@@ -144,12 +143,24 @@ def build_all(
 
 def build_one(engine: EngineName, source: Path, file: Path, request: BuildRequest) -> BuildReport:
     """Build the engine `file` from its graph in the folder `source`. Raises EngineError."""
-    module = modules.load(engine.backend)
-    records.require(module.build_blocker())
+    records.require(modules.load(engine.backend).build_blocker())
     graph = source / modules.source_file(engine)
     if not graph.is_file():
         raise EngineError(f"there is no {graph.name}", "run: pipeline run convert --force")
-    return module.build(graph, file, request) or BuildReport()
+    return build_file(engine, graph, file, request)
+
+
+def build_file(engine: EngineName, graph: Path, file: Path, request: BuildRequest) -> BuildReport:
+    """Build the engine `file` from `graph`. Raises EngineError, also where its runtime is broken.
+
+    What runs on the CPU is imported here for the first time: trying that in a child before would
+    cost every run half a second.
+    """
+    try:
+        return modules.load(engine.backend).build(graph, file, request) or BuildReport()
+    except ImportError as error:
+        broken = does_not_load(error, *ENGINES[engine.backend].packages)
+        raise EngineError(broken.reason, broken.fix) from error
 
 
 def try_out(

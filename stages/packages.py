@@ -18,6 +18,10 @@ IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn"}
 """Of the others the import name is their own, with underscores."""
 
 
+LOADED_WITH = {"ai-edge-litert": "ai_edge_litert.interpreter", "pycuda": "pycuda.driver"}
+"""Of these the package alone is Python, and loads where its native code does not."""
+
+
 def missing(packages: Iterable[str]) -> list[str]:
     """Those of `packages` that are not installed.
 
@@ -30,6 +34,11 @@ def _module(package: str) -> str:
     return IMPORTED_AS.get(package, package.replace("-", "_"))
 
 
+def native_module(package: str) -> str:
+    """The module whose import shows whether the package's native code loads."""
+    return LOADED_WITH.get(package, _module(package))
+
+
 def providing(module: str) -> str:
     """The package that has `module`: "PIL" -> "pillow"."""
     known = {imported: package for package, imported in IMPORTED_AS.items()}
@@ -39,6 +48,11 @@ def providing(module: str) -> str:
 def install(packages: Iterable[str]) -> str:
     """The command that installs `packages`."""
     return f"pip install {' '.join(packages)}"
+
+
+def reinstall(packages: Iterable[str]) -> str:
+    """The command that replaces `packages` that are there and broken."""
+    return f"pip install --force-reinstall {' '.join(packages)}"
 
 
 def not_installed(packages: Iterable[str]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -12,12 +13,13 @@ from rich.text import Text
 
 from pipeline.checks import tensorflow_build
 from stages.engines import environment, modules, registry
-from stages.engines.base import Blocker
+from stages.engines.base import Blocker, broken_package, does_not_load
 from stages.packages import TRAINING, install, missing, not_installed
-from stages.results.machine import MachineFacts
+from stages.results.machine import MachineFacts, TensorFlowFacts
 
 
-class Ability(NamedTuple):
+@dataclass(frozen=True)
+class Ability:
     """What keeps `name` from being built and from being run here; None where nothing does."""
 
     name: str
@@ -25,43 +27,84 @@ class Ability(NamedTuple):
     run: Blocker | None
 
 
-def diagnose() -> RenderableType:
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that is found; `tensorflow` says what it sees, or why it does not load."""
+
+    machine: MachineFacts
+    tensorflow: TensorFlowFacts | str | None
+    tensorflow_build: str
+    abilities: tuple[Ability, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every fact, as scripts read it."""
+        seen = self.tensorflow
+        return {
+            "machine": self.machine.model_dump(mode="json"),
+            "tensorflow": {
+                "build": self.tensorflow_build,
+                "error": seen if isinstance(seen, str) else None,
+                **(seen.model_dump(mode="json") if isinstance(seen, TensorFlowFacts) else {}),
+            },
+            "abilities": {each.name: _to_json(each) for each in self.abilities},
+        }
+
+
+def _to_json(ability: Ability) -> dict[str, Any]:
+    blockers = {"build": ability.build, "run": ability.run}
+    return {verb: {"possible": each is None, **_fields(each)} for verb, each in blockers.items()}
+
+
+def _fields(blocker: Blocker | None) -> dict[str, str | None]:
+    return asdict(blocker) if blocker else {"reason": None, "fix": None}
+
+
+def diagnose() -> Diagnosis:
     """Versions, CPU features, GPU, and which stages and engines can be built and run here.
 
-    Imports the runtimes of the engines that are installed, never TensorFlow.
+    TensorFlow and every runtime are imported in child processes: one that is broken is a line.
     """
-    blocker = training_blocker()
+    build = tensorflow_build.describe()
+    seen = None if missing(["tensorflow"]) else tensorflow_build.seen()
+    blocker = training_blocker(seen)
     abilities = [Ability("training", blocker, blocker)]
     abilities += [Ability(name, *engine_blockers(name)) for name in registry.ENGINES]
-    return Group(
-        _machine(environment.describe()),
-        Text(),
-        _abilities(abilities),
-        *(line for ability in abilities for line in _obstacles(ability)),
-    )
+    return Diagnosis(environment.describe(), seen, build, tuple(abilities))
 
 
-def training_blocker() -> Blocker | None:
+def training_blocker(seen: TensorFlowFacts | str | None) -> Blocker | None:
     """Why no model can be trained or converted here, if so."""
-    absent = missing(TRAINING)
-    return Blocker(not_installed(absent), install(absent)) if absent else None
+    if absent := missing(TRAINING):
+        return Blocker(not_installed(absent), install(absent))
+    return does_not_load(seen, "tensorflow") if isinstance(seen, str) else None
 
 
 def engine_blockers(backend: str) -> tuple[Blocker | None, Blocker | None]:
     """Why `backend` cannot be built and run here; a runtime that fails to load is a reason."""
     try:
         module = modules.load(backend)
-        return module.build_blocker(), module.run_blocker()
+        build, run = module.build_blocker(), module.run_blocker()
     except (ImportError, OSError) as error:
-        packages = " ".join(registry.ENGINES[backend].packages)
-        broken = Blocker(
-            f"its runtime is installed but does not load: {error}",
-            f"pip install --force-reinstall {packages}",
-        )
+        broken = does_not_load(error, *registry.ENGINES[backend].packages)
         return broken, broken
+    if registry.ENGINES[backend].device == "gpu":
+        return build, run  # They have tried it: nothing else does before the engine is built.
+    broken_runtime = broken_package(backend)
+    return build or broken_runtime, run or broken_runtime
 
 
-def _machine(facts: MachineFacts) -> Table:
+def table(diagnosis: Diagnosis) -> RenderableType:
+    """The diagnosis for people, with what stands in the way below it."""
+    return Group(
+        _machine(diagnosis),
+        Text(),
+        _abilities(diagnosis.abilities),
+        *(line for ability in diagnosis.abilities for line in _obstacles(ability)),
+    )
+
+
+def _machine(diagnosis: Diagnosis) -> Table:
+    facts = diagnosis.machine
     cpu, gpu = facts.cpu, facts.gpu
     int8 = [flag for flag in environment.INT8_FLAGS if flag in cpu.flags]
     cards = ", ".join(gpu.names) or "none found"
@@ -73,11 +116,19 @@ def _machine(facts: MachineFacts) -> Table:
         ("features", " ".join(cpu.flags) or "none known"),
         ("fast INT8", " ".join(int8) or "no instruction known: INT8 saves memory more than time"),
         ("GPU", f"{cards}, driver {gpu.driver}" if gpu.driver else cards),
-        ("TensorFlow", tensorflow_build.describe()),
+        ("TensorFlow", _tensorflow(diagnosis)),
         ("packages", "\n".join(versions) or "none"),
     ):
         drawn.add_row(Text(what, style="bold"), Text(value))
     return drawn
+
+
+def _tensorflow(diagnosis: Diagnosis) -> str:
+    seen = diagnosis.tensorflow
+    if seen is None:
+        return diagnosis.tensorflow_build
+    words = "does not load" if isinstance(seen, str) else tensorflow_build.in_words(seen)
+    return f"{diagnosis.tensorflow_build}; {words}"
 
 
 def _abilities(abilities: Iterable[Ability]) -> Table:
@@ -85,14 +136,14 @@ def _abilities(abilities: Iterable[Ability]) -> Table:
         "engine", "can be built", "can be run", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
     )
     yes, no = Text("yes", style="green"), Text("no", style="red")
-    for name, build, run in abilities:
-        drawn.add_row(name, no if build else yes, no if run else yes)
+    for each in abilities:
+        drawn.add_row(each.name, no if each.build else yes, no if each.run else yes)
     return drawn
 
 
 def _obstacles(ability: Ability) -> Iterator[Text]:
-    name, build, run = ability
+    build, run = ability.build, ability.run
     blockers = {"built or run": build} if build == run else {"built": build, "run": run}
     for verb, blocker in blockers.items():
         if blocker is not None:
-            yield Text(f"\n{name} cannot be {verb}: {blocker.reason}\n  {blocker.fix}")
+            yield Text(f"\n{ability.name} cannot be {verb}: {blocker.reason}\n  {blocker.fix}")

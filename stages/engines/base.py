@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
+from stages.engines import child
 from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
-from stages.packages import install, missing, not_installed
+from stages.packages import install, missing, native_module, not_installed, reinstall
 from stages.results.engines import LayerFacts
 from stages.settings import TensorRT
 
@@ -46,6 +47,27 @@ def missing_package(backend: str, *packages: str) -> Blocker | None:
     """Those of `packages` that are not installed, if any; by default all of the engine's row."""
     absent = missing(packages or ENGINES[backend].packages)
     return Blocker(not_installed(absent), install(absent)) if absent else None
+
+
+def broken_package(backend: str, *packages: str) -> Blocker | None:
+    """The first of `packages` that is installed but does not load, if any; by default of all.
+
+    Each is imported in a child process, once per process: a library that is missing beside a
+    runtime, or is of another version, may crash the process that loads it.
+    """
+    wanted = packages or ENGINES[backend].packages
+    absent = missing(wanted)
+    for package in wanted:
+        fault = None if package in absent else child.import_fault(native_module(package))
+        if fault is not None:
+            return does_not_load(fault, package)
+    return None
+
+
+def does_not_load(fault: object, *packages: str) -> Blocker:
+    """What is installed, and why it is of no use."""
+    names = " or ".join(packages)
+    return Blocker(f"{names} is installed but does not load: {fault}", reinstall(packages))
 
 
 @dataclass(frozen=True)

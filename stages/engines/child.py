@@ -7,6 +7,8 @@ A child imports from where its parent does, and never from the current folder: a
 from __future__ import annotations
 
 import ctypes
+import functools
+import importlib
 import os
 import signal
 import subprocess
@@ -26,6 +28,17 @@ class ChildFailed(Exception):
         super().__init__(f"exit status {status}: {reason}")
         self.status = status
         self.reason = reason
+
+    @property
+    def in_words(self) -> str:
+        """ "ImportError: libcudnn.so.9: cannot open ...", "it crashes with SIGABRT"."""
+        if self.status > 0:
+            return self.reason
+        try:
+            name = signal.Signals(-self.status).name
+        except ValueError:
+            name = f"signal {-self.status}"
+        return f"it crashes with {name}" + (f": {self.reason}" if self.reason else "")
 
 
 def command(
@@ -68,3 +81,19 @@ def answer(module: str, function: str, *arguments: str | int) -> str:
     if done.returncode != 0:
         raise ChildFailed(done.returncode, (done.stderr.strip().splitlines() or [""])[-1])
     return done.stdout.splitlines()[-1]
+
+
+@functools.cache
+def import_fault(module: str) -> str | None:
+    """Why `module` does not load, found out in a child, which it may crash; once per process."""
+    try:
+        answer(__name__, "import_and_tell", module)
+    except ChildFailed as failure:
+        return failure.in_words
+    return None
+
+
+def import_and_tell(module: str) -> None:
+    """In a child: the answer is that it is still there."""
+    importlib.import_module(module)
+    print("loaded")

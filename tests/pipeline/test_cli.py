@@ -137,10 +137,3 @@ def test_the_schema_of_the_settings_describes_every_section() -> None:
     schema = json.loads(call("config", "--schema").stdout)
     assert set(schema["properties"]) == set(Settings.model_fields)
     assert "Passes over" in schema["$defs"]["Train"]["properties"]["epochs"]["description"]
-
-
-def test_doctor_prints_something_about_every_engine() -> None:
-    result = call("doctor")
-    assert result.exit_code == 0
-    for name in ("onnxruntime", "litert", "tensorrt"):
-        assert name in result.stdout

@@ -14,7 +14,9 @@ import pytest
 
 from stages import build
 from stages.artifacts.signature import Signature
-from stages.engines import modules, records, registry
+from stages.engines import child, modules, records, registry
+from stages.engines.base import BuildRequest
+from stages.engines.registry import EngineName
 from stages.errors import EngineError
 from stages.results.base import ModelFacts
 from stages.results.engines import BuildResult, EngineResult
@@ -193,6 +195,28 @@ def test_a_failing_engine_does_not_stop_the_others(damaged: Path, tmp_path: Path
     assert rows["litert.int8"].fix == "run: pipeline run convert --force"
     assert not (out / "onnxruntime.int8.onnx").exists()
     assert records.read(out)[-1].reason == rows["litert.int8"].reason
+
+
+def build_with_a_broken_runtime(source: str, out: str) -> None:
+    """In a child, whose `openvino` is the one that its first folder of modules has."""
+    request = BuildRequest(SIGNATURE, "fp32")
+    try:
+        build.build_one(EngineName("openvino", "fp32"), Path(source), Path(out), request)
+    except EngineError as error:
+        print(error.message, error.hint, sep=" | ")
+
+
+def test_a_runtime_that_does_not_load_is_an_engine_that_cannot_be_built(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openvino.py").write_text("raise ImportError('libtbb.so: cannot open')")
+    monkeypatch.syspath_prepend(tmp_path)
+    function = build_with_a_broken_runtime.__name__
+    files = (str(converted), str(tmp_path / "engine"))
+    assert child.answer("tests.stages.test_build", function, *files) == (
+        "openvino is installed but does not load: libtbb.so: cannot open | "
+        "pip install --force-reinstall openvino"
+    )
 
 
 def test_no_engine_at_all_is_an_error_with_every_reason(damaged: Path, tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Blocker, BuildReport, BuildRequest, missing_package
+from stages.engines.base import (
+    Blocker,
+    BuildReport,
+    BuildRequest,
+    broken_package,
+    missing_package,
+)
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.registry import ENGINES, Precision
 from stages.engines.tensorrt import build_info, network
@@ -36,12 +42,18 @@ TIMING_CACHE = "tensorrt.timing"
 
 def build_blocker() -> Blocker | None:
     """It needs the packages and a GPU: the builder chooses kernels by timing them."""
-    return missing_package("tensorrt", "tensorrt", "pycuda", "onnx") or gpu_blocker()
+    absent = missing_package("tensorrt", "tensorrt", "pycuda", "onnx")
+    return absent or gpu_blocker() or broken_package("tensorrt")
 
 
 def run_blocker() -> Blocker | None:
     """Running needs no look into the graph."""
-    return missing_package("tensorrt", "tensorrt") or gpu_blocker() or missing_package("tensorrt")
+    return (
+        missing_package("tensorrt", "tensorrt")
+        or gpu_blocker()
+        or missing_package("tensorrt")
+        or broken_package("tensorrt")
+    )
 
 
 def source_file(precision: Precision) -> str:

@@ -9,7 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stages.engines.base import Blocker, BuildReport, BuildRequest, missing_package
+from stages.engines.base import (
+    Blocker,
+    BuildReport,
+    BuildRequest,
+    broken_package,
+    missing_package,
+)
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.tensorrt import build_info, network
 from stages.engines.tensorrt.build_info import Compatibility
@@ -18,7 +24,8 @@ from stages.engines.tensorrt.execution import GpuEngine
 
 def build_blocker() -> Blocker | None:
     """The package is all it needs."""
-    return missing_package("tensorrt_rtx", "tensorrt-rtx", "onnx")
+    absent = missing_package("tensorrt_rtx", "tensorrt-rtx", "onnx")
+    return absent or broken_package("tensorrt_rtx", "tensorrt-rtx")
 
 
 def run_blocker() -> Blocker | None:
@@ -27,6 +34,7 @@ def run_blocker() -> Blocker | None:
         missing_package("tensorrt_rtx", "tensorrt-rtx")
         or gpu_blocker()
         or missing_package("tensorrt_rtx")
+        or broken_package("tensorrt_rtx")
     )
 
 

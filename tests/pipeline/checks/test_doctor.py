@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import subprocess
+import json
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from children import output_of
 from rich.console import Console
 
 from pipeline.checks import doctor
@@ -25,7 +26,7 @@ def run_blocker() -> None: return Blocker("no GPU", "pip install 'something[gpu]
 
 def diagnosis(width: int = 100) -> str:
     out = io.StringIO()
-    Console(file=out, width=width).print(doctor.diagnose())
+    Console(file=out, width=width).print(doctor.table(doctor.diagnose()))
     return out.getvalue()
 
 
@@ -70,9 +71,35 @@ def test_an_engine_whose_runtime_does_not_load_is_named_with_the_error(
     engine(BROKEN)
     text = diagnosis(width=200)
     assert line(text, "sample") == ["sample", "no", "no"]
-    assert "sample cannot be built or run: its runtime is installed but does not load" in text
+    assert "sample cannot be built or run: sample-runtime is installed but does not load" in text
     assert "No module named 'nowhere_to_be_found'" in text
     assert "pip install --force-reinstall sample-runtime" in text
+
+
+FREE = """
+def build_blocker() -> None: return None
+def run_blocker() -> None: return None
+"""
+
+
+def test_a_runtime_that_crashes_is_a_line_and_no_crash(
+    engine: Callable[[str], None], tmp_path: Path
+) -> None:
+    engine(FREE)
+    (tmp_path / "sample_runtime.py").write_text("import os; os.abort()")
+    text = diagnosis(width=200)
+    assert line(text, "sample") == ["sample", "no", "no"]
+    assert (
+        "sample cannot be built or run: sample-runtime is installed but does not load: it crashes "
+        "with SIGABRT" in text
+    )
+
+
+def test_tensorflow_that_does_not_load_keeps_from_training() -> None:
+    found = doctor.training_blocker("it crashes with SIGILL")
+    assert found is not None
+    assert found.reason.endswith("does not load: it crashes with SIGILL")
+    assert found.fix == "pip install --force-reinstall tensorflow"
 
 
 def test_this_machine_is_described() -> None:
@@ -89,7 +116,7 @@ def test_training_is_possible_where_its_packages_are() -> None:
         for name in doctor.TRAINING
         if find_spec(modules.get(name, name.replace("-", "_"))) is None
     ]
-    found = doctor.training_blocker()
+    found = doctor.training_blocker(None)
     assert (found is None) == (not absent)
 
 
@@ -97,21 +124,26 @@ def test_a_missing_training_package_is_named_with_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(doctor, "TRAINING", ("json", "nowhere_to_be_found"))
-    assert doctor.training_blocker() == Blocker(
+    assert doctor.training_blocker(None) == Blocker(
         "the package nowhere_to_be_found is not installed", "pip install nowhere_to_be_found"
     )
 
 
-def test_tensorflow_is_not_imported() -> None:
-    script = (
-        "import io, sys; from rich.console import Console; from pipeline.checks import doctor;"
-        "Console(file=io.StringIO()).print(doctor.diagnose());"
+def test_scripts_get_the_same_facts_as_json_and_tensorflow_is_not_imported() -> None:
+    code = (
+        "import sys; from pipeline.cli import pipeline;"
+        "pipeline(['doctor', '--format', 'json'], standalone_mode=False);"
         "print({'tensorflow', 'keras'} & set(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "set()"
+    text, _, imported = output_of(code).strip().rpartition("\n")
+    assert imported == "set()"
+    found = json.loads(text)
+    assert found["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert isinstance(found["tensorflow"]["gpus"], list)
+    assert found["abilities"].keys() == {"training", *ENGINES}
+    for ability in found["abilities"].values():
+        for verb in ("build", "run"):
+            assert ability[verb]["possible"] == (ability[verb]["reason"] is None)
 
 
 def test_piped_output_has_no_control_characters() -> None:

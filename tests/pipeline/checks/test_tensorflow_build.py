@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.checks import tensorflow_build
+from stages.results.machine import TensorFlowFacts
 
 WRITTEN = "import collections\nbuild_info = collections.OrderedDict([{}])\n"
 
@@ -39,6 +40,15 @@ def test_it_is_what_tensorflows_own_module_says() -> None:
     assert spec is not None
     assert spec.origin is not None
     info = runpy.run_path(str(Path(spec.origin).parent / tensorflow_build.FILE))["build_info"]
-    cuda = f"CUDA {info.get('cuda_version')}"
+    cuda = f"CUDA {info.get('cuda_version')} and cuDNN {info.get('cudnn_version')}"
     expected = cuda if info["is_cuda_build"] else "the CPU alone"
     assert tensorflow_build.describe() == f"{version('tensorflow')}, built for {expected}"
+
+
+def test_what_it_loads_and_sees_is_told_in_words() -> None:
+    facts = TensorFlowFacts(gpus=("NVIDIA A10",), loaded_cuda="12.5", loaded_cudnn="9.10.2")
+    assert tensorflow_build.in_words(facts) == (
+        "loads CUDA 12.5 and cuDNN 9.10.2, sees 1 GPU: NVIDIA A10"
+    )
+    lacking = TensorFlowFacts(loaded_cuda="12.5")
+    assert tensorflow_build.in_words(lacking) == "loads CUDA 12.5 and no cuDNN, sees no GPU"

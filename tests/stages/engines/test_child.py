@@ -65,3 +65,22 @@ def test_a_child_that_fails_tells_its_status_and_its_last_words() -> None:
         with pytest.raises(ChildFailed) as caught:
             child.answer("sys", "exit", end)
         assert (caught.value.status, caught.value.reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("", None),
+        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("import os; os.abort()", "it crashes with SIGABRT"),
+        ("raise OSError('libcudnn.so.9: cannot open')", "OSError: libcudnn.so.9: cannot open"),
+    ],
+)
+def test_a_module_that_does_not_load_is_found_out_in_a_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, fault: str | None
+) -> None:
+    name = f"sample_{source.encode().hex()[:20]}"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert child.import_fault(name) == fault
+    assert name not in sys.modules

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.engines import child
 from stages.engines.base import BuildRequest
 from stages.engines.cuda import memory
 from stages.engines.registry import ENGINES, Precision
@@ -20,6 +21,21 @@ needs_no_gpu = pytest.mark.skipif(
 
 def test_it_can_be_built_wherever_its_package_is_installed() -> None:
     assert rtx.build_blocker() is None
+
+
+def test_a_runtime_that_crashes_is_a_blocker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorrt_rtx.py").write_text("import os; os.abort()")
+    monkeypatch.syspath_prepend(tmp_path)
+    child.import_fault.cache_clear()
+    blocker = rtx.build_blocker()
+    child.import_fault.cache_clear()
+    assert blocker is not None
+    assert blocker.reason == (
+        "tensorrt-rtx is installed but does not load: it crashes with SIGABRT"
+    )
+    assert blocker.fix == "pip install --force-reinstall tensorrt-rtx"
 
 
 @needs_no_gpu
