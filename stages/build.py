@@ -201,9 +201,13 @@ def try_out(
 
 
 def check_parity(name: EngineName, samples: Mapping[str, Any], found: Logits) -> ParityCheck | None:
-    """The engine against Keras; None if the samples lack the logits to compare with."""
+    """The engine against Keras; None if the samples lack what to compare with."""
     reference = parity.reference(name)
-    return parity.engine_check(name, samples[reference], found) if reference in samples else None
+    explained = parity.explained(reference)
+    if reference not in samples or (name.precision == "int8" and explained not in samples):
+        return None
+    difference = float(samples[explained]) if explained in samples else 0.0
+    return parity.engine_check(name, samples[reference], found, difference)
 
 
 def _row(name: EngineName, taken: clock.Samples, batch_size: int) -> LatencyRow:

@@ -28,11 +28,13 @@ from stages import progress
 from stages.artifacts import ranges
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
+from stages.conversion.explained import explained_difference
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_float, write_int8
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
+from stages.conversion.traces import traces
 from stages.datasets.base import Split
 from stages.datasets.loading import load_dataset
 from stages.datasets.splits import stratified
@@ -58,7 +60,9 @@ from stages.training import evaluate
 Pixels = NDArray[np.uint8]
 
 BATCH = 256
-LAYER_PARITY_IMAGES = 16
+LAYER_PARITY_IMAGES, LAYER_PARITY_PIXELS = range(4, 17), 2**16
+"""Fewest and most images to compare layer by layer, and in between how many pixels: one of 224x224
+already has every kernel compute millions of values."""
 VALIDATION_SAMPLES, VALIDATION_BYTES = 2048, 64 << 20
 FLOAT_GRAPHS = {"baseline.fp32.onnx": "train", "model.fp32.onnx": "prune"}
 """File -> the stage whose model it is."""
@@ -75,6 +79,7 @@ INT8_GRAPHS: dict[str, Target] = {
     "model.int8.tflite": "litert",
 }
 """File -> the target whose rounding Keras simulates to compare with."""
+SIMULATIONS = {parity.fake_quantized(target): target for target in INT8_GRAPHS.values()}
 
 
 def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> ConvertResult:
@@ -100,13 +105,26 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     found = ranges.read(inputs["quantize"], placed)
     # Points without a range were left in float by quantize; they must stay so in every graph.
     placed = {name: placed[name] for name in found}
-    logits |= convert_int8(folded, placed, found, images, signature, options, out)
-    checks += compare_int8(logits, samples, signature, out)
-    arrays = {"images": images, "labels": samples.labels, **logits, **unseen(data.validation)}
-    np.savez(out / "samples.npz", **arrays)  # type: ignore[arg-type]
-    cpu_graph = onnx.load(out / CPU_GRAPH)
-    few = images[stratified(samples.labels, signature.batch_size or LAYER_PARITY_IMAGES)]
+    network = (folded, placed, found)
+    logits |= convert_int8(*network, images, signature, options, out)
+    few = stratified(samples.labels, signature.batch_size or layer_parity_images(signature))
+    differences = {
+        name: explained_difference(
+            *network, target, signature.preprocess(images[few]), logits[name][few]
+        )
+        for name, target in SIMULATIONS.items()
+    }
+    checks += compare_int8(logits, differences, samples, signature, out)
+    arrays: dict[str, Any] = {"images": images, "labels": samples.labels, **logits}
+    arrays |= {parity.explained(name): np.array(each) for name, each in differences.items()}
+    arrays |= unseen(data.validation)
+    np.savez(out / "samples.npz", **arrays)
     accuracy, row = measure(CPU_GRAPH, test, signature, out)
+    progress.report("layer by layer")
+    layers = tuple(
+        compare_layers(name, *network, trace, images[few], signature)
+        for name, trace in traces(out, INT8_GRAPHS, found, signature, signature.feed(images[few]))
+    )
     return ConvertResult(
         model=ModelFacts(
             file=CPU_GRAPH,
@@ -117,11 +135,18 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         latency=(row,),
         details=ConvertDetails(
             parity_checks=tuple(checks),
-            first_mismatch=parity.first_mismatch(checks),
+            first_mismatch=parity.first_mismatch(checks, layers),
             output=signature.output,
-            layer_parity=compare_layers(folded, placed, found, cpu_graph, signature, few),
+            layer_parity=layers,
         ),
     )
+
+
+def layer_parity_images(signature: Signature) -> int:
+    """How many images to compare layer by layer."""
+    height, width, _ = signature.input_shape
+    wanted = LAYER_PARITY_PIXELS // (height * width)
+    return min(max(wanted, LAYER_PARITY_IMAGES[0]), LAYER_PARITY_IMAGES[-1])
 
 
 def unseen(validation: Split) -> dict[str, NDArray[Any]]:
@@ -153,7 +178,7 @@ def convert_float(
     # quantization step (decision 11).
     onnx.save(prepend_preprocessing(to_float16(graph), signature), out / FP16_GRAPH)
     got = interpret(out / FP16_GRAPH, signature, images)
-    checks.append(parity.check(FP16_GRAPH, parity.KERAS_FLOAT, logits, got, has_float16=True))
+    checks.append(parity.check_float(FP16_GRAPH, logits, got, parity.FLOAT16_RELATIVE))
     progress.report(FLOAT_TFLITE)
     for form in write_float(out / FLOAT_TFLITE, fold(model), signature):
         got = run_tflite(form, signature, images)
@@ -163,7 +188,7 @@ def convert_float(
 
 def check_float32(name: str, expected: Logits, got: Logits, limit: float) -> ParityCheck:
     """A float32 graph against Keras. Raises ConversionError where it differs by more."""
-    found = parity.check(name, parity.KERAS_FLOAT, expected, got, float32_relative=limit)
+    found = parity.check_float(name, expected, got, limit)
     if not found.passed:
         raise ConversionError(
             f"{name} differs from Keras by {found.max_relative_difference:.1e} "
@@ -200,27 +225,25 @@ def convert_int8(
     write_int8(out / tflite, folded, placed, found, signature)
     normal = signature.preprocess(images)
     return {
-        parity.fake_quantized(target): evaluate.logits(
-            simulate(folded, placed, found, target), normal
-        )
-        for target in dict.fromkeys(INT8_GRAPHS.values())
+        name: evaluate.logits(simulate(folded, placed, found, target), normal)
+        for name, target in SIMULATIONS.items()
     }
 
 
 def compare_int8(
-    logits: Mapping[str, Logits], samples: Split, signature: Signature, out: Path
+    logits: Mapping[str, Logits],
+    differences: Mapping[str, float],
+    samples: Split,
+    signature: Signature,
+    out: Path,
 ) -> list[ParityCheck]:
     """Keras' simulations against Keras float, and every INT8 graph against its simulation.
 
-    An ONNX graph is run as it is written, nothing fused; LiteRT has no such mode. A second form
-    of a `.tflite` is compared as well.
+    `differences` has, by simulation, what rounding explains. An ONNX graph is run as it is written,
+    nothing fused; LiteRT has no such mode. A second form of a `.tflite` is compared as well.
     """
     base = logits[parity.KERAS_FLOAT]
-    checks = [
-        parity.simulation(name, base, simulated, samples.labels)
-        for name, simulated in logits.items()
-        if name != parity.KERAS_FLOAT
-    ]
+    checks = [parity.simulation(name, base, logits[name], samples.labels) for name in SIMULATIONS]
     for file, target in INT8_GRAPHS.items():
         against = parity.fake_quantized(target)
         for form in (out / file, litert.paired_form(out / file)):
@@ -230,9 +253,10 @@ def compare_int8(
                 # TensorRT's graph must not fail on that.
                 run = interpret if form.suffix == ".onnx" else run_tflite
                 got = run(form, signature, samples.images[:])
-                has_float16 = file == TENSORRT_GRAPH
                 checks.append(
-                    parity.check(form.name, against, logits[against], got, has_float16=has_float16)
+                    parity.check_int8(
+                        form.name, against, logits[against], got, differences[against]
+                    )
                 )
     return checks
 

@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=7,
+            revision=8,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,
@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=6,
+            revision=7,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,

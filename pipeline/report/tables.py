@@ -21,6 +21,7 @@ WORDS = frozenset(
         "check",
         "against",
         "agrees",
+        "worst",
         "tensor",
         "signs",
         "difference",

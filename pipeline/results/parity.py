@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.results.model import Report
-from stages.results.conversion import ConvertDetails, ParityCheck
+from stages.results.conversion import ConvertDetails, LayerParity, ParityCheck
 from stages.results.engines import BuildDetails
 
 
@@ -17,14 +17,19 @@ def checks(report: Report) -> list[ParityCheck]:
     ]
 
 
+def layers(report: Report) -> tuple[LayerParity, ...]:
+    """The layer-local tests, none of a stage made from older files."""
+    convert = report.details(ConvertDetails)
+    return convert.layer_parity if convert and report.is_current("convert") else ()
+
+
 def judged(report: Report) -> dict[str, bool]:
     """What was compared -> whether it agreed: layer by layer first, then by outputs."""
-    convert = report.details(ConvertDetails)
-    layers = convert.layer_parity if convert and report.is_current("convert") else None
-    by_layer = {}
-    if layers:
-        where = f", layer by layer: {layers.worst_point}" if layers.worst_point else ""
-        by_layer = {f"model.int8.cpu.onnx{where}": layers.passes}
+    by_layer = {
+        f"{each.name}, layer by layer"
+        + (f": {each.worst_point}" if each.worst_point else ""): each.passes
+        for each in layers(report)
+    }
     return by_layer | {check.name: check.passed for check in checks(report)}
 
 

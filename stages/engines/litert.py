@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,12 +196,41 @@ def probe(file: Path, amx_use: str) -> float:
         ) from error
 
 
-def _allocated(file: Path, threads: int, without_amx: bool) -> Any:
+class Inside(NamedTuple):
+    """An int8 tensor inside a model: (value - zero_point) * scale."""
+
+    values: NDArray[np.int8]
+    scale: float
+    zero_point: int
+
+
+def tensors(file: Path, images: Images) -> tuple[list[Inside], Logits]:
+    """The int8 tensors of `file` with one scale, for `images`, and the logits.
+
+    The kernels are XNNPACK's, as in the Runner, but called one by one.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
+        interpreter = _allocated(file, 1, without_amx=False, experimental_preserve_all_tensors=True)
+    (source, *_), (target, *_) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(source["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], images)
+    interpreter.invoke()
+    inside = [
+        Inside(interpreter.get_tensor(each["index"]), *each["quantization"])
+        for each in interpreter.get_tensor_details()
+        if each["dtype"] is np.int8 and each["quantization"][0]
+    ]
+    return inside, interpreter.get_tensor(target["index"])
+
+
+def _allocated(file: Path, threads: int, without_amx: bool, **options: bool) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         with amx.without_amx() if without_amx else nullcontext():
-            interpreter = Interpreter(model_path=str(file), num_threads=threads)
+            interpreter = Interpreter(model_path=str(file), num_threads=threads, **options)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise EngineError(

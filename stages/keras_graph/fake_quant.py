@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -138,6 +138,13 @@ def with_int8_kernels(
     return visit
 
 
+def bias_scales(
+    wanted: Iterable[str], ranges: Mapping[str, Range], target: Target
+) -> dict[str, float] | None:
+    """The scales of the points `wanted` for a target with INT32 biases, None for others."""
+    return None if target == "tensorrt" else {name: ranges[name].scale(target) for name in wanted}
+
+
 def simulate(
     model: keras.Model,
     points: Mapping[str, Point],
@@ -157,9 +164,7 @@ def simulate(
         return layer(value)
 
     image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)
-    has_integer_bias = target != "tensorrt"
-    scales = {name: ranges[name].scale(target) for name in wanted} if has_integer_bias else None
-    visit = with_int8_kernels(model, wanted, scales)
+    visit = with_int8_kernels(model, wanted, bias_scales(wanted, ranges, target))
     return keras.Model(image, execute(model, wanted, image, quantize, visit), name=model.name)
 
 

@@ -31,6 +31,19 @@ def compare(reference: Logits, candidate: Logits) -> LogitDifference:
     )
 
 
+def unexplained_labels(expected: Logits, got: Logits, difference: float) -> int:
+    """Number of images with another label although it has to be the same: logits (N, classes).
+
+    If no logit moves by more than `difference`, the largest stays the largest where it is ahead of
+    the second by more than twice that. Logits that are not finite are never explained.
+    """
+    second, first = np.sort(expected, axis=1)[:, -2:].T
+    has_to_stay = first - second > 2 * difference
+    is_broken = ~np.isfinite(got).all(axis=1)
+    changed = expected.argmax(axis=1) != got.argmax(axis=1)
+    return int(np.sum(is_broken | (changed & has_to_stay)))
+
+
 def steps_apart(expected: NDArray[np.integer[Any]], got: NDArray[np.integer[Any]]) -> list[int]:
     """Number of elements, those off by one step, and those off by more, of quantized values."""
     apart = np.abs(expected.astype(np.int32) - got.astype(np.int32))

@@ -14,7 +14,7 @@ from stages.engines.onnxruntime import interpret
 from stages.errors import ConversionError, EngineError
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.placement import points
-from stages.measurement.parity import KERAS_FLOAT, fake_quantized
+from stages.measurement.parity import KERAS_FLOAT, explained, fake_quantized
 from stages.models import files
 from stages.settings import (
     Benchmark,
@@ -100,9 +100,18 @@ def test_every_graph_is_checked_against_keras_and_passes(done):
 
 def test_every_layer_of_the_integer_graph_is_right_given_what_came_before(done):
     found = done[1].details.layer_parity
-    assert found.passes
-    assert found.elements > 10000
-    assert found.off_by_more == 0
+    assert [each.name for each in found] == [
+        "model.int8.cpu.onnx",
+        "model.int8.cpu.onnx in ONNX Runtime",
+        "model.int8.cpu.onnx in OpenVINO",
+        "model.int8.tensorrt8.onnx",
+        "model.int8.tensorrt.onnx",
+        "model.int8.tflite",
+    ]
+    for each in found:
+        assert each.passes
+        assert each.elements > 10000
+        assert (each.off_by_more, each.unexplained, each.worst_point) == (0, 0, None)
 
 
 def test_the_samples_hold_images_labels_and_the_logits_of_every_keras_rung(done, inputs):
@@ -116,6 +125,11 @@ def test_the_samples_hold_images_labels_and_the_logits_of_every_keras_rung(done,
     simulated = simulate(folded, placed, ranges.read(inputs["quantize"], placed))
     expected = simulated(images)
     assert np.allclose(samples[fake_quantized("cpu")], expected, atol=1e-4)
+    for target in ("cpu", "tensorrt", "litert"):
+        logits = samples[fake_quantized(target)]
+        difference = samples[explained(fake_quantized(target))]
+        assert difference.shape == ()
+        assert 0 < difference < 0.2 * np.abs(logits).max()
     assert np.mean(samples[KERAS_FLOAT].argmax(axis=1) == samples["labels"]) > 0.9
 
 
@@ -136,6 +150,12 @@ def test_large_validation_images_are_limited_by_their_bytes(digits, monkeypatch)
     few = convert.unseen(digits.validation)["validation_labels"]
     assert few.tolist() != digits.validation.labels[:10].tolist()
     assert sorted(few) == list(range(10))
+
+
+@pytest.mark.parametrize(("side", "images"), [(28, 16), (96, 7), (224, 4), (1, 16)])
+def test_of_large_images_fewer_are_compared_layer_by_layer(side, images):
+    signature = Signature((side, side, 3), ("a", "b"), 1.0, 0.0)
+    assert convert.layer_parity_images(signature) == images
 
 
 def test_a_float_graph_that_differs_from_keras_by_too_much_is_refused(inputs, tmp_path):
@@ -179,7 +199,7 @@ def from_float(inputs, tmp_path_factory):
 def test_the_other_kinds_of_input_give_the_same_logits(kind, done, request):
     out, found = request.getfixturevalue(kind)
     assert found.details.first_mismatch is None
-    assert found.details.layer_parity.passes
+    assert all(each.passes for each in found.details.layer_parity)
     images = np.load(out / "samples.npz")["images"]
     for file in ("model.fp32.onnx", "model.int8.cpu.onnx"):
         usual = interpret(done[0] / file, Signature.read(done[0]), images)

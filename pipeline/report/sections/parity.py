@@ -20,50 +20,79 @@ from pipeline.report.svg import (
 from pipeline.report.tables import Table
 from pipeline.results import parity, units
 from pipeline.results.model import Report
-from stages.results.conversion import ConvertDetails, ParityCheck
+from stages.results.conversion import ParityCheck
 from stages.results.engines import BuildDetails
 
 if TYPE_CHECKING:
     from pipeline.results.evidence import Evidence
 
+YES, NO = "yes", "no"
+
 
 def tables(report: Report) -> Iterator[Table]:
     """All parity checks; a terminal shows those that fail."""
-    yield parity_table(report)
-    yield failed_table(report)
+    for every in (parity_table(report), layer_table(report)):
+        yield every
+        failed = tuple(row for row in every.rows if row[-1] == NO)
+        yield replace(every, rows=failed, notes=(), shown_in=("terminal",))
 
 
 def parity_table(report: Report) -> Table:
     """Keras, graphs and engines, each against what it was made of."""
     checks = parity.checks(report)
-    return _table(checks, tuple(_notes(report, checks)))
-
-
-def failed_table(report: Report) -> Table:
-    """The checks that fail, for the terminal."""
-    failed = [check for check in parity.checks(report) if not check.passed]
-    return replace(_table(failed, ()), shown_in=("terminal",))
-
-
-def _table(checks: Sequence[ParityCheck], notes: tuple[str, ...]) -> Table:
     return Table(
         "Parity",
-        "The same test images all the way; differences of logits",
-        ("check", "against", "same labels", "max difference", "mean difference", "agrees"),
+        "The same test images all the way; differences of logits, and what rounding explains",
+        (
+            "check",
+            "against",
+            "same labels",
+            "max difference",
+            "explained",
+            "mean difference",
+            "agrees",
+        ),
         tuple(
             (
                 check.name,
                 check.against,
                 units.percent(check.top1_agreement),
                 _difference(check.max_absolute_difference),
+                _explained(check.explained_difference),
                 _difference(check.mean_absolute_difference),
-                "yes" if check.passed else "no",
+                YES if check.passed else NO,
             )
             for check in checks
         ),
-        notes,
+        tuple(_notes(report, checks)),
         folded="with charts",
     )
+
+
+def layer_table(report: Report) -> Table:
+    """Every graph and runtime, layer by layer."""
+    return Table(
+        "Parity layer by layer",
+        "Each layer computed by Keras from the engine's own values before it",
+        ("check", "values", "off by one", "off by more", "not explained", "worst", "agrees"),
+        tuple(
+            (
+                each.name,
+                f"{each.elements:,}",
+                f"{each.off_by_one:,}",
+                f"{each.off_by_more:,}",
+                f"{each.unexplained:,}",
+                each.worst_point or units.UNKNOWN,
+                YES if each.passes else NO,
+            )
+            for each in parity.layers(report)
+        ),
+        folded="with charts",
+    )
+
+
+def _explained(value: float | None) -> str:
+    return units.UNKNOWN if value is None else f"{value:.2g}"
 
 
 def _difference(value: float | None) -> str:
@@ -73,13 +102,7 @@ def _difference(value: float | None) -> str:
 def _notes(report: Report, checks: Sequence[ParityCheck]) -> Iterator[str]:
     if failed := [check.name for check in checks if not check.passed]:
         yield f"The first check that does not pass: {failed[0]}."
-    convert, build = report.details(ConvertDetails), report.details(BuildDetails)
-    if convert and (layers := convert.layer_parity):
-        yield (
-            f"Layer by layer, each fed with the engine's own values: of {layers.elements:,} "
-            f"quantized values {layers.off_by_one:,} are off by one step and "
-            f"{layers.off_by_more:,} by more."
-        )
+    build = report.details(BuildDetails)
     if build and (kernels := build.onnxruntime_int8_kernels):
         yield (
             f"ONNX Runtime runs {kernels.integer} of its "

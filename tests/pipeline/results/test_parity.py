@@ -49,7 +49,9 @@ def test_where_everything_agrees_the_verdict_says_nothing_of_it() -> None:
 
 def test_a_layer_that_is_wrong_is_named_before_any_output() -> None:
     broken = run({"parity_checks": [parity_check("a.onnx", 9.0, passed=False)], **layers(False)})
-    assert "first in model.int8.cpu.onnx, layer by layer: conv2:" in broken.verdict[0]
+    assert (
+        "first in model.int8.cpu.onnx in ONNX Runtime, layer by layer: conv2:" in broken.verdict[0]
+    )
 
 
 def test_checks_of_files_that_have_changed_since_are_not_counted() -> None:

@@ -8,14 +8,13 @@ import onnx
 import pytest
 from keras import layers
 
-from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_int8
 from stages.engines import litert, onnxruntime, openvino
 from stages.engines.base import BuildRequest
 from stages.quantize import snap_biases
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.conversion.onnx.test_targets import BATCH, QUANTA, Quantized, quanta
-from tests.stages.networks import SHAPE, pixels, randomized
+from tests.stages.networks import SHAPE, randomized
 
 
 def network() -> keras.Model:
@@ -44,7 +43,7 @@ def net() -> Quantized:
 
 def test_every_layer_of_the_graph_is_right_to_one_step(net):
     graph = net.graph("cpu")
-    found = compare_layers(net.model, net.points, net.ranges, graph, SIGNATURE, pixels(64))
+    found = net.compare_layers(graph)
     assert found.passes, found
 
 

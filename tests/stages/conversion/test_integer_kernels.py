@@ -7,7 +7,6 @@ import onnx
 import pytest
 from keras import layers
 
-from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_int8
 from stages.conversion.onnx.targets import int8_graph
 from stages.engines import litert, onnxruntime
@@ -17,7 +16,7 @@ from stages.keras_graph.walk import calls
 from stages.quantization.bias_steps import snap_biases
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.conversion.onnx.test_targets import Quantized
-from tests.stages.networks import SHAPE, pixels, randomized
+from tests.stages.networks import SHAPE, randomized
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -78,7 +77,7 @@ def weighted(net: Quantized) -> list[str]:
 def test_every_layer_is_right_to_one_step(net):
     snap_biases(net.model, net.points, net.ranges)
     graph = int8_graph(net.model, net.points, net.ranges, SIGNATURE, "cpu")
-    found = compare_layers(net.model, net.points, net.ranges, graph, SIGNATURE, pixels(16))
+    found = net.compare_layers(graph)
     assert found.passes, found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_int8
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.targets import float_graph
@@ -14,7 +13,7 @@ from stages.quantize import snap_biases
 from stages.training import evaluate
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.conversion.onnx.test_targets import BATCH, QUANTA, Quantized, quanta, run
-from tests.stages.networks import UNUSUAL, pixels, randomized
+from tests.stages.networks import UNUSUAL, randomized
 
 
 @pytest.fixture(scope="module", params=list(UNUSUAL))
@@ -38,7 +37,7 @@ def test_the_int8_graph_agrees_with_the_simulation_to_two_quanta(net, target, tm
 
 def test_every_layer_of_the_integer_graph_is_right_to_one_step(net):
     graph = net.graph("cpu")
-    found = compare_layers(net.model, net.points, net.ranges, graph, SIGNATURE, pixels(64))
+    found = net.compare_layers(graph)
     assert found.passes, found
 
 

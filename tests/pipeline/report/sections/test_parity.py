@@ -31,7 +31,7 @@ def test_the_checks_continue_from_the_graphs_to_the_engines() -> None:
         )
     )
     assert [row[0] for row in table.rows] == ["model.fp32.onnx", "litert.int8"]
-    assert table.rows[0][2:] == ("100.00 %", "0.048", "1.2e-05", "yes")
+    assert table.rows[0][2:] == ("100.00 %", "0.048", "-", "1.2e-05", "yes")
     assert table.notes == ()
 
 
@@ -42,16 +42,30 @@ def test_the_first_mismatch_is_named() -> None:
     assert table.notes == ("The first check that does not pass: b.",)
 
 
-def test_layers_and_integer_kernels_are_counted() -> None:
-    counted = {"elements": 483744, "off_by_one": 5, "off_by_more": 0}
-    table = parity.parity_table(
-        report_with(
-            convert={"layer_parity": {**counted, "worst_point": None, "passes": True}},
-            build={"onnxruntime_int8_kernels": {"integer": 4, "floating": 1}},
-        )
-    )
-    assert "of 483,744 quantized values 5 are off by one step and 0 by more" in table.notes[0]
-    assert table.notes[1] == "ONNX Runtime runs 4 of its 5 kernels in integers."
+def test_integer_kernels_are_counted() -> None:
+    kernels = {"onnxruntime_int8_kernels": {"integer": 4, "floating": 1}}
+    table = parity.parity_table(report_with(build=kernels))
+    assert table.notes == ("ONNX Runtime runs 4 of its 5 kernels in integers.",)
+
+
+LAYERS = {"elements": 483744, "off_by_one": 5, "off_by_more": 0, "worst_point": None}
+
+
+def test_every_runtime_has_a_row_layer_by_layer_and_a_terminal_shows_those_that_fail() -> None:
+    good = {**LAYERS, "name": "a.onnx", "passes": True}
+    bad = {**LAYERS, "name": "b.tflite", "worst_point": "conv", "unexplained": 4, "passes": False}
+    report = report_with(convert={"layer_parity": [good, bad]})
+    rows = parity.layer_table(report).rows
+    assert rows[0] == ("a.onnx", "483,744", "5", "0", "0", "-", "yes")
+    assert rows[1] == ("b.tflite", "483,744", "5", "0", "4", "conv", "no")
+    shown = [each for each in parity.tables(report) if "terminal" in each.shown_in]
+    assert [row[0] for each in shown for row in each.rows] == ["b.tflite"]
+
+
+def test_the_one_layer_by_layer_test_of_earlier_versions_is_shown() -> None:
+    report = report_with(convert={"layer_parity": {**LAYERS, "passes": True}})
+    assert parity.layer_table(report).rows[0][0] == "model.int8.cpu.onnx in ONNX Runtime"
+    assert parity.layer_table(report_with(convert={"layer_parity": None})).rows == ()
 
 
 def test_a_difference_that_is_not_finite_is_said_to_be_so() -> None:

@@ -1,0 +1,72 @@
+"""How far rounding may move a number: what two right computations of one layer may differ by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.numerics.qparams import Grid
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """Relative rounding errors.
+
+    operation    of one operation
+    weighted     of a sum of products, as a share of sqrt(sum((x * w)^2))
+    other        of any layer, as a share of its largest result
+    steps        functions that are rounded to a grid of their own, by name, with its step
+    """
+
+    operation: float
+    weighted: float
+    other: float
+    steps: Mapping[str, float] = field(default_factory=dict)
+
+
+FLOAT32 = Arithmetic(2.0**-24, 2.0**-16, 2.0**-16)
+"""One operation: half of the last of 24 bits (IEEE 754). A sum of n products is off by about
+sqrt(n) of these, with a probability near one (Higham and Mary, 'A New Approach to Probabilistic
+Rounding Error Analysis', SIAM J. Sci. Comput. 41, 2019): 2^8 for the 2^16 products of the largest
+kernels, and for a softmax or a normalisation more than enough."""
+
+FLOAT16 = Arithmetic(2.0**-11, 2.0**-9, 2.0**-9)
+"""Half of the last of 11 bits. Both operands of a product are rounded, each with a standard
+deviation of 2^-11 / sqrt(3): four times 2^-11 are five deviations of the product. Sums are in
+float32; the scale of the kernel and the result are rounded too. Other layers are up to four
+operations in a row, as a swish is."""
+
+LITERT = replace(FLOAT32, steps={"sigmoid": 1 / 256, "softmax": 1 / 256, "tanh": 1 / 128})
+"""As float32, and some functions on grids that LiteRT prescribes ('LiteRT 8-bit quantization
+specification', LOGISTIC, SOFTMAX and TANH). From there to a point's grid XNNPACK multiplies by a
+number of 8 binary places: 2^-9 of up to 256 steps, half a step more."""
+
+
+def beyond_rounding(
+    steps: NDArray[np.float32], got: NDArray[np.integer[Any]], grid: Grid, tolerance: float
+) -> NDArray[np.bool_]:
+    """Where the integers `got` cannot be `steps`, which are values in steps of the grid, rounded.
+
+    A value within `tolerance` steps of a tie may be rounded either way; nothing else may differ.
+    NaN never passes.
+    """
+    clipped = np.clip(steps, grid.low, grid.high)
+    beyond: NDArray[np.bool_] = ~(np.abs(clipped - got) <= 0.5 + tolerance)
+    return beyond
+
+
+def stochastic(
+    steps: NDArray[np.float32], grid: Grid, random: np.random.Generator
+) -> NDArray[np.float32]:
+    """`steps` rounded up or down at random, nearer integers more often, and clipped to the grid.
+
+    The expectation is `steps` itself (Gupta et al., 'Deep Learning with Limited Numerical
+    Precision', section 3).
+    """
+    up = np.floor(steps + random.random(steps.shape, np.float32))
+    clipped: NDArray[np.float32] = np.clip(up, grid.low, grid.high).astype(np.float32)
+    return clipped

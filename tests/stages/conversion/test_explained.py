@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.conversion.explained import explained_difference
+from tests.stages.conversion.onnx.test_targets import BATCH, Quantized
+from tests.stages.networks import NETWORKS, randomized
+
+
+def explained(factor: float) -> tuple[float, np.ndarray]:
+    """Of a network whose logits are multiplied by `factor`, and its logits."""
+    model = randomized(NETWORKS["plain"]())
+    model.layers[-1].set_weights([factor * each for each in model.layers[-1].get_weights()])
+    net = Quantized(model)
+    logits = net.simulated("cpu")
+    found = explained_difference(net.model, net.points, net.ranges, "cpu", BATCH[:16], logits[:16])
+    return found, logits
+
+
+def test_what_rounding_explains_is_a_share_of_the_logits_however_sure_the_network_is():
+    guessing, logits = explained(1.0)
+    sure, larger = explained(8.0)
+    np.testing.assert_allclose(larger, 8 * logits, rtol=1e-3)
+    assert sure == pytest.approx(8 * guessing, rel=1e-3)
+    assert 1 / 127 < guessing / np.abs(logits).max() < 0.2
