@@ -44,6 +44,7 @@ RENAMED = {
     "prune.keep": "prune.exclude_layers",
     "prune.round_to": "prune.channel_multiple",
     "quantize.keep_float": "quantize.exclude_layers",
+    "build.opt_batch_size": "build.batch_sizes",
     "build.seconds": "build.max_seconds_per_engine",
     "benchmark.seconds": "benchmark.max_seconds_per_engine",
 }

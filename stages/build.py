@@ -119,7 +119,7 @@ def build_all(
             signature,
             precision,
             settings.build.max_batch_size,
-            settings.build.opt_batch_size,
+            settings.build.batch_sizes,
             settings.build.workspace_mib,
             settings.tensorrt,
         )

@@ -77,17 +77,22 @@ class BuildRequest:
     signature: Signature
     precision: Precision
     max_batch_size: int = 64
-    opt_batch_size: int = 1
+    batch_sizes: tuple[int, ...] = (1,)
     workspace_mib: int = 1024
     tensorrt: TensorRT = field(default_factory=TensorRT)
 
     @property
-    def profile(self) -> tuple[int, int, int]:
-        """Smallest, optimal and largest batch size."""
+    def profiles(self) -> tuple[tuple[int, int, int], ...]:
+        """Smallest, optimal and largest batch of every optimisation profile, the largest growing.
+
+        Each of `batch_sizes` has its own, in which kernels are chosen for it; what lies between two
+        runs in the larger one.
+        """
         only = self.signature.batch_size
         if only:
-            return only, only, only
-        return 1, min(self.opt_batch_size, self.max_batch_size), self.max_batch_size
+            return ((only, only, only),)
+        below = {size for size in self.batch_sizes if size < self.max_batch_size}
+        return tuple((1, size, size) for size in sorted({*below, self.max_batch_size}))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ changes by itself between two runs: no load, no clock frequency, no uptime.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
 import re
+import subprocess
 from pathlib import Path
 
 from stages.engines.registry import ENGINES
@@ -35,6 +37,8 @@ PACKAGES = tuple(
 INT8_FLAGS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")
 """Instruction sets with an INT8 dot product; without one, INT8 saves memory more than time."""
 
+SMI_SECONDS = 10.0
+
 FLAGS = frozenset(
     {"avx", "avx2", "fma", "f16c", "avx512f", "avx512_bf16", "avx512_fp16"}
     | {"amx_bf16", "amx_fp16", "asimd", "asimdhp", "bf16", "sve", "sve2", "sme"}
@@ -44,7 +48,8 @@ FLAGS = frozenset(
 
 
 def describe(proc: Path = Path("/proc"), etc: Path = Path("/etc")) -> MachineFacts:
-    """Describe this machine in a few milliseconds: no subprocess, no CUDA, no heavy import.
+    """Describe this machine in a few milliseconds: no CUDA, no heavy import, and no subprocess but
+    nvidia-smi where there is a driver that names no GPU.
 
     `proc` and `etc` are the roots that Linux' files are read from. What is unknown is None or
     left out: without `/proc` (macOS) the cpu has its core count only.
@@ -94,6 +99,8 @@ def _gpu(proc: Path, etc: Path) -> GpuFacts:
     tegra = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", _text(etc / "nv_tegra_release"))
     if tegra and not names:
         names = [_text(proc / "device-tree/model").rstrip("\0 \n") or "NVIDIA Jetson"]
+    if driver and not names:
+        names = list(_names_of_smi())
     return GpuFacts(
         names=tuple(names),
         driver=driver[1] if driver else None,
@@ -101,6 +108,17 @@ def _gpu(proc: Path, etc: Path) -> GpuFacts:
         # decides which of several GPUs an engine is built for
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
+
+
+@functools.cache
+def _names_of_smi() -> tuple[str, ...]:
+    """For containers that hide /proc/driver: the name is part of the key of an engine."""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=SMI_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(done.stdout.strip().splitlines()) if done.returncode == 0 else ()
 
 
 def _packages() -> dict[str, str]:

@@ -150,7 +150,7 @@ def serve(
     module = modules.load(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"engine{ENGINES[backend].suffix}"
-        request = BuildRequest(signature, precision, max(64, batch_size))
+        request = BuildRequest(signature, precision, batch_size, (batch_size,))
         try:
             module.build(Path(source), file, request)
             with module.Runner(file, signature, 1) as engine:

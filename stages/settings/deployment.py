@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from stages.engines.registry import ENGINES, Precision
 from stages.settings.base import Backend, Count, Distinct, FilePath, Positive, Seconds, Section
@@ -43,14 +43,12 @@ class Build(Section):
     precisions: Annotated[tuple[Precision, ...], Distinct] = ("fp32", "fp16", "int8")
     """Precisions to build, where the engine has them."""
     max_batch_size: Positive = 64
-    """Largest batch of the TensorRT optimisation profile."""
-    opt_batch_size: Positive = 1
-    """Batch size for which TensorRT chooses its kernels; all up to the largest run."""
+    """Largest batch of TensorRT's engines, which run all up to it."""
     workspace_mib: Positive = 1024
     """GPU memory that TensorRT may use while it tries tactics, in MiB."""
     batch_sizes: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1, 32)
-    """Batch sizes for each of which the fastest engine is chosen; the engine of the run is that of
-    the first."""
+    """Batch sizes for each of which the fastest engine is chosen, and TensorRT chooses its kernels;
+    the engine of the run is that of the first."""
     threads: Annotated[tuple[Threads, ...], Distinct, Field(min_length=1)] = (1, 2)
     """CPU threads per engine to try; numbers above that of the cores are left out."""
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] = 0.5
@@ -60,15 +58,6 @@ class Build(Section):
     max_seconds_per_engine: Seconds = 0.4
     """Longest timing per engine, batch size and thread count, in seconds; the benchmark stage
     measures at length."""
-
-    @model_validator(mode="after")
-    def _optimum_is_in_range(self) -> Build:
-        if self.opt_batch_size > self.max_batch_size:
-            raise ValueError(
-                f"opt_batch_size is {self.opt_batch_size}, "
-                f"expected at most max_batch_size, {self.max_batch_size}"
-            )
-        return self
 
 
 class TensorRT(Section):

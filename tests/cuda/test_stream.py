@@ -29,7 +29,7 @@ class AddOne:
     def bind(self, source: int, target: int) -> None:
         self.source, self.target = source, target
 
-    def set_rows(self, rows: int) -> None:
+    def set_rows(self, rows: int, stream: int) -> None:
         self.rows = rows
 
     def queue(self, stream: int) -> None:

@@ -67,7 +67,7 @@ def test_settings_cannot_be_changed_once_made():
         (settings.Benchmark, "batch_sizes", ()),
         (settings.Benchmark, "threads", (0,)),
         (settings.Build, "backends", ("openvinno",)),
-        (settings.Build, "opt_batch_size", 65),
+        (settings.Build, "batch_sizes", (0,)),
         (settings.Build, "precisions", ("int8", "fp32", "int8")),
         (settings.Benchmark, "threads", (1, 1)),
         (settings.TensorRT, "optimization_level", 6),

@@ -34,8 +34,8 @@ class Computation(Protocol):
     def bind(self, source: int, target: int) -> None:
         """Read from the GPU's address `source` from now on, and write to `target`."""
 
-    def set_rows(self, rows: int) -> None:
-        """Compute this many rows from now on."""
+    def set_rows(self, rows: int, stream: int) -> None:
+        """Compute this many rows from now on; what that takes on the GPU goes into `stream`."""
 
     def queue(self, stream: int) -> None:
         """Put the computation into a stream."""
@@ -151,7 +151,7 @@ class CudaStream:
             )
         self._drop_graph()  # what it holds belongs to another batch size
         self._rows = self._calls = 0
-        self._computation.set_rows(rows)
+        self._computation.set_rows(rows, self._memory.stream_handle)
         self._rows = rows
 
     def _queue(self) -> None:

@@ -92,16 +92,12 @@ class Execution:
     def _new_stream(self, context: Context, captures: bool = True) -> CudaStream:
         return CudaStream(
             context,
-            self._signature.batch_size or self._largest_of_profile(),
+            self._signature.batch_size or largest_batches(self.engine, self._signature)[-1],
             self._signature.input_shape,
             (len(self._signature.class_names),),
             self._signature.dtype,
             captures,
         )
-
-    def _largest_of_profile(self) -> int:
-        _, _, most = self.engine.get_tensor_profile_shape(self._signature.input_name, 0)
-        return int(most[0])
 
     def _check_tensors(self) -> None:
         """One input and one float32 output with the signature's names, or an EngineError."""
@@ -173,6 +169,7 @@ class Context:
     def __init__(self, trt: Any, engine: Any, name: str, signature: Signature) -> None:
         """Raises EngineError where the GPU has no room for it."""
         self.name, self._signature = name, signature
+        self._largest, self._profile = largest_batches(engine, signature), 0
         self._context = create_context(trt, engine)
         if self._context is None:
             raise EngineError(
@@ -184,7 +181,15 @@ class Context:
         self._context.set_tensor_address(self._signature.input_name, source)
         self._context.set_tensor_address(self._signature.output_name, target)
 
-    def set_rows(self, rows: int) -> None:
+    def set_rows(self, rows: int, stream: int) -> None:
+        # The first that is large enough: its kernels were chosen for batches of this size.
+        profile = next(index for index, most in enumerate(self._largest) if rows <= most)
+        if profile != self._profile:
+            if not self._context.set_optimization_profile_async(profile, stream):
+                raise EngineError(
+                    f"{self.name}: TensorRT refuses the optimisation profile {profile}"
+                )
+            self._profile = profile
         shape = (rows, *self._signature.input_shape)
         if not self._context.set_input_shape(self._signature.input_name, shape):
             raise EngineError(f"{self.name}: TensorRT refuses the shape {shape}")
@@ -202,6 +207,15 @@ class Context:
         if capturable is None or capturable(stream):
             return ""
         return "TensorRT says that its layers cannot be captured"
+
+
+def largest_batches(engine: Any, signature: Signature) -> list[int]:
+    """The largest batch of every optimisation profile of `engine`, growing."""
+    shapes = (
+        engine.get_tensor_profile_shape(signature.input_name, index)
+        for index in range(engine.num_optimization_profiles)
+    )
+    return [int(most[0]) for _, _, most in shapes]
 
 
 def create_context(trt: Any, engine: Any) -> Any:

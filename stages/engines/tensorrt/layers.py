@@ -88,18 +88,37 @@ def layers(kernels: Iterable[Kernel], requested: Mapping[str, Precision]) -> lis
 
 
 def from_message(text: str) -> list[Kernel]:
-    """The kernels in the builder's message "Layers:"."""
-    return [kernel for line in text.splitlines() if (kernel := _from_line(line))]
+    """The kernels in the builder's message "Layers:", for the first optimisation profile."""
+    lines = _of_first_profile([line for line in text.splitlines() if line.startswith("Name: ")])
+    return [kernel for line in lines if (kernel := _from_line(line))]
 
 
 def from_inspector(text: str) -> list[Kernel]:
-    """The kernels in what trt.EngineInspector.get_engine_information gives as JSON.
+    """The kernels in what trt.EngineInspector.get_engine_information gives as JSON, as above.
 
     Engines built without detailed profiling verbosity have names only: those are left out.
     """
     # Not strict: names of nodes hold control characters as they are.
     entries = json.loads(text, strict=False)["Layers"]
-    return [_from_entry(entry) for entry in entries if isinstance(entry, dict)]
+    described = {json.dumps(entry): entry for entry in entries if isinstance(entry, dict)}
+    return [_from_entry(described[each]) for each in _of_first_profile(list(described))]
+
+
+def _of_first_profile(described: list[str]) -> list[str]:
+    """Without what is described again for every further profile.
+
+    Those say so in some names of tensors, and the parts of the graph that TensorRT numbers
+    ("_myl2_") are of one profile each.
+    """
+    parts = [re.search(r"_(myl\d+)_", each) for each in described]
+    further = {
+        part[1] for part, each in zip(parts, described, strict=True) if part and "[profile " in each
+    }
+    return [
+        each
+        for part, each in zip(parts, described, strict=True)
+        if not (part[1] in further if part else "[profile " in each)
+    ]
 
 
 def _from_line(line: str) -> Kernel | None:

@@ -141,8 +141,7 @@ def _own_flags(trt: Any, graph: onnx.ModelProto, request: BuildRequest) -> list[
 def _config(
     trt: Any, builder: Any, network: Any, request: BuildRequest, flags: Iterable[str]
 ) -> Any:
-    """Workspace limit, flags, no TF32 unless wanted, and one profile: from 1 image to the largest
-    batch."""
+    """Workspace limit, flags, no TF32 unless wanted, and a profile per batch size."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib << 20)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # layers keep their ONNX names
@@ -158,10 +157,11 @@ def _config(
     features: Any = getattr(trt, "PreviewFeature", None)
     if hasattr(features, "PROFILE_SHARING_0806"):
         config.set_preview_feature(features.PROFILE_SHARING_0806, True)
-    profile = builder.create_optimization_profile()
     image = request.signature.input_shape
-    profile.set_shape(network.get_input(0).name, *((size, *image) for size in request.profile))
-    config.add_optimization_profile(profile)
+    for sizes in request.profiles:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(network.get_input(0).name, *((size, *image) for size in sizes))
+        config.add_optimization_profile(profile)
     return config
 
 
@@ -226,7 +226,7 @@ def _account(
     context = engine.create_execution_context()
     if context is not None:
         context.set_input_shape(
-            request.signature.input_name, (request.profile[1], *request.signature.input_shape)
+            request.signature.input_name, (request.profiles[0][1], *request.signature.input_shape)
         )
         inspector.execution_context = context
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)

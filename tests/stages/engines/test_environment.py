@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -124,6 +125,23 @@ def test_a_jetson_is_named_by_its_board_and_release(roots: tuple[Path, Path]) ->
     gpu = environment.describe(*roots).gpu
     assert gpu.names == ("NVIDIA Orin Nano Developer Kit",)
     assert gpu.jetson_linux == "35.4.1"
+
+
+def test_a_driver_that_names_no_gpu_leaves_it_to_nvidia_smi(
+    roots: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(roots[0], "driver/nvidia/version", "NVRM version: NVIDIA Kernel Module  535.1.2  built\n")
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho NVIDIA A10\necho NVIDIA L4\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    environment._names_of_smi.cache_clear()
+    assert environment.describe(*roots).gpu.names == ("NVIDIA A10", "NVIDIA L4")
+    program.write_text("#!/bin/sh\nexit 9\n")
+    environment._names_of_smi.cache_clear()
+    assert environment.describe(*roots).gpu.names == ()
+    environment._names_of_smi.cache_clear()
 
 
 def test_a_machine_without_a_gpu_names_none(roots: tuple[Path, Path]) -> None:

@@ -29,8 +29,9 @@ USED = {
     "set_flag clear_flag add_optimization_profile hardware_compatibility_level create_timing_cache "
     "set_timing_cache get_timing_cache",
     "ICudaEngine": "create_engine_inspector create_execution_context get_tensor_profile_shape "
-    "get_tensor_name get_tensor_dtype num_io_tensors",
-    "IExecutionContext": "set_tensor_address set_input_shape execute_async_v3 profiler",
+    "get_tensor_name get_tensor_dtype num_io_tensors num_optimization_profiles",
+    "IExecutionContext": "set_tensor_address set_input_shape execute_async_v3 profiler "
+    "set_optimization_profile_async",
     "ILogger": "ERROR INTERNAL_ERROR WARNING INFO VERBOSE",
     "INetworkDefinition": "get_input",
     "IOptimizationProfile": "set_shape",

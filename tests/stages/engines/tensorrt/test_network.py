@@ -130,26 +130,35 @@ def test_engines_are_built_for_the_gpus_that_are_asked_for(
     converted: Path, tmp_path: Path, capabilities: tuple[Any, ...]
 ) -> None:
     wanted = TensorRT(compute_capabilities=capabilities)
-    report_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=wanted)
+    source = converted / "model.fp16.onnx"
+    report_of(source, tmp_path, "fp16", tensorrt=wanted, batch_sizes=(8,))
     portable = (tmp_path / "fp16.rtx").stat().st_size
     assert (portable > 400_000) == ("7.5" in capabilities), "Turing has kernels of its own"
 
 
-@pytest.mark.parametrize(("best", "expected"), [(1, "[1,8,8,1]"), (6, "[6,8,8,1]")])
-def test_the_profile_goes_from_one_image_to_the_largest_batch(
-    converted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, best: int, expected: str
+def test_every_batch_size_has_a_profile_of_its_own(
+    converted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="tensorrt")
-    report_of(converted / "model.fp32.onnx", tmp_path, opt_batch_size=best)
-    message = next(text for text in caplog.messages if "ProfileInfo: [ { MinShape" in text)
-    shapes = f"MinShape: [1,8,8,1], OptShape: {expected}, MaxShape: [8,8,8,1]"
-    assert shapes in message
+    report_of(converted / "model.fp32.onnx", tmp_path, batch_sizes=(6, 1))
+    message = "".join(text for text in caplog.messages if "ProfileInfo: [ { MinShape" in text)
+    for size in (1, 6, 8):
+        shape = f"[{size},8,8,1]"
+        assert f"MinShape: [1,8,8,1], OptShape: {shape}, MaxShape: {shape}" in message
 
 
-def test_a_graph_for_one_batch_size_has_a_profile_of_that_alone(tmp_path: Path) -> None:
+def test_the_layers_are_those_of_the_first_profile(converted: Path, tmp_path: Path) -> None:
+    source = converted / "model.int8.tensorrt.onnx"
+    one = report_of(source, tmp_path, "int8", batch_sizes=(8,)).layers
+    three = report_of(source, tmp_path, "int8", batch_sizes=(1, 4)).layers
+    heavy = [[each.nodes for each in found if each.requested] for found in (one, three)]
+    assert heavy[0] == heavy[1] == [("conv_5",), ("gemm_12",)]
+
+
+def test_a_graph_for_one_batch_size_has_a_profile_of_that_alone() -> None:
     fixed = dataclasses.replace(SIGNATURE, batch_size=4)
-    assert BuildRequest(fixed, "fp32", max_batch_size=64, opt_batch_size=2).profile == (4, 4, 4)
-    assert BuildRequest(SIGNATURE, "fp32", 8, opt_batch_size=16).profile == (1, 8, 8)
+    assert BuildRequest(fixed, "fp32", 64, (2,)).profiles == ((4, 4, 4),)
+    assert BuildRequest(SIGNATURE, "fp32", 8, (16, 2)).profiles == ((1, 2, 2), (1, 8, 8))
 
 
 @pytest.mark.skipif(gpu_blocker() is None, reason="this machine has NVIDIA's driver")
