@@ -49,6 +49,17 @@ def quick(*settings: str) -> list[str]:
     return [word for pair in (*QUICK, *settings) for word in ("--set", pair)]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m gpu` only files that mark tests so: others import Keras, which a GPU host may lack.
+
+    A folder without such a file is left out as a whole, for its conftest.py.
+    """
+    if config.getoption("markexpr") != "gpu" or collection_path.name == "conftest.py":
+        return None
+    found = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return not any("pytest.mark.gpu" in file.read_text() for file in found) or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: `make test` shares the files between two processes."""
     items.sort(key=lambda item: item.path.name not in LONGEST)

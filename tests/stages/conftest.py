@@ -16,12 +16,18 @@ DIGITS = Signature((28, 28, 1), tuple("0123456789"), 1 / 255, 0.0)
 
 
 @pytest.fixture(scope="session")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the convert stage leaves it, for engines; not to be written to."""
-    folder: Path = tmp_path_factory.mktemp("convert")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX graphs that the convert stage leaves, made without Keras; not to be written to."""
+    folder: Path = tmp_path_factory.mktemp("graphs")
     write_converted(folder)
-    write_tflite(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def converted(graphs: Path) -> Path:
+    """The same folder with the graphs of LiteRT, which TensorFlow makes."""
+    write_tflite(graphs)
+    return graphs
 
 
 @pytest.fixture(scope="session")

@@ -6,20 +6,66 @@ import dataclasses
 import gc
 import importlib.util
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stages.engines.base import Images
-from stages.engines.modules import load
-from stages.engines.registry import ENGINES
+from stages.engines.base import BuildRequest, Engine, Images
+from stages.engines.modules import load, source_file
+from stages.engines.registry import ENGINES, EngineName, Precision
 from stages.errors import EngineError
 from tests.stages.graphs import SIGNATURE, images, reference
 
 TOLERANCE = {"fp32": 2e-4, "fp16": 1e-2, "int8": 0.15}
 """Largest difference of a logit (they reach 4) from the float32 graph."""
+
+MAX_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Built:
+    """An engine file of the small classifier."""
+
+    backend: str
+    precision: Precision
+    file: Path
+
+    def runner(self, file: Path | None = None) -> Engine:
+        """An engine, not opened."""
+        return load(self.backend).Runner(file or self.file, SIGNATURE)
+
+
+def _cases() -> list[object]:
+    return [
+        pytest.param(
+            (backend, precision),
+            id=f"{backend}.{precision}",
+            marks=[pytest.mark.gpu] if row.device == "gpu" else [],
+        )
+        for backend, row in ENGINES.items()
+        for precision in row.precisions
+    ]
+
+
+@pytest.fixture(scope="session", params=_cases())
+def built(
+    request: pytest.FixtureRequest, graphs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Built:
+    """Every engine that can be built and run here, one after the other."""
+    backend, precision = request.param
+    module = load(backend)
+    blocker = module.build_blocker() or module.run_blocker()
+    if blocker is not None:
+        pytest.skip(blocker.reason)
+    out = tmp_path_factory.mktemp("engine") / f"{backend}.{precision}{ENGINES[backend].suffix}"
+    source = source_file(EngineName(backend, precision))
+    if source.endswith(".tflite"):
+        request.getfixturevalue("converted")  # puts them beside the others
+    module.build(graphs / source, out, BuildRequest(SIGNATURE, precision, MAX_BATCH_SIZE))
+    return Built(backend, precision, out)
 
 
 def batch(count: int, seed: int = 0) -> Images:

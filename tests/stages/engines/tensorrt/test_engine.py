@@ -49,7 +49,7 @@ def test_without_a_gpu_nothing_is_built() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt_rtx"])
 def test_opening_and_closing_a_hundred_times_leaves_no_memory_behind(
-    backend: str, converted: Path, tmp_path: Path
+    backend: str, graphs: Path, tmp_path: Path
 ) -> None:
     module = load(backend)
     blocker = module.build_blocker() or module.run_blocker()
@@ -58,7 +58,7 @@ def test_opening_and_closing_a_hundred_times_leaves_no_memory_behind(
     from pycuda import driver
 
     file = tmp_path / "engine"
-    module.build(converted / "model.fp32.onnx", file, BuildRequest(SIGNATURE, "fp32", 8))
+    module.build(graphs / "model.fp32.onnx", file, BuildRequest(SIGNATURE, "fp32", 8))
     engine = module.Runner(file, SIGNATURE)
     with engine:
         free_before = driver.mem_get_info()[0]
