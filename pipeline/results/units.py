@@ -24,13 +24,13 @@ def points(change: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """0.00812 -> "0.0081", 0.4 -> "0.400", 1.234 -> "1.23", 12.34 -> "12.3", 1234.5 -> "1,234".
+    """0.00812 -> "0.00812", 0.4 -> "0.400", 12.34 -> "12.3", 1234.5 -> "1,234".
 
-    At least two digits: the factors beside them follow from what is shown. 0.00041 -> "0.00041".
+    Three digits, as `duration` has: the factors beside them follow from what is shown.
     """
     if value is None:
         return UNKNOWN
-    decimals = 6 - sum(value >= limit for limit in (0.0001, 0.001, 0.1, 1, 10, 100))
+    decimals = 7 - sum(value >= limit for limit in (0.0001, 0.001, 0.01, 0.1, 1, 10, 100))
     return f"{value:,.{decimals}f}"
 
 

@@ -27,7 +27,7 @@ from pipeline.report.svg import (
 from pipeline.report.tables import NotRun, Table
 from pipeline.results import accuracy_claims, comparability, engine_choice, units
 from pipeline.results.model import EngineReport, Report
-from stages.engines.registry import EngineName
+from stages.engines.registry import ENGINES, EngineName
 from stages.results.base import LatencyRow
 from stages.results.conversion import ConvertDetails
 from stages.results.engines import (
@@ -50,6 +50,13 @@ PLOT, ROW = 240.0, 17.0
 """Height of the plot and of each row below it."""
 BATCHES = 3
 """Figures for the smallest, the largest and one batch size between."""
+
+
+WHY_LARGER = {
+    "cpu": "of so few weights, bytes save less than the scales in the graph take",
+    "gpu": "it holds compiled kernels, which weigh more than so few weights",
+}
+"""By device: why INT8 made a file larger, which 8 bits for 32 cannot do."""
 
 
 def tables(report: Report) -> Iterator[Table]:
@@ -116,11 +123,24 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
     if engines and convert and convert.output:
         yield f"Engines return {convert.output}."
     yield from precision.in_float(report)
+    yield from _larger_in_int8(engines)
     benchmark = report.details(BenchmarkDetails)
     if choice := comparability.current_choice(report):
         yield engine_choice.sentence(choice)
     if benchmark and benchmark.changed and report.is_current("benchmark"):
         yield _image_by_image(report, benchmark.changed)
+
+
+def _larger_in_int8(engines: Sequence[EngineReport]) -> Iterator[str]:
+    """Where an INT8 file is not the smaller one, and why."""
+    sizes = {engine.name: engine.size_bytes for engine in engines if engine.size_bytes}
+    for name, size_bytes in sizes.items():
+        float32 = sizes.get(EngineName(name.backend, "fp32"))
+        if name.precision == "int8" and float32 and size_bytes > float32:
+            yield (
+                f"{name.words} is a larger file than float32 ({units.size(size_bytes)}, "
+                f"{units.size(float32)}): {WHY_LARGER[ENGINES[name.backend].device]}."
+            )
 
 
 def _image_by_image(report: Report, diff: PredictionDiff) -> str:

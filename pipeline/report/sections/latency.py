@@ -115,10 +115,14 @@ class Timed:
 
 @dataclass(frozen=True)
 class Calls:
-    """All calls of one model at one batch size: durations in ms, the others in medians."""
+    """All calls of one model at one batch size: durations in ms, the others in medians.
+
+    `beyond` calls took longer than what is drawn.
+    """
 
     model: Timed
     count: int
+    beyond: int
     p50: float
     p90: float
     p99: float
@@ -169,7 +173,10 @@ def _summarize(model: Timed, taken: NDArray[Any]) -> Calls:
     low, high = np.percentile(shape, SHOWN).tolist()
     edges = np.linspace(low, max(min(high, LONGEST), low * 1.01), BINS)
     heights, _ = np.histogram(shape, edges)
-    return Calls(model, taken.size, p50, p90, p99, low, high, edges.tolist(), heights.tolist())
+    beyond = int(np.count_nonzero(shape > edges[-1]))
+    return Calls(
+        model, taken.size, beyond, p50, p90, p99, low, high, edges.tolist(), heights.tolist()
+    )
 
 
 def _distribution(found: Sequence[Calls], batch_size: int) -> Chart:
@@ -182,12 +189,13 @@ def _distribution(found: Sequence[Calls], batch_size: int) -> Chart:
     for place, calls in enumerate(found):
         _histogram(axes, place, calls)
         note = f"p50 {units.duration(calls.p50)}, p99 {units.duration(calls.p99)}"
-        row_label(axes, place + 0.22, calls.model.name, note)
+        row_label(axes, place + 0.22, calls.model.name, f"{note}, {calls.beyond:,} beyond")
     axes.xaxis.set_major_formatter("{x:g}x")
     axes.set_xlabel(f"time for {units.images(batch_size)} / its median; marks: p50, p90, p99")
     parts = "; ".join(
         f"{calls.model.name}: {calls.count:,} calls, p50 {units.duration(calls.p50)}, "
-        f"p90 {units.duration(calls.p90)}, p99 {units.duration(calls.p99)}"
+        f"p90 {units.duration(calls.p90)}, p99 {units.duration(calls.p99)}, "
+        f"{calls.beyond:,} longer than is drawn"
         for calls in found
     )
     title = f"Latency of every call, batch {batch_size}"

@@ -27,7 +27,7 @@ def test_the_first_run_has_numbers_and_no_changes() -> None:
         "engine": "litert.int8",
         "accuracy": "98.61 %",
         "change": "-",
-        "p50 ms": "0.0080",
+        "p50 ms": "0.00800",
         "change in %": "-",
         "size": "120 kB",
         "outcome": "",

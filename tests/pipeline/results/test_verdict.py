@@ -27,7 +27,7 @@ def test_the_fastest_engine_is_compared_in_speed_size_and_accuracy() -> None:
     # 0.056 / 0.008 = 7.0, 1_687_000 / 120_500 = 14.0, (355 - 357) / 360 = -0.56 points
     assert verdict(records()) == [
         "litert int8: 7.0x faster than the trained model in ONNX Runtime float32 "
-        "(0.0560 -> 0.0080 ms at batch 1), 14x smaller, "
+        "(0.0560 -> 0.00800 ms at batch 1), 14x smaller, "
         "0.56 points less accurate (2 of 360 images).",
         # 0.056 / 0.025, 0.025 / 0.008
         "Epochs: trained 2, pruned 2 + 0, quantized 2 + 0 + 0.",
@@ -61,7 +61,7 @@ def test_accuracy_on_other_images_is_given_without_a_comparison() -> None:
 
 def test_thread_counts_are_named_where_they_differ() -> None:
     assert (
-        "0.0560 ms on 1 -> 0.0080 ms on 2 threads at batch 1"
+        "0.0560 ms on 1 -> 0.00800 ms on 2 threads at batch 1"
         in verdict(with_winner(0.008, threads=2))[0]
     )
 
@@ -74,7 +74,7 @@ def test_without_a_baseline_no_speedup_is_claimed() -> None:
     found = records()
     found["benchmark"]["measurements"]["details"] = {}
     text = verdict(found)[0]
-    assert text.startswith("litert int8: 0.0080 ms at batch 1, ")
+    assert text.startswith("litert int8: 0.00800 ms at batch 1, ")
     assert "fastest" not in text
     assert "faster" not in text
 

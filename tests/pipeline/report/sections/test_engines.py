@@ -51,7 +51,7 @@ def test_each_thread_count_of_an_engine_has_its_line() -> None:
     engine = found["benchmark"]["measurements"]["engines"][2]
     engine["latency"].append({**row("litert", "int8", 1, 0.012), "threads": 2})
     table = cells(engines.engine_table(report_of(found)))
-    assert table["litert int8, 1 thread"]["p50 ms, batch 1"] == "0.0080"
+    assert table["litert int8, 1 thread"]["p50 ms, batch 1"] == "0.00800"
     assert table["litert int8, 2 threads"]["p50 ms, batch 1"] == "0.0120"
     assert table["litert int8, 2 threads"]["p50 ms, batch 32"] == "-"
 
@@ -75,7 +75,7 @@ def test_an_unstable_timing_is_marked_and_the_mark_explained() -> None:
         for timed in engine["latency"]:
             timed["stable"] = engine["backend"] != "litert"
     table = engines.engine_table(report_of(found))
-    assert cells(table)["litert int8"]["p50 ms, batch 1"] == "0.0080!"
+    assert cells(table)["litert int8"]["p50 ms, batch 1"] == "0.00800!"
     assert cells(table)["onnxruntime int8"]["p50 ms, batch 1"] == "0.0200"
     assert table.notes == ("! UNSTABLE: the median is not certain.",)
 
@@ -126,8 +126,8 @@ def test_the_choice_of_the_engine_shows_what_it_was_made_by() -> None:
     table = engines.choice_table(report_of(found))
     assert "0.5 points" in table.caption
     assert table.rows == (
-        ("litert int8", "1", "1", "0.0080", "0.0079 to 0.0081", "98.00 %", "within", "chosen"),
-        ("onnxruntime int8", "1", "1", "0.0070 UNSTABLE", "-", "90.00 %", "too far off", ""),
+        ("litert int8", "1", "1", "0.00800", "0.00790 to 0.00810", "98.00 %", "within", "chosen"),
+        ("onnxruntime int8", "1", "1", "0.00700 UNSTABLE", "-", "90.00 %", "too far off", ""),
     )
 
 
@@ -196,3 +196,26 @@ def test_the_numbers_of_points_in_one_place_do_not_cover_each_other() -> None:
     axes = chart.figure.axes[0]
     places = sorted(float(axes.transData.transform(text.get_position())[0]) for text in axes.texts)
     assert all(after - before > 10 for before, after in itertools.pairwise(places))
+
+
+@pytest.mark.parametrize(
+    ("int8", "float32", "words"),
+    [
+        (130_000, 120_000, "litert int8 is a larger file than float32 (130 kB, 120 kB): of so few"),
+        (120_000, 130_000, ""),
+    ],
+)
+def test_an_int8_file_that_is_the_larger_one_is_explained(
+    int8: int, float32: int, words: str
+) -> None:
+    found = records()
+    files = found["build"]["files"]
+    files["litert.int8.tflite"]["size_bytes"] = int8
+    files["litert.fp32.tflite"] = {**files["litert.int8.tflite"], "size_bytes": float32}
+    for measured in (found["build"], found["benchmark"]):
+        listed = measured["measurements"]["engines"]
+        same = next(each for each in listed if each["file"] == "litert.int8.tflite")
+        listed.append({**same, "precision": "fp32", "file": "litert.fp32.tflite"})
+    (table,) = [each for each in engines.tables(report_of(found)) if each.title == "Engines"]
+    notes = [note for note in table.notes if "larger file" in note]
+    assert [note.startswith(words) for note in notes] == ([True] if words else [])

@@ -21,7 +21,7 @@ def test_the_stage_table_shows_accuracy_change_latency_speedup_size_and_paramete
 def test_the_benchmark_line_is_the_fastest_engine() -> None:
     table = stages.stage_table(report_of())
     assert table.rows[-1] == (
-        "benchmark", "98.61 %", "-0.56", "0.0080", "litert int8", "7.0x", "120 kB", "-",
+        "benchmark", "98.61 %", "-0.56", "0.00800", "litert int8", "7.0x", "120 kB", "-",
     )  # fmt: skip
 
 
