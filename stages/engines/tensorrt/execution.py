@@ -17,6 +17,7 @@ from stages.engines.cuda.memory import free_memory, make_context_current
 from stages.engines.cuda.stream import CudaStream, run_many
 from stages.engines.tensorrt.network import deserialize
 from stages.engines.tensorrt.profile import recorder
+from stages.engines.tensorrt.runtime_cache import RuntimeCache
 from stages.errors import EngineError
 
 
@@ -30,6 +31,7 @@ class Execution:
         """Raises EngineError; what was allocated until then is freed."""
         self._trt, self._file, self._signature = trt, file, signature
         self._streams: list[CudaStream] = []
+        self._cache = RuntimeCache(file)
         self.engine: Any = None
         free_bytes, _ = free_memory()  # CUDA starts before TensorRT does: both use one context
         try:
@@ -57,7 +59,7 @@ class Execution:
 
     def layer_milliseconds(self, images: Images, calls: int) -> dict[str, float]:
         """Median milliseconds of every layer by name, each call one by one, without a graph."""
-        context = Context(self._trt, self.engine, self._file.name, self._signature)
+        context = self._new_context()
         # A context and a stream apart: with a profiler no CUDA graph can be captured, and calls
         # that are timed elsewhere must keep theirs.
         record = recorder(self._trt)
@@ -77,6 +79,13 @@ class Execution:
     def close(self) -> None:
         """Give everything back, contexts and their memory before the engine."""
         try:
+            if self._streams:  # else it was not opened: there is nothing whole to keep
+                self._cache.keep()
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        try:
             while self._streams:
                 self._streams.pop().close()
         finally:
@@ -85,9 +94,12 @@ class Execution:
     def _stream(self, index: int) -> CudaStream:
         """The stream with this number; it takes its memory when it is first used."""
         if index == len(self._streams):
-            context = Context(self._trt, self.engine, self._file.name, self._signature)
-            self._streams.append(self._new_stream(context))
+            self._streams.append(self._new_stream(self._new_context()))
         return self._streams[index]
+
+    def _new_context(self) -> Context:
+        name = self._file.name
+        return Context(self._trt, self.engine, name, self._signature, self._cache)
 
     def _new_stream(self, context: Context, captures: bool = True) -> CudaStream:
         return CudaStream(
@@ -166,11 +178,13 @@ class GpuEngine(Engine):
 class Context:
     """A trt.IExecutionContext as the computation of a CudaStream."""
 
-    def __init__(self, trt: Any, engine: Any, name: str, signature: Signature) -> None:
+    def __init__(
+        self, trt: Any, engine: Any, name: str, signature: Signature, cache: RuntimeCache
+    ) -> None:
         """Raises EngineError where the GPU has no room for it."""
         self.name, self._signature = name, signature
         self._largest, self._profile = largest_batches(engine, signature), 0
-        self._context = create_context(trt, engine)
+        self._context = create_context(trt, engine, cache)
         if self._context is None:
             raise EngineError(
                 f"{trt.__name__} has no room on the GPU to run {name}",
@@ -218,15 +232,18 @@ def largest_batches(engine: Any, signature: Signature) -> list[int]:
     return [int(most[0]) for _, _, most in shapes]
 
 
-def create_context(trt: Any, engine: Any) -> Any:
+def create_context(trt: Any, engine: Any, cache: RuntimeCache | None = None) -> Any:
     """trt.IExecutionContext, or None where the GPU has no room for it.
 
     TensorRT-RTX compiles kernels for a shape when it first meets it; it is made to do so at
-    once, because a CUDA graph that is captured earlier would keep the slower ones.
+    once, because a CUDA graph that is captured earlier would keep the slower ones. What it
+    compiled before is in `cache`.
     """
     strategies = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
     if strategies is None:
         return engine.create_execution_context()
     config = engine.create_runtime_config()
     config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+    if cache is not None:
+        cache.use_in(config)
     return engine.create_execution_context(config)

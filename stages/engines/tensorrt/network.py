@@ -7,6 +7,8 @@ enumerations differ. See docs/decisions/0003-strongly-typed-tensorrt.md.
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,8 @@ def build(
     """
     import onnx
 
+    if request.tensorrt.version_compatible:
+        _refuse_without_lean(trt)
     log = logger(trt)
     log.clear()
     try:
@@ -85,6 +89,24 @@ def build(
     asked = requested(graph, "fp16" if "FP16" in flags else None)
     found, fault = _described(trt, plan, out, request, asked)
     return BuildReport(found, tuple(filter(None, (verdict, fault))))
+
+
+def _refuse_without_lean(trt: Any) -> None:
+    """Raise EngineError where the runtime that a version compatible engine holds is not there.
+
+    TensorRT asks for it at the end of a build that may take minutes.
+    """
+    name = f"libnvinfer_lean.so.{trt.__version__.partition('.')[0]}"
+    libraries = importlib.util.find_spec(f"{trt.__name__}_libs")  # where the packages have theirs
+    beside = libraries.submodule_search_locations if libraries else None
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        if not any(Path(folder, name).is_file() for folder in beside or ()):
+            raise EngineError(
+                f"tensorrt.version_compatible needs {name}, which {trt.__name__} comes without",
+                "leave it out: --set tensorrt.version_compatible=false",
+            ) from None
 
 
 def deserialize(trt: Any, file: Path) -> Any:

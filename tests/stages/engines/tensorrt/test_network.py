@@ -166,9 +166,17 @@ def test_what_the_settings_ask_for_reaches_the_builder(converted: Path, tmp_path
     refittable = TensorRT(refittable=True)
     with pytest.raises(EngineError, match=r"cannot build model\.fp16\.onnx"):  # needs a GPU in RTX
         report_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=refittable)
-    newer = TensorRT(version_compatible=True)
-    with pytest.raises(EngineError, match="lean"):  # the library for it is not in RTX's package
-        report_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=newer)
+
+
+def test_without_the_lean_runtime_no_version_compatible_build_begins(tmp_path: Path) -> None:
+    (tmp_path / "none.onnx").write_bytes(b"no graph is read")
+    wanted = TensorRT(version_compatible=True)
+    with pytest.raises(EngineError) as caught:
+        report_of(tmp_path / "none.onnx", tmp_path, tensorrt=wanted)
+    assert caught.value.message == (  # RTX's package is without it
+        "tensorrt.version_compatible needs libnvinfer_lean.so.1, which tensorrt_rtx comes without"
+    )
+    assert caught.value.hint == "leave it out: --set tensorrt.version_compatible=false"
 
 
 def test_what_was_timed_is_kept_beside_the_engine(converted: Path, tmp_path: Path) -> None:
