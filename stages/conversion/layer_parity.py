@@ -122,9 +122,10 @@ def _layouts(levels: NDArray[np.int32], shape: tuple[int, ...]) -> list[NDArray[
     """`levels` in the layout of Keras.
 
     Inside ONNX images are channels first, a pooled image may still be (N, C, 1, 1), and the result
-    of a Conv1D is (N, C, 1, L). Either layout may be meant.
+    of a Conv1D is (N, C, 1, L). Around ops.flip vectors are (C, N). Either layout may be meant.
     """
-    layouts = [levels, levels.transpose(0, 2, 3, 1)] if levels.ndim == 4 else [levels]
+    other = {2: (1, 0), 4: (0, 2, 3, 1)}.get(levels.ndim)
+    layouts = [levels, levels.transpose(other)] if other else [levels]
     return [layout.reshape(shape) for layout in layouts if layout.size == np.prod(shape)]
 
 

@@ -15,6 +15,7 @@ from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.errors import ConversionError, UserError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
+from stages.models.files import in_one_line
 
 
 def rehearse(model: keras.Model, signature: Signature) -> None:
@@ -27,9 +28,8 @@ def rehearse(model: keras.Model, signature: Signature) -> None:
     except UserError:
         raise
     except Exception as error:  # whatever Keras, TensorFlow and the converters raise
-        reason = " ".join(str(error).split())[:200]
         raise ConversionError(
-            f"{model.name!r} cannot be converted: {type(error).__name__}: {reason}",
+            f"{model.name!r} cannot be converted: {type(error).__name__}: {in_one_line(error)}",
             "replace the layer that it names; the traceback is in the stage's log",
         ) from error
 

@@ -46,6 +46,10 @@ class FakeQuantize(keras.layers.Layer):
     def call(self, values: Any) -> Any:
         return fake_quantize(values, ops.exp(self.log_scale), self.grid)
 
+    def compute_output_spec(self, values: Any) -> Any:
+        """Dense: Keras takes the product of a tensor and a number for a sparse one."""
+        return keras.KerasTensor(values.shape, values.dtype)
+
     def learned(self) -> Range:
         """The range that was learned: its scale, the zero point stays where it was."""
         scale = float(np.exp(self.log_scale.numpy()))

@@ -46,6 +46,7 @@ def _is_narrow(call: Call) -> bool:
         type(layer) is layers.Conv2D
         and layer.filters <= MOST_FILTERS
         and layer.groups == 1
+        and layer.data_format == "channels_last"
         and layer.strides == layer.dilation_rate == (1, 1)
         and layer.padding == "valid"
         # With an odd kernel, an even width stays even: the result is pairs of columns as well.

@@ -46,9 +46,11 @@ from stages.keras_graph.walk import Call, calls
 
 # Zero padding belongs here because every grid has an exact zero.
 KEEPS_VALUES = (
+    layers.MaxPooling1D,
     layers.MaxPooling2D,
     # Not only to pool integers: OpenVINO 2026.4 computes a global maximum of a quantized
     # convolution's float output wrongly, by 59 of 255 steps.
+    layers.GlobalMaxPooling1D,
     layers.GlobalMaxPooling2D,
     layers.Flatten,
     layers.Reshape,
@@ -58,6 +60,8 @@ KEEPS_VALUES = (
 )
 KEEPING_OPERATIONS = (
     "ExpandDims",
+    # LiteRT would give a tanh before it the range of what is behind it, and compute something else.
+    "Flip",
     "GetItem",
     "Moveaxis",
     "Reshape",

@@ -50,6 +50,16 @@ def reason(error: BaseException) -> str:
     return next(iter(lines), type(error).__name__)
 
 
+def in_one_line(error: BaseException) -> str:
+    """What Keras or TensorFlow say, in at most 200 characters, without the list of calls before."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()
+    if text.startswith("in user code:"):
+        text = text.rpartition("\n\n")[2]
+    elif text.startswith("Exception encountered when calling"):
+        text = text.split("\n\n")[1]
+    return " ".join(text.split())[:200] or type(error).__name__
+
+
 def save(model: keras.Model, path: Path) -> None:
     """Write `model` as a `.keras` file; equal models give equal bytes.
 

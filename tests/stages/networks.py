@@ -129,7 +129,8 @@ def squeezed() -> keras.Model:
 
 def branched() -> keras.Model:
     """One activation and one inner model for several calls, beside numbered names; the outputs of
-    ops.split and a slice; augmentation; bilinear enlargement, also by an extra row and column."""
+    ops.split and a slice; augmentation; a factor; bilinear enlargement, also by an extra row; a
+    maximum over all positions and ops.flip."""
     image = keras.Input(SHAPE, name="image")
     inner = keras.Sequential([keras.Input((12, 12, 8)), layers.Conv2D(8, 3, padding="same")])
     x = layers.RandomRotation(0.2)(layers.RandomFlip("horizontal")(image))
@@ -139,10 +140,11 @@ def branched() -> keras.Model:
     left = layers.Conv2D(8, 3, padding="same")(left)
     left = layers.Activation("relu", name="activation_2")(left)
     x = layers.Concatenate()([left, right, layers.ReLU()(_conv(x[..., ::2], 4))])
-    x = layers.UpSampling2D(2, interpolation="bilinear")(_conv(x, 8, strides=2))
+    x = 0.5 * layers.UpSampling2D(2, interpolation="bilinear")(_conv(x, 8, strides=2))
     x = layers.Conv2DTranspose(8, 3, strides=2, output_padding=1, activation="relu")(x)
     x = layers.Resizing(7, 9)(layers.ReLU()(_norm(_conv(x, 8, strides=2))))
-    x = layers.GlobalAveragePooling2D()(layers.ReLU()(_norm(_conv(x, 8, 1))))
+    x = layers.Reshape((-1, 8))(layers.ReLU()(_norm(_conv(x, 8, 1))))
+    x = keras.ops.flip(keras.ops.tanh(layers.GlobalMaxPooling1D()(x)), -1)
     return keras.Model(image, layers.Dense(4)(x))
 
 

@@ -21,7 +21,7 @@ from stages.numerics import qparams
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
-CUTS = ("Split", "Slice", "Gather")
+CUTS = ("Split", "Slice", "Gather", "ReverseSequence")
 REPEATED = "_repeated_dq"
 TOLERANCE = 2.0**-23
 """Relative: a quarter of the distance of two marked scales (targets.py), and more than float32

@@ -7,7 +7,7 @@ import pytest
 from stages.conversion.litert import write_int8
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.targets import float_graph
-from stages.engines import litert
+from stages.engines import litert, openvino
 from stages.numerics.parity import compare
 from stages.quantize import snap_biases
 from stages.training import evaluate
@@ -33,6 +33,11 @@ def test_the_float_graphs_agree_with_keras(net, tmp_path):
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_the_int8_graph_agrees_with_the_simulation_to_two_quanta(net, target, tmp_path):
     assert quanta(net.simulated(target), run(net.graph(target), tmp_path)) <= QUANTA
+
+
+def test_openvinos_integer_kernels_give_the_same(net):
+    found = openvino.outputs(net.graph("cpu"), SIGNATURE, BATCH)["logits"]
+    assert quanta(net.simulated("cpu"), found) <= QUANTA
 
 
 def test_every_layer_of_the_integer_graph_is_right_to_one_step(net):

@@ -74,8 +74,12 @@ def test_pairs_of_columns_compute_the_convolution(
         layers.Conv2D(8, 1),
         layers.Conv2D(8, 2),
         layers.DepthwiseConv2D(3),
+        layers.Conv2D(8, 3, data_format="channels_first"),
     ],
-    ids=["wide", "padded", "strided", "dilated", "grouped", "pointwise", "even", "depthwise"],
+    ids=[
+        *("wide", "padded", "strided", "dilated", "grouped", "pointwise", "even", "depthwise"),
+        "channels first",
+    ],
 )
 def test_other_convolutions_have_no_pairs(convolution: Any) -> None:
     assert not has_pairs(network((8, 8, 4), convolution))

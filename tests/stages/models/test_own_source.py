@@ -59,6 +59,12 @@ def unregistered():
 def forgetful():
     return behind(Forgetful(3.0))
 
+def halving():
+    # Keras' GLU says that it keeps all channels, and returns half of them.
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Activation("glu")(layers.Conv2D(4, 1)(image))
+    return keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
+
 def with_lambda():
     offset = 0.5
     shift = layers.Lambda(lambda x: ops.abs(x) * STEP + offset)
@@ -130,6 +136,13 @@ def test_a_layer_that_would_not_come_back_is_refused_before_training(function, r
         create(function)
     assert own_source.DECORATOR in caught.value.hint
     assert len(caught.value.message) < 500
+
+
+def test_a_model_that_cannot_be_computed_is_refused_in_one_line():
+    with pytest.raises(ModelError, match="own_layers:halving cannot be computed") as caught:
+        create("halving")
+    assert "incompatible with the layer" in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 def test_a_module_that_is_gone_is_named_by_later_commands_too():
