@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=8,
+            revision=9,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,
@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=8,
+            revision=9,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,
