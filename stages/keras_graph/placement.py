@@ -258,7 +258,13 @@ def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
                 want(graph.shortcuts(call), "tensorrt")
         elif isinstance(call.operation, AVERAGES):
             want(call.inputs, "cpu", "litert")
-    return wanted
+    for call in graph.calls:
+        # ONNX Runtime 1.31 makes an integer kernel of a softmax between two pairs, which is wrong
+        # by tens of steps.
+        if activation_name(call.operation) == "softmax" and id(call.outputs[0]) in wanted:
+            for tensor in map(graph.root, call.inputs):
+                wanted.get(id(tensor), (tensor, set()))[1].discard("cpu")
+    return {identity: pair for identity, pair in wanted.items() if pair[1]}
 
 
 def _is_cheaper_in_float(call: Call) -> bool:
