@@ -30,7 +30,7 @@ for python in "${pythons[0]}" "${pythons[-1]}"; do
     "$work/litert/bin/python" bundle/predict.py --check
     install "$python" onnxruntime
     rm -rf box && mkdir -p box/artifacts && cp -r artifacts/convert box/artifacts/
-    (cd box && "$work/onnxruntime/bin/pipeline" run build)
+    (cd box && "$work/onnxruntime/bin/pipeline" run build benchmark)
     (cd box && "$work/onnxruntime/bin/pipeline" export --to bundle && bundle=bundle &&
         "$work/onnxruntime/bin/pipeline" predict bundle bundle/samples)
 done

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import config
-from pipeline.core import ownership
+from pipeline.core import ownership, received
 from pipeline.core.display import NAME_WIDTH, console, display
 from pipeline.core.freshness import assess_all
 from pipeline.core.lock import locked
@@ -54,9 +54,9 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Re
     from pipeline import finalize
     from pipeline.results import gate
 
-    selected = select(plan, request.stages, request.first, request.last)
-    finalize.prepare(settings)
     store = Store(request.artifacts, plan)
+    selected, settings = _prepare(request, settings, plan, store)
+    finalize.prepare(settings)
     ownership.claim(request.artifacts, plan, user_files(plan, settings))
     with locked(request.artifacts, request.command):
         with display() as shown:
@@ -76,6 +76,25 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Re
     return report
 
 
+def _prepare(
+    request: RunRequest, settings: Settings, plan: Plan, store: Store
+) -> tuple[Plan, Settings]:
+    """The stages to run, and the settings for what this folder holds; says what it decides."""
+    selected = select(plan, request.stages, request.first, request.last)
+    copied = received.find(plan, store)
+    if not request.force:
+        received.require_beginning(plan, request.stages, selected, copied)
+    settled = received.settle(settings, copied)
+    is_decided = settled.benchmark.images != settings.benchmark.images
+    if (
+        copied
+        and is_decided
+        and any("benchmark" in stage.settings.model_fields for stage in selected)
+    ):
+        print(received.remark(copied), flush=True)
+    return selected, settled
+
+
 def _machine() -> dict[str, Any]:
     """This machine, as records hold it."""
     return environment.describe().model_dump(mode="json")
@@ -88,8 +107,9 @@ def user_files(plan: Plan, settings: Settings) -> list[Path]:
 
 def show_plan(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> None:
     """Print what `pipeline run` would do; write nothing. Raises SettingsError."""
-    selected = select(plan, request.stages, request.first, request.last)
-    states = assess_all(plan, settings, Store(request.artifacts, plan), _machine())
+    store = Store(request.artifacts, plan)
+    selected, settings = _prepare(request, settings, plan, store)
+    states = assess_all(plan, settings, store, _machine())
     for stage in selected:
         state = states[stage.name]
         verb = "skip" if state.is_fresh and not request.force else "run"
@@ -99,6 +119,7 @@ def show_plan(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Non
 def show_status(artifacts: Path, settings: Settings, plan: Plan = PLAN) -> None:
     """Print the state of every artifact, and why it is not fresh."""
     store = Store(artifacts, plan)
+    settings = received.settle(settings, received.find(plan, store))
     for name, state in assess_all(plan, settings, store, _machine()).items():
         print(f"{name:{NAME_WIDTH}} {state.name:8} {', '.join(state.reasons)}".rstrip())
     if ownership.is_marked(artifacts):

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.core import received
 from pipeline.core.display import console
-from pipeline.core.plan import Plan
+from pipeline.core.plan import Plan, rest
 from pipeline.core.runner import Line
 from pipeline.core.store import Store
 from pipeline.report import can_write_page, table, write
@@ -101,14 +102,22 @@ def remember_failure(line: Line, error: BaseException) -> None:
         ended_at=line.begun[-1],
         error=None if isinstance(error, KeyboardInterrupt) else redacted(text.splitlines()[0]),
     )
-    settings: dict[str, Any] = {}
-    for stage in line.plan:
-        settings |= stage.settings.of(line.settings).model_dump(mode="json")
-    settings = redacted_values(settings)
+    settings = redacted_values(_settings_of(line))
     try:
         history.append(line.store.root, summary.unfinished(settings, line.environment), ending)
     except ArtifactError as problem:
         _warn(problem.message)
+
+
+def _settings_of(line: Line) -> dict[str, Any]:
+    """As the stages see them; those up to an artifact from another machine are in its record."""
+    copied = received.find(line.plan, line.store)
+    found: dict[str, Any] = {}
+    if copied and (record := line.store.read_all([copied.name])[0].get(copied.name)):
+        found |= record.settings
+    for stage in rest(line.plan, copied) if copied else line.plan:
+        found |= stage.settings.of(line.settings).to_json()
+    return found
 
 
 def track(

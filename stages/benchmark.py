@@ -4,7 +4,8 @@ latency.npz     milliseconds of every call, float32, as `<engine>.b<batch>.t<thr
 predictions.npz the class that each engine predicts for every test image, and the true "labels"
 changed.npz     some images that the engine classifies differently: prediction_diff.py
 
-Accuracy is that of each engine's own outputs on the whole test split. Latency is that of
+Accuracy is that of each engine's own outputs on the whole test split, or on the part of it that
+`convert` carried to a machine without the data set. Latency is that of
 `Engine.infer`: images in host memory in, logits in host memory out, the engines and
 the baseline (the trained, unpruned float32 model in ONNX Runtime) timed in turns. TensorFlow
 is not needed: this stage runs on the machine that the engines are for.
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages import progress
+from stages.datasets import carried
 from stages.datasets.base import Split
 from stages.datasets.loading import load_test_split
 from stages.engines import environment, records
@@ -45,11 +48,11 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     """Measure every engine that runs here; write the raw samples into `out`.
 
     An engine that cannot run does not stop the others. Raises DataError where the test split
-    cannot be read, and EngineError where the baseline cannot run.
+    cannot be read, ArtifactError where none is carried, EngineError where the baseline cannot run.
     The model of the result is the engine that the build stage chose.
     """
     source = inputs["build"]
-    test = load_test_split(settings.data)
+    test = images_of(settings, source)
     baseline, engines = listed(source)
     chosen = choice.read(source)
     before, gpus = machine_state.snapshot(), {"before": machine_state.gpus()}
@@ -89,10 +92,20 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
                 (each for each in counted if best and each.engine == str(best.name)), None
             ),
             differences=counted,
+            images="carried" if settings.data is None else "test",
             conditions=describe(before, gpus, settings.benchmark),
         ),
         engines=results,
     )
+
+
+def images_of(settings: BenchmarkStage, source: Path) -> Split:
+    """The test split, or what of it was carried here. Raises DataError or ArtifactError."""
+    if settings.data is not None:
+        return load_test_split(settings.data)
+    test = carried.read(source)
+    progress.report(f"accuracy on the {len(test):,} test images that convert carried")
+    return test
 
 
 def listed(folder: Path) -> tuple[BenchmarkedEngine, list[BenchmarkedEngine]]:

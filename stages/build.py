@@ -5,7 +5,8 @@ baseline.onnxruntime.fp32.onnx      the trained, unpruned model, to compare the 
 engines.json                        every engine of the settings, and why some have no file
 layers.json                         the layers of engines whose builders report them
 choice.json                         the engine and the threads to use, by batch size
-samples.npz, signature.json         copies of those of the convert stage
+samples.npz, signature.json, test_images.npy, test_labels.npy
+                                    copies of those of the convert stage
 
 Each engine that can run here is run at once, on the samples of the convert stage, and the
 fastest that is accurate enough is chosen (measurement/choice.py). TensorFlow is not needed: this
@@ -26,6 +27,7 @@ import numpy as np
 
 from stages import progress
 from stages.artifacts.signature import Signature
+from stages.datasets import carried
 from stages.engines import layers, modules, records
 from stages.engines.base import BuildReport, BuildRequest, Engine, Logits, does_not_load
 from stages.engines.onnxruntime import integer_kernels
@@ -70,6 +72,7 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> BuildRes
     signature = Signature.read(source)
     signature.write(out)
     shutil.copyfile(source / SAMPLES_FILE, out / SAMPLES_FILE)
+    carried.copy(source, out)
     build_baseline(source, out, signature)
     tried, reports = build_all(settings, source, out, signature)
     # From here on in this order, also in engines.json: it decides which library

@@ -9,6 +9,8 @@ model.fp32.tflite           the pruned float model for LiteRT
 model.*.pairs.tflite        the same in another form, where keras_graph/paired_columns.py applies
 samples.npz                 test images, labels and Keras' logits, to check engines with, and
                             validation images with their labels, to choose an engine by
+test_images.npy, test_labels.npy
+                            test images for machines without the data set: datasets/carried.py
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.conversion.traces import traces
+from stages.datasets import carried
 from stages.datasets.base import Split
 from stages.datasets.loading import load_dataset
 from stages.datasets.splits import stratified
@@ -119,6 +122,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     arrays |= {parity.explained(name): np.array(each) for name, each in differences.items()}
     arrays |= unseen(data.validation)
     np.savez(out / "samples.npz", **arrays)
+    taken_along = carried.write(test, options.carried_images, out)
     accuracy, row = measure(CPU_GRAPH, test, signature, out)
     progress.report("layer by layer")
     layers = tuple(
@@ -137,6 +141,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
             parity_checks=tuple(checks),
             first_mismatch=parity.first_mismatch(checks, layers),
             output=signature.output,
+            carried=taken_along,
             layer_parity=layers,
         ),
     )

@@ -6,37 +6,45 @@ python -m tests.converted_artifact FOLDER    also a bundle of LiteRT, for .ci/li
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pipeline.core.record import Record
 from pipeline.core.record import write as write_record
 from pipeline.core.store import Store
-from stages.results.conversion import ConvertResult
+from stages.results.conversion import ConvertDetails, ConvertResult
 from tests.conftest import pipeline
 from tests.stages.graphs import write_converted, write_tflite
 
 BRIEF = ("build.max_seconds_per_engine=0.05", 'build.precisions=["fp32", "int8"]')
 
 
-def write(root: Path, *, with_tflite: bool = False) -> None:
+def write(
+    root: Path,
+    *,
+    with_tflite: bool = False,
+    channels: int = 1,
+    data: Mapping[str, str] = MappingProxyType({"name": "made"}),
+) -> None:
     """Make `root` an artifact folder with the stage convert alone."""
     store = Store(root)
     with store.writing("convert") as folder:
-        write_converted(folder)
+        details = ConvertDetails(carried=write_converted(folder, channels))
         if with_tflite:
             write_tflite(folder)
         record = Record(
             stage="convert",
             revision=3,
             key="k",
-            settings={"model": {"name": "small"}, "data": {"name": "made"}},
+            settings={"model": {"name": "small"}, "data": dict(data)},
             external={},
-            inputs={},
+            inputs={stage: {"model.keras": "k"} for stage in ("train", "prune", "quantize")},
             environment={},
             started_at="2026-01-01T00:00:00+00:00",
             seconds=1.0,
             files=store.list_files(folder),
-            measurements=ConvertResult(),
+            measurements=ConvertResult(details=details),
         )
         write_record(record, folder)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core import received
 from pipeline.core.plan import Plan
 from pipeline.core.store import Store
 from pipeline.results import history, model
@@ -24,6 +25,7 @@ class Finding:
 
 def check(store: Store, plan: Plan) -> Iterator[Finding]:
     """Every file of every stage, hashed in full, every line of the history, and report.json."""
+    copied = received.find(plan, store)
     for stage in plan:
         try:
             record = store.read(stage.name)
@@ -32,7 +34,7 @@ def check(store: Store, plan: Plan) -> Iterator[Finding]:
             continue
         if record is not None:
             faults = store.damage(stage.name, record, in_full=True)
-            fix = f"run: pipeline run {stage.name}"
+            fix = received.renewal(stage.name, copied)
             yield Finding(stage.name, f"{len(record.files)} files", faults, fix)
     runs, unreadable = history.read(store.root)
     if runs or unreadable:

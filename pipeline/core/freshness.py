@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.core import received
 from pipeline.core.differences import changed, in_words
-from pipeline.core.plan import Plan, Stage
+from pipeline.core.plan import Plan, Stage, ancestors
 from pipeline.core.record import Identity, Record
 from pipeline.core.store import Store
 from stages.errors import ArtifactError, DataError, UserError, redacted_values, shown
@@ -24,15 +25,23 @@ Environment = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class State:
-    """Of one artifact; `reasons` say why it is not fresh."""
+    """Of one artifact; `reasons` say why it is not fresh.
 
-    name: Literal["fresh", "stale", "damaged", "missing"]
+    A received one was made on another machine, and what it was made of is not here.
+    """
+
+    name: Literal["fresh", "received", "stale", "damaged", "missing"]
     reasons: tuple[str, ...] = ()
 
     @property
     def is_fresh(self) -> bool:
         """Whether a run would skip the stage."""
         return self.name == "fresh"
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether what stands on it may be fresh."""
+        return self.name in ("fresh", "received")
 
     @property
     def summary(self) -> str:
@@ -50,7 +59,7 @@ def identify(stage: Stage, settings: Settings, store: Store, environment: Enviro
     return Identity(
         stage=stage.name,
         revision=stage.revision,
-        settings=own.model_dump(mode="json"),
+        settings=own.to_json(),
         external=_hash_external(own, store),
         # Hashes of files, not the key of the stage before: if it runs again and writes the same
         # bytes, what follows stays fresh (decision 1).
@@ -85,18 +94,25 @@ def _hash_input(stage: Stage, need: str, store: Store) -> dict[str, str]:
 
 def assess(stage: Stage, identity: Identity, store: Store) -> State:
     """The state of the artifact of `stage`, which should have `identity`."""
+    # Before the key: it is that of the settings and says nothing of the files.
+    record = _sound(stage, store)
+    if isinstance(record, State):
+        return record
+    if record.key == identity.compute_key():
+        return State("fresh")
+    return State("stale", differences(record, identity) or ("its key differs",))
+
+
+def _sound(stage: Stage, store: Store) -> Record | State:
+    """The record of an artifact whose files are as recorded, or in which state it is instead."""
     try:
         record = store.read(stage.name)
     except ArtifactError as error:
         return State("damaged", (error.message,))
     if record is None:
         return State("missing")
-    # Before the key: it is that of the settings and says nothing of the files.
-    if damage := store.damage(stage.name, record):
-        return State("damaged", damage)
-    if record.key == identity.compute_key():
-        return State("fresh")
-    return State("stale", differences(record, identity) or ("its key differs",))
+    damage = store.damage(stage.name, record)
+    return State("damaged", damage) if damage else record
 
 
 def assess_all(
@@ -104,16 +120,29 @@ def assess_all(
 ) -> dict[str, State]:
     """The state of every artifact; one that stands on another that is not fresh is stale."""
     states: dict[str, State] = {}
+    copied = received.find(plan, store)
     for stage in plan:
+        if stage == copied:
+            states[stage.name] = _assess_received(stage, plan, store)
+            continue
         state = _assess_anyway(stage, settings, store, environment)
         # For now: the input may come out identical, and a run then skips this stage after all.
-        unfit = [need for need in stage.needs if not states[need].is_fresh]
+        unfit = [need for need in stage.needs if not states[need].is_usable]
         if unfit and state.name in ("fresh", "stale"):
             own = () if state.is_fresh else state.reasons
             because = tuple(f"{need} is {states[need].name}" for need in unfit)
             state = State("stale", tuple(dict.fromkeys((*own, *because))))
         states[stage.name] = state
     return states
+
+
+def _assess_received(stage: Stage, plan: Plan, store: Store) -> State:
+    """Its settings and inputs are those of another machine: only its files can be checked."""
+    record = _sound(stage, store)
+    if isinstance(record, State):
+        return record
+    absent = ", ".join(each.name for each in ancestors(plan, (stage,)))
+    return State("received", (f"made on another machine: {absent} did not run here",))
 
 
 def _assess_anyway(

@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=9,
+            revision=10,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,
@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=7,
+            revision=8,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,
@@ -131,7 +131,7 @@ PLAN = checked(
         ),
         Stage(
             name="benchmark",
-            revision=4,
+            revision=5,
             module="stages.benchmark",
             settings=BenchmarkStage,
             result=BenchmarkResult,
@@ -191,3 +191,8 @@ def ancestors(plan: Plan, stages: Plan) -> Plan:
         if stage.name in wanted | needed:
             needed.update(stage.needs)
     return tuple(stage for stage in plan if stage.name in needed - wanted)
+
+
+def rest(plan: Plan, stage: Stage) -> Plan:
+    """All stages that stand on `stage`, in the plan's order, without `stage` itself."""
+    return tuple(each for each in plan if stage in ancestors(plan, (each,)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal
 
+from pipeline.core import received
 from pipeline.core.display import Display
 from pipeline.core.freshness import Environment, assess, identify
 from pipeline.core.plan import Plan, Stage, ancestors
@@ -96,7 +97,7 @@ def _bring_up_to_date(
         return "cached"
     if state.name == "damaged":
         line.display.warn(f"{state.summary}: {stage.name} runs again")
-    _refuse_damaged_inputs(line.store, stage)
+    _refuse_damaged_inputs(line, stage)
     _require_packages(line, stage)
     reason = "forced" if state.is_fresh else ": ".join(filter(None, (state.name, state.summary)))
     if force:
@@ -107,12 +108,13 @@ def _bring_up_to_date(
     return "ran"
 
 
-def _refuse_damaged_inputs(store: Store, stage: Stage) -> None:
+def _refuse_damaged_inputs(line: Line, stage: Stage) -> None:
     for need in stage.needs:
-        record = store.read(need)
-        if record and (damage := store.damage(need, record, in_full=True)):
+        record = line.store.read(need)
+        if record and (damage := line.store.damage(need, record, in_full=True)):
             raise ArtifactError(
-                f"{damage[0]}; {stage.name} does not read it", f"run: pipeline run {need}"
+                f"{damage[0]}; {stage.name} does not read it",
+                received.renewal(need, received.find(line.plan, line.store)),
             )
 
 

@@ -21,6 +21,7 @@ from pipeline.results.model import Baseline, EngineReport, Report, ReportRow, St
 from pipeline.results.verdict import verdict
 from stages.errors import ArtifactError
 from stages.results.base import LatencyRow, ModelFacts, Quality, StageResult
+from stages.results.conversion import ConvertResult
 from stages.results.engines import BenchmarkResult, BuildResult, EngineTimings
 from stages.results.machine import MachineFacts
 from stages.results.training import DatasetCounts, TrainResult
@@ -50,12 +51,26 @@ def assemble(records: Records, states: Mapping[str, str]) -> Report:
         stages = [_with_rows(stage, baseline, engines) for stage in stages]
     report = Report(
         environment=MachineFacts.model_validate(list(records.values())[-1].environment),
-        dataset=train.dataset if train else DatasetCounts(),
+        dataset=train.dataset if train else _dataset(records),
         stages=tuple(stages),
         baseline=baseline,
         engines=tuple(engines),
     )
     return report.model_copy(update={"verdict": tuple(verdict(report))})
+
+
+def _dataset(records: Records) -> DatasetCounts:
+    """What is known of it where `train` has not run: its name, and what `convert` carried of it."""
+    names = [
+        record.settings["data"].get("name")
+        for record in records.values()
+        if record.settings.get("data")
+    ]
+    convert = _measured(records, ConvertResult)
+    carried = convert.details.carried if convert else None
+    return DatasetCounts(
+        name=next(iter(names), None), test_samples=carried.test_samples if carried else None
+    )
 
 
 def _stage(name: str, records: Records, state: str, is_outdated: bool) -> StageReport:

@@ -8,6 +8,7 @@ from pipeline.results import (
     accuracy_claims,
     comparability,
     engine_choice,
+    line_start,
     parity,
     speedup_steps,
     units,
@@ -20,7 +21,7 @@ from stages.results.training import Classification, TrainDetails
 
 
 def verdict(report: Report) -> list[str]:
-    """One to six sentences on an assembled report; a parity check that failed comes first."""
+    """A few sentences on an assembled report; a parity check that failed comes first."""
     mismatch = parity.failure(report)
     return ([mismatch] if mismatch else []) + _results(report)
 
@@ -28,7 +29,9 @@ def verdict(report: Report) -> list[str]:
 def _results(report: Report) -> list[str]:
     benchmark = report.stage("benchmark")
     if benchmark is not None and benchmark.outdated:
-        return ["The benchmark is older than the model: no verdict. Run: pipeline run all"]
+        return [
+            f"The benchmark is older than the model: no verdict. Run: {line_start.rerun(report)}"
+        ]
     if guess := _guess(report):
         return [guess]
     found = comparability.chosen_engine(report)
@@ -41,6 +44,7 @@ def _results(report: Report) -> list[str]:
         *_steps(report),
         *_throughput(report),
         *_doubts(report),
+        *line_start.unknown(report),
     ]
 
 
@@ -167,11 +171,12 @@ def _unfinished(report: Report) -> str:
         built = sum(engine.state != "unavailable" for engine in report.engines)
         return (
             f"{built} of {len(report.engines)} engines built, none benchmarked yet. "
-            "Run: pipeline run all"
+            f"Run: {line_start.rerun(report)}"
         )
     known = [stage for stage in report.stages if stage.accuracy.top1 is not None]
+    again = line_start.rerun(report)
     if not known:
-        return "Nothing was measured yet. Run: pipeline run all"
+        return f"Nothing was measured yet. Run: {again}"
     last = known[-1]
     right = f"{units.percent(last.accuracy.top1)} of {units.count(last.accuracy.samples)}"
-    return f"{last.stage}: {right} images right; no engine was built yet. Run: pipeline run all"
+    return f"{last.stage}: {right} images right; no engine was built yet. Run: {again}"

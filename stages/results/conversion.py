@@ -67,6 +67,14 @@ class ParityDetails(Details):
     )
 
 
+class CarriedImages(Measured):
+    """Test images that travel with the graphs: `images` of the `test_samples` in the test split."""
+
+    images: Count
+    test_samples: Count
+    size_bytes: Count
+
+
 def _all(found: Any) -> Any:
     """Earlier versions tested one graph only."""
     return found if isinstance(found, (list, tuple)) else () if found is None else (found,)
@@ -79,6 +87,7 @@ class ConvertDetails(ParityDetails):
     output: Output | None = Field(
         default=None, description="What every graph and engine returns per class."
     )
+    carried: CarriedImages | None = None
 
 
 class ConvertResult(StageResult):

@@ -219,6 +219,9 @@ class BenchmarkDetails(Details):
     model_config = ConfigDict(extra="ignore")
 
     fastest: str | None = None
+    images: Literal["test", "carried"] | None = Field(
+        default=None, description="The whole test split, or the part that convert carried."
+    )
     baseline: EngineTimings | None = None
     classification: dict[str, Classification] = Field(default_factory=dict)
     changed: PredictionDiff | None = None

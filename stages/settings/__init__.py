@@ -7,6 +7,7 @@ is hashed into its key: a setting that a stage cannot see cannot make its artifa
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -80,11 +81,13 @@ class StageSettings(Section):
 
     def external_files(self) -> list[Path]:
         """Those of all its sections."""
-        return [
-            file
-            for name in type(self).model_fields
-            for file in getattr(self, name).external_files()
-        ]
+        sections = (getattr(self, name) for name in type(self).model_fields)
+        return [file for section in sections if section for file in section.external_files()]
+
+    def to_json(self) -> dict[str, Any]:
+        """The sections as JSON values, without those that this stage does not read."""
+        sections = self.model_dump(mode="json")
+        return {name: section for name, section in sections.items() if section is not None}
 
 
 class TrainStage(StageSettings):
@@ -138,10 +141,17 @@ class BuildStage(StageSettings):
 
 
 class BenchmarkStage(StageSettings):
-    """What `benchmark` sees."""
+    """What `benchmark` sees; `data` is None where it takes the images that `convert` carried."""
 
-    data: Data = Field(default_factory=Data)
+    data: Data | None = None
     benchmark: Benchmark = Field(default_factory=Benchmark)
+
+    @classmethod
+    def of(cls, settings: Settings) -> StageSettings:
+        """Without the data set where no image of it is read."""
+        own = super().of(settings)
+        is_carried = settings.benchmark.images == "carried"
+        return own.model_copy(update={"data": None}) if is_carried else own
 
     @property
     def depends_on_machine(self) -> bool:

@@ -26,6 +26,9 @@ class Convert(Section):
     parity_samples: Positive = 256
     """Test images on which the converted graphs are compared with Keras, of each class in
     proportion to its size."""
+    carried_images: Count = 1000
+    """Test images to put beside the graphs, of each class in proportion to its size: with them
+    another machine can run `build` and `benchmark` without the data set. 0 takes all of them."""
     max_relative_difference: Annotated[float, Field(gt=0.0)] = 1e-4
     """Largest difference of float32 outputs that passes, relative to the largest output."""
     opset: Annotated[int, Field(ge=13, le=18)] = 17
@@ -88,6 +91,11 @@ class TensorRT(Section):
 
 class Benchmark(Section):
     """Latency and accuracy of the engines themselves."""
+
+    images: Literal["auto", "test", "carried"] = "auto"
+    """Images that accuracy is measured on: the whole `test` split of the data set, or those that
+    `convert` put beside its graphs, `carried`, which need no data set. `auto` is `carried` on a
+    machine that got only what `convert` or `build` made, else `test`."""
 
     batch_sizes: Annotated[tuple[Positive, ...], Distinct, Field(min_length=1)] = (1, 32)
     """Images per call."""

@@ -1,10 +1,11 @@
 """A small classifier as every graph that the convert stage writes, made without Keras.
 
-image (N, 8, 8, 1) - Transpose - Conv 16 - ReLU - MaxPool - Flatten - Gemm - logits (N, 4)
+image (N, 8, 8, C) - Transpose - Conv 16 - ReLU - MaxPool - Flatten - Gemm - logits (N, 4)
 """
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,14 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from stages.artifacts.signature import Signature
+from stages.datasets import carried
+from stages.datasets.base import Split
+from stages.results.conversion import CarriedImages
 
 SIGNATURE = Signature((8, 8, 1), ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)
 FILTERS, CLASSES = 16, 4
 VALIDATION_SAMPLES = 40
+CARRIED = 40
 CONV_RANGE = 3.0
 """Largest activation after the convolution that the INT8 graphs can hold."""
 
@@ -34,11 +39,16 @@ GRAPHS = {
 }
 
 
-def weights() -> dict[str, NDArray[np.float32]]:
-    """Kernels in ONNX' layout: conv (16, 1, 3, 3), dense (4, 16 * 3 * 3)."""
+def signature(channels: int) -> Signature:
+    """That of the classifier for gray (1) or coloured (3) images."""
+    return dataclasses.replace(SIGNATURE, input_shape=(8, 8, channels))
+
+
+def weights(channels: int = 1) -> dict[str, NDArray[np.float32]]:
+    """Kernels in ONNX' layout: conv (16, channels, 3, 3), dense (4, 16 * 3 * 3)."""
     random = np.random.default_rng(7)
     drawn = {
-        "conv": random.normal(0, 0.4, (FILTERS, 1, 3, 3)),
+        "conv": random.normal(0, 0.4, (FILTERS, channels, 3, 3)),
         "conv_bias": random.normal(0, 0.1, FILTERS),
         "dense": random.normal(0, 0.2, (CLASSES, FILTERS * 9)),
         "dense_bias": random.normal(0, 0.1, CLASSES),
@@ -46,13 +56,14 @@ def weights() -> dict[str, NDArray[np.float32]]:
     return {name: values.astype(np.float32) for name, values in drawn.items()}
 
 
-def graph(kind: str) -> onnx.ModelProto:
+def graph(kind: str, channels: int = 1) -> onnx.ModelProto:
     """The classifier as one of the values of GRAPHS."""
-    return _Graph(kind).model()
+    return _Graph(kind, channels).model()
 
 
 class _Graph:
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, channels: int) -> None:
+        self.channels = channels
         self.half = kind in ("fp16", "int8.tensorrt")
         self.int8 = kind.startswith("int8")
         self.levels = np.uint8 if kind == "int8.cpu" else np.int8
@@ -62,7 +73,7 @@ class _Graph:
         self.initializers: list[onnx.TensorProto] = []
 
     def model(self) -> onnx.ModelProto:
-        values = weights()
+        values = weights(self.channels)
         x = "image"
         if self.half:
             x = self.add("Cast", [x], to=TensorProto.FLOAT16)
@@ -114,7 +125,9 @@ class _Graph:
         return output
 
     def checked(self) -> onnx.ModelProto:
-        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 8, 8, 1])
+        image = helper.make_tensor_value_info(
+            "image", TensorProto.FLOAT, ["N", 8, 8, self.channels]
+        )
         logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])
         body = helper.make_graph(self.nodes, "small", [image], [logits], self.initializers)
         opsets = [helper.make_opsetid("", self.opset)]
@@ -128,31 +141,35 @@ def reference(kind: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Those of Q/DQ begin with opset 19, where they are what they were before, FP16 aside.
     """
-    model = graph(kind)
+    model = graph(kind, images.shape[3])
     model.opset_import[0].version = 19
     logits: NDArray[np.float32] = ReferenceEvaluator(model).run(None, {"image": images})[0]
     return logits
 
 
-def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Random pixels (count, 8, 8, 1)."""
-    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 1), np.uint8)
+def images(count: int, seed: int = 0, channels: int = 1) -> NDArray[np.uint8]:
+    """Random pixels (count, 8, 8, channels)."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, channels), np.uint8)
 
 
-def write_converted(folder: Path) -> None:
-    """What the convert stage leaves; the labels are what the float32 graph says."""
+def write_converted(folder: Path, channels: int = 1) -> CarriedImages:
+    """What the convert stage leaves; the labels are what the float32 graph says.
+
+    It carries 40 of 64 test images.
+    """
     for file, kind in GRAPHS.items():
-        onnx.save(graph(kind), folder / file)
-    SIGNATURE.write(folder)
-    pixels = images(64)
+        onnx.save(graph(kind, channels), folder / file)
+    signature(channels).write(folder)
+    pixels = images(64, channels=channels)
     logits = reference("fp32", SIGNATURE.preprocess(pixels))
     labels = np.argmax(logits, axis=1)
-    others = images(VALIDATION_SAMPLES, seed=1)
+    others = images(VALIDATION_SAMPLES, seed=1, channels=channels)
     unseen = {
         "validation_images": others,
         "validation_labels": np.argmax(reference("fp32", SIGNATURE.preprocess(others)), axis=1),
     }
     np.savez(folder / "samples.npz", images=pixels, labels=labels, logits=logits, **unseen)
+    return carried.write(Split(pixels, labels), CARRIED, folder)
 
 
 def write_tflite(folder: Path) -> None:

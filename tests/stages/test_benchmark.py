@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from stages import benchmark, build
+from stages.datasets import carried
 from stages.engines import records
-from stages.errors import EngineError
+from stages.errors import ArtifactError, EngineError
 from stages.measurement import choice, clock, throughput
 from stages.results.engines import BenchmarkResult, EngineResult, EngineTimings
 from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
-from tests.stages.graphs import SIGNATURE, images, reference
+from tests.stages.graphs import CARRIED, SIGNATURE, images, reference
 
 TEST_SAMPLES = 45
 BACKENDS = ("onnxruntime", "litert", "openvino", "tensorrt_rtx")
@@ -40,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return Data(name="npz", path=str(file))
 
 
-def stage(data: Data, **options: Any) -> BenchmarkStage:
+def stage(data: Data | None, **options: Any) -> BenchmarkStage:
     quick = {"warmup_seconds": 0.001, "max_seconds_per_engine": 0.01, **options}
     return BenchmarkStage(data=data, benchmark=Benchmark(**quick))
 
@@ -88,6 +89,29 @@ def test_accuracy_is_that_of_the_whole_test_split(measured: tuple[Path, Benchmar
     assert exact.samples == TEST_SAMPLES
     assert exact.top1 == pytest.approx(40 / 45)
     assert baseline(measured).accuracy == exact
+    assert measured[1].details.images == "test"
+
+
+def test_without_a_data_set_accuracy_is_that_on_what_convert_carried(
+    built: Path, tmp_path: Path
+) -> None:
+    settings = stage(None, batch_sizes=(1,))
+    found = benchmark.run(settings, {"build": built}, tmp_path)
+    exact = found.details.baseline
+    assert exact is not None
+    assert (exact.accuracy.samples, exact.accuracy.top1) == (CARRIED, 1.0)
+    assert found.details.images == "carried"
+    with np.load(tmp_path / benchmark.PREDICTIONS_FILE) as kept:
+        assert np.array_equal(kept["labels"], carried.read(built).labels)
+
+
+def test_an_earlier_build_that_carries_nothing_says_where_to_make_it_again(
+    built: Path, tmp_path: Path
+) -> None:
+    folder, out = copy(built, tmp_path)
+    (folder / carried.IMAGES_FILE).unlink()
+    with pytest.raises(ArtifactError, match="carries no test images"):
+        benchmark.run(stage(None), {"build": folder}, out)
 
 
 def test_there_is_a_row_for_every_batch_size_and_thread_count(

@@ -103,7 +103,7 @@ def test_the_folder_has_all_that_the_benchmark_needs(
     out, measured = built
     files = {row.file for row in measured.engines if row.file}
     others = {"baseline.onnxruntime.fp32.onnx", "engines.json", "choice.json", "layers.json"}
-    others |= {"samples.npz", "signature.json"}
+    others |= {"samples.npz", "signature.json", "test_images.npy", "test_labels.npy"}
     others |= {f"{file}.{kind}" for file in files if file.endswith(".rtx") for kind in BESIDE}
     assert {file.name for file in out.iterdir()} == files | others
     assert Signature.read(out) == SIGNATURE

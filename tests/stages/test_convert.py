@@ -9,6 +9,7 @@ import pytest
 from stages import benchmark, build, convert, quantize
 from stages.artifacts import ranges
 from stages.artifacts.signature import Signature
+from stages.datasets import carried
 from stages.engines import modules, records
 from stages.engines.onnxruntime import interpret
 from stages.errors import ConversionError, EngineError
@@ -39,6 +40,8 @@ FILES = {
     "model.fp32.tflite",
     "samples.npz",
     "signature.json",
+    "test_images.npy",
+    "test_labels.npy",
 }
 
 
@@ -87,7 +90,7 @@ def test_every_graph_is_checked_against_keras_and_passes(done):
     _, measured = done
     details = measured.details
     checks = {found.name: found for found in details.parity_checks}
-    graphs = FILES - {"samples.npz", "signature.json"}
+    graphs = {file for file in FILES if file.endswith((".onnx", ".tflite"))}
     simulations = {fake_quantized(target) for target in ("cpu", "tensorrt", "litert")}
     assert checks.keys() == graphs | simulations
     assert {checks[name].against for name in simulations} == {KERAS_FLOAT}
@@ -143,6 +146,15 @@ def test_the_samples_to_choose_an_engine_by_are_the_validation_images(done, digi
     samples = np.load(done[0] / "samples.npz")
     np.testing.assert_array_equal(samples["validation_images"], digits.validation.images)
     np.testing.assert_array_equal(samples["validation_labels"], digits.validation.labels)
+
+
+def test_the_test_images_travel_with_the_graphs_and_the_record_says_how_many(done, digits):
+    out, found = done
+    test = carried.read(out)
+    assert np.array_equal(test.images, digits.test.images)
+    assert np.array_equal(test.labels, digits.test.labels)
+    said = found.details.carried
+    assert said.images == said.test_samples == len(digits.test)
 
 
 def test_large_validation_images_are_limited_by_their_bytes(digits, monkeypatch):

@@ -106,9 +106,25 @@ def test_a_stage_sees_its_own_sections_and_no_other():
 def test_every_stages_sections_are_sections_of_the_whole():
     for stage in StageSettings.__subclasses__():
         for name, field in stage.model_fields.items():
+            kind = type(getattr(Settings(), name))
+            assert issubclass(kind, Section)
             default = field.get_default(call_default_factory=True)
-            assert isinstance(default, Section)
-            assert type(getattr(Settings(), name)) is field.annotation is type(default)
+            if default is None:
+                assert field.annotation == kind | None
+            else:
+                assert kind is field.annotation is type(default)
+
+
+def test_a_benchmark_on_carried_images_sees_no_data_set_and_asks_for_no_file():
+    whole = Settings(
+        data=Data(name="npz", path="d.npz"), benchmark=settings.Benchmark(images="carried")
+    )
+    carried, test = BenchmarkStage.of(whole), BenchmarkStage.of(Settings(data=whole.data))
+    assert carried.to_json().keys() == {"benchmark"}
+    assert carried.external_files() == []
+    assert BenchmarkStage.model_validate(carried.to_json()) == carried
+    assert test.data == whole.data
+    assert [str(file) for file in test.external_files()] == ["d.npz"]
 
 
 def test_files_outside_the_artifacts_are_named():

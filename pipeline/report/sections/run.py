@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pipeline.report.tables import Table, fact_table
 from pipeline.results import units
 from pipeline.results.model import Report
+from stages.results.conversion import ConvertDetails
 from stages.results.engines import BenchmarkDetails
 
 
@@ -15,7 +16,13 @@ def tables(report: Report) -> Iterator[Table]:
     benchmark = report.details(BenchmarkDetails)
     state = benchmark.conditions if benchmark else None
     conditions = state.model_dump() if state else {}
-    yield fact_table("Data set", "Images by use", report.dataset.model_dump())
+    convert = report.details(ConvertDetails)
+    carried = convert.carried if convert else None
+    along = {
+        "carried_test_images": carried and carried.images,
+        "carried_size": carried and units.size(carried.size_bytes),
+    }
+    yield fact_table("Data set", "Images by use", {**report.dataset.model_dump(), **along})
     yield fact_table("Conditions", "While the engines were timed", conditions)
     facts = report.environment.model_dump()
     yield fact_table("Environment", "Where the last stage ran", facts, "always")

@@ -17,7 +17,7 @@ from pipeline.report.svg import (
     panel,
 )
 from pipeline.report.tables import Table
-from pipeline.results import accuracy_claims, comparability, speedup_steps, units
+from pipeline.results import accuracy_claims, comparability, line_start, speedup_steps, units
 from pipeline.results.model import EngineReport, Report, ReportRow, StageReport
 from pipeline.results.speedup_steps import Step
 from stages.engines.registry import EngineName
@@ -95,9 +95,10 @@ def accuracy_cell(report: Report, accuracy: Quality) -> str:
 
 def _is_on_fewer(report: Report, accuracy: Quality) -> bool:
     train = report.stage("train")
-    if train is None or accuracy.top1 is None:
+    trained = train.accuracy if train else report.baseline.accuracy
+    if accuracy.top1 is None or trained.top1 is None:
         return False
-    return accuracy.samples != train.accuracy.samples
+    return accuracy.samples != trained.samples
 
 
 def _notes(report: Report, batch: int | None) -> Iterator[str]:
@@ -113,11 +114,11 @@ def _notes(report: Report, batch: int | None) -> Iterator[str]:
     if cached := [stage.stage for stage in report.stages if stage.state == "cached"]:
         yield f"From an earlier run: {', '.join(cached)}."
     if outdated := [stage.stage for stage in report.stages if stage.outdated]:
-        yield f"Made from older files (old): {', '.join(outdated)}. Run: pipeline run all"
+        yield f"Made from older files (old): {', '.join(outdated)}. Run: {line_start.rerun(report)}"
     shown = [stage.accuracy for stage in report.stages]
     shown += [engine.accuracy for engine in report.engines]
     if any(_is_on_fewer(report, accuracy) for accuracy in shown):
-        yield f"{FEWER} on another number of images than train's, so no change is given."
+        yield f"{FEWER} on other images than the trained model, so no change is given."
 
 
 def _changes(report: Report) -> Iterator[str]:

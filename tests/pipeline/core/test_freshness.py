@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.core import received
 from pipeline.core.freshness import State, assess_all, differences, identify
 from pipeline.core.hashing import key_of
 from pipeline.core.plan import PLAN, find
-from pipeline.core.record import Identity, Record
+from pipeline.core.record import Identity, Record, write
 from pipeline.core.store import Store
 from stages.errors import ArtifactError, DataError
 from stages.results.base import StageResult
@@ -48,6 +49,8 @@ def with_another(section: str, knob: str) -> Settings:
     words = (
         "imagenet",
         "mnist",
+        "lenet",
+        "average",
         "percentile",
         "sgd",
         "step",
@@ -151,6 +154,64 @@ def test_a_missing_input_is_named_with_the_command_that_makes_it(tmp_path: Path)
     with pytest.raises(ArtifactError, match="prune needs the artifact of train") as caught:
         identify(find(PLAN, "prune"), Settings(), Store(tmp_path), {})
     assert "pipeline run train" in caught.value.hint
+
+
+def put(store: Store, *stages: str) -> None:
+    """Artifacts of these stages, with the keys of another machine."""
+    results = {stage.name: stage.result for stage in PLAN}
+    for name in stages:
+        with store.writing(name) as folder:
+            (folder / "model").write_text(name)
+            record = Record(
+                **{**BEFORE, "stage": name, "inputs": {}}, key="k", started_at="", seconds=1.0,
+                files=store.list_files(folder), measurements=results[name](),
+            )  # fmt: skip
+            write(record, folder)
+
+
+@pytest.mark.parametrize(
+    ("here", "state"),
+    [
+        (("convert",), "received"),
+        (("convert", "build"), "received"),
+        # A single artifact that is gone was not copied anywhere: a run makes it again.
+        (("prune", "quantize", "convert"), "stale"),
+        (("quantize", "convert"), "stale"),
+        (("train", "convert"), "stale"),
+    ],
+)
+def test_convert_was_received_if_nothing_that_it_stands_on_is_here(
+    here: tuple[str, ...], state: str, tmp_path: Path
+) -> None:
+    put(Store(tmp_path), *here)
+    states = assess_all(PLAN, Settings(), Store(tmp_path), {})
+    assert states["convert"].name == state
+    assert states["train"].name == ("stale" if "train" in here else "missing")
+
+
+def test_what_is_not_made_into_engines_is_never_received(tmp_path: Path) -> None:
+    for name in ("prune", "quantize", "benchmark"):
+        put(Store(tmp_path / name), name)
+        assert assess_all(PLAN, Settings(), Store(tmp_path / name), {})[name].name == "stale"
+
+
+def test_a_received_artifact_whose_files_changed_is_damaged(tmp_path: Path) -> None:
+    put(Store(tmp_path), "convert")
+    (tmp_path / "convert" / "model").write_text("other")
+    state = assess_all(PLAN, Settings(), Store(tmp_path), {})["convert"]
+    assert state.name == "damaged"
+    assert "model" in state.summary
+
+
+@pytest.mark.parametrize(("here", "images"), [((), "test"), (("convert",), "carried")])
+@pytest.mark.parametrize("wanted", ["auto", "test", "carried"])
+def test_the_images_of_the_benchmark_are_as_set_or_follow_from_where_the_line_starts(
+    here: tuple[str, ...], images: str, wanted: str, tmp_path: Path
+) -> None:
+    put(Store(tmp_path), *here)
+    settings = Settings.model_validate({"benchmark": {"images": wanted}})
+    settled = received.settle(settings, received.find(PLAN, Store(tmp_path)))
+    assert settled.benchmark.images == (images if wanted == "auto" else wanted)
 
 
 def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:

@@ -76,6 +76,11 @@ def runs(draw: st.DrawFn) -> Found:
     if draw(st.booleans()):
         for stage in ("train", "prune", "quantize"):
             del found[stage]
+        whole = draw(st.sampled_from([SAMPLES, 10_000]))
+        benchmark["details"]["images"] = "carried"
+        measured["convert"]["details"]["carried"] = {
+            "images": SAMPLES, "test_samples": whole, "size_bytes": 9000,
+        }  # fmt: skip
     return found
 
 
@@ -271,6 +276,19 @@ def unstable(found: Found, match: re.Match[str]) -> None:
     assert any(each["stable"] is False and each["batch_size"] == 1 for each in rows)
 
 
+def starts_late(found: Found, match: re.Match[str]) -> None:
+    assert next(iter(found)) == match["start"] == "convert"
+    assert re.split(", | and ", match["absent"]) == ["train", "prune", "quantize"]
+
+
+def on_a_part(found: Found, match: re.Match[str]) -> None:
+    assert found["benchmark"]["measurements"]["details"]["images"] == "carried"
+    assert baseline(found)["accuracy"]["samples"] in shown(match["taken"])
+    carried = found["convert"]["measurements"]["details"]["carried"]
+    assert carried["test_samples"] in shown(match["whole"])
+    assert carried["test_samples"] > SAMPLES
+
+
 SENTENCES: dict[str, Callable[[Found, re.Match[str]], None]] = {
     r"(?P<engine>\w+ \w+): (?P<rest>.*)": first,
     r"Epochs: .*": epochs,
@@ -279,6 +297,10 @@ SENTENCES: dict[str, Callable[[Found, re.Match[str]], None]] = {
     rf"Most images per second at batch 32: (?P<engine>\w+ \w+) (?P<how>kept busy|one call after "
     rf"the other), (?P<rate>{NUMBER})(?: \(UNSTABLE\))?, (?P<by>{NUMBER})x the trained "
     rf"model's\.": throughput,
+    r"The line starts at (?P<start>\w+) here: what (?P<absent>.*) measured is not "
+    r"known\.": starts_late,
+    rf"Accuracy is that on (?P<taken>{NUMBER}) of the (?P<whole>{NUMBER}) test images, which "
+    rf"convert carried\.": on_a_part,
     r"UNSTABLE, the median is not certain: (?P<names>.*)\.": unstable,
 }
 

@@ -258,3 +258,46 @@ def test_naming_the_most_frequent_class_is_chance_too() -> None:
 
 def test_a_trained_model_above_chance_gets_its_verdict() -> None:
     assert verdict(with_training(357, (36,) * 10)) == verdict(records())
+
+
+def on_another_machine(test_samples: int = 10_000) -> dict[str, Any]:
+    """Records where only `convert` was copied to, with 360 of the test images."""
+    found = records("convert", "build", "benchmark")
+    carried = {"images": 360, "test_samples": test_samples, "size_bytes": 9000}
+    found["convert"]["measurements"]["details"] = {"carried": carried}
+    found["benchmark"]["measurements"]["details"]["images"] = "carried"
+    return found
+
+
+def test_where_the_line_starts_late_the_verdict_says_what_is_not_known() -> None:
+    assert verdict(on_another_machine())[-2:] == [
+        "The line starts at convert here: what train, prune and quantize measured is not known.",
+        "Accuracy is that on 360 of the 10,000 test images, which convert carried.",
+    ]
+
+
+def test_where_all_test_images_were_carried_there_is_nothing_to_say_of_them() -> None:
+    assert not any("carried" in line for line in verdict(on_another_machine(360)))
+
+
+def test_an_earlier_convert_does_not_say_how_many_test_images_there_are() -> None:
+    found = on_another_machine()
+    found["convert"]["measurements"]["details"] = {}
+    assert verdict(found)[-1] == "Accuracy is that on 360 test images, which convert carried."
+
+
+def test_on_another_machine_no_command_is_advised_that_would_begin_anew() -> None:
+    found = on_another_machine()
+    assert verdict({stage: found[stage] for stage in ("convert", "build")}) == [
+        "4 of 7 engines built, none benchmarked yet. Run: pipeline run build benchmark"
+    ]
+    assert verdict(changed(found, "convert")) == [
+        "The benchmark is older than the model: no verdict. Run: pipeline run build benchmark"
+    ]
+
+
+def test_the_data_set_keeps_its_name_where_train_has_not_run() -> None:
+    found = on_another_machine()
+    found["convert"]["settings"]["data"] = {"name": "npz"}
+    report = report_of(found)
+    assert (report.dataset.name, report.dataset.test_samples) == ("npz", 10_000)

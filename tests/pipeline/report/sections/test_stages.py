@@ -33,7 +33,13 @@ def test_train_is_compared_with_itself_and_has_no_change() -> None:
 def test_accuracy_on_fewer_images_is_marked_and_the_mark_explained() -> None:
     table = stages.stage_table(report_of())
     assert cells(table)["convert"]["accuracy"] == "98.44 %*"
-    assert any(note.startswith("* on another number of images") for note in table.notes)
+    assert any(note.startswith("* on other images") for note in table.notes)
+
+
+def test_where_train_has_not_run_accuracies_are_marked_against_the_benchmark() -> None:
+    table = stages.stage_table(report_of(records("convert", "build", "benchmark")))
+    shown = {stage: line["accuracy"] for stage, line in cells(table).items()}
+    assert shown == {"convert": "98.44 %*", "build": "98.83 %*", "benchmark": "98.61 %"}
 
 
 def test_changes_have_an_interval_where_the_engines_were_compared_image_by_image() -> None:
