@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from stages.numerics.proportions import CONFIDENCE
 
-Labels = NDArray[np.integer[Any]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Labels = NDArray[np.integer[Any]]
 
 
 def expected_share(predicted: Labels, labels: Labels) -> float:
@@ -20,6 +21,8 @@ def expected_share(predicted: Labels, labels: Labels) -> float:
     Measurement 20 (1960): the agreement by chance. One class for all images gives that class's
     share, so that a majority is no merit; all of C equal classes alike give 1 / C.
     """
+    import numpy as np  # `is_above` needs none, and the verdict of a run with nothing to do neither
+
     classes = 1 + max(int(predicted.max()), int(labels.max()))
     counts = (np.bincount(each, minlength=classes) for each in (predicted, labels))
     given, true = (count / len(labels) for count in counts)
