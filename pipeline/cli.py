@@ -5,95 +5,22 @@ Only click is imported here; `--help` must not pay for what the commands need.
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
-from pipeline.exit_codes import DEBUG, ErrorsToExitCodes
+from pipeline.exit_codes import ErrorsToExitCodes
+from pipeline.options import (
+    artifacts_option,
+    debug_option,
+    format_option,
+    read_settings,
+    settings_options,
+    version_option,
+)
 from stages.errors import SettingsError, redacted
-
-MOST_NAME_BYTES = 255
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _remember_debug(context: click.Context, _: click.Parameter, is_on: bool) -> None:
-    if is_on:
-        context.meta[DEBUG] = True
-
-
-def _show_version(context: click.Context, _: click.Parameter, is_on: bool) -> None:
-    if not is_on or context.resilient_parsing:
-        return
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        click.echo(f"pipeline {version('keras-trt-pipeline')}")
-    except PackageNotFoundError:
-        click.echo("pipeline, from a source tree that is not installed")
-    context.exit()
-
-
-debug_option = click.option(
-    "--debug",
-    is_flag=True,
-    expose_value=False,
-    callback=_remember_debug,
-    help="Show the traceback of an error.",
-)
-version_option = click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_show_version,
-    help="Show the version and exit.",
-)
-
-
-class Folder(click.Path):
-    """A folder; the empty name, which would mean the current one, is refused."""
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: Any) -> Any:
-        """The folder as a path."""
-        if value == "":
-            self.fail("the name of a folder is empty", parameter, context)
-        if any(len(os.fsencode(name)) > MOST_NAME_BYTES for name in Path(value).parts):
-            self.fail(f"file name too long: {str(value)[:40]}...", parameter, context)
-        return super().convert(value, parameter, context)
-
-
-artifacts_option = click.option(
-    "--artifacts",
-    type=Folder(file_okay=False, path_type=Path),
-    default=Path("artifacts"),
-    show_default=True,
-    help="Folder of the artifacts.",
-)
-
-
-format_option = click.option(
-    "--format", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
-
-
-def settings_options(command: Command) -> Command:
-    """Add `--config` and `--set`."""
-    command = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="One setting, as in train.epochs=3; repeatable, wins over --config.",
-    )(command)
-    return click.option(
-        "--config", "file", type=click.Path(path_type=Path), help="Settings, a TOML file."
-    )(command)
 
 
 @click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,6 +30,7 @@ def pipeline() -> None:
     """Keras CNN in; small, fast, measured TensorRT and CPU engines out.
 
     \b
+    pipeline init               settings that suit a model and images, to start with
     pipeline run all            every stage, from the Keras model to measured engines
     pipeline status             what is fresh, what is stale and why
     pipeline report             the results once more
@@ -114,6 +42,27 @@ def pipeline() -> None:
     \b
     eval "$(_PIPELINE_COMPLETE=bash_source pipeline)"
     """
+
+
+@pipeline.command()
+@click.argument("words", nargs=-1, metavar="[MODEL] [DATA]")
+@artifacts_option
+@debug_option
+def init(words: tuple[str, ...], artifacts: Path) -> None:
+    """Look at a model and images, and write pipeline.toml.
+
+    MODEL: a .keras or .h5 file, module:function, or the name of a network;
+    without it, one of our own that suits the images. DATA: a folder with
+    train/<class>/* and test/<class>/*, an .npz file or its address, or the
+    name of a data set; without it, digits. No file is ever overwritten.
+
+    \b
+    pipeline init network.keras photos
+    pipeline run all
+    """
+    from pipeline import commands
+
+    commands.write_first_settings(words, artifacts)
 
 
 class RunCommand(click.Command):
@@ -167,13 +116,13 @@ def run(
     """
     if not stages and first is None and last is None:
         raise SettingsError("no stage given", "run: pipeline run all")
-    from pipeline import commands, config
+    from pipeline import commands
 
     if max_accuracy_drop is not None:
         overrides = (*overrides, f"gates.max_accuracy_drop={max_accuracy_drop}")
     if strict_parity:
         overrides = (*overrides, "gates.parity=true")
-    settings = config.load(file, overrides)
+    settings = read_settings(file, overrides)
     command = redacted(shlex.join(["pipeline", *sys.argv[1:]]))
     request = commands.RunRequest(stages, artifacts, first, last, force, command)
     (commands.show_plan if dry_run else commands.run_stages)(request, settings)
@@ -185,9 +134,9 @@ def run(
 @debug_option
 def status(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> None:
     """Show what is fresh, stale (and why) or missing."""
-    from pipeline import commands, config
+    from pipeline import commands
 
-    commands.show_status(artifacts, config.load(file, overrides))
+    commands.show_status(artifacts, read_settings(file, overrides))
 
 
 @pipeline.command()
@@ -325,9 +274,9 @@ def history(format: str, artifacts: Path) -> None:
 @debug_option
 def compare_devices(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> None:
     """Show how fast the CPU and every GPU train."""
-    from pipeline import commands, config
+    from pipeline import commands
 
-    commands.show_devices(artifacts, config.load(file, overrides))
+    commands.show_devices(artifacts, read_settings(file, overrides))
 
 
 @pipeline.command(name="config")
@@ -335,13 +284,13 @@ def compare_devices(file: Path | None, overrides: tuple[str, ...], artifacts: Pa
 @click.option("--schema", is_flag=True, help="Show the JSON Schema of the settings instead.")
 @debug_option
 def show_config(file: Path | None, overrides: tuple[str, ...], schema: bool) -> None:
-    """Show the effective settings, as --config reads them."""
+    """Show the effective settings, as a file that --config reads."""
     from pipeline import commands
 
     if schema:
         commands.show_schema()
     else:
-        commands.show_settings(file, overrides)
+        commands.show_settings(read_settings(file, overrides))
 
 
 @pipeline.command()

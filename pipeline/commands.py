@@ -7,6 +7,8 @@ pay for them.
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from pipeline.core.plan import PLAN, REPORT, Plan, select
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from stages.engines import environment
-from stages.errors import ArtifactError, ReportError, SettingsError, UserError
+from stages.errors import ArtifactError, ReportError, SettingsError, UserError, redacted
 from stages.settings import Settings
 
 if TYPE_CHECKING:
@@ -284,9 +286,34 @@ def show_history(artifacts: Path, format: str) -> None:
         print(*table.notes, sep="\n", end="\n" if table.notes else "")
 
 
-def show_settings(file: Path | None, overrides: Sequence[str]) -> None:
-    """Print the effective settings as TOML. Raises SettingsError."""
-    print(config.to_toml(config.load(file, overrides)), end="")
+def show_settings(settings: Settings) -> None:
+    """Print the effective settings as TOML."""
+    print(config.to_toml(settings), end="")
+
+
+def write_first_settings(words: Sequence[str], artifacts: Path) -> None:
+    """Look at the model and the data set that `words` name, and write `pipeline.toml`.
+
+    Raises UserError where a file of that name is there, or where the two do not suit the line.
+    """
+    from pipeline.checks import first_settings
+
+    if os.path.lexists(config.FILE):
+        raise SettingsError(
+            f"{config.FILE} is there already, and nothing is overwritten",
+            "rename it, or look at it: pipeline config",
+        )
+    given = config.load(None, first_settings.settings_of(words))
+    with display() as shown:
+        found = first_settings.look(given, artifacts, shown)
+    parts = first_settings.describe(found, given)
+    text = first_settings.to_toml(parts, redacted(shlex.join(["pipeline", "init", *words])))
+    with config.FILE.open("x", encoding="utf-8") as stream:
+        stream.write(text)
+    config.load(config.FILE)
+    for part in parts:
+        print(f"{part.section:{NAME_WIDTH}} {part.sentence}")
+    print(f"{config.FILE} is written; next: pipeline run all")
 
 
 def show_schema() -> None:

@@ -24,6 +24,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+FILE = Path("pipeline.toml")
+"""Read by the command line where no --config is given; programs read what they name."""
 COMMENT_COLUMNS = 96
 MOST_BYTES = 1 << 20
 
@@ -180,24 +182,26 @@ def to_toml(settings: Settings) -> str:
     lines: list[str] = []
     for name, section in _sections(settings):
         texts = meanings(type(section))
-        lines += [*_comment(type(section).__doc__), f"[{name}]"]
+        lines += [*comment(type(section).__doc__), f"[{name}]"]
         for key in type(section).model_fields:
             value = getattr(section, key)
-            setting = f"# {key} =" if value is None else f"{key} = {_toml(value)}"
-            lines += [*_comment(texts.get(key)), setting]
+            setting = f"# {key} =" if value is None else f"{key} = {toml_value(value)}"
+            lines += [*comment(texts.get(key)), setting]
         lines.append("")
     return "\n".join(lines)
 
 
-def _comment(text: str | None) -> list[str]:
+def comment(text: str | None) -> list[str]:
+    """`text` as lines of comment."""
     words = " ".join((text or "").split())
     return textwrap.wrap(words, COMMENT_COLUMNS, initial_indent="# ", subsequent_indent="# ")
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A setting's value as TOML writes it."""
     if isinstance(value, str):
         # JSON's spelling of a string is TOML's, but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (tuple, list)):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+        return f"[{', '.join(toml_value(item) for item in value)}]"
     return str(value).lower() if isinstance(value, bool) else repr(value)

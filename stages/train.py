@@ -7,13 +7,12 @@ from pathlib import Path
 
 from stages import models, progress
 from stages.conversion.rehearsal import rehearse
-from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
 from stages.models import files
-from stages.results.training import DatasetCounts, TrainDetails, TrainResult
+from stages.results.training import TrainDetails, TrainResult
 from stages.settings import TrainStage
 from stages.training import evaluate
-from stages.training.description import describe, with_output
+from stages.training.description import counts, describe, with_output
 from stages.training.fit import TrainingRun, prepare
 from stages.training.phases import fit_in_phases, thaw
 from stages.training.scaling import doubt, refuse_other_scaling
@@ -82,18 +81,4 @@ def run(
         latency=measured.latency,
         details=TrainDetails(classification=measured.classification, **dict(trained)),
         dataset=counts(dataset),
-    )
-
-
-def counts(dataset: DataSet) -> DatasetCounts:
-    """Images by split."""
-    return DatasetCounts(
-        name=dataset.name,
-        train_samples=len(dataset.train.labels),
-        validation_samples=len(dataset.validation.labels),
-        calibration_samples=len(dataset.calibration.labels),
-        test_samples=len(dataset.test.labels),
-        skipped_images=len(dataset.skipped),
-        rotated_images=dataset.changed.get("rotated", 0),
-        composited_images=dataset.changed.get("composited", 0),
     )

@@ -65,6 +65,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
+def pytest_sessionstart() -> None:
+    """A developer's own `pipeline.toml` would be read by every command that the tests run here."""
+    if (ROOT / "pipeline.toml").exists():
+        raise pytest.UsageError("pipeline.toml here would be read by the tests: move it away")
+
+
 def pytest_collection_finish() -> None:
     """Keras collects garbage at every reset; all that was imported by now need not be searched."""
     gc.freeze()

@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline import report as reports
 from pipeline.core import seal
@@ -210,8 +211,33 @@ def home(finished, tmp_path):
     return tmp_path
 
 
+def test_init_of_the_readme_writes_settings_that_run_at_once(finished, tmp_path):
+    (command,) = (shlex.split(line) for line in README if line.startswith("pipeline init "))
+    _, _, model, photos = command
+    shutil.copy(finished / "train" / "model.keras", tmp_path / model)
+    test = load_test_split(Data())
+    for index, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
+        folder = tmp_path / photos / ("train", "test")[index % 2] / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(folder / f"{index}.png")
+    done = pipeline(*command[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "model.keras" not in done.stdout
+    assert f"{model} takes 28 x 28 x 1, returns 10 logits" in done.stdout
+    assert "taken as it is" in done.stdout
+    done = pipeline("run", "train", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == "settings: pipeline.toml"
+    record = json.loads((tmp_path / "artifacts" / "train" / "record.json").read_text())
+    assert record["settings"]["train"]["epochs"] == 0
+    assert record["measurements"]["accuracy"]["top1"] > 0.8
+
+
 @pytest.mark.parametrize(
-    "command", dict.fromkeys(command for command in README if " run " not in command)
+    "command",
+    dict.fromkeys(
+        command for command in README if " run " not in command and " init" not in command
+    ),
 )
 def test_any_other_command_of_the_readme_works_on_a_finished_run(command, home):
     words = shlex.split(command)[1:]

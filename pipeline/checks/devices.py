@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
+from pipeline.checks.aside import run_aside
 from pipeline.core.display import Display
 from pipeline.core.plan import Stage
-from pipeline.core.process import StageProcess, Task
-from pipeline.core.store import Store
 from stages.results.training import DeviceComparison, DeviceSpeed
 from stages.settings import Settings, TrainStage
 
@@ -34,12 +32,8 @@ def compare(settings: Settings, artifacts: Path, shown: Display) -> Rows:
 
     Only the log stays in `artifacts`. Raises what a stage raises.
     """
-    seen = TrainStage.of(settings).model_dump(mode="json")
-    with tempfile.TemporaryDirectory() as temporary, StageProcess(Path(temporary)) as process:
-        folder, log = Path(temporary), Store(artifacts).log(COMPARISON.name)
-        task = Task(COMPARISON, seen, {}, folder, log, folder)
-        shown.start(COMPARISON.name, "train on every device")
-        result = process.run(task, shown.progress)
+    shown.start(COMPARISON.name, "train on every device")
+    result = run_aside(COMPARISON, settings, artifacts, shown)
     return result.rows if isinstance(result, DeviceComparison) else ()
 
 

@@ -98,7 +98,7 @@ def _bring_up_to_date(
     if state.name == "damaged":
         line.display.warn(f"{state.summary}: {stage.name} runs again")
     _refuse_damaged_inputs(line, stage)
-    _require_packages(line, stage)
+    require_packages(stage, line.settings)
     reason = "forced" if state.is_fresh else ": ".join(filter(None, (state.name, state.summary)))
     if force:
         line.store.forget(stage.name)
@@ -118,10 +118,10 @@ def _refuse_damaged_inputs(line: Line, stage: Stage) -> None:
             )
 
 
-def _require_packages(line: Line, stage: Stage) -> None:
+def require_packages(stage: Stage, settings: Settings) -> None:
     """Say at once all that is missing for `stage`. Raises MachineError."""
     wanted = list(TRAINING) if stage.process == "tensorflow" else []
-    data = getattr(stage.settings.of(line.settings), "data", None)
+    data = getattr(stage.settings.of(settings), "data", None)
     wanted += PACKAGES.get(data.name, ()) if data else ()
     if absent := missing(dict.fromkeys(wanted)):
         raise MachineError(f"{stage.name}: {not_installed(absent)}", install(absent))

@@ -18,6 +18,13 @@ from stages.results.base import Output
 FILE = "signature.json"
 
 
+def scaling_in_words(scale: float, offset: float) -> str:
+    """ "scale 1/255", "scale 1/127.5 and offset -1"."""
+    per = f"{1 / scale:.6g}"
+    short = f"1/{per}" if abs(scale) < 1 and float(per) * scale == 1 else f"{scale:.6g}"
+    return f"scale {short}" + (f" and offset {offset:g}" if offset else "")
+
+
 @dataclass(frozen=True)
 class Signature:
     """Input and output of a classifier.

@@ -55,6 +55,15 @@ def read(settings: Data, part: Part) -> Split:
     return _without_bad(split, result.bad, names, root / part) if split.skipped else split
 
 
+def form(settings: Data) -> tuple[str, tuple[int, int]]:
+    """Mode, "L" or "RGB", and size (width, height) of the first training image. Raises DataError.
+
+    Those of all images unless data.image_size replaces the size.
+    """
+    root = _root(settings)
+    return _form(root, _class_names(root), settings.skip_bad_images)
+
+
 def _root(settings: Data) -> Path:
     root = Path(os.path.abspath(required_path(settings)))
     if not root.is_dir():

@@ -1,4 +1,4 @@
-"""The signature of a model that is trained on a data set, or was."""
+"""A data set in numbers, and the signature of a model that is trained on it, or was."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.keras_graph.outputs import returns_probabilities
 from stages.results.base import Output
+from stages.results.training import DatasetCounts
 from stages.settings import Data
 
 FEW = 16
@@ -34,3 +35,17 @@ def with_output(signature: Signature, model: keras.Model, dataset: DataSet) -> S
     is_softmaxed = returns_probabilities(model, signature.preprocess(few.images[:]))
     output: Output = "probabilities" if is_softmaxed else "logits"
     return dataclasses.replace(signature, output=output, output_name=output)
+
+
+def counts(dataset: DataSet) -> DatasetCounts:
+    """Images by split."""
+    return DatasetCounts(
+        name=dataset.name,
+        train_samples=len(dataset.train.labels),
+        validation_samples=len(dataset.validation.labels),
+        calibration_samples=len(dataset.calibration.labels),
+        test_samples=len(dataset.test.labels),
+        skipped_images=len(dataset.skipped),
+        rotated_images=dataset.changed.get("rotated", 0),
+        composited_images=dataset.changed.get("composited", 0),
+    )

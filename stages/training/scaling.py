@@ -17,11 +17,12 @@ import numpy as np
 from keras.applications.imagenet_utils import preprocess_input
 from numpy.typing import NDArray
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Signature, scaling_in_words
 from stages.datasets.base import Split
 from stages.errors import ModelError
 from stages.keras_graph.own_scaling import scaling_layers
 from stages.numerics.proportions import Interval, paired_change
+from stages.settings import Data
 from stages.training import evaluate
 from stages.training.baseline import percent, some_of
 
@@ -52,6 +53,15 @@ class Scaling:
         outputs = [evaluate.logits(model, self.prepare(batch)) for batch in batches]
         hits: NDArray[np.bool_] = np.concatenate(outputs).argmax(axis=1) == split.labels
         return hits
+
+
+def best_settable(model: keras.Model, split: Split, signature: Signature) -> Signature:
+    """`signature` with that `data.scale` and `data.offset` of the usual ones with which `model` is
+    right most often; of equals, the default before the others.
+    """
+    usual = sorted(EXPRESSIBLE, key=lambda pair: pair != (Data().scale, Data().offset))
+    tried = [dataclasses.replace(signature, scale=scale, offset=offset) for scale, offset in usual]
+    return max(tried, key=lambda each: _settable(each).hits(model, split).sum())
 
 
 def refuse_other_scaling(
@@ -111,13 +121,10 @@ def _of_imagenet(mode: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _settable(signature: Signature) -> Scaling:
-    """That of `data.scale` and `data.offset`, as in "scale 1/127.5 and offset -1"."""
+    """That of `data.scale` and `data.offset`."""
     scale, offset = signature.scale, signature.offset
-    per = f"{1 / scale:.6g}"
-    short = f"1/{per}" if abs(scale) < 1 and float(per) * scale == 1 else f"{scale:.6g}"
-    words = f"scale {short}" + (f" and offset {offset:g}" if offset else "")
     fix = f"--set data.scale={scale!r} --set data.offset={offset!r}".replace(".0 ", " ")
-    return Scaling(words, fix.removesuffix(".0"), signature.preprocess)
+    return Scaling(scaling_in_words(scale, offset), fix.removesuffix(".0"), signature.preprocess)
 
 
 def _gain(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Interval:

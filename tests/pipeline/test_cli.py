@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,13 @@ from pipeline.cli import pipeline
 from pipeline.config import load
 from stages.settings import Settings
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 COMMANDS = ["run", "status", "report", "compare", "compare-devices", "history", "config", "doctor"]
-COMMANDS += ["verify", "export", "predict"]
+COMMANDS += ["verify", "export", "predict", "init"]
 
 
 def test_the_commands_are_the_promised_ones() -> None:
@@ -131,6 +138,40 @@ def test_config_prints_settings_that_it_reads_back(tmp_path: Path) -> None:
     expected = load(None, ["train.epochs=3", "build.precisions=['int8']"])
     assert load(file) == expected != Settings()
     assert call("config", "--config", str(file)).stdout == result.stdout
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a `pipeline.toml`."""
+    (tmp_path / "pipeline.toml").write_text("[train]\nepochs = 7\n")
+    (tmp_path / "other.toml").write_text("[train]\nbatch_size = 9\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_file_of_the_current_folder_is_read_and_that_is_said_in_one_line(home: Path) -> None:
+    result = call("config", "--set", "train.batch_size=5")
+    assert result.stderr == "settings: pipeline.toml\n"
+    settings = tomllib.loads(result.stdout)
+    assert (settings["train"]["epochs"], settings["train"]["batch_size"]) == (7, 5)
+
+
+def test_config_wins_over_the_file_of_the_current_folder(home: Path) -> None:
+    for file, batch_size in (("other.toml", 9), (os.devnull, 32)):
+        result = call("config", "--config", file)
+        assert result.stderr == ""
+        settings = tomllib.loads(result.stdout)
+        assert (settings["train"]["epochs"], settings["train"]["batch_size"]) == (24, batch_size)
+
+
+def test_a_mistake_in_the_file_of_the_current_folder_is_told(home: Path) -> None:
+    (home / "pipeline.toml").write_text("[train]\nepoch = 7\n")
+    result = call("status")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[:2] == [
+        "settings: pipeline.toml",
+        "error: unknown setting 'train.epoch'; did you mean 'train.epochs'?",
+    ]
 
 
 def test_the_schema_of_the_settings_describes_every_section() -> None:

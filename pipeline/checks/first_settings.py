@@ -1,0 +1,191 @@
+"""`pipeline init`: looks at a model and a data set, and writes the settings that suit both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import config
+from pipeline.checks.aside import run_aside
+from pipeline.core.display import Display
+from pipeline.core.plan import Stage
+from stages.artifacts.signature import scaling_in_words
+from stages.datasets.registry import DATASETS
+from stages.errors import SettingsError, shown
+from stages.results.training import Findings
+from stages.settings import Settings, TrainStage
+from stages.settings.meaning import meanings
+from stages.settings.networks import APPLICATIONS, NETWORKS
+
+LOOK = Stage(
+    name="init",
+    revision=1,
+    module="stages.training.look",
+    settings=TrainStage,
+    result=Findings,
+    needs=(),
+    process="tensorflow",
+)
+"""No row of the plan: what it finds becomes settings."""
+
+MODEL_FILE = re.compile(r".*\.(keras|h5|hdf5)|[\w.]+:\w+")
+"""A model's file, or module:function."""
+
+OFTEN_CHANGED = (
+    ("prune", ("ratio", "epochs")),
+    ("quantize", ("epochs",)),
+    ("build", ("backends",)),
+    ("gates", ("max_accuracy_drop",)),
+)
+MOST_NAMES = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sentence on what was found, and the settings of `section` that follow from it."""
+
+    section: str
+    sentence: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_of(words: Sequence[str]) -> list[str]:
+    """What a model and a data set, in either order, are as settings "section.key=value".
+
+    Raises SettingsError for a word that is neither, and for two of one kind.
+    """
+    found: dict[str, list[str]] = {}
+    for word in words:
+        kind, settings = _meaning(word)
+        if kind in found:
+            raise SettingsError(
+                f"{shown(words[0])} and {shown(words[1])} are both a {kind}, expected one of each",
+                "as in: pipeline init network.keras photos",
+            )
+        found[kind] = settings
+    return [setting for settings in found.values() for setting in settings]
+
+
+def _meaning(word: str) -> tuple[str, list[str]]:
+    as_text = config.toml_value(word)
+    if word in (*NETWORKS, *APPLICATIONS):
+        return "model", [f"model.name={as_text}"]
+    if "://" not in word and MODEL_FILE.fullmatch(word):
+        return "model", [f"model.source={as_text}"]
+    if word in DATASETS and word not in ("npz", "folder"):
+        return "data set", [f"data.name={as_text}"]
+    if "://" not in word and not Path(word).exists():
+        raise SettingsError(
+            f"{shown(word)} is no file or folder, no data set and no network",
+            "expected a .keras or .h5 file or module:function, and a folder of images, an .npz, or "
+            f"one of {', '.join(name for name in DATASETS if name not in ('npz', 'folder'))}",
+        )
+    name = "folder" if Path(word).is_dir() else "npz"
+    return "data set", [f'data.name="{name}"', f"data.path={as_text}"]
+
+
+def look(settings: Settings, artifacts: Path, display: Display) -> Findings:
+    """Look at the model and the data set of `settings`, in a child process.
+
+    Raises what a stage raises.
+    """
+    display.start(LOOK.name, "look at model and data")
+    result = run_aside(LOOK, settings, artifacts, display)
+    if not isinstance(result, Findings):
+        raise TypeError(f"{LOOK.module} returned a {type(result).__name__}")
+    return result
+
+
+def describe(found: Findings, settings: Settings) -> list[Part]:
+    """What was found, with the settings that follow, in the order of the file."""
+    return [*_of_data(found, settings), *_of_model(found, settings)]
+
+
+def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
+    data, counted = settings.data, found.dataset
+    named = {"name": data.name} | ({"path": data.path} if data.path else {})
+    size = " x ".join(map(str, found.input_shape))
+    yield Part(
+        "data",
+        f"{len(found.classes)} classes ({_listed(found.classes)}), images of {size}, "
+        f"{counted.train_samples:,} to train, {counted.validation_samples:,} to validate, "
+        f"{counted.calibration_samples:,} to calibrate, {counted.test_samples:,} to test",
+        named,
+    )
+    if found.image_size:
+        yield Part("data", "all images are resized to this", {"image_size": found.image_size})
+    if found.calibration_samples != data.calibration_samples:
+        yield Part(
+            "data",
+            f"fewer than the usual {data.calibration_samples}, for there are few images",
+            {"calibration_samples": found.calibration_samples},
+        )
+    yield Part("data", _pixels(found), {"scale": found.scale, "offset": found.offset})
+
+
+def _pixels(found: Findings) -> str:
+    words = scaling_in_words(found.scale, found.offset)
+    own = f", for the model scales its own pixels ({', '.join(found.own_scaling)})"
+    judged = f": {_right(found)} so" if found.is_trained else ""
+    return f"the model sees pixels with {words}{own * bool(found.own_scaling)}{judged}"
+
+
+def _right(found: Findings) -> str:
+    hits, samples = found.hits or 0, found.samples or 1
+    return f"{100 * hits / samples:.1f} % of {samples:,} validation images are right"
+
+
+def _of_model(found: Findings, settings: Settings) -> Iterator[Part]:
+    height, width, channels = found.input_shape
+    name = settings.model.source or found.network
+    what = (
+        f"{name} takes {height} x {width} x {channels}, returns {len(found.classes)} "
+        f"{found.output}, {found.parameters:,} parameters"
+    )
+    if settings.model.source is None:
+        yield Part("model", what, {"name": found.network})
+        epochs = {"epochs": settings.train.epochs}
+        yield Part("train", "the network is new, and is trained for this many epochs", epochs)
+        return
+    yield Part("model", what, {"source": settings.model.source})
+    if found.is_trained:
+        yield Part("train", "the model is trained, and taken as it is", {"epochs": 0})
+    else:
+        yield Part(
+            "train",
+            f"{_right(found)}, no more than luck explains: the model is trained first",
+            {"epochs": settings.train.epochs},
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return ", ".join([*names[:MOST_NAMES], *more])
+
+
+def to_toml(parts: Sequence[Part], command: str) -> str:
+    """The file: what was found with its sentences, and what is often changed as comments."""
+    lines = [*config.comment(f"Written by: {command}"), "# All settings: pipeline config", ""]
+    for section in dict.fromkeys(part.section for part in parts):
+        lines.append(f"[{section}]")
+        for part in parts:
+            if part.section == section:
+                lines += config.comment(part.sentence)
+                lines += [
+                    f"{key} = {config.toml_value(value)}" for key, value in part.settings.items()
+                ]
+        lines.append("")
+    defaults = Settings()
+    for section, keys in OFTEN_CHANGED:
+        own = getattr(defaults, section)
+        texts = meanings(type(own))
+        lines.append(f"[{section}]")
+        for key in keys:
+            value = getattr(own, key)
+            written = config.toml_value(1.0 if value is None else value)
+            lines += [*config.comment(texts[key]), f"# {key} = {written}"]
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"

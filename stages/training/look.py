@@ -1,0 +1,119 @@
+"""What a model and a data set are, before any settings are chosen: for `pipeline init`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from stages import models
+from stages.artifacts.signature import Signature
+from stages.datasets import folder
+from stages.datasets.base import DataSet
+from stages.datasets.loading import load_dataset
+from stages.keras_graph.own_scaling import scaling_layers
+from stages.models import own_source
+from stages.numerics import chance
+from stages.results.training import Findings
+from stages.settings import Data, Model, TrainStage
+from stages.training import evaluate
+from stages.training.baseline import some_of
+from stages.training.description import counts, describe, with_output
+from stages.training.fit import prepare
+from stages.training.scaling import best_settable, refuse_other_scaling
+
+LARGE = 128
+"""Pixels from which images of a folder are resized for a network of our own, to `RESIZED`."""
+RESIZED = 96
+SMALL, SMALLEST = 40, 12
+"""Sizes that the networks for small images are made for."""
+
+
+def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings:
+    """Look at the data set, and at the user's model if there is one; nothing is trained.
+
+    Of `settings`, data.name, data.path, model.name and model.source count. Raises DataError and
+    ModelError for what the stage `train` would refuse.
+    """
+    prepare(settings.train)
+    source = settings.model.source
+    wanted = _size_of(own_source.load(settings.model)) if source else None
+    data = settings.data.model_copy(
+        update={"calibration_samples": 1, "image_size": _image_size(settings.data, wanted)}
+    )
+    dataset = load_dataset(data)
+    shape = describe(dataset, data).input_shape
+    data = data.model_copy(update={"calibration_samples": _calibration_samples(dataset)})
+    dataset = load_dataset(data)  # now as a run will divide it
+    is_ours = source is None and settings.model.name == Model().name
+    model = settings.model.model_copy(update={"name": suited(shape)} if is_ours else {})
+    return Findings(
+        input_shape=shape,
+        classes=dataset.class_names,
+        dataset=counts(dataset),
+        network=model.name,
+        image_size=data.image_size,
+        calibration_samples=data.calibration_samples,
+        **_of_model(model, dataset, describe(dataset, data)),
+    )
+
+
+def suited(shape: tuple[int, int, int]) -> str:
+    """The network of our own for images of `shape` (H, W, C)."""
+    if min(shape[:2]) > SMALL:
+        return "ds_cnn"
+    return "mnist_cnn" if shape[2] == 1 and min(shape[:2]) >= SMALLEST else "resnet8"
+
+
+def _size_of(model: keras.Model) -> tuple[int | None, int | None] | None:
+    """Height and width that a model takes, None where it takes any; None where it is not said."""
+    if not model.inputs or len(model.inputs[0].shape) != 4:
+        return None
+    _, height, width, _ = model.inputs[0].shape
+    return height, width
+
+
+def _image_size(data: Data, wanted: tuple[int | None, int | None] | None) -> int:
+    """What `data.image_size` must be: that of the model, one for a network of our own, or 0."""
+    if data.name != "folder":
+        return 0
+    height, width = wanted or (None, None)
+    if height is not None and height == width:
+        return height
+    is_large = wanted is None and max(folder.form(data)[1]) > LARGE
+    return RESIZED if is_large else 0
+
+
+def _calibration_samples(dataset: DataSet) -> int:
+    """The default where there are enough images for it, else a quarter of those that can go."""
+    samples = sum(len(each) for each in (dataset.train, dataset.validation, dataset.calibration))
+    room = samples - len(dataset.validation) - len(dataset.class_names)
+    wanted = Data().calibration_samples
+    return wanted if wanted <= room // 2 else max(1, room // 4)
+
+
+def _of_model(settings: Model, dataset: DataSet, signature: Signature) -> dict[str, Any]:
+    """How `settings`' model wants its pixels, and what it knows, judged on validation images."""
+    shape, classes = signature.input_shape, len(dataset.class_names)
+    model = models.create(settings, shape, classes)
+    own = tuple(scaling_layers(model))
+    found: dict[str, Any] = {"parameters": int(model.count_params()), "own_scaling": own}
+    if settings.source is not None:
+        split = some_of(dataset.validation)
+        signature = best_settable(model, split, signature)
+        predicted = evaluate.answers(model, split, signature).argmax(axis=1)
+        hits = int(np.sum(predicted == split.labels))
+        share = chance.expected_share(predicted, split.labels)
+        is_trained = chance.is_above(hits, len(split), share)
+        # Also of one that seems to know nothing: that may be for want of ImageNet's means.
+        refuse_other_scaling(model, split, signature, settings.source)
+        if not is_trained:
+            scale, offset = (1.0, 0.0) if own else (Data().scale, Data().offset)
+            signature = replace(signature, scale=scale, offset=offset)
+        found |= {"hits": hits, "samples": len(split), "is_trained": is_trained}
+    found |= {"scale": signature.scale, "offset": signature.offset}
+    return {**found, "output": with_output(signature, model, dataset).output}

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from children import call
+
+from pipeline import config
+from pipeline.checks.first_settings import describe, settings_of, to_toml
+from stages.errors import SettingsError
+from stages.results.training import DatasetCounts, Findings
+from stages.settings import Settings
+
+TRAINED = Findings(
+    input_shape=(96, 96, 3),
+    classes=("cat", "dog"),
+    dataset=DatasetCounts(
+        train_samples=1000, validation_samples=120, calibration_samples=60, test_samples=200
+    ),
+    network="mnist_cnn",
+    parameters=12345,
+    output="probabilities",
+    own_scaling=("rescaling",),
+    image_size=96,
+    calibration_samples=60,
+    scale=1.0,
+    offset=0.0,
+    hits=117,
+    samples=120,
+    is_trained=True,
+)
+GIVEN = ['data.name="folder"', 'data.path="photos"', 'model.source="network.keras"']
+
+
+def written(found: Findings, *given: str) -> str:
+    return to_toml(describe(found, config.load(None, given)), "pipeline init")
+
+
+def read(text: str, folder: Path) -> Settings:
+    (folder / "settings.toml").write_text(text)
+    return config.load(folder / "settings.toml")
+
+
+def test_the_file_holds_the_settings_that_were_found(tmp_path: Path) -> None:
+    settings = read(written(TRAINED, *GIVEN), tmp_path)
+    assert settings == config.load(
+        None,
+        [
+            *GIVEN,
+            *("data.image_size=96", "data.calibration_samples=60"),
+            *("data.scale=1.0", "data.offset=0", "train.epochs=0"),
+        ],
+    )
+
+
+def test_its_comments_say_what_was_found(tmp_path: Path) -> None:
+    text = " ".join(written(TRAINED, *GIVEN).replace("\n#", " ").split())
+    for sentence in (
+        "2 classes (cat, dog), images of 96 x 96 x 3, 1,000 to train, 120 to validate",
+        "fewer than the usual 128, for there are few images",
+        "the model sees pixels with scale 1, for the model scales its own pixels (rescaling): "
+        "97.5 % of 120 validation images are right so",
+        "network.keras takes 96 x 96 x 3, returns 2 probabilities, 12,345 parameters",
+        "the model is trained, and taken as it is",
+    ):
+        assert sentence in text
+
+
+def test_a_model_that_knows_nothing_is_said_to_be_trained_first(tmp_path: Path) -> None:
+    found = TRAINED.model_copy(update={"is_trained": False, "hits": 61})
+    text = written(found, *GIVEN)
+    assert read(text, tmp_path).train.epochs == 24
+    assert "50.8 % of 120 validation images are right, no more than luck explains" in text
+
+
+def test_what_is_often_changed_is_there_to_be_uncommented(tmp_path: Path) -> None:
+    lines = written(TRAINED, *GIVEN).splitlines()
+    changed = [line.removeprefix("# ") if " = " in line else line for line in lines]
+    settings = read("\n".join(changed), tmp_path)
+    assert settings.gates.max_accuracy_drop == 1.0
+    assert settings.prune == Settings().prune
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ([], []),
+        (["network.keras"], ['model.source="network.keras"']),
+        (["nets:build"], ['model.source="nets:build"']),
+        (["lenet", "mnist"], ['model.name="lenet"', 'data.name="mnist"']),
+        (["cifar10", "old.h5"], ['data.name="cifar10"', 'model.source="old.h5"']),
+        (
+            ["https://host/a.npz"],
+            ['data.name="npz"', 'data.path="https://host/a.npz"'],
+        ),
+        (["."], ['data.name="folder"', 'data.path="."']),
+    ],
+)
+def test_a_word_is_a_model_or_a_data_set(words: list[str], settings: list[str]) -> None:
+    assert settings_of(words) == settings
+
+
+def test_a_word_that_is_neither_is_refused_with_what_is_expected() -> None:
+    with pytest.raises(SettingsError, match=r"'phots' is no file or folder, no data set") as caught:
+        settings_of(["phots"])
+    assert "folder of images" in caught.value.hint
+
+
+def test_two_of_one_kind_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"'a\.keras' and 'b\.keras' are both a model"):
+        settings_of(["a.keras", "b.keras"])
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_that_is_there_is_never_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_link: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if is_link:
+        os.symlink("elsewhere.toml", "pipeline.toml")
+    else:
+        Path("pipeline.toml").write_text("[train]\nepochs = 3\n")
+    result = call("init")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: pipeline.toml is there already, and nothing is overwr")
+    assert is_link or Path("pipeline.toml").read_text() == "[train]\nepochs = 3\n"
+    assert not Path("elsewhere.toml").exists()
