@@ -109,6 +109,7 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> BuildRes
 def build_baseline(source: Path, out: Path, signature: Signature) -> None:
     """Build the trained, unpruned float32 model. Raises EngineError."""
     progress.report("build the baseline")
+    records.require(modules.load(BASELINE_ENGINE.backend).build_blocker())
     request = BuildRequest(signature, "fp32")
     build_file(BASELINE_ENGINE, source / "baseline.fp32.onnx", out / BASELINE, request)
 

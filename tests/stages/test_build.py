@@ -219,6 +219,24 @@ def test_a_runtime_that_does_not_load_is_an_engine_that_cannot_be_built(
     )
 
 
+def build_without_onnx_runtime(source: str, out: str) -> None:
+    """In a child, to which the packages look as if they were not installed."""
+    sys.modules.update(dict.fromkeys(("onnx", "onnxruntime")))
+    try:
+        build.build_baseline(Path(source), Path(out), SIGNATURE)
+    except EngineError as error:
+        print(error.message, error.hint, sep=" | ")
+
+
+def test_without_onnx_runtime_there_is_no_baseline_and_the_packages_are_named(
+    converted: Path, tmp_path: Path
+) -> None:
+    function = build_without_onnx_runtime.__name__
+    assert child.answer("tests.stages.test_build", function, str(converted), str(tmp_path)) == (
+        "the packages onnxruntime, onnx are not installed | pip install onnxruntime onnx"
+    )
+
+
 def test_no_engine_at_all_is_an_error_with_every_reason(damaged: Path, tmp_path: Path) -> None:
     out = tmp_path / "build"
     out.mkdir()
