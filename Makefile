@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check pycuda lock clean
+.PHONY: run test check pycuda triton lock clean
 
 run: $(READY)
 	$(BIN)/pipeline run all
@@ -30,6 +30,11 @@ $(READY): requirements.lock pyproject.toml
 pycuda: $(READY)
 	bash tests/cuda/build_pycuda.sh $(BIN)/python
 
+# The Triton server and its client, for the tests that serve an engine; 55 MB, no GPU needed.
+triton: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes \
+		--requirement tests/triton/requirements.lock
+
 # Writes requirements.lock anew, with the newest versions that fit (needs uv).
 lock:
 	uv pip compile --universal --python-version 3.10 --generate-hashes --upgrade \
@@ -38,6 +43,9 @@ lock:
 	uv pip compile --universal --python-version 3.10 --generate-hashes \
 		--custom-compile-command "make lock" --constraint requirements.lock \
 		tests/cuda/requirements.in -o tests/cuda/requirements.lock
+	uv pip compile --universal --python-version 3.10 --generate-hashes --no-deps \
+		--custom-compile-command "make lock" \
+		tests/triton/requirements.in -o tests/triton/requirements.lock
 
 clean:
 	rm -rf $(VENV) artifacts/* .pytest_cache .mypy_cache .ruff_cache

@@ -207,7 +207,13 @@ def compare(
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="What to write; new.")
 @click.option("--engine", metavar="NAME", help="As in litert.int8; default: what build chose.")
 @click.option("--batch-size", type=int, help="Take what build chose for this batch size.")
-@click.option("--format", type=click.Choice(["folder", "zip"]), default="folder", show_default=True)
+@click.option(
+    "--format",
+    type=click.Choice(["folder", "zip", "triton"]),
+    default="folder",
+    show_default=True,
+    help="triton: a model repository of NVIDIA Triton.",
+)
 @artifacts_option
 @debug_option
 def export(
@@ -220,6 +226,7 @@ def export(
     \b
     pipeline export --to digits
     pipeline export --to digits.zip --format zip --engine onnxruntime.int8
+    pipeline export --to models --format triton
     """
     from pipeline import commands
 

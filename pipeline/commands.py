@@ -237,11 +237,15 @@ def export_engine(
     plan: Plan = PLAN,
 ) -> None:
     """Write a bundle and say how to use it. Raises ArtifactError, SettingsError."""
+    from pipeline.bundle import triton
     from pipeline.bundle.export import Export, export
 
     bundle = export(Export(to, engine, batch_size, format), artifacts, plan)
     print(f"{to}: {bundle.engine.name.label}, {bundle.network}")
-    print(f"to use it: pipeline predict {to} IMAGES...")
+    if format == "triton":
+        print("\n".join(triton.how_to_serve(to, bundle)))
+    else:
+        print(f"to use it: pipeline predict {to} IMAGES...")
 
 
 def show_predictions(

@@ -3,5 +3,6 @@
 export      artifacts -> bundle
 contents    what bundle.json holds, and the only reader of it
 engine      bundle -> predictions
-programs/   predict.py of a bundle, by runtime
+triton      bundle -> a model that NVIDIA Triton serves
+programs/   predict.py of a bundle and model.py for Triton, by runtime
 """

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.bundle import contents, program
+from pipeline.bundle import contents, program, triton
 from pipeline.bundle.contents import Bundle, BundledFile, Input, Measurements, Output
 from pipeline.core.hashing import hash_file
 from pipeline.core.plan import Plan
@@ -71,14 +71,20 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
         raise ArtifactError(f"{damage[0]}; it is not exported", "run: pipeline run build")
     report = assemble(store.read_all(stage.name for stage in plan)[0], {})
     engine, threads = _wanted(report, request)
+    if request.format == "triton":
+        triton.check(engine.name, Signature.read(store.folder("build")))
     parent = request.to.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=parent) as draft:
-            bundle = _fill(
-                Path(draft, "bundle"), store.folder("build"), record, report, engine, threads
-            )
-            _deliver(Path(draft, "bundle"), request)
+            folder = Path(draft, "bundle")
+            if request.format == "triton":
+                triton.write_program(folder, engine.backend)
+            bundle = _fill(folder, store.folder("build"), record, report, engine, threads)
+            if request.format == "triton":
+                sizes = record.settings["build"]["batch_sizes"]
+                folder = triton.repository(folder, bundle, sizes, Path(draft, "models"))
+            _deliver(folder, request)
     except OSError as error:
         raise ArtifactError(
             f"cannot write to {str(request.to)!r}: {error.strerror}", "choose another path"
@@ -252,7 +258,7 @@ def _first_page(report: Report) -> Iterator[str]:
 
 def _deliver(folder: Path, request: Export) -> None:
     """Move the finished bundle to where it was asked for."""
-    if request.format == "folder":
+    if request.format != "zip":
         folder.rename(request.to)
         return
     archive = folder.with_suffix(".zip")

@@ -1,7 +1,7 @@
-"""predict.py of a bundle: one program, put together from two modules of programs/.
+"""predict.py of a bundle, and model.py for Triton: each put together from two modules of programs/.
 
-`predict` is what all runtimes share, and imports `Network` from the module of one of them. In the
-program the class itself stands in the place of that import.
+`predict` and `model` are what all runtimes share, and import `Network` from the module of one of
+them. In the program the class itself stands in the place of that import.
 """
 
 from __future__ import annotations
@@ -13,18 +13,32 @@ from importlib import resources
 START = "from __future__ import annotations\n\n"
 BELOW_IMPORTS = "\n\n\n"
 PLACEHOLDER = "from pipeline.bundle.programs.litert import Network"
+OWN_PACKAGES = 'sys.path.insert(0, str(Path(__file__).resolve().with_name("packages")))'
+"""In model.py, before anything that is not of the standard library is imported."""
 
 
 def source(backend: str) -> str:
     """The text of predict.py for an engine of `backend`."""
+    return _program("predict", backend)
+
+
+def model(backend: str) -> str:
+    """The text of model.py, which finds what is in the folder `packages` beside it."""
+    return _program("model", backend, {"import sys"}, [OWN_PACKAGES])
+
+
+def _program(
+    name: str, backend: str, added: Iterable[str] = (), before_packages: Iterable[str] = ()
+) -> str:
     is_rtx = backend == "tensorrt_rtx"
-    text, imports, body = _parts("predict")
+    text, imports, body = _parts(name)
     _, more, network = _parts("tensorrt" if is_rtx else backend)
     if is_rtx:
         more = [line.replace("import tensorrt as", "import tensorrt_rtx as") for line in more]
-    wanted = {*imports, *more} - {PLACEHOLDER}
+    wanted = {*imports, *more, *added} - {PLACEHOLDER}
     constants, _, functions = body.partition(BELOW_IMPORTS)
-    parts = (_sections(wanted) + "\n\n" + constants, network.rstrip(), functions)
+    head = _sections(wanted, before_packages)
+    parts = (head + "\n\n" + constants, network.rstrip(), functions)
     return text + START + BELOW_IMPORTS.join(parts)
 
 
@@ -39,8 +53,9 @@ def _parts(name: str) -> tuple[str, list[str], str]:
     return text, [line for line in lines[:end] if line], "\n".join(lines[end:])
 
 
-def _sections(imports: Iterable[str]) -> str:
+def _sections(imports: Iterable[str], before_packages: Iterable[str]) -> str:
     """Imports in the usual order: the standard library first."""
     ordered = sorted(imports, key=lambda line: (line.startswith("from"), line.lower()))
     own = [line for line in ordered if line.split()[1].split(".")[0] in sys.stdlib_module_names]
-    return "\n".join([*own, "", *(line for line in ordered if line not in own)])
+    others = (line for line in ordered if line not in own)
+    return "\n".join([*own, "", *before_packages, *others])

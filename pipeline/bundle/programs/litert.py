@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 class Network:
     """An engine file in memory; call it with a batch."""
 
-    def __init__(self, file: Path) -> None:
-        self.interpreter = Interpreter(str(file))
+    def __init__(self, file: Path, threads: int) -> None:
+        self.interpreter = Interpreter(str(file), num_threads=threads)
+        self.shape: tuple[int, ...] = ()
         self.input = self.interpreter.get_input_details()[0]
         self.output = self.interpreter.get_output_details()[0]
 
@@ -25,8 +26,10 @@ class Network:
             limits = np.iinfo(self.input["dtype"])
             steps = np.rint(images / np.float32(scale)) + zero_point
             images = np.clip(steps, limits.min, limits.max).astype(self.input["dtype"])
-        self.interpreter.resize_tensor_input(self.input["index"], images.shape)
-        self.interpreter.allocate_tensors()
+        if images.shape != self.shape:
+            self.interpreter.resize_tensor_input(self.input["index"], images.shape)
+            self.interpreter.allocate_tensors()
+            self.shape = images.shape
         self.interpreter.set_tensor(self.input["index"], images)
         self.interpreter.invoke()
         outputs: NDArray[Any] = self.interpreter.get_tensor(self.output["index"])

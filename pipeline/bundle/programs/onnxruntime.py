@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 class Network:
     """An engine file in memory; call it with a batch."""
 
-    def __init__(self, file: Path) -> None:
-        self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    def __init__(self, file: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = onnxruntime.InferenceSession(
+            file,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["Pad_Fusion"],  # pads a MaxPool with minus infinity, not zero
+        )
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """(N, HEIGHT, WIDTH, CHANNELS) -> (N, classes)."""

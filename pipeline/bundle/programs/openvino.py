@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 class Network:
     """An engine file in memory; call it with a batch."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, threads: int) -> None:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # no reports
         import openvino
 
@@ -22,7 +22,11 @@ class Network:
             graph, weights = archive.read("model.xml"), archive.read("model.bin")
         core = openvino.Core()
         model = core.read_model(graph, openvino.Tensor(np.frombuffer(weights, np.uint8)))
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        hints = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+        }
         self.model = core.compile_model(model, "CPU", hints)
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:

@@ -83,7 +83,7 @@ def check(network: Network) -> None:
 
 
 def main() -> None:
-    network = Network(FOLDER / ENGINE["file"])
+    network = Network(FOLDER / ENGINE["file"], ENGINE["threads"])
     if sys.argv[1:] == ["--check"]:
         return check(network)
     for file in sys.argv[1:] or sys.exit(__doc__):

@@ -13,9 +13,9 @@ from pycuda import driver
 
 
 class Network:
-    """An engine file on the GPU; call it with a batch."""
+    """An engine file on the GPU; call it with a batch. Threads are for engines of a CPU."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, threads: int) -> None:
         runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
         self.engine = runtime.deserialize_cuda_engine(file.read_bytes())
         self.context = self.engine.create_execution_context()
