@@ -33,7 +33,7 @@ from stages.artifacts.signature import Signature
 from stages.conversion.explained import explained_difference
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_float, write_int8
-from stages.conversion.onnx.float16 import to_float16
+from stages.conversion.onnx import overflow
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.conversion.traces import traces
@@ -56,7 +56,7 @@ from stages.measurement.accuracy import logits as engine_logits
 from stages.models import files, own_source
 from stages.numerics import latency
 from stages.results.base import LatencyRow, ModelFacts, Quality
-from stages.results.conversion import ConvertDetails, ConvertResult, ParityCheck
+from stages.results.conversion import ConvertDetails, ConvertResult, FloatLayer, ParityCheck
 from stages.settings import Convert, ConvertStage
 from stages.training import evaluate
 
@@ -102,14 +102,16 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     test = data.test
     samples = test.take(stratified(test.labels, options.parity_samples))
     images = samples.images[:]
-    logits, checks = convert_float(inputs, images, signature, options, out)
+    calibration = data.calibration.images[:]
+    logits, checks, wide = convert_float(inputs, images, calibration, signature, options, out)
     folded = files.load(inputs["quantize"] / "model.keras")
     placed = points(folded, signature)
     found = ranges.read(inputs["quantize"], placed)
     # Points without a range were left in float by quantize; they must stay so in every graph.
     placed = {name: placed[name] for name in found}
     network = (folded, placed, found)
-    logits |= convert_int8(*network, images, signature, options, out)
+    simulated, wide_int8 = convert_int8(*network, images, calibration, signature, options, out)
+    logits |= simulated
     few = stratified(samples.labels, signature.batch_size or layer_parity_images(signature))
     differences = {
         name: explained_difference(
@@ -140,6 +142,11 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         details=ConvertDetails(
             parity_checks=tuple(checks),
             first_mismatch=parity.first_mismatch(checks, layers),
+            float32_layers={
+                file: each
+                for file, each in ((FP16_GRAPH, wide), (TENSORRT_GRAPH, wide_int8))
+                if each
+            },
             output=signature.output,
             carried=taken_along,
             layer_parity=layers,
@@ -162,12 +169,17 @@ def unseen(validation: Split) -> dict[str, NDArray[Any]]:
 
 
 def convert_float(
-    inputs: Mapping[str, Path], images: Pixels, signature: Signature, settings: Convert, out: Path
-) -> tuple[dict[str, Logits], list[ParityCheck]]:
+    inputs: Mapping[str, Path],
+    images: Pixels,
+    calibration: Pixels,
+    signature: Signature,
+    settings: Convert,
+    out: Path,
+) -> tuple[dict[str, Logits], list[ParityCheck], tuple[FloatLayer, ...]]:
     """Write the float graphs and compare each with its Keras model on `images`.
 
-    Returns the pruned model's logits by name, and the checks. Raises ConversionError where float32
-    differs by more than the settings allow.
+    Returns the pruned model's logits by name, the checks, and what float16 cannot hold. Raises
+    ConversionError where float32 differs by more than the settings allow.
     """
     checks, limit = [], settings.max_relative_difference
     for file, stage in FLOAT_GRAPHS.items():
@@ -179,16 +191,25 @@ def convert_float(
         got = interpret(out / file, signature, images)
         checks.append(check_float32(file, logits, got, limit))
     progress.report(FP16_GRAPH)
-    # float16 first, then the pixels: normalised in float16 they would be off by a
-    # quantization step (decision 11).
-    onnx.save(prepend_preprocessing(to_float16(graph), signature), out / FP16_GRAPH)
+    wide = write_float16(graph, calibration, signature, out / FP16_GRAPH)
     got = interpret(out / FP16_GRAPH, signature, images)
     checks.append(parity.check_float(FP16_GRAPH, logits, got, parity.FLOAT16_RELATIVE))
     progress.report(FLOAT_TFLITE)
     for form in write_float(out / FLOAT_TFLITE, fold(model), signature):
         got = run_tflite(form, signature, images)
         checks.append(check_float32(form.name, logits, got, limit))
-    return {parity.KERAS_FLOAT: logits}, checks
+    return {parity.KERAS_FLOAT: logits}, checks, wide
+
+
+def write_float16(
+    graph: onnx.ModelProto, calibration: Pixels, signature: Signature, file: Path
+) -> tuple[FloatLayer, ...]:
+    """Write the float32 `graph` in float16; returns the layers that cannot be, and stay float32."""
+    half, layers = overflow.to_safe_float16(graph, calibration, signature)
+    # float16 first, then the pixels: normalised in float16 they would be off by a
+    # quantization step (decision 11).
+    onnx.save(prepend_preprocessing(half, signature), file)
+    return layers
 
 
 def check_float32(name: str, expected: Logits, got: Logits, limit: float) -> ParityCheck:
@@ -214,25 +235,29 @@ def convert_int8(
     placed: Mapping[str, Point],
     found: Mapping[str, Range],
     images: Pixels,
+    calibration: Pixels,
     signature: Signature,
     settings: Convert,
     out: Path,
-) -> dict[str, Logits]:
-    """Write the INT8 graphs; returns the logits of Keras' simulations for `images` by name."""
+) -> tuple[dict[str, Logits], tuple[FloatLayer, ...]]:
+    """Write the INT8 graphs; returns the logits of Keras' simulations for `images` by name, and
+    what float16 cannot hold.
+    """
     cpu, tensorrt8, tensorrt, tflite = INT8_GRAPHS
     for file in (cpu, tensorrt8):
         progress.report(file)
         target = INT8_GRAPHS[file]
         graph = int8_graph(folded, placed, found, signature, target, settings.opset)
         onnx.save(prepend_preprocessing(graph, signature), out / file)
-    onnx.save(prepend_preprocessing(to_float16(graph), signature), out / tensorrt)
+    wide = write_float16(graph, calibration, signature, out / tensorrt)
     progress.report(tflite)
     write_int8(out / tflite, folded, placed, found, signature)
     normal = signature.preprocess(images)
-    return {
+    simulated = {
         name: evaluate.logits(simulate(folded, placed, found, target), normal)
         for name, target in SIMULATIONS.items()
     }
+    return simulated, wide
 
 
 def compare_int8(

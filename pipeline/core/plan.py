@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=10,
+            revision=11,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

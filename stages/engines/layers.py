@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
 MATRIX_NODES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+DEQUANTIZE = "DequantizeLinear"
 WIDTH = {"int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "fp32": 32}
 """Bits of the precisions that a layer may run in."""
 
@@ -34,17 +35,23 @@ def requested(graph: onnx.ModelProto, rest: Precision | None = None) -> dict[str
     """
     import onnx
 
-    made_by = {output: node.op_type for node in graph.graph.node for output in node.output}
-    types = {tensor.data_type for tensor in graph.graph.initializer}
-    floats: Precision = rest or ("fp16" if onnx.TensorProto.FLOAT16 in types else "fp32")
-    return {
-        node.name: "int8"
-        # Without the bias, which is float in TensorRT's graphs.
-        if all(made_by.get(name) == "DequantizeLinear" for name in node.input[:2])
-        else floats
-        for node in graph.graph.node
-        if node.op_type in MATRIX_NODES
+    made_by = {output: node for node in graph.graph.node for output in node.output}
+    types = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
+    # Both operands have one type: that of a constant, or of a Cast (conversion/onnx/float16.py).
+    types |= {
+        output: node.attribute[0].i for output, node in made_by.items() if node.op_type == "Cast"
     }
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    most: Precision = "fp16" if half in types.values() else "fp32"
+
+    def asked(node: onnx.NodeProto) -> Precision:
+        operands = node.input[:2]  # without the bias, which is float in TensorRT's graphs
+        if all(name in made_by and made_by[name].op_type == DEQUANTIZE for name in operands):
+            return "int8"
+        kinds = {types.get(name) for name in operands}
+        return rest or ("fp16" if half in kinds else "fp32" if single in kinds else most)
+
+    return {node.name: asked(node) for node in graph.graph.node if node.op_type in MATRIX_NODES}
 
 
 def is_wider(layer: LayerFacts) -> bool:
@@ -77,7 +84,7 @@ def has_sparse_kernel(graph: onnx.ModelProto) -> bool:
     levels = {
         node.output[0]: values[node.input[0]]
         for node in graph.graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in values
+        if node.op_type == DEQUANTIZE and node.input[0] in values
     }
     return any(
         _is_sparse(_by_channels(node, numpy_helper.to_array(kernel)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,11 +166,23 @@ def outputs(
 ) -> dict[str, NDArray[Any]]:
     """All outputs of `graph` for `images` by name: as it runs, fused and with integer kernels, or
     node by node `as_written`."""
+    return next(outputs_of_batches(graph, signature, [images], as_written=as_written))
+
+
+def outputs_of_batches(
+    graph: onnx.ModelProto,
+    signature: Signature,
+    batches: Iterable[Images],
+    *,
+    as_written: bool = False,
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """The same for each of `batches`."""
     level = "ORT_DISABLE_ALL" if as_written else "ORT_ENABLE_ALL"
     session = _session(graph.SerializeToString(), 0, level)
     names = [output.name for output in session.get_outputs()]
-    values = session.run(names, {signature.input_name: images})
-    return dict(zip(names, values, strict=True))
+    for images in batches:
+        values = session.run(names, {signature.input_name: images})
+        yield dict(zip(names, values, strict=True))
 
 
 def node_milliseconds(

@@ -54,6 +54,16 @@ class LayerParity(Measured):
     passes: bool
 
 
+class FloatLayer(Measured):
+    """A layer that a float16 graph computes in float32, and the largest value in and around it.
+
+    That is of the calibration images, or a weight, and null where it is not finite.
+    """
+
+    layer: str
+    peak: float | None
+
+
 class ParityDetails(Details):
     """Parity with Keras, and the first check that did not pass."""
 
@@ -84,6 +94,9 @@ class ConvertDetails(ParityDetails):
     """Of `convert`."""
 
     layer_parity: Annotated[tuple[LayerParity, ...], BeforeValidator(_all)] = ()
+    float32_layers: dict[str, tuple[FloatLayer, ...]] = Field(
+        default_factory=dict, description="By float16 graph, what float16 could not hold."
+    )
     output: Output | None = Field(
         default=None, description="What every graph and engine returns per class."
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,14 +10,17 @@ import pytest
 from stages import benchmark, build, convert, quantize
 from stages.artifacts import ranges
 from stages.artifacts.signature import Signature
+from stages.conversion.onnx.targets import float_graph
 from stages.datasets import carried
 from stages.engines import modules, records
 from stages.engines.onnxruntime import interpret
 from stages.errors import ConversionError, EngineError
 from stages.keras_graph.fake_quant import simulate
+from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
 from stages.measurement.parity import KERAS_FLOAT, explained, fake_quantized
 from stages.models import files
+from stages.numerics.parity import compare
 from stages.settings import (
     Benchmark,
     BenchmarkStage,
@@ -27,6 +31,7 @@ from stages.settings import (
     Quantize,
     QuantizeStage,
 )
+from stages.training import evaluate
 from tests.stages.conftest import DIGITS
 
 FILES = {
@@ -245,3 +250,22 @@ def test_engines_of_one_batch_size_are_built_measured_and_refuse_others(six_at_o
 
 def rtx_is_here() -> bool:
     return modules.load("tensorrt_rtx").build_blocker() is None
+
+
+def test_what_fits_float16_is_wholly_in_float16(done):
+    assert done[1].details.float32_layers == {}
+
+
+def test_what_overflows_float16_stays_float32_in_the_file_and_is_named(trained, digits, tmp_path):
+    model = files.load(trained / "model.keras")
+    for name, factor in (("dense1", 1e5), ("logits", 1e-5)):
+        kernel, bias = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([factor * kernel, bias * (1e5 if factor > 1 else 1)])
+    pixels = digits.test.images[:32]
+    expected = evaluate.logits(model, DIGITS.preprocess(pixels))
+    graph, file = float_graph(fold(model), DIGITS), tmp_path / "half.onnx"
+    raw = dataclasses.replace(DIGITS, dtype="uint8")
+    found = convert.write_float16(graph, digits.calibration.images[:], raw, file)
+    assert {"dense1", "logits"} <= {each.layer for each in found}
+    got = interpret(file, raw, pixels)
+    assert compare(expected, got).max_relative_difference < 5e-3

@@ -20,6 +20,7 @@ from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.model import Report
 from stages.engines.registry import EngineName, precision_label
+from stages.results.conversion import ConvertDetails
 from stages.results.engines import BuildDetails, LayerFacts
 from stages.results.quantization import QuantizeDetails
 
@@ -37,6 +38,8 @@ WORDS = {
 """What runtimes call the precisions; a word that is part of another's comes after it."""
 ORDER = ("int8", "fp16", "fp32")
 FLOATS = ("bf16", "fp16", "fp32")
+FLOAT16_END = 65504
+"""The largest finite float16."""
 MOST_NAMES = 5
 """Layers that a sentence names."""
 
@@ -77,9 +80,24 @@ def in_float(report: Report) -> Iterator[str]:
             why = "kept so by quantize" if node.partition(":")[0] in kept else layer.reason or ""
             whys.setdefault(why, []).append(node)
         for why, nodes in whys.items():
-            more = f" and {len(nodes) - MOST_NAMES} more" if len(nodes) > MOST_NAMES else ""
-            names = ", ".join(nodes[:MOST_NAMES])
-            yield f"{engine.words} computes {names}{more} in float{why and f': {why}'}."
+            yield f"{engine.words} computes {_first(nodes)} in float{why and f': {why}'}."
+
+
+def in_float32(report: Report) -> Iterator[str]:
+    """Sentences that name the layers of float16 graphs that float16 could not hold."""
+    convert = report.details(ConvertDetails)
+    for file, layers in convert.float32_layers.items() if convert else ():
+        peaks = [layer.peak for layer in layers]
+        largest = "infinity" if None in peaks else f"{max(filter(None, peaks)):,.0f}"
+        yield (
+            f"{file} computes {_first([layer.layer for layer in layers])} in float32: values up to "
+            f"{largest} occur there, and float16 ends at {FLOAT16_END:,}."
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"{', '.join(names[:MOST_NAMES])}{more}"
 
 
 def _is_float(layer: LayerFacts) -> bool:

@@ -1,52 +1,125 @@
 """A float32 graph as a float16 graph with float32 input and output.
 
 Strongly typed TensorRT takes every precision from the graph: FP16 has to be in the ONNX. Q/DQ
-scales may be float16 from opset 19 on.
+scales may be float16 from opset 19 on. What float16 cannot hold (overflow.py) stays float32.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from stages.conversion.onnx.graph import Array, Index, check, drop_unused, set_constant, sort
+from stages.conversion.onnx.qdq import COPY
 
 OPSET = 19
 
 
-def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` at opset 19, computing in float16 between a Cast at either end."""
+def to_float16(model: onnx.ModelProto, held: Collection[str] = ()) -> onnx.ModelProto:
+    """A copy of `model` at opset 19, computing in float16 between casts.
+
+    The nodes whose first outputs are `held` compute in float32.
+    """
     # Raised here and not at the export: tf2onnx stops at 18, and TensorRT
     # 8.6 needs the same graph at 17.
     half = version_converter.convert_version(model, OPSET)
     graph = half.graph
+    floats = float_tensors(half)
     # They would still say float32, and the checker would believe them.
     del graph.value_info[:]
-    for tensor in list(graph.initializer):
-        if tensor.data_type == TensorProto.FLOAT:
-            # Activation scales are float16 values already (decision 6): rounding changes none of
-            # them, and the graph keeps the grid that Keras simulated.
-            set_constant(graph, tensor.name, _rounded(numpy_helper.to_array(tensor)))
+    held = _with_dequantizers(graph, held)
     for node in graph.node:
-        _retype(node)
-    _keep_scales_of_resizing(graph, model.graph)
+        if node.output[0] not in held:
+            _retype(node)
+    _round_constants(graph, held)
+    _cast_between(graph, floats, held)
+    sort(graph)
     drop_unused(graph)
-    _cast_ends(graph)
+    _cast_outputs(graph, held)
     sort(graph)
     check(half)
     return half
 
 
-def _keep_scales_of_resizing(graph: onnx.GraphProto, original: onnx.GraphProto) -> None:
-    """How much a Resize enlarges is float32 whatever it resizes; other readers have their own."""
-    values = Index(original)
-    for node in [node for node in graph.node if node.op_type == "Resize"]:
-        for position, name in enumerate(node.input):
-            constant = values.constants.get(name)
-            if position and constant is not None and constant.data_type == TensorProto.FLOAT:
-                as_float = f"{name}_float"
-                node.input[position] = set_constant(graph, as_float, values.array(name))
+def float_tensors(model: onnx.ModelProto) -> list[str]:
+    """The float32 tensors of `model` that its nodes make, in order, behind those of its inputs."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    known = (*graph.input, *graph.output, *graph.value_info)
+    types = {value.name: value.type.tensor_type.elem_type for value in known}
+    names = [value.name for value in graph.input]
+    names += [name for node in graph.node for name in node.output]
+    return [name for name in names if types.get(name) == TensorProto.FLOAT]
+
+
+def _reads_float(node: onnx.NodeProto, position: int, held: Collection[str]) -> bool:
+    """Whether `node` takes its input at `position` in float32.
+
+    How much a Resize enlarges is float32 whatever it resizes.
+    """
+    return node.output[0] in held or (node.op_type == "Resize" and position > 0)
+
+
+def _with_dequantizers(graph: onnx.GraphProto, held: Collection[str]) -> set[str]:
+    """`held`, with a DequantizeLinear for all held readers of its integers: a Cast between the two
+    would part an INT8 kernel from its operands.
+    """
+    found, consumers = set(held), Index(graph).consumers
+    for node in [node for node in graph.node if node.op_type == "DequantizeLinear"]:
+        real = node.output[0]
+        readers = [each for each in consumers.get(real, []) if each.output[0] in held]
+        if len(readers) == len(consumers.get(real, [])) and readers:
+            found.add(real)
+        elif readers:
+            name = f"{real}{COPY}"
+            for each in readers:
+                each.input[:] = [name if one == real else one for one in each.input]
+            graph.node.append(helper.make_node(node.op_type, node.input, [name], name))
+            graph.node[-1].attribute.extend(node.attribute)
+            found.add(name)
+    return found
+
+
+def _round_constants(graph: onnx.GraphProto, held: Collection[str]) -> None:
+    """float16 constants, but for those that are only read in float32; what is read in both has a
+    copy.
+    """
+    index = Index(graph)
+    for name, tensor in index.constants.items():
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        places = [
+            (node, position)
+            for node in {each.output[0]: each for each in index.consumers.get(name, [])}.values()
+            for position, read in enumerate(node.input)
+            if read == name
+        ]
+        in_float = [place for place in places if _reads_float(*place, held)]
+        if len(in_float) < len(places) or not places:
+            values = numpy_helper.to_array(tensor)
+            for node, position in in_float:
+                node.input[position] = set_constant(graph, f"{name}{COPY}", values)
+            # Activation scales are float16 values already (decision 6): rounding changes none of
+            # them, and the graph keeps the grid that Keras simulated.
+            set_constant(graph, name, _rounded(values))
+
+
+def _cast_between(graph: onnx.GraphProto, floats: Collection[str], held: Collection[str]) -> None:
+    """A Cast wherever a node reads in another type than the tensor is made in."""
+    index, inputs = Index(graph), {value.name for value in graph.input}
+    for name in floats:
+        is_float = name in inputs or index.producer[name].output[0] in held
+        cast = f"{name}{'_half' if is_float else COPY}"
+        is_read = False
+        for node in index.consumers.get(name, []):
+            for position, read in enumerate(node.input):
+                if read == name and _reads_float(node, position, held) != is_float:
+                    node.input[position], is_read = cast, True
+        if is_read:
+            to = TensorProto.FLOAT16 if is_float else TensorProto.FLOAT
+            graph.node.insert(0, helper.make_node("Cast", [name], [cast], cast, to=to))
 
 
 def _rounded(values: Array) -> Array:
@@ -65,14 +138,12 @@ def _retype(node: onnx.NodeProto) -> None:
             attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name))
 
 
-def _cast_ends(graph: onnx.GraphProto) -> None:
-    for value in graph.input:
-        inner = f"{value.name}_half"
-        for node in graph.node:
-            node.input[:] = [inner if name == value.name else name for name in node.input]
-        cast = helper.make_node("Cast", [value.name], [inner], inner, to=TensorProto.FLOAT16)
-        graph.node.insert(0, cast)
+def _cast_outputs(graph: onnx.GraphProto, held: Collection[str]) -> None:
+    """float32 outputs; those of held nodes are."""
+    producer = Index(graph).producer
     for value in graph.output:
+        if producer[value.name].output[0] in held:
+            continue
         inner = f"{value.name}_half"
         for node in graph.node:
             node.output[:] = [inner if name == value.name else name for name in node.output]

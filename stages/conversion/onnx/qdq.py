@@ -21,6 +21,8 @@ from stages.numerics import qparams
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+COPY = "_float"
+"""Ends the name of a constant in float32 that float16 nodes of the same graph read as well."""
 CUTS = ("Split", "Slice", "Gather", "ReverseSequence")
 REPEATED = "_repeated_dq"
 TOLERANCE = 2.0**-23
@@ -79,9 +81,10 @@ def quantized_tensors(model: onnx.ModelProto) -> dict[str, str]:
     """Point -> the tensor with its quantized values, which its DequantizeLinear reads."""
     found: dict[str, str] = {}
     for node in model.graph.node:
-        is_points = node.op_type == "DequantizeLinear" and node.input[1].endswith(".scale")
-        if is_points and not node.name.endswith(REPEATED):
-            found.setdefault(node.input[1].removesuffix(".scale"), node.input[0])
+        if node.op_type == "DequantizeLinear" and not node.name.endswith(REPEATED):
+            scale = node.input[1].removesuffix(COPY)
+            if scale.endswith(".scale"):
+                found.setdefault(scale.removesuffix(".scale"), node.input[0])
     return found
 
 

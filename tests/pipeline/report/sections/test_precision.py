@@ -106,3 +106,24 @@ def test_of_many_layers_in_float_the_first_are_named() -> None:
 def test_nothing_is_said_of_float_engines_and_of_integer_kernels() -> None:
     kernels = [layer("conv1", "int8"), layer("conv2", "int8 kernel, fp32 image", "fp32")]
     assert notes_of({"litert.int8": kernels, "litert.fp32": [layer("conv1", "fp32")]}) == ()
+
+
+def test_what_float16_cannot_hold_is_named_with_its_largest_value() -> None:
+    found = records()
+    found["convert"]["measurements"]["details"]["float32_layers"] = {
+        "model.fp16.onnx": [{"layer": "loud", "peak": 20000.4}, {"layer": "sum", "peak": 722264.4}],
+        "model.int8.tensorrt.onnx": [{"layer": "loud", "peak": None}],
+    }
+    assert list(precision.in_float32(report_of(found))) == [
+        "model.fp16.onnx computes loud, sum in float32: values up to 722,264 occur there, "
+        "and float16 ends at 65,504.",
+        "model.int8.tensorrt.onnx computes loud in float32: values up to infinity occur there, "
+        "and float16 ends at 65,504.",
+    ]
+    assert set(precision.in_float32(report_of(found))) <= set(
+        engines.engine_table(report_of(found)).notes
+    )
+
+
+def test_nothing_is_said_of_float16_where_everything_fits() -> None:
+    assert list(precision.in_float32(report_of())) == []
