@@ -11,11 +11,14 @@ from pathlib import Path
 
 import click
 
+from pipeline import cli_results
+from pipeline.completion import Stage
 from pipeline.exit_codes import ErrorsToExitCodes
 from pipeline.options import (
     artifacts_option,
     debug_option,
     format_option,
+    given,
     read_settings,
     settings_options,
     version_option,
@@ -78,12 +81,16 @@ class RunCommand(click.Command):
 
 
 @pipeline.command(cls=RunCommand)
-@click.argument("stages", nargs=-1, metavar="STAGES...")
+@click.argument("stages", nargs=-1, metavar="STAGES...", type=Stage("all", "report"))
 @settings_options
 @artifacts_option
 @click.option("--force", is_flag=True, help="Run stages that are fresh as well.")
-@click.option("--from", "first", metavar="STAGE", help="Leave out the stages before this one.")
-@click.option("--to", "last", metavar="STAGE", help="Leave out the stages after this one.")
+@click.option(
+    "--from", "first", type=Stage(), metavar="STAGE", help="Leave out the stages before this one."
+)
+@click.option(
+    "--to", "last", type=Stage(), metavar="STAGE", help="Leave out the stages after this one."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would run, and why; write nothing.")
 @click.option(
     "--max-accuracy-drop",
@@ -96,6 +103,9 @@ class RunCommand(click.Command):
     is_flag=True,
     help="Exit with code 3 if a graph or engine does not compute what the Keras model computes.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Show the verdict and errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all that the stages print.")
+@click.option("--format", type=click.Choice(["table", "json"]), help="Of --dry-run.")
 @debug_option
 def run(
     stages: tuple[str, ...],
@@ -108,6 +118,9 @@ def run(
     dry_run: bool,
     max_accuracy_drop: str | None,
     strict_parity: bool,
+    quiet: bool,
+    verbose: bool,
+    format: str | None,
 ) -> None:
     """Run the line, or some stages of it.
 
@@ -116,27 +129,50 @@ def run(
     """
     if not stages and first is None and last is None:
         raise SettingsError("no stage given", "run: pipeline run all")
+    if quiet and verbose:
+        raise SettingsError("got --quiet and --verbose, expected one of them", "leave one out")
+    if format and not dry_run:
+        raise SettingsError(
+            "--format is for --dry-run", "results: pipeline report --format json, after the run"
+        )
     from pipeline import commands
 
     if max_accuracy_drop is not None:
         overrides = (*overrides, f"gates.max_accuracy_drop={max_accuracy_drop}")
     if strict_parity:
         overrides = (*overrides, "gates.parity=true")
-    settings = read_settings(file, overrides)
-    command = redacted(shlex.join(["pipeline", *sys.argv[1:]]))
-    request = commands.RunRequest(stages, artifacts, first, last, force, command)
-    (commands.show_plan if dry_run else commands.run_stages)(request, settings)
+    settings = read_settings(file, overrides, quiet)
+    request = commands.RunRequest(
+        stages,
+        artifacts,
+        first,
+        last,
+        force,
+        command=redacted(shlex.join(["pipeline", *sys.argv[1:]])),
+        options=given(file, overrides),
+        detail="quiet" if quiet else "verbose" if verbose else "normal",
+    )
+    if dry_run:
+        commands.show_plan(request, settings, format or "table")
+    else:
+        commands.run_stages(request, settings)
 
 
 @pipeline.command()
 @settings_options
 @artifacts_option
+@format_option
 @debug_option
-def status(file: Path | None, overrides: tuple[str, ...], artifacts: Path) -> None:
-    """Show what is fresh, stale (and why) or missing."""
+def status(file: Path | None, overrides: tuple[str, ...], artifacts: Path, format: str) -> None:
+    """Show what is fresh, stale (and why) or missing.
+
+    If the last run was given other settings with --config and --set, they are
+    shown too.
+    """
     from pipeline import commands
 
-    commands.show_status(artifacts, read_settings(file, overrides))
+    settings = read_settings(file, overrides)
+    commands.show_status(artifacts, settings, format, given(file, overrides))
 
 
 @pipeline.command()
@@ -150,57 +186,6 @@ def verify(artifacts: Path) -> None:
     from pipeline import commands
 
     commands.show_verification(artifacts)
-
-
-@pipeline.command()
-@click.option(
-    "--format",
-    type=click.Choice(["table", "md", "html", "json", "csv"]),
-    help="Default: what the ending of --output says, else table.",
-)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
-@artifacts_option
-@debug_option
-def report(format: str | None, output: Path | None, artifacts: Path) -> None:
-    """Show the results; nothing is computed again.
-
-    \b
-    pipeline report
-    pipeline report --format csv
-    pipeline report --output results.html
-    """
-    from pipeline import commands
-
-    commands.show_report(artifacts, format, output)
-
-
-@pipeline.command()
-@click.argument("run_a")
-@click.argument("run_b")
-@click.option(
-    "--format",
-    type=click.Choice(["table", "md", "json"]),
-    help="Default: what the ending of --output says, else table.",
-)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
-@artifacts_option
-@debug_option
-def compare(
-    run_a: str, run_b: str, format: str | None, output: Path | None, artifacts: Path
-) -> None:
-    """Show how two runs differ, and how certainly.
-
-    A run is an artifact folder, a report.json, or an id of `pipeline history`
-    (looked up in the folder of --artifacts). RUN_B is described as against RUN_A.
-
-    \b
-    pipeline compare artifacts other/artifacts
-    pipeline compare before.json artifacts --format md
-    pipeline compare 3f9c2a51 b07d11e8
-    """
-    from pipeline import commands
-
-    commands.show_comparison((run_a, run_b), artifacts, format, output)
 
 
 @pipeline.command()
@@ -257,24 +242,6 @@ def predict(bundle: Path, images: tuple[str, ...], top: int, format: str, batch_
     commands.show_predictions(bundle, images, top, format, batch_size)
 
 
-@pipeline.command()
-@format_option
-@artifacts_option
-@debug_option
-def history(format: str, artifacts: Path) -> None:
-    """Show the runs so far and what changed.
-
-    Every run that did something adds a line to history.jsonl in the artifact folder.
-
-    \b
-    pipeline history
-    pipeline history --format json --artifacts other/artifacts
-    """
-    from pipeline import commands
-
-    commands.show_history(artifacts, format)
-
-
 @pipeline.command(name="compare-devices")
 @settings_options
 @artifacts_option
@@ -308,3 +275,7 @@ def doctor(format: str) -> None:
     from pipeline import commands
 
     commands.show_machine(format)
+
+
+for command in (cli_results.report, cli_results.compare, cli_results.history):
+    pipeline.add_command(command)

@@ -10,38 +10,33 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import config
 from pipeline.core import ownership, received
-from pipeline.core.display import NAME_WIDTH, console, display
-from pipeline.core.freshness import assess_all
+from pipeline.core.display import NAME_WIDTH, Detail, console, display
+from pipeline.core.freshness import State, assess_all
 from pipeline.core.lock import locked
 from pipeline.core.plan import PLAN, REPORT, Plan, select
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from stages.engines import environment
-from stages.errors import ArtifactError, ReportError, SettingsError, UserError, redacted
+from stages.errors import ArtifactError, SettingsError, UserError, redacted
 from stages.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.results.model import Report
 
-TABLE = "table"
-
-ENDINGS = {"": TABLE, ".txt": TABLE, ".md": "md", ".html": "html", ".json": "json", ".csv": "csv"}
-"""Ending of an output file -> format of the report."""
-
-REPORT_FORMATS = frozenset(ENDINGS.values())
-COMPARISON_FORMATS = frozenset((TABLE, "md", "json"))
-
 
 @dataclass(frozen=True)
 class RunRequest:
-    """The arguments of `pipeline run`; `command` is what the lock shows to others."""
+    """The arguments of `pipeline run`.
+
+    `command` is what the lock shows to others, `options` those that the settings were given with.
+    """
 
     stages: tuple[str, ...]
     artifacts: Path
@@ -49,6 +44,8 @@ class RunRequest:
     last: str | None = None
     force: bool = False
     command: str = "pipeline run"
+    options: tuple[str, ...] = ()
+    detail: Detail = "normal"
 
 
 def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Report:
@@ -61,19 +58,21 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Re
     finalize.prepare(settings)
     ownership.claim(request.artifacts, plan, user_files(plan, settings))
     with locked(request.artifacts, request.command):
-        with display() as shown:
+        with display(request.detail) as shown:
             line = Line(plan, settings, store, _machine(), shown)
             try:
                 outcomes = run(line, selected, request.force)
             except BaseException as error:
-                finalize.remember_failure(line, error)
+                finalize.remember_failure(line, error, request.options)
                 raise
         report = finalize.report_of(store, plan, outcomes, gate.limits_of(settings.gates))
-        did_something = "ran" in outcomes.values()
-        id = finalize.remember(report, request.artifacts) if did_something else None
-        files = finalize.publish(report, request.artifacts, id)
-        must_log = did_something or REPORT in request.stages
-        problem = finalize.track(settings, report, files, id) if must_log else None
+        did_something, id = "ran" in outcomes.values(), None
+        if did_something:
+            id = finalize.remember(report, request.artifacts, request.options)
+        files = finalize.publish(report, request.artifacts, id, request.detail)
+        problem = None
+        if did_something or REPORT in request.stages:
+            problem = finalize.track(settings, report, files, id, request.detail)
     finalize.conclude(report.gates, problem)
     return report
 
@@ -93,7 +92,7 @@ def _prepare(
         and is_decided
         and any("benchmark" in stage.settings.model_fields for stage in selected)
     ):
-        print(received.remark(copied), flush=True)
+        print(received.remark(copied), file=sys.stderr, flush=True)
     return selected, settled
 
 
@@ -107,25 +106,68 @@ def user_files(plan: Plan, settings: Settings) -> list[Path]:
     return [file for stage in plan for file in stage.settings.of(settings).external_files()]
 
 
-def show_plan(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> None:
+def show_plan(
+    request: RunRequest, settings: Settings, format: str = "table", plan: Plan = PLAN
+) -> None:
     """Print what `pipeline run` would do; write nothing. Raises SettingsError."""
     store = Store(request.artifacts, plan)
     selected, settings = _prepare(request, settings, plan, store)
     states = assess_all(plan, settings, store, _machine())
-    for stage in selected:
-        state = states[stage.name]
-        verb = "skip" if state.is_fresh and not request.force else "run"
-        print(f"{stage.name:{NAME_WIDTH}} {verb:5} {state.name:8} {state.summary}".rstrip())
+    verbs = {
+        name: "skip" if state.is_fresh and not request.force else "run"
+        for name, state in states.items()
+    }
+    wanted = {stage.name: states[stage.name] for stage in selected}
+    if format == "json":
+        rows = [{**_to_json(name, state), "action": verbs[name]} for name, state in wanted.items()]
+        print(json.dumps({"stages": rows}, indent=1))
+        return
+    for name, state in wanted.items():
+        print(f"{name:{NAME_WIDTH}} {verbs[name]:5} {state.name:8} {state.summary}".rstrip())
 
 
-def show_status(artifacts: Path, settings: Settings, plan: Plan = PLAN) -> None:
-    """Print the state of every artifact, and why it is not fresh."""
+def _to_json(name: str, state: State) -> dict[str, Any]:
+    return {"stage": name, "state": state.name, "reasons": list(state.reasons)}
+
+
+def show_status(
+    artifacts: Path,
+    settings: Settings,
+    format: str = "table",
+    options: tuple[str, ...] = (),
+    plan: Plan = PLAN,
+) -> None:
+    """Print the state of every artifact, and why it is not fresh.
+
+    `options` are those that `settings` were given with; other ones of the last run are shown.
+    """
     store = Store(artifacts, plan)
     settings = received.settle(settings, received.find(plan, store))
-    for name, state in assess_all(plan, settings, store, _machine()).items():
-        print(f"{name:{NAME_WIDTH}} {state.name:8} {', '.join(state.reasons)}".rstrip())
+    states = assess_all(plan, settings, store, _machine())
+    before = _options_of_last_run(artifacts)
+    if format == "json":
+        rows = [_to_json(name, state) for name, state in states.items()]
+        last = None if before is None else {"options": list(before)}
+        print(json.dumps({"stages": rows, "last_run": last}, indent=1))
+    else:
+        for name, state in states.items():
+            print(f"{name:{NAME_WIDTH}} {state.name:8} {', '.join(state.reasons)}".rstrip())
+        if before and before != options:
+            # Not on stdout, which scripts read line by line.
+            print(f"the last run was given: {shlex.join(before)}", file=sys.stderr)
     if ownership.is_marked(artifacts):
         store.hashes.save()
+
+
+def _options_of_last_run(artifacts: Path) -> tuple[str, ...] | None:
+    """What its settings were given with; None without a run, or where it cannot be read."""
+    from pipeline.results import history
+
+    try:
+        runs, _ = history.read(artifacts)
+    except ArtifactError:
+        return None
+    return runs[-1].options if runs else None
 
 
 def show_verification(artifacts: Path, plan: Plan = PLAN) -> None:
@@ -150,82 +192,6 @@ def show_verification(artifacts: Path, plan: Plan = PLAN) -> None:
         what = ", ".join(finding.what for finding in damaged)
         fixes = dict.fromkeys(finding.fix for finding in damaged)
         raise ArtifactError(f"not as it was written: {what}", "\n".join(fixes))
-
-
-def show_report(
-    artifacts: Path, format: str | None, output: Path | None, plan: Plan = PLAN
-) -> None:
-    """Print the report, or write it to `output`, whose ending tells the format if none is given.
-
-    Raises ArtifactError without a single record, SettingsError for an unknown ending.
-    """
-    from pipeline import finalize
-    from pipeline.report import render, table
-    from pipeline.results import gate
-
-    format = format or _format_of(output)
-    limits = gate.limits_before(artifacts)
-    report = finalize.report_of(Store(artifacts, plan), plan, {}, limits)
-    if format == TABLE:
-        _draw(table(report), output)
-    else:
-        _deliver(render(report, format, artifacts), output)
-
-
-def _format_of(output: Path | None, formats: Collection[str] = REPORT_FORMATS) -> str:
-    ending = output.suffix if output else ""
-    known = [each for each, format in ENDINGS.items() if format in formats]
-    if ending not in known:
-        raise SettingsError(
-            f"got a report file ending in {ending!r}, expected one of: {' '.join(known)[1:]}",
-            "or say which format with --format",
-        )
-    return ENDINGS[ending]
-
-
-def _draw(drawing: Any, output: Path | None) -> None:
-    """Print something of rich's, or write it to `output` as plain text."""
-    if output is None:
-        console().print(drawing)
-        return
-    plain = console(is_terminal=False)
-    with plain.capture() as text:
-        plain.print(drawing)
-    _deliver(text.get(), output)
-
-
-def _deliver(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ReportError(
-            f"cannot write the report to {str(output)!r}: {error.strerror}"
-        ) from error
-
-
-def show_comparison(
-    runs: tuple[str, str],
-    artifacts: Path,
-    format: str | None,
-    output: Path | None,
-    plan: Plan = PLAN,
-) -> None:
-    """Print how the second of two runs differs from the first, or write it to `output`.
-
-    Raises ArtifactError for a run that is not there, SettingsError for an unknown ending.
-    """
-    from pipeline import comparison
-
-    format = format or _format_of(output, COMPARISON_FORMATS)
-    before, after = (comparison.find(run, artifacts, plan) for run in runs)
-    compared = comparison.compare(before, after)
-    if format == TABLE:
-        _draw(comparison.table(compared), output)
-    else:
-        _deliver(comparison.render(compared, format), output)
 
 
 def export_engine(
@@ -269,25 +235,6 @@ def show_predictions(
     tell(tally.in_words)
     if tally.faults:
         raise UserError(f"images that were left out: {tally.faults}; the others are above")
-
-
-def show_history(artifacts: Path, format: str) -> None:
-    """Print the runs of an artifact folder, oldest first. Raises ArtifactError."""
-    from pipeline.report.history_table import history_table
-    from pipeline.report.terminal import Drawn
-    from pipeline.results import history
-
-    runs, faults = history.read(artifacts)
-    for fault in faults:
-        print(f"warning: left out of the history: {fault}", file=sys.stderr)
-    if format == "json":
-        print(json.dumps([run.to_json() for run in runs], indent=1))
-    elif not runs:
-        print(f"no run in {artifacts / history.FILE} yet; pipeline run all writes the first one")
-    else:
-        table = history_table(runs)
-        console().print(Drawn(table))
-        print(*table.notes, sep="\n", end="\n" if table.notes else "")
 
 
 def show_settings(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import received
-from pipeline.core.display import console
+from pipeline.core.display import Detail, console
 from pipeline.core.plan import Plan, rest
 from pipeline.core.runner import Line
 from pipeline.core.store import Store
@@ -56,10 +56,12 @@ def report_of(
     return report.model_copy(update={"gates": tuple(gates), "verdict": (*report.verdict, *judged)})
 
 
-def publish(report: Report, artifacts: Path, id: str | None) -> list[Path]:
+def publish(
+    report: Report, artifacts: Path, id: str | None, detail: Detail = "normal"
+) -> list[Path]:
     """Write the report files and return them; show the table and the run's id in the history.
 
-    Raises ReportError.
+    With the detail "quiet", show the verdict alone. Raises ReportError.
     """
     try:
         files = write(report, artifacts)
@@ -68,6 +70,9 @@ def publish(report: Report, artifacts: Path, id: str | None) -> list[Path]:
             f"cannot write the reports into {str(artifacts)!r}: {error.strerror}",
             "the artifacts are complete; again: pipeline run report",
         ) from error
+    if detail == "quiet":
+        print(*report.verdict, sep="\n")
+        return files
     console().print(table(report))
     if engine := taken_home(report):
         print(f"\nengine: {artifacts / engine[0]} (to take it home: {engine[1]})")
@@ -79,18 +84,19 @@ def publish(report: Report, artifacts: Path, id: str | None) -> list[Path]:
     return files
 
 
-def remember(report: Report, artifacts: Path) -> str | None:
+def remember(report: Report, artifacts: Path, options: tuple[str, ...]) -> str | None:
     """Add the run to the history and return its id; one that cannot be written is warned of."""
     from pipeline.results import history, summary
 
     try:
-        return history.append(artifacts, summary.summarize(report))
+        ending = history.Ending(options=options)
+        return history.append(artifacts, summary.summarize(report), ending)
     except ArtifactError as error:
         _warn(f"{error.message}; {error.hint}")
         return None
 
 
-def remember_failure(line: Line, error: BaseException) -> None:
+def remember_failure(line: Line, error: BaseException, options: tuple[str, ...]) -> None:
     """Add a run that ended with `error` to the history, unless it had not begun any stage."""
     if not line.begun:
         return
@@ -100,6 +106,7 @@ def remember_failure(line: Line, error: BaseException) -> None:
     ending = history.Ending(
         state="interrupted" if isinstance(error, KeyboardInterrupt) else "failed",
         ended_at=line.begun[-1],
+        options=options,
         error=None if isinstance(error, KeyboardInterrupt) else redacted(text.splitlines()[0]),
     )
     settings = redacted_values(_settings_of(line))
@@ -121,7 +128,11 @@ def _settings_of(line: Line) -> dict[str, Any]:
 
 
 def track(
-    settings: Settings, report: Report, files: Sequence[Path], name: str | None
+    settings: Settings,
+    report: Report,
+    files: Sequence[Path],
+    name: str | None,
+    detail: Detail = "normal",
 ) -> ReportError | None:
     """Log the run to MLflow if the settings say so; an error is returned: the gates come first."""
     if settings.report.mlflow is None:
@@ -134,7 +145,8 @@ def track(
         id = mlflow.log(settings.report.mlflow, report, run, files, name)
     except ReportError as error:
         return error
-    print("mlflow: run", id)
+    if detail != "quiet":
+        print("mlflow: run", id)
     return None
 
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipeline.completion import Setting
 from pipeline.exit_codes import DEBUG
+from stages.errors import redacted
 
 if TYPE_CHECKING:
     from stages.settings import Settings
@@ -88,6 +90,7 @@ def settings_options(command: Command) -> Command:
         "--set",
         "overrides",
         multiple=True,
+        type=Setting(),
         metavar="SECTION.KEY=VALUE",
         help="One setting, as in train.epochs=3; repeatable, wins over --config.",
     )(command)
@@ -99,7 +102,7 @@ def settings_options(command: Command) -> Command:
     )(command)
 
 
-def read_settings(file: Path | None, overrides: Sequence[str]) -> Settings:
+def read_settings(file: Path | None, overrides: Sequence[str], quiet: bool = False) -> Settings:
     """The settings of `file`, or of `pipeline.toml` where there is one, which is said on stderr.
 
     Raises SettingsError.
@@ -108,5 +111,12 @@ def read_settings(file: Path | None, overrides: Sequence[str]) -> Settings:
 
     if file is None and config.FILE.is_file():
         file = config.FILE
-        click.echo(f"settings: {file}", err=True)
+        if not quiet:
+            click.echo(f"settings: {file}", err=True)
     return config.load(file, overrides)
+
+
+def given(file: Path | None, overrides: Sequence[str]) -> tuple[str, ...]:
+    """The options that settings were given with, without what an address can hide."""
+    named = () if file is None else ("--config", str(file))
+    return *named, *(redacted(word) for text in overrides for word in ("--set", text))

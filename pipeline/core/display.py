@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pipeline.core.following import followed
+from pipeline.core.remaining import Remaining
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,6 +18,7 @@ if TYPE_CHECKING:
 NAME_WIDTH = 10
 
 Step = tuple[int, int]
+Detail = Literal["quiet", "normal", "verbose"]
 
 
 class Display(Protocol):
@@ -38,6 +44,9 @@ class Display(Protocol):
     def progress(self, level: str, text: str, step: Step | None) -> None:
         """The running stage says `text`; `step` is (done, total) where known."""
 
+    def printed(self, log: Path) -> AbstractContextManager[None]:
+        """The stage runs in this context; what it prints goes to `log`."""
+
     def finish(self, stage: str, seconds: float) -> None:
         """`stage` is done."""
 
@@ -48,8 +57,9 @@ class Display(Protocol):
 class Lines:
     """One plain line per event on stdout, warnings on stderr: for pipes and log files."""
 
-    def __init__(self) -> None:
+    def __init__(self, remaining: Remaining | None = None) -> None:
         self._stage = ""
+        self._remaining = remaining or Remaining()
 
     def __enter__(self) -> Lines:
         return self
@@ -65,13 +75,19 @@ class Lines:
 
     def start(self, stage: str, reason: str) -> None:
         self._stage = stage
+        self._remaining.after(None)
         self._say(stage, f"starts ({reason})")
 
     def progress(self, level: str, text: str, step: Step | None) -> None:
-        if level == "INFO":
-            self._say(self._stage, f"[{step[0]}/{step[1]}] {text}" if step else text)
-        else:
+        if level != "INFO":
             self.warn(f"{self._stage}: {text}")
+            return
+        numbered = f"[{step[0]}/{step[1]}] {text}" if step else text
+        left = self._remaining.after(step)
+        self._say(self._stage, f"{numbered} ({left})" if left else numbered)
+
+    def printed(self, log: Path) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def finish(self, stage: str, seconds: float) -> None:
         self._say(stage, f"done in {seconds:.1f} s")
@@ -79,6 +95,31 @@ class Lines:
     def warn(self, text: str) -> None:
         sys.stdout.flush()
         print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+class Everything(Lines):
+    """All that the stages print, in place of what they report: that is a part of it."""
+
+    def progress(self, level: str, text: str, step: Step | None) -> None:
+        if level != "INFO":
+            super().progress(level, text, step)
+
+    def printed(self, log: Path) -> AbstractContextManager[None]:
+        def show(text: str) -> None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+        return followed(log, show)
+
+
+class Nothing(Lines):
+    """Not even warnings: for who wants the verdict alone."""
+
+    def _say(self, stage: str, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass
 
 
 class Bars:
@@ -89,6 +130,7 @@ class Bars:
         self._stage = ""
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
+        self._remaining = Remaining()
 
     def __enter__(self) -> Bars:
         return self
@@ -120,16 +162,18 @@ class Bars:
         )
 
         self._stage = stage
+        self._remaining.after(None)
         self._say(stage, "dim", f"starts ({reason})")
         columns = (
             TextColumn(f"[bold]{escape(stage):{NAME_WIDTH}}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[left]}"),
             TextColumn("{task.description}", markup=False),
         )
         self._progress = Progress(*columns, console=self._console, transient=True)
-        self._bar = self._progress.add_task("", total=None)
+        self._bar = self._progress.add_task("", total=None, left="")
         self._progress.start()
 
     def progress(self, level: str, text: str, step: Step | None) -> None:
@@ -140,8 +184,16 @@ class Bars:
             return
         done, total = step or (0, None)
         self._progress.update(
-            self._bar, description=text, completed=done, total=total, refresh=True
+            self._bar,
+            description=text,
+            completed=done,
+            total=total,
+            left=self._remaining.after(step),
+            refresh=True,
         )
+
+    def printed(self, log: Path) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def finish(self, stage: str, seconds: float) -> None:
         self._close()
@@ -166,6 +218,8 @@ PIPE_COLUMNS = 160
 """A pipe has no width: wide enough that no table is cut."""
 
 
-def display() -> Display:
-    """The display that suits stdout."""
+def display(detail: Detail = "normal") -> Display:
+    """The display that suits stdout, or what the user asked for."""
+    if detail != "normal":
+        return Nothing() if detail == "quiet" else Everything()
     return Bars(console()) if sys.stdout.isatty() else Lines()

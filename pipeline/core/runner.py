@@ -136,7 +136,8 @@ def _make(line: Line, stage: Stage, identity: Identity, process: StageProcess) -
         resume = line.store.resume(stage.name, identity.compute_key())
         log = line.store.log(stage.name)
         task = Task(stage, identity.settings, inputs, folder, log, resume)
-        measurements = process.run(task, line.display.progress)
+        with line.display.printed(log):
+            measurements = process.run(task, line.display.progress)
         seconds = time.monotonic() - clock
         record = Record(
             **{**dict(identity), "environment": dict(line.environment)},

@@ -36,11 +36,15 @@ State = Literal["done", "failed", "interrupted"]
 
 
 class Ending(Measured):
-    """How a run ended; if not done, at which stage, and the first line of why."""
+    """How a run ended; if not done, at which stage, and the first line of why.
+
+    `options` are the --config and --set that its settings were given with.
+    """
 
     state: State = "done"
     ended_at: str | None = None
     error: str | None = None
+    options: tuple[str, ...] = ()
 
 
 class Entry(Summary, Ending):

@@ -48,6 +48,11 @@ def test_the_options_of_run_are_the_promised_ones() -> None:
         "--dry-run",
         "--max-accuracy-drop",
         "--strict-parity",
+        "--quiet",
+        "-q",
+        "--verbose",
+        "-v",
+        "--format",
         "--debug",
     }
 
@@ -70,6 +75,8 @@ def test_the_version_is_shown() -> None:
         (["run", "all", "--set", "gates.max_p50_ms=0"], "error: gates.max_p50_ms: got 0, expected"),
         (["run", "all", "--set", "report.mlflow="], "error: report.mlflow: got '', expected"),
         (["run", "all", "--set", "gates.max_size_mb=-1"], "error: gates.max_size_mb: got -1, exp"),
+        (["run", "all", "-q", "-v"], "error: got --quiet and --verbose, expected one of them\n"),
+        (["run", "all", "--format", "json"], "error: --format is for --dry-run\n"),
         (["status", "--set", "prune.ratio=2"], "error: prune.ratio: got 2, expected less than 1"),
         (["config", "--set", "x"], "error: --set got 'x', expected section.key=value"),
         (

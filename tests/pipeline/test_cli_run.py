@@ -99,6 +99,63 @@ def test_a_dry_run_tells_what_would_run_and_writes_nothing(finished: Path, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_scripts_get_status_and_plan_as_json(finished: Path, tmp_path: Path) -> None:
+    changed = ["--set", "prune.ratio=0.25", "--format", "json"]
+    found = json.loads(tiny("copy", "status", *changed, cwd=finished).stdout)
+    assert found["stages"][1] == {
+        "stage": "copy",
+        "state": "stale",
+        "reasons": ["prune.ratio 0.5 -> 0.25"],
+    }
+    assert found["last_run"] == {"options": []}
+    found = json.loads(tiny("copy", "run", "all", "--dry-run", *changed, cwd=finished).stdout)
+    assert [(row["stage"], row["state"], row["action"]) for row in found["stages"]] == [
+        ("write", "fresh", "skip"),
+        ("copy", "stale", "run"),
+        ("join", "stale", "run"),
+    ]
+    found = json.loads(tiny("copy", "status", "--format", "json", cwd=tmp_path).stdout)
+    assert [row["state"] for row in found["stages"]] == ["missing"] * 3
+    assert found["last_run"] is None
+
+
+def test_status_shows_the_options_of_the_last_run_unless_they_are_given_too(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own.toml").write_text("[train]\nepochs = 3\n")
+    secret = "report.mlflow=https://user:secret@host"
+    options = ["--config", "own.toml", "--set", "prune.ratio=0.25"]
+    assert tiny("copy", "run", "all", *options, cwd=tmp_path).returncode == 0
+    plain = tiny("copy", "status", cwd=tmp_path)
+    assert plain.stderr == ("the last run was given: --config own.toml --set prune.ratio=0.25\n")
+    assert "stale" in plain.stdout
+    same = tiny("copy", "status", *options, cwd=tmp_path)
+    assert same.stderr == ""
+    assert "stale" not in same.stdout
+    hidden = tiny("fails", "run", "all", "--force", "--set", secret, cwd=tmp_path)
+    assert "secret" not in (tmp_path / "artifacts/history.jsonl").read_text() + hidden.stderr
+
+
+def test_a_quiet_run_shows_the_verdict_and_errors_alone(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.toml").write_text("[gates]\nmax_accuracy_drop = 1.5\n")
+    done = tiny("measures", "run", "all", "--quiet", cwd=tmp_path)
+    assert done.returncode == 3
+    report = json.loads((tmp_path / "artifacts/report.json").read_text())
+    assert done.stdout.splitlines() == report["verdict"]
+    assert {line.split(": ")[0] for line in done.stderr.splitlines()} == {"error", "hint"}
+
+
+def test_a_verbose_run_shows_what_the_stages_print(tmp_path: Path) -> None:
+    for options, is_shown in (([], False), (["-v"], True)):
+        done = tiny("copy", "run", "write", "--force", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        for text in ("printed by Python", "printed by native code", "buffered by native code"):
+            assert (text in done.stdout) == is_shown
+        assert done.stdout.count("looking around") == 1
+        assert "write      done in" in done.stdout
+        assert not CONTROL.search(done.stdout)
+
+
 @pytest.mark.parametrize("ending", ["md", "html", "json", "csv", "txt"])
 def test_a_report_is_written_in_the_format_of_its_ending(
     finished: Path, tmp_path: Path, ending: str

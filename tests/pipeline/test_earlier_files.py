@@ -73,7 +73,7 @@ def test_lines_of_the_history_are_read_as_they_were() -> None:
         expected = json.loads(line)
         for facts in ("conditions", "environment"):
             expected[facts] = without_none(expected[facts])
-        expected |= {"state": "done", "ended_at": None, "error": None}
+        expected |= {"state": "done", "ended_at": None, "error": None, "options": []}
         assert run.to_json() == expected
 
 

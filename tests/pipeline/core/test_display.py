@@ -10,13 +10,17 @@ import pytest
 from children import environment, output_of
 
 from pipeline.core.display import Lines
+from pipeline.core.remaining import Remaining
 
 ON_A_TERMINAL = """
+import time
 from pipeline.core.display import display
 with display() as shown:
     shown.skip("train")
     shown.start("prune", "stale: [bold]prune.ratio[/] 0.5 -> 0.3")
     shown.progress("INFO", "looking [around]", None)
+    shown.progress("INFO", "loss 2.5", (2, 24))
+    time.sleep(0.2)
     shown.progress("INFO", "loss 1.5", (3, 24))
     shown.progress("WARNING", "channels [odd]", None)
     shown.finish("prune", 12.34)
@@ -60,7 +64,7 @@ def test_a_terminal_shows_a_bar_and_keeps_a_line_per_stage() -> None:
     assert "train      fresh, skipped" in plain
     assert "prune      starts (stale: [bold]prune.ratio[/] 0.5 -> 0.3)" in plain
     assert "looking [around]" in plain
-    assert re.search(r"prune +\S+ +3/24 .*loss 1\.5", plain)
+    assert re.search(r"prune +\S+ +3/24 .* \d+ s left loss 1\.5", plain)
     assert "warning: prune: channels [odd]" in plain
     assert "prune      done in 12.3 s" in plain
 
@@ -94,6 +98,23 @@ def test_a_pipe_gets_a_plain_line_per_event(capsys: pytest.CaptureFixture[str]) 
         "prune      [3/24] loss 1.5\n"
         "prune      done in 12.3 s\n"
     )
+
+
+def test_a_pipe_is_told_how_long_the_rest_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([10.0, 13.0, 16.0, 60.0])
+    with Lines(Remaining(lambda: next(clock))) as shown:
+        shown.start("prune", "missing")
+        for epoch in (1, 2, 3):
+            shown.progress("INFO", "loss 1.5", (epoch, 24))
+        shown.start("quantize", "missing")
+        shown.progress("INFO", "loss 1.5", (4, 24))
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "prune      [1/24] loss 1.5",
+        "prune      [2/24] loss 1.5 (66 s left)",
+        "prune      [3/24] loss 1.5 (63 s left)",
+        "quantize   starts (missing)",
+        "quantize   [4/24] loss 1.5",
+    ]
 
 
 def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -45,6 +46,9 @@ class Notes:
 
     def progress(self, level: str, text: str, step: tuple[int, int] | None) -> None:
         self.on_progress(text)
+
+    def printed(self, log: Path) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def finish(self, stage: str, seconds: float) -> None:
         self.said.append(f"finish {stage}")

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 
 import tiny_line
-from pipeline import commands
+from pipeline import commands, showing
 from pipeline.cli import pipeline
 
 
@@ -15,9 +15,13 @@ def main() -> None:
     module = sys.argv.pop(1)
     own = {"measures": tiny_line.MEASURED, "disagrees": tiny_line.DISAGREES}
     plan = own.get(module) or tiny_line.plan_with_copy(f"tiny_line.{module}")
-    names = ("run_stages", "show_plan", "show_status", "show_verification", "show_report")
-    for name in (*names, "show_comparison"):
-        setattr(commands, name, partial(getattr(commands, name), plan=plan))
+    names = {
+        commands: ("run_stages", "show_plan", "show_status", "show_verification"),
+        showing: ("show_report", "show_comparison"),
+    }
+    for module, functions in names.items():
+        for name in functions:
+            setattr(module, name, partial(getattr(module, name), plan=plan))
     pipeline(prog_name="pipeline")
 
 
