@@ -57,16 +57,18 @@ def settings_of(words: Sequence[str]) -> list[str]:
 
     Raises SettingsError for a word that is neither, and for two of one kind.
     """
-    found: dict[str, list[str]] = {}
+    given: dict[str, str] = {}
+    found = []
     for word in words:
         kind, settings = _meaning(word)
-        if kind in found:
+        if kind in given:
             raise SettingsError(
-                f"{shown(words[0])} and {shown(words[1])} are both a {kind}, expected one of each",
+                f"{shown(given[kind])} and {shown(word)} are both a {kind}, expected one of each",
                 "as in: pipeline init network.keras photos",
             )
-        found[kind] = settings
-    return [setting for settings in found.values() for setting in settings]
+        given[kind] = word
+        found += settings
+    return found
 
 
 def _meaning(word: str) -> tuple[str, list[str]]:

@@ -8,6 +8,7 @@ from children import call
 
 from pipeline import config
 from pipeline.checks.first_settings import describe, settings_of, to_toml
+from pipeline.core import runner
 from stages.errors import SettingsError
 from stages.results.training import DatasetCounts, Findings
 from stages.settings import Settings
@@ -109,7 +110,21 @@ def test_a_word_that_is_neither_is_refused_with_what_is_expected() -> None:
 
 def test_two_of_one_kind_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"'a\.keras' and 'b\.keras' are both a model"):
-        settings_of(["a.keras", "b.keras"])
+        settings_of(["a.keras", "mnist", "b.keras"])
+
+
+def test_packages_that_are_missing_are_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "TRAINING", ("nowhere_to_be_found",))
+    monkeypatch.chdir(tmp_path)
+    result = call("init")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: init: the package nowhere_to_be_found is not installed\n"
+        "hint: pip install nowhere_to_be_found\n"
+    )
+    assert not (tmp_path / "pipeline.toml").exists()
 
 
 @pytest.mark.parametrize("is_link", [False, True])
