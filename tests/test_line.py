@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -20,8 +24,9 @@ from stages.datasets.loading import load_test_split
 from stages.engines import records
 from stages.engines.modules import load
 from stages.settings import Data
-from tests.conftest import pipeline, quick
+from tests.conftest import ROOT, pipeline, quick
 from tests.test_readme import LINE as README
+from tests.test_readme import blocks
 
 STAGES = [stage.name for stage in PLAN]
 
@@ -234,16 +239,33 @@ def test_init_of_the_readme_writes_settings_that_run_at_once(finished, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "command",
-    dict.fromkeys(
-        command for command in README if " run " not in command and " init" not in command
-    ),
+    "command", [each for each in README if " run " not in each and " init" not in each]
 )
 def test_any_other_command_of_the_readme_works_on_a_finished_run(command, home):
     words = shlex.split(command)[1:]
     if words[0] == "predict":
         assert pipeline("export", "--to", words[1], cwd=home).returncode == 0
-        shutil.copy(home / words[1] / "samples" / "0.png", home / words[2])
+        photo = home / words[2] if "." in words[2] else home / words[2] / "photo.png"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(home / words[1] / "samples" / "0.png", photo)
     done = pipeline(*words, cwd=home)
     assert done.returncode == 0, done.stderr
     assert done.stdout or "--output" in words
+
+
+@pytest.mark.parametrize("program", blocks("python"))
+def test_a_program_of_the_documentation_runs_as_it_is_written(program, home):
+    (bundle,) = re.findall(r'pipeline\.load\("(\w+)"\)', program)
+    assert pipeline("export", "--to", bundle, cwd=home).returncode == 0
+    for index, photo in enumerate(("photo1.png", "photo2.png")):
+        shutil.copy(home / bundle / "samples" / f"{index}.png", home / photo)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

@@ -1,4 +1,4 @@
-"""The commands of the README, as written."""
+"""The commands of the README and of the guides, as written."""
 
 from __future__ import annotations
 
@@ -12,13 +12,26 @@ from stages.engines.registry import ENGINES, precision_label
 from tests.conftest import ROOT, pipeline
 
 README = (ROOT / "README.md").read_text()
+GUIDES = ("five_minutes", "your_program", "boards", "reading_the_report")
+TEXTS = [README, *((ROOT / "docs" / f"{name}.md").read_text() for name in GUIDES)]
+
+
+def blocks(language: str) -> list[str]:
+    """The code of `language` in the README and the guides."""
+    return [
+        block
+        for text in TEXTS
+        for block in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    ]
+
+
 COMMANDS = [
     line.split("  #")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for block in blocks("sh")
     for line in block.splitlines()
     if line and not line.startswith("#")
 ]
-LINE = [command for command in COMMANDS if command.startswith("pipeline ")]
+LINE = list(dict.fromkeys(command for command in COMMANDS if command.startswith("pipeline ")))
 
 
 @pytest.mark.parametrize("command", [command for command in LINE if " run " in command])

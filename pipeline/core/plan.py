@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=9,
+            revision=8,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,

@@ -88,8 +88,7 @@ def build(
     verdict = sparsity_verdict(log.sparsity)
     asked = requested(graph, "fp16" if "FP16" in flags else None)
     found, fault = _described(trt, plan, out, request, asked)
-    remarks = tuple(filter(None, (verdict, fault)))
-    return BuildReport(found, remarks, kernels=len(found) or None)
+    return BuildReport(found, tuple(filter(None, (verdict, fault))))
 
 
 def _refuse_without_lean(trt: Any) -> None:
