@@ -241,7 +241,13 @@ def describe_layers(reports: Reports, out: Path) -> dict[str, Any]:
         nodes = ", ".join(each.node for each in found)
         progress.report(f"{name}: not in the precision that was requested: {nodes}")
     remarks = {str(name): report.remarks for name, report in reports.items() if report.remarks}
-    return {"layers": described, "precision_mismatches": mismatches, "remarks": remarks}
+    counts = {str(name): report.kernels for name, report in reports.items() if report.kernels}
+    return {
+        "layers": described,
+        "kernels": counts,
+        "precision_mismatches": mismatches,
+        "remarks": remarks,
+    }
 
 
 def explain_slower(

@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=8,
+            revision=9,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,

@@ -188,7 +188,11 @@ class RoundingBounds:
             own += self.arithmetic.weighted * _norm_of_products(call.operation, inputs[0])
             own += _of_ties(call.operation, inputs[0])
         for value, other in zip(results, moved, strict=True):
-            bound = own + self.arithmetic.other * _largest(value) + _largest(other - value)
+            if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)):
+                continue  # the answer of a comparison, say: how far it is off has no meaning
+            # Moved down from zero, a root is none: that says nothing of the error.
+            apart = np.nan_to_num(np.asarray(other - value), nan=0.0)
+            bound = own + self.arithmetic.other * _largest(value) + _largest(apart)
             # With the value itself, so that its id is not given to another.
             self._bounds[id(value)] = (value, bound)
         return result

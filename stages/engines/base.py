@@ -102,6 +102,8 @@ class BuildReport:
     layers: tuple[LayerFacts, ...] = ()
     remarks: tuple[str, ...] = ()
     """Sentences for the reader of the build's record."""
+    kernels: int | None = None
+    """How many one call starts, where the layers are all of them."""
 
 
 class Engine(ABC):

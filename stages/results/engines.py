@@ -134,8 +134,9 @@ class LayerFacts(Measured):
     """A kernel of an engine, and the ONNX nodes whose work it does.
 
     requested is None where no precision was, executed is in the runtime's words where it is none of
-    ours, tactic is the kernel's implementation where the runtime names it, reason is why it is in
-    float, where an INT8 engine has it so on purpose.
+    ours, written is the type of what it writes where the runtime tells, tactic is the kernel's
+    implementation where the runtime names it, reason is why it is in float, where an INT8 engine
+    has it so on purpose.
     """
 
     name: str
@@ -143,6 +144,7 @@ class LayerFacts(Measured):
     kind: str | None = None
     requested: str | None = None
     executed: str | None = None
+    written: str | None = None
     tactic: str | None = None
     reason: str | None = None
 
@@ -174,13 +176,17 @@ class Int8Regression(Measured):
 
 
 class BuildDetails(ParityDetails):
-    """Of `build`; layers, mismatches and remarks by engine."""
+    """Of `build`; layers, kernels, mismatches and remarks by engine.
+
+    kernels has the engines that tell of all that one call starts, not of matrix kernels alone.
+    """
 
     choice: EngineChoice | None = Field(
         default=None, validation_alias=AliasChoices("choice", "auto")
     )
     onnxruntime_int8_kernels: IntegerKernels | None = None
     layers: dict[str, tuple[LayerFacts, ...]] = Field(default_factory=dict)
+    kernels: dict[str, Count] = Field(default_factory=dict)
     precision_mismatches: dict[str, tuple[PrecisionMismatch, ...]] = Field(default_factory=dict)
     remarks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     int8_slower_than_fp16: tuple[Int8Regression, ...] = ()

@@ -83,6 +83,31 @@ def in_float(report: Report) -> Iterator[str]:
             yield f"{engine.words} computes {_first(nodes)} in float{why and f': {why}'}."
 
 
+def requantized(report: Report) -> Iterator[str]:
+    """Where integer kernels of an INT8 engine write float, and others make integers of it again."""
+    details = report.details(BuildDetails)
+    for name, layers in by_engine(report).items():
+        engine = EngineName.parse(name)
+        integer = [each for each in layers if each.requested and family(each.executed) == "int8"]
+        wide = [each for each in integer if family(each.written) in FLOATS]
+        again = [
+            each
+            for each in layers
+            if family(each.executed) in FLOATS and family(each.written) == "int8"
+        ]
+        if engine.precision == "int8" and wide and again and details:
+            yield (
+                f"{engine.words}: {len(wide)} of {len(integer)} INT8 convolutions and matrix "
+                f"products write float, and kernels that read float and write INT8 number "
+                f"{len(again)}{_beside_fp16(engine, details.kernels)}."
+            )
+
+
+def _beside_fp16(engine: EngineName, kernels: Mapping[str, int]) -> str:
+    counts = [kernels.get(f"{engine.backend}.{precision}") for precision in ("int8", "fp16")]
+    return f"; it starts {counts[0]} kernels, FP16 {counts[1]}" if all(counts) else ""
+
+
 def in_float32(report: Report) -> Iterator[str]:
     """Sentences that name the layers of float16 graphs that float16 could not hold."""
     convert = report.details(ConvertDetails)

@@ -55,23 +55,25 @@ class Buffer:
 
 
 class Graph:
-    """Captured work of a stream, to be queued again with one call, until `close`."""
+    """Captured work of a stream, to be queued again with one call, until `close`.
+
+    `stream` and `executable` are the driver's handles.
+    """
 
     def __init__(self, stream: int, executable: ctypes.c_void_p) -> None:
-        self._stream = ctypes.c_void_p(stream)
-        self._executable = executable
+        self.stream, self.executable = ctypes.c_void_p(stream), executable
         # Looked up once: every call of the engine launches the graph.
         self._launch_now = _driver().cuGraphLaunch
 
     def launch(self) -> None:
         """Queue all of it in the stream that it was captured from. Raises EngineError."""
-        code = self._launch_now(self._executable, self._stream)
+        code = self._launch_now(self.executable, self.stream)
         if code != SUCCESS:
             _check(code, "cuGraphLaunch")
 
     def close(self) -> None:
         """Free it. Raises EngineError."""
-        _call("cuGraphExecDestroy", self._executable)
+        _call("cuGraphExecDestroy", self.executable)
 
 
 class CudaMemory:

@@ -79,9 +79,9 @@ class CudaStream:
             raise
 
     @property
-    def uses_graph(self) -> bool:
-        """Whether calls of the present batch size are CUDA graphs."""
-        return self._graph is not None
+    def graph(self) -> Graph | None:
+        """What a call of the present batch size launches, once it is captured."""
+        return self._graph
 
     def submit(self, rows: NDArray[Any]) -> None:
         """Copy a batch and queue its copies and computation on the GPU. Raises EngineError."""

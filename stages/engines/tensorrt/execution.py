@@ -13,7 +13,7 @@ from typing import Any
 
 from stages.artifacts.signature import Signature
 from stages.engines.base import Engine, Images, Logits
-from stages.engines.cuda.memory import free_memory, make_context_current
+from stages.engines.cuda.memory import Graph, free_memory, make_context_current
 from stages.engines.cuda.stream import CudaStream, run_many
 from stages.engines.tensorrt.network import deserialize
 from stages.engines.tensorrt.profile import recorder
@@ -52,6 +52,11 @@ class Execution:
     def run_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
         """The same for each of `batches`, in order; two of them are in flight at a time."""
         return run_many(self._stream, batches)
+
+    @property
+    def graph(self) -> Graph | None:
+        """The CUDA graph of a call with the present batch size, from the second call on."""
+        return self._stream(0).graph
 
     def time_parts(self, images: Images, calls: int) -> dict[str, float]:
         """Median milliseconds of the parts of a call: see CudaStream.time_parts."""

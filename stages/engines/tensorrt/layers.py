@@ -29,13 +29,14 @@ ELEMENT_WISE = ("kgen", "shape_call", "reformat", "noop", "pointwise", "pointwis
 
 @dataclass(frozen=True)
 class Kernel:
-    """A layer as TensorRT describes it, with the precisions of its inputs and of its weights."""
+    """A layer as TensorRT describes it, with the precisions of its inputs, weights and outputs."""
 
     name: str
     nodes: tuple[str, ...]
     kind: str
     inputs: tuple[str, ...]
     weights: tuple[str, ...]
+    outputs: tuple[str, ...]
     tactic: str | None
 
     @property
@@ -81,6 +82,7 @@ def layers(kernels: Iterable[Kernel], requested: Mapping[str, Precision]) -> lis
                 kind=kernel.kind,
                 requested=narrowest,
                 executed=kernel.executed,
+                written=_widest(kernel.outputs) if kernel.outputs else None,
                 tactic=kernel.tactic,
             )
         )
@@ -126,7 +128,7 @@ def _from_line(line: str) -> Kernel | None:
     if head is None:
         return None
     body, _, nodes = line.partition("Metadata: ")
-    inputs, constants = re.split(r"(?:Inputs|Constants|Outputs): ", body)[1:3]
+    inputs, constants, outputs = re.split(r"(?:Inputs|Constants|Outputs): ", body)[1:4]
     tactic = re.search(r"TacticName: (\S*),", body)
     return Kernel(
         head[1],
@@ -134,6 +136,7 @@ def _from_line(line: str) -> Kernel | None:
         head[2],
         _precisions(re.findall(r"Datatype: (\w+)", inputs)),
         _weights(constants),
+        _precisions(re.findall(r"Datatype: (\w+)", outputs)),
         (tactic[1] if tactic else None) or None,
     )
 
@@ -147,21 +150,22 @@ def _weights(constants: str) -> tuple[str, ...]:
 
 
 def _from_entry(entry: Mapping[str, Any]) -> Kernel:
-    formats = [
-        str(tensor.get("Datatype") or tensor.get("Format/Datatype") or "")
-        for tensor in entry.get("Inputs", ())
-    ]
-    words = [re.findall(r"[A-Za-z]+\d*", each) for each in formats]
     weights = entry.get("Weights")
     return Kernel(
         entry["Name"],
         # Without metadata, the name of a fused layer is made of its nodes' names.
         _nodes(entry.get("Metadata", "")) or tuple(entry["Name"].split(" + ")),
         str(entry.get("LayerType", "")),
-        _precisions([word for each in words for word in each]),
+        _types(entry.get("Inputs", ())),
         _precisions([weights.get("Type", "")] if weights else []),
+        _types(entry.get("Outputs", ())),
         entry.get("TacticName"),
     )
+
+
+def _types(tensors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    formats = (each.get("Datatype") or each.get("Format/Datatype") or "" for each in tensors)
+    return _precisions(word for each in formats for word in re.findall(r"[A-Za-z]+\d*", str(each)))
 
 
 def _nodes(metadata: str) -> tuple[str, ...]:

@@ -88,7 +88,8 @@ def build(
     verdict = sparsity_verdict(log.sparsity)
     asked = requested(graph, "fp16" if "FP16" in flags else None)
     found, fault = _described(trt, plan, out, request, asked)
-    return BuildReport(found, tuple(filter(None, (verdict, fault))))
+    remarks = tuple(filter(None, (verdict, fault)))
+    return BuildReport(found, remarks, kernels=len(found) or None)
 
 
 def _refuse_without_lean(trt: Any) -> None:

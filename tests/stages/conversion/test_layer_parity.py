@@ -198,6 +198,16 @@ def test_the_bound_of_rounding_covers_float32_against_float64():
     assert bounds.of(output) < 0.02 * np.abs(exact).max()
 
 
+def test_comparisons_have_no_bound_and_what_follows_them_or_a_root_of_zero_has_one():
+    image = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3)(image)
+    chosen = keras.ops.where(x > 0, x, 0.1 * x) + keras.ops.sqrt(keras.ops.relu(x))
+    model = keras.Model(image, chosen + keras.ops.cast(keras.ops.argmax(x, -1, True), "float32"))
+    bounds = RoundingBounds(apply, FLOAT32)
+    (output,) = walk(model, [keras.ops.convert_to_tensor(images(4))], bounds.visit)
+    assert 0 < bounds.of(output) < 0.05
+
+
 def _in_float64(model: keras.Model) -> Any:
     keras.config.set_dtype_policy("float64")
     try:

@@ -127,3 +127,39 @@ def test_what_float16_cannot_hold_is_named_with_its_largest_value() -> None:
 
 def test_nothing_is_said_of_float16_where_everything_fits() -> None:
     assert list(precision.in_float32(report_of())) == []
+
+
+def test_int8_kernels_that_write_float_are_counted_with_those_that_make_integers_again() -> None:
+    found = records()
+    details = found["build"]["measurements"]["details"]
+    kernels = [
+        layer("quantize", "fp32", requested=None, written="int8"),
+        layer("conv1", "int8", written="fp32"),
+        layer("requantize", "fp32", requested=None, written="int8"),
+        layer("conv2", "int8", written="int8"),
+        layer("dense", "int8", written="fp16"),
+        layer("softmax", "fp16", requested=None, written="fp16"),
+    ]
+    fused = [layer("conv1", "int8", written="int8"), *kernels[:1]]
+    details["layers"] = {
+        "tensorrt_rtx.int8": kernels,
+        "tensorrt.int8": fused,
+        "tensorrt_rtx.fp16": [layer("conv1", "fp16", "fp16", written="fp16")],
+    }
+    sentence = (
+        "tensorrt_rtx int8: 2 of 3 INT8 convolutions and matrix products write float, "
+        "and kernels that read float and write INT8 number 2"
+    )
+    assert list(precision.requantized(report_of(found))) == [f"{sentence}."]
+    details["kernels"] = {"tensorrt_rtx.int8": 6, "tensorrt_rtx.fp16": 4}
+    report = report_of(found)
+    assert list(precision.requantized(report)) == [f"{sentence}; it starts 6 kernels, FP16 4."]
+    assert set(precision.requantized(report)) <= set(engines.engine_table(report).notes)
+
+
+def test_of_runtimes_that_do_not_tell_what_is_written_nothing_is_said() -> None:
+    found = records()
+    found["build"]["measurements"]["details"]["layers"] = {
+        "onnxruntime.int8": [layer("conv1", "int8"), layer("conv2", "fp32")]
+    }
+    assert list(precision.requantized(report_of(found))) == []

@@ -21,6 +21,7 @@ def line(
     constants: list[tuple[str, str]],
     nodes: list[str],
     tactic: str = "some_tactic",
+    outputs: tuple[str, ...] = (),
 ) -> str:
     """A line of the builder's message, as TensorRT-RTX 1.7 writes it."""
 
@@ -31,7 +32,8 @@ def line(
     metadata = "".join(f"[ONNX Layer: {node}]" for node in nodes)
     return (
         f"Name: {kind}_1, LayerType: {kind}, Inputs: {tensors(inputs)}, "
-        f"Constants: {tensors(constants)}, Outputs: [], TacticName: {tactic}, StreamId: 0, "
+        f"Constants: {tensors(constants)}, Outputs: {tensors([('1', each) for each in outputs])}, "
+        f"TacticName: {tactic}, StreamId: 0, "
         f"Metadata: {metadata}"
     )
 
@@ -66,6 +68,18 @@ def test_nodes_and_tactic_of_a_line() -> None:
     text = line("gemm", [("1", "Half")], [], ["a/MatMul", "a/Add[0]", "a/MatMul"], tactic="")
     (kernel,) = layers.from_message(text)
     assert (kernel.nodes, kernel.tactic) == (("a/MatMul", "a/Add[0]"), None)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "written"),
+    [(("Float",), "fp32"), (("Int8",), "int8"), (("Int8", "Half"), "fp16"), ((), None)],
+)
+def test_what_a_kernel_writes_is_its_widest_output(
+    outputs: tuple[str, ...], written: str | None
+) -> None:
+    conv = line("correlation", [("1", "Int8")], [(KERNEL, "Int8")], ["conv"], outputs=outputs)
+    (found,) = layers.layers(layers.from_message(conv), ASKED)
+    assert (found.executed, found.written) == ("int8", written)
 
 
 ASKED: dict[str, Precision] = {"conv": "int8"}
@@ -133,7 +147,7 @@ def test_the_inspectors_account_is_read_in_the_words_of_several_versions() -> No
     kernels = layers.from_inspector(json.dumps(INSPECTED))
     asked: dict[str, Precision] = {"conv": "int8", "dense": "int8"}
     reformat, conv, dense = layers.layers(kernels, asked)
-    assert (reformat.requested, reformat.executed) == (None, "fp32")
+    assert (reformat.requested, reformat.executed, reformat.written) == (None, "fp32", "int8")
     assert conv == LayerFacts(
         name="conv + relu",
         nodes=("conv",),

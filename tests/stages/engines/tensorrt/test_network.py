@@ -115,6 +115,18 @@ def test_layers_run_in_the_precision_of_the_graph(
     assert report.remarks == ()
 
 
+def test_what_kernels_write_and_how_many_there_are_is_told(converted: Path, tmp_path: Path) -> None:
+    """In RTX 1.7, INT8 convolutions write float, which other kernels make INT8 of."""
+    half = report_of(converted / "model.fp16.onnx", tmp_path, "fp16")
+    int8 = report_of(converted / "model.int8.tensorrt.onnx", tmp_path, "int8")
+    assert half.kernels == len(half.layers)
+    assert int8.kernels == len(int8.layers)
+    assert (half.kernels, int8.kernels) == (5, 7)
+    written = [(each.nodes, each.written) for each in int8.layers if each.requested]
+    assert written == [(("conv_5",), "fp32"), (("gemm_12",), "fp16")]
+    assert [each.executed for each in int8.layers if each.written == "int8"].count("fp32") == 2
+
+
 def test_a_layer_that_runs_wider_than_asked_is_named_as_in_the_graph(
     converted: Path, tmp_path: Path
 ) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from stages.artifacts.signature import Signature
+from stages.build import check_parity
 from stages.engines import modules
 from stages.engines.base import BuildRequest
 from stages.engines.registry import ENGINES, EngineName
-from stages.measurement import parity
 from stages.measurement.accuracy import logits
 
 ROOT = Path(__file__).parents[4]
@@ -60,10 +60,11 @@ def test_an_engine_says_what_keras_says(
     folder = request.getfixturevalue("prepared") / network / "convert"
     signature = Signature.read(folder)
     file = tmp_path / f"engine{ENGINES[engine.backend].suffix}"
-    asked = BuildRequest(signature, engine.precision, BATCH_SIZE, BATCH_SIZE)
+    asked = BuildRequest(signature, engine.precision, BATCH_SIZE, (BATCH_SIZE,))
     module.build(folder / modules.source_file(engine), file, asked)
     samples = np.load(folder / "samples.npz")
     with module.Runner(file, signature) as running:
         found = logits(running, samples["images"], BATCH_SIZE)
-    check = parity.engine_check(engine, samples[parity.reference(engine)], found)
+    check = check_parity(engine, samples, found)
+    assert check is not None
     assert check.passed, check

@@ -96,14 +96,14 @@ def test_an_engine_that_was_never_opened_leaves_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 def test_an_engine_leaves_its_kernels_beside_it_and_answers_the_same_with_them(
-    converted: Path, tmp_path: Path
+    graphs: Path, tmp_path: Path
 ) -> None:
     rtx = load("tensorrt_rtx")
     blocker = rtx.build_blocker() or rtx.run_blocker()
     if blocker is not None:
         pytest.skip(blocker.reason)
     file = tmp_path / "engine.rtx"
-    rtx.build(converted / "model.fp32.onnx", file, BuildRequest(SIGNATURE, "fp32", 8))
+    rtx.build(graphs / "model.fp32.onnx", file, BuildRequest(SIGNATURE, "fp32", 8))
     answers, kept = [], []
     for _ in range(2):
         with rtx.Runner(file, SIGNATURE) as engine:

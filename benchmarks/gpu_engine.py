@@ -1,0 +1,292 @@
+"""One precision of a GPU engine, built for one batch size after the other and measured.
+
+    python benchmarks/gpu_engine.py CONVERT ENGINE ROWS --batch-sizes 1 64 --seconds 3
+
+A child of gpu.py. Whatever is known of an engine is added to the file ROWS at once, as lines
+{"engine", "batch", ...}: what follows may take the process down. The last line of a batch size
+has "done", or the "reason" why it could not be measured. Where a part failed, CUDA may be of no
+more use to this process: it ends with AGAIN, to be started again for the batch sizes that remain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gpu_power
+import gpu_rows
+import numpy as np
+
+from stages.artifacts.signature import Signature
+from stages.build import check_parity
+from stages.datasets import carried
+from stages.datasets.base import Split
+from stages.engines import modules, records, registry
+from stages.engines.base import BuildReport, BuildRequest, Engine
+from stages.engines.cuda.memory import DRIVER_LIBRARY
+from stages.engines.registry import EngineName
+from stages.errors import EngineError
+from stages.measurement import clock, throughput
+from stages.measurement.accuracy import accuracy, batch_of, logits
+from stages.measurement.parity import KERAS_FLOAT
+from stages.numerics import latency
+from stages.numerics.classification import top1
+from stages.settings import TensorRT
+
+WARMUP_SECONDS = 0.5
+PARTS_SECONDS = 0.2
+FEWEST_CALLS, MOST_CALLS = 5, 1000
+AGAIN = 75
+REPLAY = Path(__file__).with_name("gpu_replay.cpp")
+
+
+def build(engine: EngineName, batch: int, options: Any, folder: Path) -> tuple[Path, dict]:
+    """The engine file for just that batch size, and what building it took. Raises EngineError."""
+    module = modules.load(engine.backend)
+    records.require(module.build_blocker())
+    folder.mkdir()
+    file = folder / f"{engine}.b{batch}{registry.ENGINES[engine.backend].suffix}"
+    request = BuildRequest(
+        Signature.read(options.convert),
+        engine.precision,  # type: ignore[arg-type]
+        batch,
+        (batch,),
+        tensorrt=TensorRT(optimization_level=options.optimization_level),
+    )
+    source = options.convert / modules.source_file(engine)
+    start = time.perf_counter()
+    report = module.build(source, file, request) or BuildReport()
+    found = {"build_s": time.perf_counter() - start, "file_mb": file.stat().st_size / 1e6}
+    if engine.backend == "tensorrt" and batch == options.batch_sizes[0]:
+        start = time.perf_counter()
+        module.build(source, folder / f"again{file.suffix}", request)
+        found["build_with_timing_cache_s"] = time.perf_counter() - start
+    return file, found | describe(report)
+
+
+def describe(report: BuildReport) -> dict[str, Any]:
+    """The layers that the builder or the inspector tells of."""
+    return {
+        "kernels": len(report.layers) or None,
+        "kernels_by_precision": dict(Counter(layer.executed for layer in report.layers)),
+        "kernels_by_kind": dict(Counter(layer.kind for layer in report.layers)),
+        "not_as_requested": sum(
+            bool(layer.requested) and layer.requested != layer.executed for layer in report.layers
+        ),
+        "remarks": report.remarks,
+        "layers": [layer.model_dump(mode="json") for layer in report.layers],
+    }
+
+
+def measure(
+    name: EngineName, engine: Engine, samples: Any, test: Split, images: Any, seconds: float
+) -> Iterator[dict[str, Any]]:
+    """Of the opened `engine`, part by part; one that fails is named and costs no other."""
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "accuracy": lambda: judge(name, engine, samples, test, len(images)),
+        "latency": lambda: time_calls(engine, images, seconds),
+        "parts": lambda: time_parts(engine, images),
+        "replay": lambda: time_replay(engine, images, seconds),
+        "throughput": lambda: saturate(engine, images, seconds),
+        "layer_times": lambda: time_layers(engine, images),
+    }
+    for step, found in steps.items():
+        try:
+            yield found()
+        except Exception as error:
+            yield {f"{step}_failed": f"{type(error).__name__}: {error}"[:300]}
+
+
+def judge(
+    name: EngineName, engine: Engine, samples: Any, test: Split, batch: int
+) -> dict[str, Any]:
+    """Accuracy on the carried test images; on the samples also how far it is from Keras."""
+    images = samples["images"]
+    outputs = logits(engine, images, batch)
+    check = check_parity(name, samples, outputs)
+    return {
+        "top1": accuracy(engine, test.images, test.labels, batch).top1,
+        "images": len(test),
+        "samples_top1": top1(outputs, samples["labels"]),
+        "keras_samples_top1": top1(samples[KERAS_FLOAT], samples["labels"]),
+        "samples": len(images),
+        "parity": check.model_dump(mode="json") if check else None,
+        "gpu_mib": engine.gpu_memory_mib,
+    }
+
+
+def time_calls(engine: Any, images: Any, seconds: float) -> dict[str, Any]:
+    """Calls of `infer` in turns with launches of the same CUDA graph and nothing else."""
+    calls: dict[str, Callable[[], Any]] = {"infer": partial(engine.infer, images)}
+    graph = captured(engine, images)
+    if graph is not None:
+        driver = ctypes.CDLL(DRIVER_LIBRARY)
+        launch, wait = driver.cuGraphLaunch, driver.cuStreamSynchronize
+
+        def replay() -> None:
+            launch(graph.executable, graph.stream)
+            wait(graph.stream)
+
+        calls["bare"] = replay
+    windows = clock.until_stable(calls, WARMUP_SECONDS, seconds)
+    taken = {name: np.concatenate(each) for name, each in windows.items()}
+    medians = {name: [float(np.median(one)) for one in each] for name, each in windows.items()}
+    found: dict[str, Any] = {
+        f"{name}_{key}": float(value)
+        for name, each in taken.items()
+        for key, value in zip(("p50_ms", "p99_ms"), np.percentile(each, (50, 99)), strict=True)
+    }
+    found |= {"calls": len(taken["infer"]), "window_p50_ms": medians}
+    found["stable"] = all(map(latency.is_stable, medians.values()))
+    if graph is not None:
+        found["infer_by_bare"] = found["infer_p50_ms"] / found["bare_p50_ms"]
+    return found
+
+
+def captured(engine: Any, images: Any) -> Any:
+    """The CUDA graph of a call; None where the runtime has none."""
+    for _ in range(2):  # the first call of a batch size is never captured
+        engine.infer(images)
+    return engine.execution.graph
+
+
+def time_parts(engine: Engine, images: Any) -> dict[str, Any]:
+    """The copies, the computation and queueing it, each back to back."""
+    return dict(engine.time_parts(images, affordable_calls(engine, images)) or {})
+
+
+def affordable_calls(engine: Engine, images: Any) -> int:
+    """As many as take about PARTS_SECONDS, within limits."""
+    start = time.perf_counter()
+    engine.infer(images)
+    each = time.perf_counter() - start
+    return max(FEWEST_CALLS, min(MOST_CALLS, round(PARTS_SECONDS / each)))
+
+
+def time_replay(engine: Any, images: Any, seconds: float) -> dict[str, Any]:
+    """The same CUDA graph in a loop of C++: what no Python can be faster than."""
+    graph = captured(engine, images)
+    compiler = next(filter(None, map(shutil.which, ("g++", "c++", "nvcc"))), None)
+    if graph is None or compiler is None:
+        return {}
+    options = ["-Xcompiler", "-fPIC"] if Path(compiler).name == "nvcc" else ["-fPIC"]
+    driver = ctypes.CDLL(DRIVER_LIBRARY)
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "replay.so"
+        words = [compiler, "-O2", "-shared", *options, "-o", library, REPLAY]
+        subprocess.run(words, check=True, capture_output=True)
+        loop = ctypes.CDLL(str(library)).replay
+    calls = affordable_calls(engine, images) * max(1, round(seconds / PARTS_SECONDS))
+    taken = np.zeros(calls)
+    handles = (driver.cuGraphLaunch, driver.cuStreamSynchronize)
+    code = loop(
+        *(ctypes.cast(handle, ctypes.c_void_p) for handle in handles),
+        *(graph.executable, graph.stream, calls),
+        taken.ctypes.data_as(ctypes.c_void_p),
+    )
+    if code:
+        raise EngineError(f"CUDA reports error {code}")
+    return {"cpp_replay_p50_ms": float(np.median(taken))}
+
+
+def saturate(engine: Engine, images: Any, seconds: float) -> dict[str, Any]:
+    """Images per second with the copies behind the computation, and the energy of one."""
+    with gpu_power.sampled() as power:
+        rate = throughput.pipelined_images_per_second(engine, images, seconds)
+    found: dict[str, Any] = {"images_per_second": rate, "power": power}
+    if "watts" in power:
+        found["millijoules_per_image"] = 1000.0 * power["watts"] / rate
+    return found
+
+
+def time_layers(engine: Engine, images: Any) -> dict[str, Any]:
+    """What TensorRT says of every kernel, in calls without a graph."""
+    found = engine.layer_milliseconds(images, min(100, affordable_calls(engine, images))) or {}
+    reformats = sum(ms for name, ms in found.items() if "reformat" in name.lower())
+    total = sum(found.values())
+    return {
+        "kernel_sum_ms": total,
+        "reformat_share": reformats / total if total else None,
+        "layer_ms": found,
+    }
+
+
+def trtexec(file: Path, signature: Signature, batch: int, seconds: float) -> dict[str, Any]:
+    """Medians that trtexec prints for the same engine file; nothing where it is missing."""
+    name = {".plan": "trtexec", ".rtx": "tensorrt_rtx"}[file.suffix]
+    program = shutil.which(name)
+    if program is None:
+        return {}
+    shape = "x".join(map(str, (batch, *signature.input_shape)))
+    words = (
+        f"--loadEngine={file}",
+        f"--shapes={signature.input_name}:{shape}",
+        "--useCudaGraph",
+        f"--duration={max(1, round(seconds))}",
+    )
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    return read_trtexec(done.stdout)
+
+
+def read_trtexec(text: str) -> dict[str, float]:
+    """The medians in the summary of trtexec."""
+    wanted = {"Latency": "trtexec_p50_ms", "GPU Compute Time": "trtexec_compute_ms"}
+    found = {
+        key: re.search(rf"\] {name}: .*?median = ([\d.]+) ms", text) for name, key in wanted.items()
+    }
+    return {key: float(match[1]) for key, match in found.items() if match}
+
+
+def examine(name: EngineName, batch: int, options: Any, folder: Path) -> Iterator[dict[str, Any]]:
+    """Everything about one batch size, as it becomes known. Raises EngineError."""
+    module, signature = modules.load(name.backend), Signature.read(options.convert)
+    file, found = build(name, batch, options, folder)
+    yield found
+    records.require(module.run_blocker())
+    samples, test = np.load(options.convert / "samples.npz"), carried.read(options.convert)
+    images = batch_of(samples["images"], signature, batch)
+    engine = module.Runner(file, signature)
+    start = time.perf_counter()
+    with engine:
+        yield {"open_ms": 1000 * (time.perf_counter() - start)}
+        yield from measure(name, engine, samples, test, images, options.seconds)
+    yield trtexec(file, signature, batch, options.seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("convert", type=Path)
+    parser.add_argument("engine", type=EngineName.parse)
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("--batch-sizes", nargs="+", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--optimization-level", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for batch in options.batch_sizes:
+            key = {"engine": str(options.engine), "batch": batch}
+            failed = False
+            try:
+                for found in examine(options.engine, batch, options, Path(folder) / str(batch)):
+                    gpu_rows.append(options.rows, key | found)
+                    failed = failed or any(each.endswith("_failed") for each in found)
+                gpu_rows.append(options.rows, key | {"done": True})
+            except EngineError as error:
+                gpu_rows.append(options.rows, key | {"reason": error.message, "fix": error.hint})
+            if failed:
+                sys.exit(AGAIN)
+
+
+if __name__ == "__main__":
+    main()
