@@ -54,7 +54,9 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Re
     from pipeline.results import gate
 
     store = Store(request.artifacts, plan)
-    selected, settings = _prepare(request, settings, plan, store)
+    selected, settings, remark = _prepare(request, settings, plan, store)
+    if remark and request.detail != "quiet":
+        print(remark, flush=True)
     finalize.prepare(settings)
     ownership.claim(request.artifacts, plan, user_files(plan, settings))
     with locked(request.artifacts, request.command):
@@ -79,21 +81,20 @@ def run_stages(request: RunRequest, settings: Settings, plan: Plan = PLAN) -> Re
 
 def _prepare(
     request: RunRequest, settings: Settings, plan: Plan, store: Store
-) -> tuple[Plan, Settings]:
-    """The stages to run, and the settings for what this folder holds; says what it decides."""
+) -> tuple[Plan, Settings, str]:
+    """The stages to run, the settings for what this folder holds, and a remark on what it decides.
+
+    The remark is empty where the folder decides nothing.
+    """
     selected = select(plan, request.stages, request.first, request.last)
     copied = received.find(plan, store)
     if not request.force:
         received.require_beginning(plan, request.stages, selected, copied)
     settled = received.settle(settings, copied)
     is_decided = settled.benchmark.images != settings.benchmark.images
-    if (
-        copied
-        and is_decided
-        and any("benchmark" in stage.settings.model_fields for stage in selected)
-    ):
-        print(received.remark(copied), file=sys.stderr, flush=True)
-    return selected, settled
+    if copied and is_decided and any("benchmark" in row.settings.model_fields for row in selected):
+        return selected, settled, received.remark(copied)
+    return selected, settled, ""
 
 
 def _machine() -> dict[str, Any]:
@@ -111,7 +112,9 @@ def show_plan(
 ) -> None:
     """Print what `pipeline run` would do; write nothing. Raises SettingsError."""
     store = Store(request.artifacts, plan)
-    selected, settings = _prepare(request, settings, plan, store)
+    selected, settings, remark = _prepare(request, settings, plan, store)
+    if remark:
+        print(remark, file=sys.stderr if format == "json" else sys.stdout)
     states = assess_all(plan, settings, store, _machine())
     verbs = {
         name: "skip" if state.is_fresh and not request.force else "run"

@@ -190,3 +190,7 @@ def test_engines_alone_can_be_copied_too(machine: Path, run: Run, tmp_path: Path
     first, second = done.stdout.splitlines()
     assert first.startswith("the line starts at build, made on another machine")
     assert second.split() == ["benchmark", "run", "missing"]
+    done = run("run", "benchmark", "--dry-run", "--format", "json", *QUICK, cwd=tmp_path)
+    (row,) = json.loads(done.stdout)["stages"]
+    assert (row["stage"], row["action"], row["state"]) == ("benchmark", "run", "missing")
+    assert done.stderr == f"{first}\n"
