@@ -136,6 +136,8 @@ def main() -> None:
     if left:
         print(f"no minutes were left for: {', '.join(left)}")
         sys.exit(UNFINISHED)
+    if not measured:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gpu
-import gpu_rows
-from gpu_rows import ROOT
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.append(str(ROOT))  # a GPU host may have no more than the checkout
 
-HERE = Path(__file__).parent
+import gpu  # noqa: E402
+import gpu_rows  # noqa: E402
+
 ARCHIVES, ARCHIVE_BYTES, HEADER_BYTES = 4, 15_000_000, 1024
 SAID = 300
 BATCH_SIZES = (1, 64, 8, 32, 256)

@@ -81,7 +81,7 @@ def test_every_step_ends_with_a_result(folder: Path) -> None:
     assert found["tests.test_memory"].startswith("ok")
     assert " passed" in found["tests.test_memory"]
     assert found["tests.test_contract"].startswith("failed")
-    assert found["engines.default_cnn.all"].startswith("ok")
+    assert found["engines.default_cnn.all"].startswith("failed")
     assert found["engines.default_cnn.all"].endswith("0 of 1 engines measured")
     assert found["pipeline.default_cnn"].startswith("ok")
     assert "CUDAExecutionProvider" in found["peers.default_cnn"]
