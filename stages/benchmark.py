@@ -7,8 +7,8 @@ changed.npz     some images that the engine classifies differently: prediction_d
 Accuracy is that of each engine's own outputs on the whole test split, or on the part of it that
 `convert` carried to a machine without the data set. Latency is that of
 `Engine.infer`: images in host memory in, logits in host memory out, the engines and
-the baseline (the trained, unpruned float32 model in ONNX Runtime) timed in turns. TensorFlow
-is not needed: this stage runs on the machine that the engines are for.
+the baseline (the trained, unpruned float32 model in ONNX Runtime) timed in turns, engines on a GPU
+among themselves. TensorFlow is not needed: this stage runs on the machine that the engines are for.
 """
 
 from __future__ import annotations
@@ -62,8 +62,6 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
         # The baseline is timed with every thread count again: a speed-up is a ratio of
         # the same seconds (decision 4).
         calls |= measure_together([baseline, *taking], source, test, threads, settings.benchmark)
-        # Right after the engines' last calls: asked in between, it would be one more load.
-        gpus["during"] = machine_state.gpus()
     for threads, sizes in further(chosen, settings.benchmark).items():
         names = {chosen[size].engine for size in sizes}
         taking = [each for each in engines if each.name in names and each.timings.latency]

@@ -131,7 +131,7 @@ PLAN = checked(
         ),
         Stage(
             name="benchmark",
-            revision=5,
+            revision=6,
             module="stages.benchmark",
             settings=BenchmarkStage,
             result=BenchmarkResult,

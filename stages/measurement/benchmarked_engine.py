@@ -1,4 +1,6 @@
-"""The engines of one benchmark: opened together, timed in turns, then saturated one by one."""
+"""The engines of one benchmark: opened together, those of a device timed in turns, then saturated
+one by one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from stages.engines import records
 from stages.engines.base import Engine
 from stages.engines.registry import ENGINES
 from stages.errors import EngineError
-from stages.measurement import clock, throughput
+from stages.measurement import clock, throughput, turns
 from stages.measurement.accuracy import batch_of, logits
 from stages.numerics import classification, latency
 from stages.results.engines import EngineRecord, EngineResult, EngineTimings
@@ -121,13 +123,17 @@ def _time(
     threads: int,
     settings: Benchmark,
 ) -> Calls:
-    """Time the engines in turns at every batch size; adds the rows to their timings."""
+    """Time the engines of each device in turns at every batch size; adds the rows to their
+    timings.
+    """
     calls = {}
     for batch_size in running[0][1].signature.batch_sizes(settings.batch_sizes):
         progress.report(f"batch {batch_size}, threads: {threads}")
         images = batch_of(test.images, running[0][1].signature, batch_size)
-        windows = clock.until_stable(
+        on_gpu = {each.name for each, _ in running if each.is_on_gpu}
+        windows, gpu_clocks = turns.until_stable(
             {each.name: partial(engine.infer, images) for each, engine in running},
+            on_gpu.__contains__,
             settings.warmup_seconds,
             settings.max_seconds_per_engine,
         )
@@ -141,7 +147,11 @@ def _time(
                 precision=each.record.precision,
                 threads=threads,
             )
-            row = row.model_copy(update={"parts_ms": engine.time_parts(images, PARTS_CALLS)})
+            device = {
+                "parts_ms": engine.time_parts(images, PARTS_CALLS),
+                "gpu_clocks": gpu_clocks if each.is_on_gpu else (),
+            }
+            row = row.model_copy(update=device)
             each.add(latency=(*each.timings.latency, row))
             calls[f"{each.name}.b{batch_size}.t{threads}"] = taken.astype(np.float32)
     return calls

@@ -23,7 +23,7 @@ from stages.engines import records
 from stages.engines.base import Engine
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
-from stages.measurement import clock, prediction_diff
+from stages.measurement import prediction_diff, turns
 from stages.measurement.accuracy import batch_of, logits
 from stages.measurement.throughput import usable_cores
 from stages.numerics import latency
@@ -184,14 +184,19 @@ def _open(
 def _time(
     opened: Opened, images: Pixels, batch_size: int, settings: Build
 ) -> list[tuple[EngineName, Candidate]]:
-    """All engines that take this batch size, timed in turns."""
+    """All engines that take this batch size, those of each device timed in turns."""
     calls = {
         (name, threads): partial(engine.infer, batch_of(images, engine.signature, batch_size))
         for (name, threads), engine in opened.items()
         if ENGINES[name.backend].device == "cpu" or batch_size <= settings.max_batch_size
     }
     progress.report(f"choose for batch {batch_size} among {len(calls)}")
-    timed = clock.until_stable(calls, WARMUP_SECONDS, settings.max_seconds_per_engine)
+    timed, _ = turns.until_stable(
+        calls,
+        lambda key: ENGINES[key[0].backend].device == "gpu",
+        WARMUP_SECONDS,
+        settings.max_seconds_per_engine,
+    )
     return [
         (
             name,

@@ -38,7 +38,7 @@ def measure(calls: Mapping[Key, Call], warmup_seconds: float, seconds: float) ->
     the next. Each candidate gets `seconds` in total; a call that ends later still counts, and a
     candidate that has used up its time skips a round.
     """
-    _warm_up(calls, warmup_seconds)
+    warm_up(calls, warmup_seconds)
     nanoseconds = {name: array("q") for name in calls}
     spent = dict.fromkeys(calls, 0)
     for turn in range(1, ROUNDS + 1):
@@ -50,16 +50,20 @@ def measure(calls: Mapping[Key, Call], warmup_seconds: float, seconds: float) ->
 
 
 def until_stable(
-    calls: Mapping[Key, Call], warmup_seconds: float, seconds: float
+    calls: Mapping[Key, Call],
+    warmup_seconds: float,
+    seconds: float,
+    lead_in_seconds: float = 0.0,
 ) -> dict[Key, list[Samples]]:
     """Time in windows until the median of every candidate is certain, or time is up.
 
     Returns the windows of each candidate, milliseconds of every call, float64 (calls,). They
     take turns as in `measure`, each a twentieth of `seconds` long; all candidates are timed until
     `latency.is_stable` holds for all, so that ratios stay ratios of the same moments. After
-    `seconds` per candidate it ends anyway: some are then not stable.
+    `seconds` per candidate it ends anyway: some are then not stable. In front of each window the
+    candidate runs for `lead_in_seconds`, which is not counted.
     """
-    _warm_up(calls, warmup_seconds)
+    warm_up(calls, warmup_seconds)
     length = round(seconds * NS_PER_SECOND) // MAX_WINDOWS
     windows: dict[Key, list[Samples]] = {name: [] for name in calls}
     medians: dict[Key, list[float]] = {name: [] for name in calls}
@@ -68,6 +72,8 @@ def until_stable(
         for name in calls if turn % 2 else reversed(list(calls)):
             if spent[name] < turn * length:
                 taken = array("q")
+                if lead_in_seconds:
+                    warm_up({name: calls[name]}, lead_in_seconds)
                 spent[name] += _window(calls[name], taken, length)
                 windows[name].append(np.array(taken, np.float64) / NS_PER_MS)
                 medians[name].append(float(np.median(windows[name][-1])))
@@ -128,7 +134,8 @@ def overhead_ms(seconds: float = 0.02) -> float:
     return float(np.median(samples))
 
 
-def _warm_up(calls: Mapping[Key, Call], seconds: float) -> None:
+def warm_up(calls: Mapping[Key, Call], seconds: float) -> None:
+    """Run each of `calls` alone for that long, at least once."""
     for call in calls.values():
         _window(call, array("q"), round(seconds * NS_PER_SECOND))
 

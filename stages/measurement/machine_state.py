@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from stages.results.base import GpuClocks
 
 STEAL_COLUMN = 7
 """Of the line `cpu` of /proc/stat: user nice system idle iowait irq softirq steal (proc(5))."""
 
 GOVERNOR = Path("devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
-GPU_FIELDS = ("name", "pstate", "clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
+GPU_FIELDS = (
+    *("name", "pci.bus_id", "pstate"),
+    *("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu"),
+)
+NAMES = (*GPU_FIELDS, "throttle_reasons")
 THROTTLE_FIELDS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
 """The same under its newer and its older name."""
 SMI_SECONDS = 10.0
+WATCH_MS = 200
+"""Between two readings while engines are timed: a few in a window's length, and little to do."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +69,82 @@ def gpus(smi: str = "nvidia-smi") -> list[dict[str, str]] | None:
 
     None where there is no such program, or no answer.
     """
-    program = shutil.which(smi)
-    if program is None:
-        return None
-    for throttle in THROTTLE_FIELDS:
-        fields = (*GPU_FIELDS, throttle)
-        query = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    asked = _asked(smi)
+    return None if asked is None else [_named(line) for line in asked[1].strip().splitlines()]
+
+
+def watch_command(smi: str = "nvidia-smi") -> list[str] | None:
+    """What prints the same again and again; None where there is no such program, or no answer."""
+    asked = _asked(smi)
+    return None if asked is None else [*asked[0], f"--loop-ms={WATCH_MS}"]
+
+
+@contextlib.contextmanager
+def watched_gpus(command: list[str] | None) -> Iterator[list[GpuClocks]]:
+    """A list that has the state of each GPU during the block once that has ended.
+
+    `command` is that of `watch_command`; without one, or an answer in time, the list stays empty.
+    """
+    seen: list[GpuClocks] = []
+    if command is None:
+        yield seen
+        return
+    with tempfile.TemporaryFile("w+") as readings:
+        watch = subprocess.Popen(command, stdout=readings, stderr=subprocess.DEVNULL)
         try:
-            done = subprocess.run(query, capture_output=True, text=True, timeout=SMI_SECONDS)
+            yield seen
+        finally:
+            watch.kill()
+            watch.wait()
+        readings.seek(0)
+        seen += summaries(readings.read())
+
+
+def summaries(readings: str) -> list[GpuClocks]:
+    """The GPUs in what nvidia-smi printed, in order; a line that was cut off does not count."""
+    whole = readings[: readings.rfind("\n") + 1].splitlines()
+    by_gpu: dict[str, list[dict[str, str]]] = {}
+    for found in map(_named, whole):
+        if len(found) == len(NAMES):
+            by_gpu.setdefault(found["pci.bus_id"], []).append(found)
+    return [_summary(each) for each in by_gpu.values()]
+
+
+def _summary(readings: list[dict[str, str]]) -> GpuClocks:
+    def numbers(field: str) -> list[float]:
+        words = (each[field].split() for each in readings)
+        # "[N/A]" where a GPU does not tell.
+        return [float(word) for word, *_ in words if re.fullmatch(r"-?[\d.]+", word)]
+
+    sm, memory = numbers("clocks.sm"), numbers("clocks.mem")
+    return GpuClocks(
+        name=readings[0]["name"],
+        readings=len(readings),
+        sm_mhz=(min(sm), max(sm)) if sm else None,
+        memory_mhz=(min(memory), max(memory)) if memory else None,
+        most_watts=max(numbers("power.draw"), default=None),
+        most_celsius=max(numbers("temperature.gpu"), default=None),
+        throttle_reasons=tuple(dict.fromkeys(each["throttle_reasons"] for each in readings)),
+    )
+
+
+def _asked(smi: str) -> tuple[list[str], str] | None:
+    """The query that this driver answers, and its answer."""
+    program = shutil.which(smi)
+    for throttle in THROTTLE_FIELDS if program else ():
+        query = f"--query-gpu={','.join((*GPU_FIELDS, throttle))}"
+        command = [str(program), query, "--format=csv,noheader"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS)
         except (OSError, subprocess.TimeoutExpired):
             return None
         if done.returncode == 0:
-            names = (*GPU_FIELDS, "throttle_reasons")
-            lines = done.stdout.strip().splitlines()
-            return [dict(zip(names, line.split(", "), strict=False)) for line in lines]
+            return command, done.stdout
     return None
+
+
+def _named(line: str) -> dict[str, str]:
+    return dict(zip(NAMES, line.split(", "), strict=False))
 
 
 def _text(file: Path) -> str:

@@ -35,6 +35,22 @@ P99_SAMPLES = 1000
 """With fewer, fewer than ten calls lie above p99, so that a few outliers decide it."""
 
 
+class GpuClocks(Measured):
+    """A GPU while an engine was timed, from some readings of nvidia-smi.
+
+    Clocks are the lowest and the highest that were read, in MHz; power and temperature the
+    highest. throttle_reasons are the different bit masks, as nvidia-smi prints them.
+    """
+
+    name: str
+    readings: Count
+    sm_mhz: tuple[float, float] | None = None
+    memory_mhz: tuple[float, float] | None = None
+    most_watts: Amount | None = None
+    most_celsius: float | None = None
+    throttle_reasons: tuple[str, ...] = ()
+
+
 class LatencyRow(Measured):
     """Time of one call with `batch_size` images."""
 
@@ -69,6 +85,9 @@ class LatencyRow(Measured):
     saturating_engines: Count | None = None
     peak_memory_mib: float | None = None
     gpu_memory_mib: float | None = None
+    gpu_clocks: tuple[GpuClocks, ...] = Field(
+        default=(), description="Of every GPU, while this engine and others on a GPU were timed."
+    )
 
     @property
     def has_indicative_p99(self) -> bool:

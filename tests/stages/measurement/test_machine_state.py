@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from stages.measurement import machine_state
 from stages.measurement.machine_state import Snapshot
+from stages.results.base import GpuClocks
 
 
 def proc(folder: Path, stat: str, loadavg: str = "0.50 0.40 0.30 1/100 4242\n") -> Path:
@@ -68,10 +71,11 @@ def smi(folder: Path, script: str) -> str:
 
 
 def test_a_gpu_tells_its_clocks_and_why_they_are_held_back(tmp_path: Path) -> None:
-    line = "NVIDIA H100, P0, 1980 MHz, 2619 MHz, 118.40 W, 41, 0x0000000000000004"
+    line = "NVIDIA H100, 00000000:18:00.0, P0, 1980 MHz, 2619 MHz, 118.40 W, 41, 0x0000000000000004"
     assert machine_state.gpus(smi(tmp_path, f"echo '{line}'; echo '{line}'")) == 2 * [
         {
             "name": "NVIDIA H100",
+            "pci.bus_id": "00000000:18:00.0",
             "pstate": "P0",
             "clocks.sm": "1980 MHz",
             "clocks.mem": "2619 MHz",
@@ -83,7 +87,7 @@ def test_a_gpu_tells_its_clocks_and_why_they_are_held_back(tmp_path: Path) -> No
 
 
 def test_an_older_driver_is_asked_by_the_older_name(tmp_path: Path) -> None:
-    script = 'case "$1" in *event*) exit 2;; *) echo "GPU, P8, 1, 2, 3, 4, 0x1";; esac'
+    script = 'case "$1" in *event*) exit 2;; *) echo "GPU, 0, P8, 1, 2, 3, 4, 0x1";; esac'
     found = machine_state.gpus(smi(tmp_path, script))
     assert found is not None
     assert found[0]["throttle_reasons"] == "0x1"
@@ -91,3 +95,49 @@ def test_an_older_driver_is_asked_by_the_older_name(tmp_path: Path) -> None:
 
 def test_a_driver_that_gives_no_answer_is_no_error(tmp_path: Path) -> None:
     assert machine_state.gpus(smi(tmp_path, "exit 9")) is None
+    assert machine_state.watch_command(smi(tmp_path, "exit 9")) is None
+
+
+FIRST, SECOND = "NVIDIA H100, 0:18, P0, ", "NVIDIA H100, 0:2A, P8, "
+
+
+def test_of_a_watched_gpu_the_extremes_and_every_throttle_reason_are_kept() -> None:
+    readings = (
+        f"{FIRST}1980 MHz, 2619 MHz, 118.40 W, 41, 0x0\n"
+        f"{SECOND}345 MHz, [N/A], [N/A], [N/A], 0x1\n"
+        f"{FIRST}1410 MHz, 2619 MHz, 350.10 W, 63, 0x4\n"
+        f"{FIRST}1755 MHz, 2619 MHz, 349.00 W, 62, 0x4\n"
+        f"{FIRST}90 MHz, 2619 MHz, 9"  # cut off
+    )
+    assert machine_state.summaries(readings) == [
+        GpuClocks(
+            name="NVIDIA H100",
+            readings=3,
+            sm_mhz=(1410, 1980),
+            memory_mhz=(2619, 2619),
+            most_watts=350.1,
+            most_celsius=63,
+            throttle_reasons=("0x0", "0x4"),
+        ),
+        GpuClocks(name="NVIDIA H100", readings=1, sm_mhz=(345, 345), throttle_reasons=("0x1",)),
+    ]
+    assert machine_state.summaries("") == []
+
+
+def test_a_watched_gpu_is_read_until_the_block_ends_and_no_longer(tmp_path: Path) -> None:
+    line = f"{FIRST}1980 MHz, 2619 MHz, 118.40 W, 41, 0x0"
+    endless = f'case "$*" in *--loop-ms=*) ;; *) echo "{line}"; exit;; esac'
+    script = f"{endless}; echo $$ > {tmp_path}/pid; while true; do echo '{line}'; sleep 0.01; done"
+    with machine_state.watched_gpus(machine_state.watch_command(smi(tmp_path, script))) as seen:
+        time.sleep(0.2)
+        assert seen == []
+    assert (seen[0].readings > 1, seen[0].sm_mhz) == (True, (1980, 1980))
+    process = int((tmp_path / "pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_without_a_program_to_watch_with_nothing_is_seen() -> None:
+    with machine_state.watched_gpus(machine_state.watch_command("no-such-program")) as seen:
+        pass
+    assert seen == []
