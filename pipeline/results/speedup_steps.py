@@ -5,8 +5,9 @@
       -> pruned, the engine's runtime float32  that runtime, if it is another one
       -> the engine                            its precision
 
-All were timed by one benchmark, those of one device in turns, so the product of what the steps brought is what the
-engine brought in all. A step that was not measured falls together with the next one.
+All were timed by one benchmark, those of one device in turns, so the product of what the steps
+brought is what the engine brought in all. A step that was not measured falls together with the next
+one.
 """
 
 from __future__ import annotations
