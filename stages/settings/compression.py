@@ -18,7 +18,7 @@ class Prune(FineTune):
     """`channels` makes layers smaller, which every engine turns into speed; `2:4` zeroes two of
     four weights for TensorRT's sparse kernels; `magnitude` zeroes single weights or blocks,
     which makes the file smaller once it is compressed, and no engine faster."""
-    ratio: Share = 0.5
+    ratio: Share = 0.4
     """Share to remove: of the channels of every group of layers that can lose some, or of the
     weights with `magnitude`; 0 leaves the model unpruned. `2:4` always removes half, and with
     a target below the stage itself decides how much goes where."""
