@@ -2,14 +2,15 @@
 
     python benchmarks/default_run.py [--seeds 0,1,2,3,4] [--config FILE] [--set KEY=VALUE ...]
 
-Runs `pipeline run all` in an empty artifact folder for each seed (of data, train, prune, quantize) and
-prints a Markdown table.
+Runs `pipeline run all` in an empty artifact folder for each seed, which is that of data, train,
+prune and quantize, and prints a Markdown table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ def run(seed: int, passed_on: list[str]) -> tuple[float, dict[str, Any]]:
     seeds = [word for section in SEEDED for word in ("--set", f"{section}.seed={seed}")]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pipeline", "run", "all", "--artifacts", folder]
+        command += ["--config", os.devnull]  # not pipeline.toml, if one is here
         start = time.monotonic()
         subprocess.run([*command, *seeds, *passed_on], check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - start
