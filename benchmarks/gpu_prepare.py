@@ -40,7 +40,7 @@ KEPT_OF_LARGE = (
 MNIST = "mnist_cnn"
 NAMES = (*SMALL, *LARGE, MNIST)
 STAGES = ("train", "prune", "quantize", "convert")
-SIDE, TRAIN, TEST, RANDOMIZED_BY = 224, 320, 64, 16
+SIDE, TRAIN, TEST, RANDOMIZED_BY = 224, 160, 64, 16
 UNTRAINED = (
     *("train.epochs=0", "prune.ratio=0", "prune.epochs=0", "quantize.epochs=0"),
     *("quantize.calibration=max", "data.calibration_samples=32", f"convert.parity_samples={TEST}"),
@@ -85,6 +85,7 @@ def fit_head(model: Any, images: Any, labels: Any) -> None:
 
     head = model.layers[-1]
     features = keras.Model(model.input, head.input).predict(images, batch_size=16, verbose=0)
+    features = features.astype(np.float64)
     centred = features - features.mean(axis=0)
     wanted = 10.0 * (np.eye(head.units)[labels] - 1 / head.units)
     gram = centred @ centred.T
