@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -209,7 +210,7 @@ def console(is_terminal: bool | None = None) -> Console:
     """A rich console for stdout that never writes control characters into a pipe."""
     from rich.console import Console
 
-    if sys.stdout.isatty() if is_terminal is None else is_terminal:
+    if has_bars() if is_terminal is None else is_terminal:
         return Console(highlight=False)
     return Console(force_terminal=False, width=PIPE_COLUMNS, highlight=False)
 
@@ -222,4 +223,14 @@ def display(detail: Detail = "normal") -> Display:
     """The display that suits stdout, or what the user asked for."""
     if detail != "normal":
         return Nothing() if detail == "quiet" else Everything()
-    return Bars(console()) if sys.stdout.isatty() else Lines()
+    return Bars(console()) if has_bars() else Lines()
+
+
+def has_bars() -> bool:
+    """Whether stdout can show something that moves: a terminal can, and the cell of a notebook."""
+    return sys.stdout.isatty() or _is_notebook()
+
+
+def _is_notebook() -> bool:
+    """Only a notebook's kernel has loaded the first; rich draws bars there with the second."""
+    return "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
