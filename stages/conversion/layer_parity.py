@@ -9,7 +9,7 @@ to a rounding tie that float arithmetic decides (numerics/rounding.py), and nowh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from stages.keras_graph.activations import activation_name
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import bias_scales, execute, with_int8_kernels
 from stages.keras_graph.kernels import WEIGHTED, channel_axes
-from stages.keras_graph.placement import Point, only
+from stages.keras_graph.placement import Point, only, softmaxes_without_grid
 from stages.keras_graph.walk import Call, Visit
 from stages.numerics import rounding
 from stages.numerics.parity import steps_apart
@@ -52,7 +52,9 @@ def compare_layers(
     target, arithmetic = trace.target, trace.arithmetic
     wanted = only(points, target)
     bounds = RoundingBounds(
-        with_int8_kernels(model, wanted, bias_scales(wanted, ranges, target)), arithmetic
+        with_int8_kernels(model, wanted, bias_scales(wanted, ranges, target)),
+        arithmetic,
+        softmaxes_without_grid(model, wanted),
     )
     counts: dict[str, Counts] = {}
 
@@ -164,11 +166,13 @@ class RoundingBounds:
 
     A result is off by the layer's own rounding, and by as much as the layer makes of the rounding
     of its inputs. That is tried, on inputs that are all off by their bound, up or down at random.
-    Values that come from an engine are off by nothing.
+    Values that come from an engine are off by nothing. The results with the ids `without_grid` are
+    not rounded to a grid of their function's own.
     """
 
     layers: Visit
     arithmetic: Arithmetic
+    without_grid: Set[int] = frozenset()
     _bounds: dict[int, tuple[Any, float]] = field(default_factory=dict)
 
     def of(self, value: Any) -> float:
@@ -183,7 +187,8 @@ class RoundingBounds:
         if any(self.of(each) for each in inputs):
             args, kwargs = keras.tree.map_structure(self._moved, (args, kwargs))
             moved = keras.tree.flatten(self.layers(call, *args, **kwargs))
-        own = self._of_own_grid(activation_name(call.operation), inputs)
+        has_grid = id(call.outputs[0]) not in self.without_grid
+        own = self._of_own_grid(activation_name(call.operation), inputs) if has_grid else 0.0
         if isinstance(call.operation, WEIGHTED):
             own += self.arithmetic.weighted * _norm_of_products(call.operation, inputs[0])
             own += _of_ties(call.operation, inputs[0])

@@ -6,7 +6,7 @@ Each is written in up to two forms that compute the same; the build keeps the fa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from stages.engines.litert import paired_form
 from stages.errors import ConversionError
 from stages.keras_graph.fake_quant import QuantizeTensor, execute
 from stages.keras_graph.paired_columns import has_pairs, traceable_by_pairs
-from stages.keras_graph.placement import Point, only
+from stages.keras_graph.placement import Point, only, softmaxes_without_grid
 from stages.keras_graph.tracing import in_scopes, traceable
-from stages.keras_graph.walk import Visit
+from stages.keras_graph.walk import Call, Visit
 
 
 def write_int8(
@@ -48,6 +48,24 @@ def write_int8(
     return _write(file, folded, wanted, quantize, signature, optimizations)
 
 
+def _with_softmax_in_float(visit: Visit, without_grid: Set[int]) -> Visit:
+    """`visit`, with the softmaxes whose results are in `without_grid` written as exponentials.
+
+    The converter rounds what its softmax gives to steps of 1/256, whether or not there is a range:
+    of 200 positions that are attended to alike, each has one such step.
+    """
+
+    def spelled(call: Call, *args: Any, **kwargs: Any) -> Any:
+        if id(call.outputs[0]) not in without_grid:
+            return visit(call, *args, **kwargs)
+        axis = getattr(call.operation, "axis", -1)
+        powers = tf.exp(args[0] - tf.reduce_max(args[0], axis, keepdims=True))
+        # A division it would recognise as a softmax.
+        return powers * tf.math.reciprocal(tf.reduce_sum(powers, axis, keepdims=True))
+
+    return spelled
+
+
 def write_float(file: Path, folded: keras.Model, signature: Signature) -> list[Path]:
     """Write a folded model as the float32 `file`; forms, input, errors and result as above."""
     return _write(file, folded, {}, lambda _, value: value, signature, [])
@@ -64,8 +82,10 @@ def _write(
     visits: dict[Path, Visit] = {file: traceable}
     if has_pairs(folded):
         visits[paired_form(file)] = traceable_by_pairs
+    without_grid = softmaxes_without_grid(folded, points) if optimizations else frozenset()
     for form, visit in visits.items():
-        forward = partial(_forward, folded, points, quantize, in_scopes(visit))
+        traced = in_scopes(_with_softmax_in_float(visit, without_grid))
+        forward = partial(_forward, folded, points, quantize, traced)
         form.write_bytes(_flatbuffer(folded, forward, signature, optimizations))
     return list(visits)
 

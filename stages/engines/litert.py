@@ -116,7 +116,9 @@ def layers(content: bytes, request: BuildRequest) -> Iterator[LayerFacts]:
         has_few_channels = is_first and request.signature.input_shape[-1] < FEW_CHANNELS
         is_on_purpose = request.precision == "int8" and stored == "fp32" and has_few_channels
         result = graph.Tensors(operator.Outputs(0)).Name().decode()
-        name = layer_of(kernel.Name().decode()) or layer_of(result) or result
+        # The second factor of a product of what is computed belongs to the layer before it.
+        owners = (result,) if kind == "BATCH_MATMUL" else (kernel.Name().decode(), result)
+        name = next(filter(None, map(layer_of, owners)), result)
         yield LayerFacts(
             name=name,
             nodes=(name,),

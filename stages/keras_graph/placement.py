@@ -236,6 +236,17 @@ def only(points: Mapping[str, Point], target: Target) -> dict[str, Point]:
     return {name: point for name, point in points.items() if target in point.targets}
 
 
+def softmaxes_without_grid(model: keras.Model, wanted: Mapping[str, Point]) -> set[int]:
+    """ids of the results of each softmax in the middle that has no point among those `wanted`."""
+    graph = _Graph(model)
+    outputs = {id(graph.root(tensor)) for tensor in model.outputs}
+    known = {id(point.tensor) for point in wanted.values()} | outputs
+    made = {
+        id(call.outputs[0]) for call in graph.calls if activation_name(call.operation) == "softmax"
+    }
+    return made - known
+
+
 def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
     """id of a tensor -> the tensor and the targets that quantize it (rules 1 to 5)."""
     wanted: dict[int, tuple[Any, set[Target]]] = {}

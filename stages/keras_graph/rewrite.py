@@ -5,7 +5,9 @@
 | SeparableConv2D | DepthwiseConv2D, Conv2D 1x1 | two INT8 kernels; normalisation folds |
 | Conv2D with as many groups as channels | DepthwiseConv2D | converters only know that one |
 | Dense over the channels of an image | Conv2D 1x1 | stays channels-first, with an INT8 kernel |
+| EinsumDense that is a matrix product | that Dense, with Reshape around it | an INT8 kernel |
 | Conv2DTranspose with dilation or beyond its kernel | one with zeros in its kernel | see below |
+| MultiHeadAttention, GroupQueryAttention | Dense and a product | attention.py |
 | LayerScale (ConvNeXt) | BatchNormalization | folds into the layer before it |
 | StochasticDepth (ConvNeXt) | nothing | acts in training only |
 
@@ -19,21 +21,21 @@ differently (exact GELU, other grouped convolutions) stays as it is: see tracing
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
+from stages.keras_graph.attention import ATTENTION, Attention
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.walk import Call, apply, calls, rebuild, unused_name
+from stages.keras_graph.einsum import IMAGE_RANK, as_dense, is_matrix_product
+from stages.keras_graph.unbuilt import Unbuilt, built
+from stages.keras_graph.walk import Call, apply, calls, rebuild
 
-Unbuilt = list[tuple[layers.Layer, list[Any]]]
-"""Layers to call one after the other, and their weights; none pass the input through."""
 Rule = Callable[[Any], Unbuilt]
 """layer -> what replaces it."""
-
-IMAGE_RANK = 4  # (N, H, W, C)
 
 
 def rewrite(flat: keras.Model) -> keras.Model:
@@ -41,19 +43,26 @@ def rewrite(flat: keras.Model) -> keras.Model:
 
     Everything else is the same layer object: `flat` has to be the caller's own copy.
     """
-    names = {call.operation.name for call in calls(flat) if _rule(call) is None}
-    replaced: dict[tuple[int, int], list[Any]] = {}
+    graph = calls(flat)
+    names = {str(call.operation.name) for call in graph if _rule(call, call.inputs[0]) is None}
+    replaced: dict[tuple[int, Any], list[Any]] = {}
+    attention: dict[int, Attention] = {}
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
-        spell_out = _rule(call)
+        if type(call.operation) in ATTENTION:
+            found = attention.get(id(call.operation)) or Attention(call.operation, names)
+            attention[id(call.operation)] = found
+            return found(*args, **kwargs)
+        spell_out = _rule(call, args[0] if args else call.inputs[0])
         if spell_out is None:
             return apply(call, *args, **kwargs)
         tensor = args[0]
         # By rank as well: a Dense that is shared by an image and a vector becomes a
-        # convolution for one of them only.
-        key = (id(call.operation), len(tensor.shape))
+        # convolution for one of them only. A Reshape has one shape.
+        has_shape = type(call.operation) is layers.EinsumDense
+        key = (id(call.operation), tensor.shape if has_shape else len(tensor.shape))
         if key not in replaced:
-            replaced[key] = _made(spell_out(call.operation), tensor, names)
+            replaced[key] = built(spell_out(call.operation), tensor, names)
         for layer in replaced[key]:
             tensor = layer(tensor)
         return tensor
@@ -61,15 +70,20 @@ def rewrite(flat: keras.Model) -> keras.Model:
     return rebuild(flat, visit)
 
 
-def _rule(call: Call) -> Rule | None:
-    """How the layer of `call` is spelled out; None if it stays. A subclass always stays."""
+def _rule(call: Call, tensor: Any) -> Rule | None:
+    """How the layer of `call` is spelled out, called on `tensor`; None if it stays.
+
+    A subclass always stays.
+    """
     layer, kind = call.operation, type(call.operation)
     if kind is layers.SeparableConv2D and layer.data_format == "channels_last":
         return _separable
-    if kind is layers.Conv2D and _is_depthwise(layer, call.inputs[0]):
+    if kind is layers.Conv2D and _is_depthwise(layer, tensor):
         return _depthwise
-    if kind is layers.Dense and len(call.inputs[0].shape) == IMAGE_RANK:
+    if kind is layers.Dense and len(tensor.shape) == IMAGE_RANK:
         return _pointwise
+    if kind is layers.EinsumDense and is_matrix_product(layer, tensor):
+        return partial(as_dense, tensor=tensor)
     if kind is layers.Conv2DTranspose and _is_beyond_engines(layer):
         return _transposed
     # These two have no public name.
@@ -101,18 +115,6 @@ def _reach(layer: Any) -> tuple[int, int]:
     _, height, width, _ = layer.compute_output_shape((1, size, size, kernel_of(layer).shape[-1]))
     rows, columns = layer.strides
     return height - (size - 1) * rows, width - (size - 1) * columns
-
-
-def _made(steps: Unbuilt, tensor: Any, names: set[str]) -> list[Any]:
-    made = []
-    for layer, weights in steps:
-        layer.name = unused_name(layer.name, names)
-        names.add(layer.name)
-        layer.build(tensor.shape)
-        layer.set_weights(weights)
-        tensor = layer.compute_output_spec(tensor)
-        made.append(layer)
-    return made
 
 
 _WINDOW = ("strides", "padding", "data_format", "dilation_rate")

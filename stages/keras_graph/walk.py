@@ -1,8 +1,8 @@
 """Walk the graph of a Keras 3 model: the one module that touches private Keras API.
 
-Used are `Sequential._functional`, `Functional._nodes_by_depth` and `Node.arguments.fill_in`;
-tested on Keras 3.12 to 3.15. Everything else in this package sees a graph as a list of
-`Call`s, and rebuilds or executes it with `walk`.
+Used are `Sequential._functional`, `Functional._nodes_by_depth`, `Node.arguments.fill_in` and
+`KerasTensor._keras_history`; tested on Keras 3.12 to 3.15. Everything else in this package sees a
+graph as a list of `Call`s, and rebuilds or executes it with `walk`.
 """
 
 from __future__ import annotations
@@ -114,6 +114,11 @@ def copy_weights(layer: Any, copy: Any) -> None:
     copy.set_weights(layer.get_weights())
     if isinstance(copy, keras.layers.Normalization):
         copy.finalize_state()  # it computes with what it derived from its weights when built
+
+
+def name_operation(tensor: Any, name: str) -> None:
+    """Give the operation of keras.ops that made a KerasTensor a name: it takes none when called."""
+    tensor._keras_history.operation.name = name
 
 
 def unused_name(name: str, taken: Collection[str]) -> str:

@@ -76,6 +76,25 @@ def test_a_dense_layer_over_channels_becomes_a_pointwise_convolution():
     assert_same(model, rewritten(model))
 
 
+@pytest.mark.parametrize(
+    ("equation", "shape", "options", "kind"),
+    [
+        ("...x,xy->...y", 5, {"bias_axes": "y", "activation": "relu"}, "Conv2D"),
+        ("abcd,de->abce", (12, 12, 4), {}, "Conv2D"),
+        ("abcd,cdef->abef", (12, 2, 3), {"bias_axes": "f", "activation": "softmax"}, "Dense"),
+        ("abcd,edcb->ae", 4, {"bias_axes": "e"}, "Dense"),
+        ("abcd,de->abce", (12, 12, 4), {"bias_axes": "ce"}, "EinsumDense"),
+        ("abcd,cde->abce", (12, 12, 4), {}, "EinsumDense"),
+        ("ab...,bc->ac...", (4, 12, 3), {}, "EinsumDense"),
+    ],
+)
+def test_an_einsum_that_is_a_matrix_product_becomes_one(equation, shape, options, kind):
+    model = chain(layers.EinsumDense(equation, shape, name="sum", **options), layers.Flatten())
+    assert kinds(rewritten(model)) == [kind]
+    assert rewritten(model).get_layer("sum")
+    assert_same(model, rewritten(model))
+
+
 def test_normalisation_folds_into_what_was_separable():
     model = chain(layers.SeparableConv2D(5, 3, use_bias=False), layers.BatchNormalization())
     assert kinds(fold(model)) == ["DepthwiseConv2D", "Conv2D"]
