@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=5,
+            revision=6,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,
@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=9,
+            revision=10,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,
@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=11,
+            revision=12,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

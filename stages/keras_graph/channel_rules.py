@@ -78,6 +78,15 @@ def convolve_depthwise(trace: Tracing, call: Call) -> Indices | None:
     return None if units is None else np.repeat(units, multiplier)
 
 
+def attend(trace: Tracing, call: Call) -> Indices | None:
+    """Attention of positions to each other produces; its heads keep their widths.
+
+    Where another tensor is attended to, all channels of both stay.
+    """
+    is_to_itself = all(tensor is call.inputs[0] for tensor in call.inputs)
+    return produce(trace, call) if is_to_itself else None
+
+
 def normalise(trace: Tracing, call: Call) -> Indices | None:
     """Batch normalisation, where it is over the last axis."""
     last = len(call.inputs[0].shape) - 1
@@ -151,6 +160,7 @@ RULES: dict[type, Rule] = {
     layers.MaxPooling2D: pass_on,
     layers.Maximum: merge,
     layers.Minimum: merge,
+    layers.MultiHeadAttention: attend,
     layers.Multiply: merge,
     layers.PReLU: pass_on,
     layers.ReLU: pass_on,
@@ -164,7 +174,7 @@ RULES: dict[type, Rule] = {
 """Normalisation over channels (LayerNormalization, GroupNormalization) has none on purpose: what it
 makes of one channel depends on all others, so that without one, even of zeros, the rest changes."""
 
-PRODUCERS = tuple(kind for kind, rule in RULES.items() if rule in (convolve, produce))
+PRODUCERS = tuple(kind for kind, rule in RULES.items() if rule in (attend, convolve, produce))
 """Layers whose kernels make new channels."""
 
 OPERATION_RULES: dict[str, Rule] = {

@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from stages.keras_graph.channel_rules import RULES, operation_rule
+from stages.keras_graph.channel_rules import RULES, attend, operation_rule
 from stages.keras_graph.union_find import FROZEN, Indices, UnionFind
 from stages.keras_graph.walk import Call, functional, walk
 
@@ -77,6 +77,9 @@ class Trace:
             for tensor in call.inputs:
                 self.units.unite(self.of[id(tensor)], FROZEN)
             self.of.update({id(tensor): _frozen(tensor) for tensor in call.outputs})
+            # Of all layers only attention may be plain in one call and not in another.
+            if RULES.get(type(call.operation)) is attend:
+                self._tie_shared(call, self.of[id(call.outputs[0])])
         else:
             self._tie_shared(call, units)
             self.of[id(call.outputs[0])] = units

@@ -88,6 +88,9 @@ def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> di
     if type(layer) in (layers.Conv1D, layers.Conv2D):
         groups = int(seen.sum()) if layer.groups == len(seen) else layer.groups
         return {"filters": int(made.sum()), "groups": groups}
+    if type(layer) is layers.MultiHeadAttention:
+        made_axes = call.outputs[0].shape[len(call.inputs[0].shape) - 1 :]
+        return {"output_shape": (*made_axes[:-1], int(made.sum()))}
     if type(layer) is layers.Reshape:
         # -1, not the new width: a shared Reshape may see tensors of different widths.
         return {"target_shape": (*call.outputs[0].shape[1:-1], -1)}
@@ -104,6 +107,8 @@ def _weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
         return [slopes if slopes.ndim in (layer.shared_axes or ()) else slopes[..., made]]
     if type(layer) is layers.SeparableConv2D:
         return _separable_weights(layer, seen, made)
+    if type(layer) is layers.MultiHeadAttention:
+        return [_attention_weight(weight, seen, made) for weight in layer.weights]
     if type(layer) not in KERNEL_AXES:
         return list(weights)
     input_axis, output_axis = KERNEL_AXES[type(layer)]
@@ -123,3 +128,13 @@ def _separable_weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray
     between = (seen[:, None] * multiplier + np.arange(multiplier)).ravel()
     pointwise = pointwise.take(between, 2).take(made, 3)
     return [depthwise.take(seen, 2), pointwise, *(values[made] for values in bias)]
+
+
+def _attention_weight(variable: Any, seen: Indices, made: Indices) -> NDArray[Any]:
+    """Kernels (cin, heads, D) and biases (heads, D) of projections, and those of the last one:
+    (heads, D, ..., cout) and (..., cout)."""
+    values: NDArray[Any] = variable.numpy()
+    *_, projection, name = variable.path.split("/")
+    if projection == "attention_output":
+        return values.take(made, -1)
+    return values.take(seen, 0) if name == "kernel" else values

@@ -54,6 +54,9 @@ def channel_kernel(layer: Any) -> tuple[Any, int]:
     """The kernel that makes the output channels of `layer`, and their axis in it."""
     if isinstance(layer, layers.SeparableConv2D):
         return layer.pointwise_kernel, len(layer.pointwise_kernel.shape) - 1
+    if isinstance(layer, layers.MultiHeadAttention):
+        kernel = kernel_of(layer.output_dense)
+        return kernel, len(kernel.shape) - 1
     return kernel_of(layer), output_axis(layer)
 
 

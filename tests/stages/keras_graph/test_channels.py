@@ -36,6 +36,24 @@ def test_both_sides_of_an_add_go_together() -> None:
     assert groups(keras.Model(x, y)) == [expected]
 
 
+def test_attention_to_itself_makes_channels_and_keeps_all_of_what_else_it_sees() -> None:
+    x = image()
+    y = layers.MultiHeadAttention(2, 3, name="attention")(*2 * [convolution("seen")(x)])
+    y = layers.Add()([y, convolution("added")(y)])
+    assert found(x, layers.Dense(5)(y)) == {("seen",): 4, ("attention", "added"): 4}
+    other = layers.MultiHeadAttention(2, 3)(y, convolution("other")(x))
+    assert found(x, layers.Dense(5)(other)) == {("seen",): 4}
+
+
+def test_all_calls_of_attention_keep_their_channels_if_one_does() -> None:
+    x = image()
+    for both in ("seen", "other"), ("other", "seen"):
+        seen = {name: convolution(name)(x) for name in ("seen", "other")}
+        attention = layers.MultiHeadAttention(2, 3, output_shape=6)
+        y = [attention(seen["seen"], seen[name]) for name in both]
+        assert found(x, layers.Dense(5)(layers.Concatenate()(y))) == {}
+
+
 def test_concatenated_channels_stay_apart_until_an_add_ties_parts_of_them() -> None:
     x = image()
     both = layers.Concatenate()([convolution("a", 2)(x), convolution("b", 3)(x)])

@@ -25,6 +25,7 @@ MIXING = (
     layers.Conv2D,
     layers.Conv2DTranspose,
     layers.Dense,
+    layers.MultiHeadAttention,
     layers.SeparableConv2D,
 )
 CHANNELWISE = (
@@ -80,7 +81,7 @@ def run_with_nan(flat: keras.Model, removed: dict[str, list[int]], images: Any) 
         if isinstance(call.operation, CHANNELWISE):
             return channelwise(call.operation, args[0])
         if isinstance(call.operation, MIXING) and not is_depthwise(call):
-            args = (np.nan_to_num(np.asarray(args[0])),)
+            args = tuple(np.nan_to_num(np.asarray(each)) for each in args)
         result = np.array(call.operation(*args, **kwargs))
         result[..., removed.get(call.operation.name, [])] = np.nan
         return result
@@ -238,6 +239,21 @@ def sequences(x: Any) -> Any:
     return layers.Dense(5)(layers.Concatenate()(both))
 
 
+def attentive(x: Any) -> Any:
+    """Attention of positions to themselves, by a shared layer, and to others."""
+    x = layers.Conv2D(8, 3, strides=4)(layers.Conv2D(6, 3, activation="relu")(x))
+    x = layers.Reshape((-1, 8))(layers.ReLU()(x))
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 3, value_dim=4)(x, x)])
+    x = layers.Dense(6, activation="relu")(x)
+    wide = layers.MultiHeadAttention(2, 3, use_bias=False, output_shape=10)(x, x, x)
+    x = layers.Dense(6, activation="relu")(wide)
+    shared = layers.MultiHeadAttention(1, 4)
+    x = shared(x, x) + shared(x, x, attention_mask=np.tril(np.ones((1, 4, 4))))
+    y = layers.Dense(5)(layers.Dense(7, activation="relu")(x))
+    x = layers.Dense(9, activation="relu")(layers.MultiHeadAttention(2, 2)(x, y))
+    return layers.Dense(5)(layers.GlobalAveragePooling1D()(x))
+
+
 def partly_unknown(x: Any) -> Any:
     """Channels that reach a layer without a rule stay; those before and after may go."""
     x = layers.Conv2D(8, 3, padding="same")(layers.Conv2D(6, 3, padding="same")(x))
@@ -264,6 +280,7 @@ NETS: list[Callable[[Any], Any]] = [
     grouped,
     learned_slopes,
     sequences,
+    attentive,
     partly_unknown,
 ]
 

@@ -38,6 +38,19 @@ def test_a_separable_convolution_is_scored_by_its_pointwise_kernel():
     np.testing.assert_allclose(scores, np.arange(6) / 2.5)
 
 
+@pytest.mark.parametrize("criterion", ["l2", "taylor"])
+def test_attention_is_scored_by_the_projection_of_its_output(criterion):
+    image = keras.Input((4, 6))
+    x = layers.MultiHeadAttention(2, 3, name="attention")(image, image)
+    model = keras.Model(image, layers.Dense(4)(layers.GlobalMaxPooling1D()(x)))
+    kernel = model.get_layer("attention").output_dense.kernel
+    kernel.assign(kernel * (np.arange(6) != 2))
+    inputs = np.random.default_rng(0).normal(size=(8, 4, 6)).astype(np.float32)
+    scores = layer_scores(model, criterion, [(inputs, np.eye(4)[np.arange(8) % 4])])["attention"]
+    assert np.flatnonzero(scores == 0).tolist() == [2]
+    assert len(scores) == 6
+
+
 def test_the_scale_of_batch_normalisation_is_taken_where_there_is_one():
     model = randomized(NETWORKS["plain"]())
     found = layer_scores(model, "bn_scale", ())
