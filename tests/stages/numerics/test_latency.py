@@ -18,7 +18,9 @@ def row(samples_ms: list[float], batch_size: int = 1) -> LatencyRow:
 
 
 def test_a_row_by_hand() -> None:
-    assert row([1.0, 2.0, 3.0], batch_size=4).model_dump(exclude_none=True, exclude={"gpu_clocks"}) == {
+    assert row([1.0, 2.0, 3.0], batch_size=4).model_dump(
+        exclude_none=True, exclude={"gpu_clocks"}
+    ) == {
         "batch_size": 4,
         "runtime": "litert",
         "precision": "int8",
@@ -55,7 +57,10 @@ def test_percentiles_rise_and_throughput_is_that_of_the_median(
 
 
 def test_numbers_are_plain_python_for_json() -> None:
-    assert {type(value) for value in row([1.0, 2.0]).model_dump(exclude_none=True, exclude={"gpu_clocks"}).values()} == {
+    assert {
+        type(value)
+        for value in row([1.0, 2.0]).model_dump(exclude_none=True, exclude={"gpu_clocks"}).values()
+    } == {
         int,
         float,
         str,
