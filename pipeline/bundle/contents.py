@@ -4,7 +4,8 @@ bundle.json           this file: the engine, its input and output, what was meas
 <engine file>         as `build` wrote it
 labels.txt            the names of the classes, a line each; the line is the class
 samples/              some test images, and expected.npy: the engine's outputs for them
-predict.py            a program of its own that uses the engine; requirements.txt is what it needs
+predict.py            a program of its own that uses the engine, where programs/ has its runtime;
+                      requirements.txt is what it needs
 report.md             how it was made
 """
 
@@ -23,6 +24,7 @@ from stages.engines.registry import ENGINES, EngineName
 from stages.errors import ArtifactError, shown
 from stages.results.base import Count, LatencyRow, Measured, Quality, Sha256
 from stages.results.base import Output as OutputKind
+from stages.results.engines import MachineState
 from stages.results.machine import MachineFacts
 
 FILE = "bundle.json"
@@ -87,6 +89,9 @@ class Measurements(Measured):
     latency: tuple[LatencyRow, ...]
     baseline_latency: tuple[LatencyRow, ...]
     machine: MachineFacts
+    conditions: MachineState | None = Field(
+        default=None, description="What the machine was doing, and how long was measured."
+    )
 
 
 class Bundle(Measured):

@@ -31,7 +31,7 @@ from stages.engines import records
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import ArtifactError, EngineError, SettingsError, nearest, suggestion
 from stages.measurement import accuracy, parity
-from stages.results.engines import BuildDetails
+from stages.results.engines import BenchmarkDetails, BuildDetails
 
 SAMPLES = 4
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -138,7 +138,8 @@ def _fill(
     (folder / contents.LABELS).write_text(labels, encoding="utf-8")
     _write_samples(folder, source, engine, signature)
     packages = _packages(engine.name, record)
-    (folder / contents.PROGRAM).write_text(program.source(engine.backend), encoding="utf-8")
+    if text := program.source(engine.backend):
+        (folder / contents.PROGRAM).write_text(text, encoding="utf-8")
     lines = (f"{name}=={version}\n" for name, version in packages.items())
     (folder / contents.REQUIREMENTS).write_text("".join(lines))
     (folder / contents.REPORT).write_text("\n".join(_first_page(report)) + "\n", encoding="utf-8")
@@ -238,13 +239,14 @@ def _max_batch_size(engine: EngineReport, record: Record) -> int:
 def _measurements(report: Report, engine: EngineReport) -> Measurements | None:
     if not (engine.is_benchmarked and report.is_current("benchmark")):
         return None
-    stage = report.stage("benchmark")
+    stage, details = report.stage("benchmark"), report.details(BenchmarkDetails)
     return Measurements(
         accuracy=engine.accuracy,
         baseline_accuracy=report.baseline.accuracy,
         latency=engine.latency,
         baseline_latency=report.baseline.latency,
         machine=stage.environment if stage else report.environment,
+        conditions=details.conditions if details else None,
     )
 
 

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from importlib import resources
 
+PROGRAMS = resources.files("pipeline.bundle.programs")
+RTX = "tensorrt_rtx"
 START = "from __future__ import annotations\n\n"
 BELOW_IMPORTS = "\n\n\n"
 PLACEHOLDER = "from pipeline.bundle.programs.litert import Network"
@@ -17,8 +19,10 @@ OWN_PACKAGES = 'sys.path.insert(0, str(Path(__file__).resolve().with_name("packa
 """In model.py, before anything that is not of the standard library is imported."""
 
 
-def source(backend: str) -> str:
-    """The text of predict.py for an engine of `backend`."""
+def source(backend: str) -> str | None:
+    """The text of predict.py for an engine of `backend`; None for one that programs/ lacks."""
+    if not (PROGRAMS / f"{_module(backend)}.py").is_file():
+        return None
     return _program("predict", backend)
 
 
@@ -30,10 +34,9 @@ def model(backend: str) -> str:
 def _program(
     name: str, backend: str, added: Iterable[str] = (), before_packages: Iterable[str] = ()
 ) -> str:
-    is_rtx = backend == "tensorrt_rtx"
     text, imports, body = _parts(name)
-    _, more, network = _parts("tensorrt" if is_rtx else backend)
-    if is_rtx:
+    _, more, network = _parts(_module(backend))
+    if backend == RTX:
         more = [line.replace("import tensorrt as", "import tensorrt_rtx as") for line in more]
     wanted = {*imports, *more, *added} - {PLACEHOLDER}
     constants, _, functions = body.partition(BELOW_IMPORTS)
@@ -42,9 +45,14 @@ def _program(
     return text + START + BELOW_IMPORTS.join(parts)
 
 
+def _module(backend: str) -> str:
+    """RTX has TensorRT's interface under another name."""
+    return "tensorrt" if backend == RTX else backend
+
+
 def _parts(name: str) -> tuple[str, list[str], str]:
     """A module's docstring, its imports, and what is below them."""
-    file = resources.files("pipeline.bundle.programs") / f"{name}.py"
+    file = PROGRAMS / f"{name}.py"
     text, _, rest = file.read_text(encoding="utf-8").partition(START)
     lines = rest.split("\n")
     end = next(

@@ -97,6 +97,12 @@ def test_the_program_of_every_runtime_is_one_module(backend: str) -> None:
     )
 
 
+def test_an_engine_added_by_the_recipe_has_no_program() -> None:
+    from pipeline.bundle import program
+
+    assert program.source("reference") is None
+
+
 def test_the_same_build_gives_the_same_bytes(built: Path, tmp_path: Path) -> None:
     for name in ("a.zip", "b.zip"):
         export(Export(tmp_path / name, "onnxruntime.fp32", format="zip"), built, PLAN)
