@@ -61,7 +61,7 @@ TRAINING_ONLY = (
 """Layers that pass their input through at inference."""
 
 
-class _Copies:
+class Copies:
     """Copies of layers with their weights: one per layer however often it is called."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ def flatten(model: keras.Model) -> keras.Model:
     Layers of nested models that share a name get a number at the end.
     Raises ModelError for a subclassed model.
     """
-    copies = _Copies()
+    copies = Copies()
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         return copies.call(call.operation, *args, **kwargs)
@@ -109,7 +109,7 @@ def fold(model: keras.Model) -> keras.Model:
     norms = _norms_behind(flat)
     merged = {id(norm.outputs[0]) for norm in norms.values()}
     replaced: dict[int, Any] = {}
-    copies = _Copies()
+    copies = Copies()
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation

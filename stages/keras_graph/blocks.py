@@ -1,0 +1,214 @@
+"""Blocks of a network that can be removed whole, because their input can stand in for their output.
+
+| block | from | to |
+| --- | --- | --- |
+| residual, y = x + f(x) | x | y |
+| residual with a projection, y = p(x) + f(x) | p(x) | y |
+| a layer that repeats a shape, with its normalisation and activation | its input | its output |
+
+Nothing is read from names: a residual block is an addition of two tensors of equal shape, one of
+which needs more kernels of its own than the other. Removing it is exact where f is zero (its last
+gamma or kernel); removing a repeated layer is exact where that is the identity. Veit et al.,
+"Residual Networks Behave Like Ensembles of Relatively Shallow Networks", 2016, section 4.1: without
+one of its blocks a trained residual network still works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers
+
+from stages.keras_graph.activations import FUSED, NOT_NEGATIVE, activation_name
+from stages.keras_graph.channel_rules import PRODUCERS
+from stages.keras_graph.fold import Copies
+from stages.keras_graph.walk import Call, calls, functional, rebuild
+
+Names = tuple[str, ...]
+
+REPEATABLE = (*PRODUCERS, layers.DepthwiseConv2D)
+"""Layers that can be a block by themselves."""
+
+
+# By identity: Keras tensors overload comparisons.
+@dataclass(frozen=True, eq=False)
+class Block:
+    """`layers`, those with a kernel that go, identify it; `start` stands in for `end`."""
+
+    layers: Names
+    start: Any
+    end: Any
+
+
+def find_blocks(flat: keras.Model) -> list[Block]:
+    """The blocks of a flat model, residual ones first, each in graph order.
+
+    Layers inside a residual block are no blocks of their own.
+    """
+    graph = _Graph(flat)
+    found: dict[Names, Block] = {}
+    residual: set[int] = set()
+    for call in graph.calls:
+        if _is_addition(call):
+            block, inside = _residual(graph, call)
+            residual |= inside
+            if block is not None:
+                found.setdefault(block.layers, block)
+    for call in graph.calls:
+        if id(call) not in residual and (block := _repeated(graph, call)):
+            found.setdefault(block.layers, block)
+    return list(found.values())
+
+
+def remove(flat: keras.Model, gone: Collection[Names]) -> keras.Model:
+    """A new flat model without the blocks that have these layers, with weights of its own.
+
+    Blocks that are no longer there are passed over. A ReLU that then follows a ReLU goes as well:
+    it would change nothing and cost time. Raises ValueError for layers that are no block.
+    """
+    there = {layer.name for layer in flat.layers}
+    left = [tuple(name for name in names if name in there) for names in gone]
+    known = {block.layers: block for block in find_blocks(flat)}
+    if unknown := [names for names in left if names and names not in known]:
+        raise ValueError(f"no removable blocks of {flat.name!r}: {unknown}")
+    starts = {id(known[names].end): known[names].start for names in left if names}
+    copies, values, kinds = Copies(), dict[int, Any](), dict[int, str]()
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        flat_arguments = keras.tree.flatten((args, kwargs))
+        given = [each for each in flat_arguments if isinstance(each, keras.KerasTensor)]
+        values.update(zip(map(id, call.inputs), given, strict=True))
+        if start := [starts[id(each)] for each in call.outputs if id(each) in starts]:
+            return values[id(start[0])]
+        kind = _activation(call.operation)
+        if type(call.operation) not in REPEATABLE and _is_idle(kind, kinds.get(id(given[0]), "")):
+            return given[0]
+        result = copies.call(call.operation, *args, **kwargs)
+        if isinstance(result, keras.KerasTensor):
+            kinds[id(result)] = kind
+        return result
+
+    return rebuild(flat, visit)
+
+
+class _Graph:
+    """Calls of a flat model, who makes which tensor and who reads it."""
+
+    def __init__(self, flat: keras.Model) -> None:
+        self.calls = calls(flat)
+        self.inputs = {id(tensor) for tensor in functional(flat).inputs}
+        self.outputs = list(functional(flat).outputs)
+        self._maker = {id(tensor): call for call in self.calls for tensor in call.outputs}
+
+    def unused(self, end: Any, start: Any) -> list[Call] | None:
+        """Calls that nothing needs once `start` stands in for `end`; None if an input is one."""
+        stack, needed = list(self.outputs), set[int]()
+        while stack:
+            tensor = stack.pop()
+            tensor = start if tensor is end else tensor
+            call = self._maker.get(id(tensor))
+            key = id(tensor if call is None else call)
+            if key not in needed:
+                needed.add(key)
+                stack += call.inputs if call else ()
+        if not self.inputs <= needed:
+            return None
+        return [call for call in self.calls if id(call) not in needed]
+
+    def readers(self, tensor: Any) -> list[Call]:
+        """Calls that have `tensor` as an input."""
+        return [call for call in self.calls if any(each is tensor for each in call.inputs)]
+
+
+def _residual(graph: _Graph, call: Call) -> tuple[Block | None, set[int]]:
+    """The block that ends in the addition `call`, and the calls of both of its sides."""
+    end, (one, other) = call.outputs[0], call.inputs
+    sides = [(start, graph.unused(end, start)) for start in (one, other)]
+    known = [(start, _kernels(graph, gone)) for start, gone in sides if gone is not None]
+    inside = {id(each) for _, gone in sides for each in gone or ()}
+    known.sort(key=lambda side: -len(side[1]))
+    # Equal sides: neither is a shortcut of the other.
+    if len(known) < len(sides) or len(known[0][1]) == len(known[1][1]):
+        return None, inside
+    start, names = known[0]
+    return Block(names, start, end), inside
+
+
+def _repeated(graph: _Graph, call: Call) -> Block | None:
+    """The layer of `call` with what follows it alone, if all of it keeps the shape."""
+    if type(call.operation) not in REPEATABLE or not _keeps_shape(call):
+        return None
+    # One branch of several is no repetition: a gate, x * f(x), would become x * x.
+    if len(graph.readers(call.inputs[0])) > 1:
+        return None
+    end = call.outputs[0]
+    for reader in _tail(graph, end):
+        end = reader.outputs[0]
+    if any(end is output for output in graph.outputs):
+        return None
+    gone = graph.unused(end, call.inputs[0])
+    names = _kernels(graph, gone or ())
+    return Block(names, call.inputs[0], end) if names else None
+
+
+def _tail(graph: _Graph, tensor: Any) -> Iterator[Call]:
+    """Normalisation, activations and dropout behind `tensor`, as long as nothing else reads it."""
+    while len(readers := graph.readers(tensor)) == 1:
+        (reader,) = readers
+        weights = getattr(reader.operation, "weights", ())
+        if not _keeps_shape(reader) or any(len(weight.shape) > 1 for weight in weights):
+            return
+        yield reader
+        tensor = reader.outputs[0]
+
+
+def _kernels(graph: _Graph, gone: Sequence[Call]) -> Names:
+    """Names of the layers with kernels all of whose calls are `gone`."""
+    going = {id(call) for call in gone}
+    staying = {id(call.operation) for call in graph.calls if id(call) not in going}
+    return tuple(
+        dict.fromkeys(
+            call.operation.name
+            for call in gone
+            if id(call.operation) not in staying
+            and any(len(weight.shape) > 1 for weight in getattr(call.operation, "weights", ()))
+        )
+    )
+
+
+def _is_addition(call: Call) -> bool:
+    """Whether two tensors of equal and known shape are added."""
+    operation = call.operation
+    is_add = type(operation) is layers.Add or (
+        type(operation).__module__.startswith("keras.src.ops.")
+        and type(operation).__name__ == "Add"
+    )
+    return (
+        is_add
+        and len({id(tensor) for tensor in call.inputs}) == len(call.inputs) == 2
+        and len({tuple(tensor.shape) for tensor in (*call.inputs, *call.outputs)}) == 1
+        and None not in call.outputs[0].shape[1:]
+    )
+
+
+def _keeps_shape(call: Call) -> bool:
+    source = {id(tensor) for tensor in call.inputs}
+    return (
+        len(source) == len(call.outputs) == 1
+        and tuple(call.inputs[0].shape) == tuple(call.outputs[0].shape)
+        and None not in call.outputs[0].shape[1:]
+    )
+
+
+def _activation(operation: Any) -> str:
+    """Name of the activation that an operation is, or that is fused into its layer."""
+    fused = getattr(getattr(operation, "activation", None), "__name__", "")
+    return activation_name(operation) or str(fused)
+
+
+def _is_idle(kind: str, before: str) -> bool:
+    """Whether an activation `kind` changes nothing behind one of the kind `before`."""
+    return kind in FUSED and (kind == before or (kind == "relu" and before in NOT_NEGATIVE))
