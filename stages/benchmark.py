@@ -61,11 +61,12 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
         taking = [each for each in engines if each.runs_with(threads, settings.benchmark)]
         # The baseline is timed with every thread count again: a speed-up is a ratio of
         # the same seconds (decision 4).
-        calls |= measure_together([baseline, *taking], source, test, threads, settings.benchmark)
+        calls |= measure_together([baseline, *taking], source, test, threads, settings)
     for threads, sizes in further(chosen, settings.benchmark).items():
         names = {chosen[size].engine for size in sizes}
         taking = [each for each in engines if each.name in names and each.timings.latency]
-        only = settings.benchmark.model_copy(update={"batch_sizes": sizes})
+        fewer = settings.benchmark.model_copy(update={"batch_sizes": sizes})
+        only = settings.model_copy(update={"benchmark": fewer})
         calls |= measure_together([baseline, *taking], source, test, threads, only)
     gpus["after"] = machine_state.gpus()
     np.savez(out / LATENCY_FILE, **calls)  # type: ignore[arg-type]
@@ -91,7 +92,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
             ),
             differences=counted,
             images="carried" if settings.data is None else "test",
-            conditions=describe(before, gpus, settings.benchmark),
+            conditions=describe(before, gpus, settings),
         ),
         engines=results,
     )
@@ -165,7 +166,7 @@ def keep_changed(
 
 
 def describe(
-    before: machine_state.Snapshot, gpus: dict[str, Any], settings: Benchmark
+    before: machine_state.Snapshot, gpus: dict[str, Any], settings: BenchmarkStage
 ) -> MachineState:
     """What a reader must know beside the numbers."""
     machine, after = environment.describe(), machine_state.snapshot()
@@ -178,8 +179,10 @@ def describe(
         cpu_steal_percent=machine_state.steal_percent(before, after),
         governor=machine_state.governor(),
         clock_overhead_ms=clock.overhead_ms(),
-        warmup_seconds=settings.warmup_seconds,
-        seconds=settings.max_seconds_per_engine,
+        warmup_seconds=settings.benchmark.warmup_seconds,
+        seconds=settings.benchmark.max_seconds_per_engine,
         windows=(clock.MIN_WINDOWS, clock.MAX_WINDOWS),
         gpu=gpus if gpus["before"] else None,
+        gpu_wait=settings.gpu.wait if gpus["before"] else None,
+        gpu_input=settings.gpu.input if gpus["before"] else None,
     )

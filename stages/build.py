@@ -82,13 +82,12 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> BuildRes
     if not built:
         reasons = "; ".join(f"{record.name}: {record.reason}" for record in tried)
         raise EngineError(f"no engine can be built here ({reasons})", "run: pipeline doctor")
-    results = try_out(tried, out, signature, settings.build.max_batch_size)
+    results = try_out(tried, out, signature, settings)
     records.write(results, out)
     checks = tuple(result.parity for result in results if result.parity)
     samples = np.load(out / SAMPLES_FILE)
-    chosen = choice.choose(
-        results, out, samples["validation_images"], samples["validation_labels"], settings.build
-    )
+    images, labels = samples["validation_images"], samples["validation_labels"]
+    chosen = choice.choose(results, out, images, labels, settings.build, settings.gpu)
     best = records.chosen(results, chosen.chosen)
     images = batch_of(samples["images"], signature, 1)
     return BuildResult(
@@ -168,12 +167,12 @@ def build_file(engine: EngineName, graph: Path, file: Path, request: BuildReques
 
 
 def try_out(
-    tried: Sequence[EngineRecord], folder: Path, signature: Signature, max_batch_size: int
+    tried: Sequence[EngineRecord], folder: Path, signature: Signature, settings: BuildStage
 ) -> list[EngineResult]:
     """Accuracy on the samples, and latency at batch 1 taken in turns, where an engine runs here."""
     samples = np.load(folder / SAMPLES_FILE)
     images, labels = samples["images"], samples["labels"]
-    batch_size = min(EVALUATION_BATCH, max_batch_size)
+    batch_size = min(EVALUATION_BATCH, settings.build.max_batch_size)
     running: dict[EngineName, Engine] = {}
     outputs: dict[EngineName, Logits] = {}
     states = {record.name: record for record in tried}
@@ -183,7 +182,8 @@ def try_out(
                 continue
             progress.report(f"run {name}")
             try:
-                engine = opened.enter_context(records.runner(record, folder, signature, 1))
+                runner = records.runner(record, folder, signature, 1, settings.gpu)
+                engine = opened.enter_context(runner)
                 outputs[name] = logits(engine, images, batch_size)
                 running[name], states[name] = engine, record.ran()
             except EngineError as error:

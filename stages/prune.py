@@ -96,6 +96,8 @@ def run(
             trained,
             ResumeStore(resume or Path(temporary)),
             logs,
+            settings.build,
+            settings.tensorrt,
         )
         pruned = _prune(context)
         model = files.load(pruned.file)

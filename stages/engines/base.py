@@ -5,7 +5,7 @@ A module of this package is an engine if it has these four names and a row in re
     build_blocker() -> Blocker | None               why it cannot be built here, if so
     run_blocker() -> Blocker | None                 why it cannot be run here, if so
     build(source, out, request) -> BuildReport | None   write the engine file `out`
-    Runner(file, signature, threads)                the Engine below
+    Runner(file, signature, threads, gpu)           the Engine below
 
 Nothing touches a device before `open`. Wrong arguments of callers are checked once, here.
 """
@@ -28,7 +28,7 @@ from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
 from stages.packages import install, missing, native_module, not_installed, reinstall
 from stages.results.engines import LayerFacts
-from stages.settings import TensorRT
+from stages.settings import Gpu, TensorRT
 
 Logits = NDArray[np.float32]
 Images = NDArray[np.float32] | NDArray[np.uint8]
@@ -109,10 +109,14 @@ class BuildReport:
 class Engine(ABC):
     """An engine file and, between `open` and `close`, the runtime that executes it."""
 
-    def __init__(self, file: Path, signature: Signature, threads: int = 1) -> None:
+    def __init__(
+        self, file: Path, signature: Signature, threads: int = 1, gpu: Gpu | None = None
+    ) -> None:
+        """`threads` are of a CPU, `gpu` is how a GPU is fed and waited for."""
         self.file = file
         self.signature = signature
         self.threads = threads
+        self.gpu = gpu or Gpu()
         self._is_open = False
         self._dtype = np.dtype(signature.dtype)
         self._may_hold_nan = signature.dtype == "float32"
@@ -151,7 +155,8 @@ class Engine(ABC):
     def time_parts(self, images: Images, calls: int) -> dict[str, float] | None:
         """Median milliseconds of the parts of a call, where the device reports them; else None.
 
-        A GPU reports `h2d_ms`, `compute_ms`, `d2h_ms` and `enqueue_ms`: see cuda/stream.py.
+        A GPU reports `h2d_ms`, `compute_ms`, `d2h_ms`, `enqueue_ms` and `resident_ms`: see
+        cuda/stream.py.
         """
         return None
 

@@ -18,6 +18,7 @@ from stages.engines.base import Blocker, Engine
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
 from stages.results.engines import Chosen, EngineRecord, EngineResult
+from stages.settings import Gpu
 
 FILE = "engines.json"
 
@@ -84,11 +85,17 @@ def require(blocker: Blocker | None) -> None:
         raise EngineError(blocker.reason, blocker.fix)
 
 
-def runner(record: EngineRecord, folder: Path, signature: Signature, threads: int) -> Engine:
+def runner(
+    record: EngineRecord,
+    folder: Path,
+    signature: Signature,
+    threads: int,
+    gpu: Gpu | None = None,
+) -> Engine:
     """The engine of `record`, not opened yet. Raises EngineError where it cannot run here."""
     module = modules.load(record.backend)
     require(module.run_blocker())
-    return module.Runner(folder / str(record.file), signature, threads)
+    return module.Runner(folder / str(record.file), signature, threads, gpu)
 
 
 def chosen(results: Sequence[EngineResult], choice: Mapping[int, Chosen]) -> EngineResult | None:

@@ -26,7 +26,7 @@ from stages.measurement.accuracy import batch_of, logits
 from stages.numerics import classification, latency
 from stages.results.engines import EngineRecord, EngineResult, EngineTimings
 from stages.results.training import Classification
-from stages.settings import Benchmark
+from stages.settings import Benchmark, BenchmarkStage
 
 PARTS_CALLS = 100
 """Calls whose copies and computation are timed apart, on a GPU."""
@@ -70,7 +70,7 @@ def measure_together(
     folder: Path,
     test: Split,
     threads: int,
-    settings: Benchmark,
+    settings: BenchmarkStage,
 ) -> Calls:
     """Open all engines at once, take their accuracy, and time them in turns.
 
@@ -82,19 +82,19 @@ def measure_together(
         for each in engines:
             progress.report(f"{each.name}, threads: {threads}")
             try:
-                engine = records.runner(each.record, folder, signature, threads)
+                engine = records.runner(each.record, folder, signature, threads, settings.gpu)
                 # Before it is opened: an engine that fails half way must free its memory as well.
                 opened.callback(engine.close)
-                _start(each, engine, test, max(settings.batch_sizes))
+                _start(each, engine, test, max(settings.benchmark.batch_sizes))
                 running.append((each, engine))
             except EngineError as error:
                 if each is engines[0]:
                     raise
                 each.record = each.record.stopped(error)
         # Nothing is saturated before all are timed: that opens more engines and fills every core.
-        calls = _time(running, test, threads, settings)
+        calls = _time(running, test, threads, settings.benchmark)
         for each, engine in running:
-            _saturate(each, engine, test, threads, settings)
+            _saturate(each, engine, test, threads, settings.benchmark)
         return calls
 
 
@@ -184,6 +184,7 @@ def _saturate(
             update={
                 "saturated_images_per_second": rate,
                 "saturating_engines": count,
+                "saturating_streams": engine.gpu.streams if each.is_on_gpu else None,
                 "gpu_memory_mib": engine.gpu_memory_mib,
                 "peak_memory_mib": peaks.get(row.batch_size),
             }

@@ -28,7 +28,7 @@ from stages.measurement.accuracy import batch_of, logits
 from stages.measurement.throughput import usable_cores
 from stages.numerics import latency
 from stages.results.engines import Candidate, Chosen, EngineChoice, EngineRecord
-from stages.settings import Build
+from stages.settings import Build, Gpu
 
 FILE = "choice.json"
 WARMUP_SECONDS = 0.05
@@ -47,15 +47,17 @@ def choose(
     images: Pixels,
     labels: NDArray[np.int64],
     settings: Build,
+    gpu: Gpu | None = None,
 ) -> EngineChoice:
     """Time the engines that ran here and choose one per batch size; writes `choice.json`.
 
     Accuracy is that on `images` uint8 (N, H, W, C) with `labels` int64 (N,), of the trained model
-    as well, the baseline in `folder`. Raises EngineError where that cannot run.
+    as well, the baseline in `folder`. `gpu` is how engines on a GPU run. Raises EngineError where
+    the baseline cannot run.
     """
     sizes = Signature.read(folder).batch_sizes(settings.batch_sizes)
     with ExitStack() as stack:
-        opened = _open(engines, folder, settings, stack)
+        opened = _open(engines, folder, settings, gpu, stack)
         # Threads change how fast an engine is, not what it answers: one accuracy per engine.
         by_name = {name: engine for (name, _), engine in opened.items()}
         largest = min(max(sizes), settings.max_batch_size)
@@ -162,7 +164,11 @@ def pick(table: Sequence[Candidate], batch_size: int, budget: Budget) -> Chosen 
 
 
 def _open(
-    engines: Sequence[EngineRecord], folder: Path, settings: Build, stack: ExitStack
+    engines: Sequence[EngineRecord],
+    folder: Path,
+    settings: Build,
+    gpu: Gpu | None,
+    stack: ExitStack,
 ) -> Opened:
     """Every engine that ran, with every thread count that fits; threads mean nothing to a GPU."""
     signature = Signature.read(folder)
@@ -174,7 +180,7 @@ def _open(
         counts = fitting if ENGINES[record.backend].device == "cpu" else fitting[:1]
         for threads in counts:
             try:
-                engine = records.runner(record, folder, signature, threads)
+                engine = records.runner(record, folder, signature, threads, gpu)
                 opened[record.name, threads] = stack.enter_context(engine)
             except EngineError as error:
                 progress.report(f"{record.name} is no candidate: {error.message}")

@@ -10,8 +10,10 @@ stdin, a number of seconds, with the median latency.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,10 +26,12 @@ import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.engines import child, modules, records
-from stages.engines.base import BuildRequest
+from stages.engines.base import BuildRequest, EngineModule
 from stages.engines.registry import ENGINES, EngineName, Precision
+from stages.engines.tensorrt.engine import TIMING_CACHE
 from stages.errors import EngineError
 from stages.measurement import clock
+from stages.settings import Build, TensorRT
 
 WARMUP_SECONDS = 0.05
 WINDOW_SECONDS = 0.03
@@ -35,13 +39,25 @@ WINDOWS = 9
 
 
 class EngineProcess:
-    """An engine built from `source`, a graph as the convert stage writes it; a context manager."""
+    """An engine built from `source`, a graph as the convert stage writes it; a context manager.
+
+    `build` and `tensorrt` are how TensorRT is to build it; what it timed is kept in
+    `signature_folder` for those that are built there next.
+    """
 
     def __init__(
-        self, engine: EngineName, source: Path, signature_folder: Path, batch_size: int = 1
+        self,
+        engine: EngineName,
+        source: Path,
+        signature_folder: Path,
+        batch_size: int = 1,
+        build: Build | None = None,
+        tensorrt: TensorRT | None = None,
     ) -> None:
         self._engine, self._source = engine, source
-        self._arguments = (*engine, str(source), str(signature_folder), batch_size)
+        build = build or Build(max_batch_size=batch_size, batch_sizes=(batch_size,))
+        settings = (build.model_dump_json(), (tensorrt or TensorRT()).model_dump_json())
+        self._arguments = (*engine, str(source), str(signature_folder), batch_size, *settings)
 
     def __enter__(self) -> EngineProcess:
         self._child = subprocess.Popen(
@@ -133,10 +149,54 @@ def require(engine: EngineName) -> str:
     return modules.source_file(engine)
 
 
-def serve(
-    backend: str, precision: Precision, source: str, signature_folder: str, batch_size: int
+def trial(
+    signature: Signature, precision: Precision, batch_size: int, build: Build, tensorrt: TensorRT
+) -> BuildRequest:
+    """How an engine that is only timed at `batch_size` is built.
+
+    Of the optimisation profiles of the engine that the run ends with it has the one that will serve
+    this size, and no other.
+    """
+    whole = BuildRequest(
+        signature,
+        precision,
+        build.max_batch_size,
+        build.batch_sizes,
+        build.workspace_mib,
+        tensorrt,
+    )
+    largest = next(most for _, _, most in whole.profiles if most >= batch_size)
+    return dataclasses.replace(whole, max_batch_size=largest, batch_sizes=(largest,))
+
+
+def build_with_timings(
+    module: EngineModule, source: Path, file: Path, request: BuildRequest, folder: Path
 ) -> None:
-    """In a child: build and open an engine of the file `source`, then time it when asked to."""
+    """Build `file`; TensorRT starts from the timings in `folder`, and leaves its own there.
+
+    Raises EngineError.
+    """
+    known, found = folder / TIMING_CACHE, file.with_name(TIMING_CACHE)
+    if known.is_file():
+        shutil.copyfile(known, found)
+    module.build(source, file, request)
+    if found.is_file():
+        shutil.copyfile(found, known)
+
+
+def serve(
+    backend: str,
+    precision: Precision,
+    source: str,
+    signature_folder: str,
+    batch_size: int,
+    build: str,
+    tensorrt: str,
+) -> None:
+    """In a child: build and open an engine of the file `source`, then time it when asked to.
+
+    `build` and `tensorrt` are settings as JSON.
+    """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # Native code prints where it likes.
 
@@ -150,9 +210,10 @@ def serve(
     module = modules.load(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"engine{ENGINES[backend].suffix}"
-        request = BuildRequest(signature, precision, batch_size, (batch_size,))
         try:
-            module.build(Path(source), file, request)
+            how = Build.model_validate_json(build), TensorRT.model_validate_json(tensorrt)
+            request = trial(signature, precision, batch_size, *how)
+            build_with_timings(module, Path(source), file, request, Path(signature_folder))
             with module.Runner(file, signature, 1) as engine:
                 # The first call allocates; it must be over before the first window.
                 engine.infer(images)

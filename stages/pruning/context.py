@@ -20,7 +20,7 @@ from stages.pruning.recalibrate import recalibrate
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round, run_rounds
 from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import Widths
-from stages.settings import Data, Prune
+from stages.settings import Build, Data, Prune, TensorRT
 from stages.training import evaluate
 from stages.training.fit import Teacher, TrainingRun, batches, fit, reset
 
@@ -30,7 +30,10 @@ RECALIBRATION_IMAGES = 1024
 
 @dataclass(frozen=True)
 class PruneContext:
-    """One run of the stage `prune`; `source` is the file of `trained`."""
+    """One run of the stage `prune`; `source` is the file of `trained`.
+
+    `build` and `tensorrt` are how TensorRT builds the engines that are timed.
+    """
 
     settings: Prune
     data: Data
@@ -40,6 +43,8 @@ class PruneContext:
     trained: keras.Model
     store: ResumeStore
     logs: Path | None
+    build: Build | None = None
+    tensorrt: TensorRT | None = None
 
     def validation_top1(self, model: keras.Model) -> float:
         """Accuracy on the validation images: the test images decide nothing."""
@@ -75,7 +80,14 @@ class PruneContext:
     def stopwatch(self, reference: keras.Model) -> Stopwatch:
         """Latency against `reference` on the engine `prune.target`."""
         images = self.signature.preprocess(self.dataset.calibration.images[:])
-        return Stopwatch(self.settings.target, reference, self.signature, images)
+        return Stopwatch(
+            self.settings.target,
+            reference,
+            self.signature,
+            images,
+            build=self.build,
+            tensorrt=self.tensorrt,
+        )
 
     def run_rounds(
         self,

@@ -27,6 +27,7 @@ from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
 from stages.measurement import engine_process
 from stages.measurement.engine_process import EngineProcess
+from stages.settings import Build, TensorRT
 
 CALIBRATION_IMAGES = 64
 """A few suffice: latency depends on no more than the order of magnitude of the ranges."""
@@ -38,8 +39,9 @@ class Stopwatch:
     """Compares candidates with `reference` on the engine `target`, as in "litert.int8".
 
     A context manager: the reference stays open, in a process of its own. INT8 candidates are
-    calibrated on `images` and not trained; all take raw pixels, as engines do by default. Raises
-    EngineError where the engine is not available.
+    calibrated on `images` and not trained; all take raw pixels, as engines do by default. `build`
+    and `tensorrt` are how TensorRT is to build them. Raises EngineError where the engine is not
+    available.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Stopwatch:
         signature: Signature,
         images: Images,
         batch_size: int = 1,
+        build: Build | None = None,
+        tensorrt: TensorRT | None = None,
     ) -> None:
         self._engine = EngineName.parse(target)
         self._file = engine_process.require(self._engine)
         self._model, self._images = reference, images
         self._signature = dataclasses.replace(signature, dtype="uint8")
-        self._batch_size = batch_size
+        self._built = (batch_size, build, tensorrt)
         self.reference_ms = 0.0
 
     def __enter__(self) -> Stopwatch:
@@ -84,7 +88,7 @@ class Stopwatch:
         # A file that an earlier model left there would be built in place of this one's.
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(dir=self._folder)))
         write_graph(model, folder / self._file, self._signature, self._images)
-        engine = EngineProcess(self._engine, folder / self._file, self._folder, self._batch_size)
+        engine = EngineProcess(self._engine, folder / self._file, self._folder, *self._built)
         opened.enter_context(engine)
         # One after the other: building LiteRT's engine is itself a
         # measurement, of forms and of AMX.

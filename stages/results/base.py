@@ -77,12 +77,19 @@ class LatencyRow(Measured):
     stable: bool | None = Field(
         default=None, description="Whether the median stayed where it was while it was measured."
     )
-    parts_ms: dict[str, float] | None = None
+    parts_ms: dict[str, float] | None = Field(
+        default=None,
+        description="On a GPU: copies, computation and queueing; resident_ms is a call without "
+        "copies.",
+    )
     saturated_images_per_second: Amount | None = Field(
         default=None,
         description="With all cores, or the GPU, kept busy by `saturating_engines` engines.",
     )
     saturating_engines: Count | None = None
+    saturating_streams: Count | None = Field(
+        default=None, description="Batches in flight on the GPU that was kept busy."
+    )
     peak_memory_mib: float | None = None
     gpu_memory_mib: float | None = None
     gpu_clocks: tuple[GpuClocks, ...] = Field(

@@ -214,6 +214,8 @@ class MachineState(Measured):
     seconds: float | None = None
     windows: tuple[int, ...] | None = None
     gpu: dict[str, Any] | None = None
+    gpu_wait: str | None = None
+    gpu_input: str | None = None
 
 
 class BenchmarkDetails(Details):

@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import Field
 
+from stages.engines.registry import ENGINES, EngineName
 from stages.settings.base import TARGET_PATTERN, Backend, Section
 from stages.settings.compression import Prune, Quantize
 from stages.settings.data import Data, Model
-from stages.settings.deployment import Benchmark, Build, Convert, Gates, Report, TensorRT
+from stages.settings.deployment import Benchmark, Build, Convert, Gates, Gpu, Report, TensorRT
 from stages.settings.training import FineTune, Train, Training
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Data",
     "FineTune",
     "Gates",
+    "Gpu",
     "Model",
     "Prune",
     "PruneStage",
@@ -45,6 +47,10 @@ __all__ = [
 ]
 
 
+TRIAL_SETTINGS = ("max_batch_size", "batch_sizes", "workspace_mib")
+"""Of `build`, for engines that are timed while pruning."""
+
+
 class Settings(Section):
     """All sections, as a configuration file holds them."""
 
@@ -56,6 +62,7 @@ class Settings(Section):
     convert: Convert = Field(default_factory=Convert)
     build: Build = Field(default_factory=Build)
     tensorrt: TensorRT = Field(default_factory=TensorRT)
+    gpu: Gpu = Field(default_factory=Gpu)
     benchmark: Benchmark = Field(default_factory=Benchmark)
     gates: Gates = Field(default_factory=Gates)
     report: Report = Field(default_factory=Report)
@@ -99,11 +106,23 @@ class TrainStage(StageSettings):
 
 
 class PruneStage(StageSettings):
-    """What `prune` sees."""
+    """What `prune` sees; how engines are built only where it builds some of TensorRT."""
 
     data: Data = Field(default_factory=Data)
     model: Model = Field(default_factory=Model)
     prune: Prune = Field(default_factory=Prune)
+    build: Build | None = None
+    tensorrt: TensorRT | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> StageSettings:
+        """Of `build` with no more than what decides how an engine of TensorRT is built."""
+        seen = cls(data=settings.data, model=settings.model, prune=settings.prune)
+        backend = EngineName.parse(settings.prune.target).backend
+        if not seen.depends_on_machine or ENGINES[backend].device != "gpu":
+            return seen
+        build = settings.build.model_dump(include=set(TRIAL_SETTINGS))
+        return seen.model_copy(update={"build": Build(**build), "tensorrt": settings.tensorrt})
 
     @property
     def depends_on_machine(self) -> bool:
@@ -133,6 +152,7 @@ class BuildStage(StageSettings):
 
     build: Build = Field(default_factory=Build)
     tensorrt: TensorRT = Field(default_factory=TensorRT)
+    gpu: Gpu = Field(default_factory=Gpu)
 
     @property
     def depends_on_machine(self) -> bool:
@@ -144,6 +164,7 @@ class BenchmarkStage(StageSettings):
     """What `benchmark` sees; `data` is None where it takes the images that `convert` carried."""
 
     data: Data | None = None
+    gpu: Gpu = Field(default_factory=Gpu)
     benchmark: Benchmark = Field(default_factory=Benchmark)
 
     @classmethod

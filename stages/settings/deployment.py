@@ -11,6 +11,8 @@ from stages.engines.registry import ENGINES, Precision
 from stages.settings.base import Backend, Count, Distinct, FilePath, Positive, Seconds, Section
 
 Threads = Annotated[int, Field(ge=1, le=1024)]
+Wait = Literal["auto", "spin", "block"]
+Placement = Literal["copied", "mapped"]
 ComputeCapability = Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 
 
@@ -87,6 +89,24 @@ class TensorRT(Section):
     def external_files(self) -> list[Path]:
         """The timing cache."""
         return [] if self.timing_cache is None else [self.timing_cache]
+
+
+class Gpu(Section):
+    """How engines on a GPU are fed and waited for, while they are chosen and measured."""
+
+    wait: Wait = "auto"
+    """What the CPU does until a call is done. `spin` asks again and again, which answers soonest
+    and takes a core (`trtexec --useSpinWait`); `block` sleeps until the GPU interrupts it, for a
+    machine whose cores have other work, at some 10 us a call; `auto` leaves it to CUDA, which spins
+    unless there are more contexts than cores."""
+    input: Placement = "copied"
+    """`copied` copies every batch to the GPU's memory; `mapped` lets kernels read it from
+    page-locked memory of the host: one queued operation fewer, which may pay for small images and
+    on chips that share their memory (Jetson), and a slower first layer elsewhere."""
+    streams: Annotated[int, Field(ge=1, le=64)] = 2
+    """Batches in flight while throughput is measured (`trtexec --infStreams`), each with a context
+    and buffers of its own on the GPU: 2 copy behind the computation, more fill a GPU that small
+    kernels leave idle."""
 
 
 class Benchmark(Section):

@@ -49,10 +49,12 @@ struct Stream {
 };
 
 struct Event {
+  unsigned flags = 0;
   Stream *stream = nullptr;
   bool done = true;
   double time = 0;
 };
+const unsigned BLOCKING_SYNC = 1;
 
 struct Graph { std::vector<Operation> operations; };
 struct Context { int device = 0; };
@@ -257,6 +259,11 @@ EXPORT int cuMemFreeHost(void *address) {
   ENTER_IN_CONTEXT(cuMemFreeHost);
   return release(host_memory, address);
 }
+EXPORT int cuMemHostGetDevicePointer_v2(void **device, void *host, unsigned) {
+  ENTER_IN_CONTEXT(cuMemHostGetDevicePointer);
+  *device = host;
+  return host_memory.count(reinterpret_cast<uintptr_t>(host)) ? SUCCESS : INVALID_VALUE;
+}
 EXPORT int cuMemGetInfo_v2(size_t *free, size_t *total) {
   ENTER_IN_CONTEXT(cuMemGetInfo);
   *free = CAPACITY - used(), *total = CAPACITY;
@@ -299,9 +306,9 @@ EXPORT int cuStreamWaitEvent(void *stream, Event *event, unsigned) {
     waiting->free_at = std::max(waiting->free_at, event->time);
   }});
 }
-EXPORT int cuEventCreate(Event **event, unsigned) {
+EXPORT int cuEventCreate(Event **event, unsigned flags) {
   ENTER_IN_CONTEXT(cuEventCreate);
-  *event = *events.insert(new Event).first;
+  *event = *events.insert(new Event{flags}).first;
   return SUCCESS;
 }
 EXPORT int cuEventDestroy_v2(Event *event) {
@@ -317,6 +324,7 @@ EXPORT int cuEventRecord(Event *event, void *stream) {
 EXPORT int cuEventQuery(Event *event) { return event->done ? SUCCESS : NOT_READY; }
 EXPORT int cuEventSynchronize(Event *event) {
   ENTER_IN_CONTEXT(cuEventSynchronize);
+  trace += event->flags & BLOCKING_SYNC ? "blocked\n" : "spun\n";
   finish(*event);
   host_time = std::max(host_time, event->time);
   return SUCCESS;
@@ -415,7 +423,7 @@ UNSUPPORTED(cuLaunch) UNSUPPORTED(cuLaunchGrid) UNSUPPORTED(cuLaunchGridAsync)
 UNSUPPORTED(cuLaunchKernel) UNSUPPORTED(cuLinkAddData_v2) UNSUPPORTED(cuLinkAddFile_v2)
 UNSUPPORTED(cuLinkComplete) UNSUPPORTED(cuLinkCreate_v2) UNSUPPORTED(cuLinkDestroy)
 UNSUPPORTED(cuMemAllocManaged) UNSUPPORTED(cuMemAllocPitch_v2) UNSUPPORTED(cuMemGetAddressRange_v2)
-UNSUPPORTED(cuMemHostGetDevicePointer_v2) UNSUPPORTED(cuMemHostGetFlags)
+UNSUPPORTED(cuMemHostGetFlags)
 UNSUPPORTED(cuMemHostRegister_v2) UNSUPPORTED(cuMemHostUnregister) UNSUPPORTED(cuMemcpy2DAsync_v2)
 UNSUPPORTED(cuMemcpy2DUnaligned_v2) UNSUPPORTED(cuMemcpy2D_v2) UNSUPPORTED(cuMemcpy3DAsync_v2)
 UNSUPPORTED(cuMemcpy3DPeer) UNSUPPORTED(cuMemcpy3DPeerAsync) UNSUPPORTED(cuMemcpy3D_v2)

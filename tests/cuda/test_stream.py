@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from stages.engines.cuda.stream import CudaStream, run_many
 from stages.errors import EngineError
+from stages.settings import Gpu
+from stages.settings.deployment import Wait
 from tests.cuda.conftest import StandIn
 
 OUT_OF_MEMORY = 2
@@ -161,6 +163,30 @@ def test_without_captures_every_call_is_plain(gpu: StandIn) -> None:
     one.close()
 
 
+@pytest.mark.parametrize(
+    ("wait", "said"), [("auto", []), ("spin", ["spun"]), ("block", ["blocked"])]
+)
+def test_the_cpu_waits_as_the_settings_say(gpu: StandIn, wait: Wait, said: list[str]) -> None:
+    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,), gpu=Gpu(wait=wait))
+    one.submit(rows(2))
+    np.testing.assert_array_equal(one.collect(), rows(2) + 1)
+    assert [line for line in gpu.trace() if not line[0].isdigit()] == said
+    one.close()
+    assert gpu.live() == {}
+
+
+def test_a_mapped_input_is_read_where_it_is(gpu: StandIn) -> None:
+    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,), gpu=Gpu(input="mapped"))
+    assert gpu.live() == {"device_memory": 1, "host_memory": 2, "streams": 1}
+    for call in range(3):
+        one.submit(rows(2, first=call))
+        np.testing.assert_array_equal(one.collect(), rows(2, first=call) + 1)
+    assert [engine for _, engine, _, _ in steps(gpu)] == ["compute", "from_gpu"] * 3
+    assert sum(line == "launch of a graph of 2" for line in gpu.trace()) == 2
+    one.close()
+    assert gpu.live() == {}
+
+
 @pytest.mark.parametrize("allocation", [1, 2])
 @pytest.mark.parametrize("call", ["cuMemAlloc", "cuMemHostAlloc"])
 def test_a_stream_without_room_gives_back_what_it_took(
@@ -189,6 +215,7 @@ def test_the_parts_of_a_call_are_timed_by_events(gpu: StandIn) -> None:
     parts = one.time_parts(rows(2), calls=3)
     assert (parts["h2d_ms"], parts["compute_ms"], parts["d2h_ms"]) == (1.0, 5.0, 1.0)
     assert parts["enqueue_ms"] > 0
+    assert parts["resident_ms"] > 0
     assert gpu.live() == {"device_memory": 2, "host_memory": 2, "streams": 1}
     one.close()
 
@@ -218,6 +245,15 @@ def test_many_batches_come_back_in_order(gpu: StandIn) -> None:
     assert len(streams.made) == 2
     for got, batch in zip(found, sent, strict=True):
         np.testing.assert_array_equal(got, batch + 1)
+    streams.close()
+
+
+def test_so_many_are_in_flight_as_the_settings_say(gpu: StandIn) -> None:
+    streams = Streams(gpu)
+    sent = [rows(2, first=100 * index) for index in range(7)]
+    for got, batch in zip(run_many(streams, sent, 3), sent, strict=True):
+        np.testing.assert_array_equal(got, batch + 1)
+    assert len(streams.made) == 3
     streams.close()
 
 

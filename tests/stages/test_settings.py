@@ -100,7 +100,24 @@ def test_a_stage_sees_its_own_sections_and_no_other():
     whole = Settings(prune=settings.Prune(ratio=0.25))
     seen = PruneStage.of(whole)
     assert seen.prune.ratio == 0.25
-    assert seen.model_dump().keys() == {"data", "model", "prune"}
+    assert seen.to_json().keys() == {"data", "model", "prune"}
+
+
+def test_pruning_sees_how_engines_are_built_only_where_tensorrt_builds_some():
+    build = settings.Build(max_batch_size=8, batch_sizes=(2,), threads=(1,))
+    whole = Settings(
+        prune=settings.Prune(target="tensorrt.fp16", target_latency_ratio=0.5),
+        build=build,
+        tensorrt=settings.TensorRT(timing_cache="t.timing"),
+    )
+    seen = PruneStage.of(whole)
+    assert (seen.build.max_batch_size, seen.build.batch_sizes) == (8, (2,))
+    assert seen.build.threads == settings.Build().threads  # no other can make the stage stale
+    assert [str(file) for file in seen.external_files()] == ["t.timing"]
+    assert PruneStage.model_validate(seen.to_json()) == seen
+    for other in ({"target": "tensorrt.fp16"}, {"target_latency_ratio": 0.5}):
+        plain = PruneStage.of(whole.model_copy(update={"prune": settings.Prune(**other)}))
+        assert plain.to_json().keys() == {"data", "model", "prune"}
 
 
 def test_every_stages_sections_are_sections_of_the_whole():
@@ -120,7 +137,7 @@ def test_a_benchmark_on_carried_images_sees_no_data_set_and_asks_for_no_file():
         data=Data(name="npz", path="d.npz"), benchmark=settings.Benchmark(images="carried")
     )
     carried, test = BenchmarkStage.of(whole), BenchmarkStage.of(Settings(data=whole.data))
-    assert carried.to_json().keys() == {"benchmark"}
+    assert carried.to_json().keys() == {"gpu", "benchmark"}
     assert carried.external_files() == []
     assert BenchmarkStage.model_validate(carried.to_json()) == carried
     assert test.data == whole.data

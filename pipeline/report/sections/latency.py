@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.report.sections.stages import runtime_of
@@ -83,6 +84,14 @@ def interval_cell(low_ms: float | None, high_ms: float | None) -> str:
     return f"{units.milliseconds(low_ms)} to {units.milliseconds(high_ms)}"
 
 
+def _part(name: str, row: LatencyRow) -> str:
+    return units.milliseconds((row.parts_ms or {}).get(name))
+
+
+PARTS = {"to GPU ms": "h2d_ms", "compute ms": "compute_ms", "from GPU ms": "d2h_ms"}
+PARTS |= {"without copies ms": "resident_ms"}
+"""Heading -> part of a call on a GPU."""
+
 COLUMNS: dict[str, Callable[[LatencyRow], str]] = {
     "batch": lambda row: units.count(row.batch_size),
     "threads": lambda row: units.count(row.threads),
@@ -96,11 +105,13 @@ COLUMNS: dict[str, Callable[[LatencyRow], str]] = {
     "mean ms": lambda row: units.milliseconds(row.mean_ms),
     "images/s": lambda row: units.count(row.images_per_second),
     "saturated images/s": lambda row: units.count(row.saturated_images_per_second),
+    "streams": lambda row: units.count(row.saturating_streams),
+    **{heading: partial(_part, name) for heading, name in PARTS.items()},
     "peak MiB": lambda row: units.count(row.peak_memory_mib),
     "samples": lambda row: units.count(row.samples),
 }
-OPTIONAL = ("95 % of p50", "timing", "saturated images/s", "peak MiB")
-"""Columns that older records lack."""
+OPTIONAL = ("95 % of p50", "timing", "saturated images/s", "streams", *PARTS, "peak MiB")
+"""Columns that older records lack, or machines without a GPU."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike, NDArray
 from stages.engines.base import Blocker
 from stages.errors import EngineError
 from stages.packages import install
+from stages.settings.deployment import Wait
 
 DRIVER_LIBRARY = "libcuda.so.1"
 THREAD_LOCAL_CAPTURE = 1
@@ -43,14 +44,18 @@ def gpu_blocker() -> Blocker | None:
 
 @dataclass(frozen=True, eq=False)
 class Buffer:
-    """The same array twice: `host` in page-locked memory, and on the GPU at `address`."""
+    """The same array twice: `host` in page-locked memory, and for the GPU at `address`.
+
+    Where it is mapped both are the same memory.
+    """
 
     host: NDArray[Any]
     device: Any
+    is_mapped: bool = False
 
     @property
     def address(self) -> int:
-        """Where it is on the GPU."""
+        """Where the GPU finds it."""
         return int(self.device)
 
 
@@ -83,33 +88,46 @@ class CudaMemory:
     Every method raises EngineError where CUDA reports an error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Wait = "auto") -> None:
         self._held = ExitStack()
+        self._done: Any = None
         with cuda_errors():
             make_context_current()
             from pycuda import driver
 
             self._driver = driver
             self._stream: Any = driver.Stream()
+            if wait != "auto":
+                self._done = driver.Event(_flags(driver, wait))
 
     @property
     def stream_handle(self) -> int:
         """The stream as TensorRT wants it."""
         return int(self._stream.handle)
 
-    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Buffer:
-        """Take host and GPU memory for an array of `shape` and `dtype`."""
+    def allocate(
+        self, shape: tuple[int, ...], dtype: DTypeLike = np.float32, is_mapped: bool = False
+    ) -> Buffer:
+        """Take host and GPU memory for an array of `shape` and `dtype`.
+
+        With `is_mapped` the GPU reads the host's, and nothing is copied.
+        """
+        flags = self._driver.host_alloc_flags.DEVICEMAP if is_mapped else 0
         with cuda_errors():
-            host = self._driver.pagelocked_empty(shape, dtype)
+            host = self._driver.pagelocked_empty(shape, dtype, mem_flags=flags)
             # Freed by hand and in order: the garbage collector could
             # come after the context is gone.
             self._held.callback(host.base.free)
+            if is_mapped:
+                return Buffer(host, host.base.get_device_pointer(), is_mapped)
             device = self._driver.mem_alloc(host.nbytes)
             self._held.callback(device.free)
         return Buffer(host, device)
 
     def upload(self, buffer: Buffer, rows: int) -> None:
-        """Queue the copy of the first `rows` rows to the GPU."""
+        """Queue the copy of the first `rows` rows to the GPU, unless it reads them in place."""
+        if buffer.is_mapped:
+            return
         try:
             # Not within cuda_errors(), which would be entered three times in every call.
             self._driver.memcpy_htod_async(buffer.device, buffer.host[:rows], self._stream)
@@ -126,7 +144,10 @@ class CudaMemory:
     def synchronize(self) -> None:
         """Wait until everything queued is done."""
         try:
-            self._stream.synchronize()
+            if self._done is None:
+                self._stream.synchronize()
+            else:
+                self._done.record(self._stream).synchronize()
         except self._driver.Error as error:
             raise _explained(error) from error
 
@@ -170,7 +191,13 @@ class CudaMemory:
             with cuda_errors():
                 self._held.close()
         finally:
-            self._stream = None
+            self._done = self._stream = None
+
+
+def _flags(driver: Any, wait: Wait) -> Any:
+    """Of an event: without BLOCKING_SYNC, cuEventSynchronize spins."""
+    flags = driver.event_flags
+    return flags.DISABLE_TIMING | (flags.BLOCKING_SYNC if wait == "block" else 0)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """A batch on a GPU: copied to it, computed, and copied back, in one CUDA stream.
 
-From the second call with one batch size on, all three are one CUDA graph. With two streams the
-copies of one batch overlap the computation of the other. What is computed is a `Computation`:
+From the second call with one batch size on, all three are one CUDA graph. With several streams the
+copies of one batch overlap the computation of another. What is computed is a `Computation`:
 nothing here knows TensorRT.
 """
 
@@ -20,8 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 from stages import progress
 from stages.engines.cuda.memory import Buffer, CudaMemory, Graph, cuda_errors
 from stages.errors import EngineError
+from stages.settings import Gpu
 
-STREAMS = 2
 ROUNDS = 5
 """Of which the median is taken where the parts of a call are timed."""
 
@@ -58,20 +58,24 @@ class CudaStream:
         row_out: tuple[int, ...],
         dtype: DTypeLike = np.float32,
         captures: bool = True,
+        gpu: Gpu | None = None,
     ) -> None:
         """Take memory for `largest` rows of shape `row_in` and `dtype`, and float32 `row_out`.
 
-        Without `captures` no CUDA graph is made.
-        Raises EngineError; what was allocated until then is freed.
+        `gpu` says where the input is and how `collect` waits. Without `captures` no CUDA graph is
+        made. Raises EngineError; what was allocated until then is freed.
         """
         self._computation: Computation | None = computation
         self._largest = largest
         self._rows = self._calls = 0
         self._graph: Graph | None = None
         self._captures = captures
-        self._memory = CudaMemory()
+        settings = gpu or Gpu()
+        self._memory = CudaMemory(settings.wait)
         try:
-            self._input: Buffer = self._memory.allocate((largest, *row_in), dtype)
+            self._input: Buffer = self._memory.allocate(
+                (largest, *row_in), dtype, settings.input == "mapped"
+            )
             self._output: Buffer = self._memory.allocate((largest, *row_out))
             computation.bind(self._input.address, self._output.address)
         except BaseException:
@@ -112,7 +116,8 @@ class CudaStream:
         between two CUDA events, by the number of calls: a single one would begin on an idle GPU,
         and the time until the CPU has queued it would count as its own. `enqueue_ms` is what the
         CPU takes to queue the computation, which is a CUDA graph of its own where it can be one.
-        Raises EngineError.
+        `resident_ms` is that of a call whose input is on the GPU and whose output stays there, from
+        the CPU's point of view, one by one (`trtexec --noDataTransfers`). Raises EngineError.
         """
         self.submit(rows)
         self.collect()
@@ -127,11 +132,13 @@ class CudaStream:
                 {name: self._time(part, calls) for name, part in parts.items()}
                 for _ in range(ROUNDS)
             ]
+            resident_ms = self._time_waiting(parts["compute_ms"], calls)
         finally:
             if graph:
                 graph.close()
         found = {name: median(each[name][0] for each in taken) for name in parts}
-        return {**found, "enqueue_ms": median(each["compute_ms"][1] for each in taken)}
+        enqueue_ms = median(each["compute_ms"][1] for each in taken)
+        return {**found, "enqueue_ms": enqueue_ms, "resident_ms": resident_ms}
 
     def close(self) -> None:
         """Free the graph, the computation and the memory; closing twice is harmless."""
@@ -195,6 +202,16 @@ class CudaStream:
             self._memory.synchronize()
             return float(first.time_till(last)) / calls, queued_ms / calls
 
+    def _time_waiting(self, part: Callable[[], None], calls: int) -> float:
+        """Median milliseconds of `calls` calls, each of which is waited for."""
+        taken = []
+        for _ in range(calls):
+            start = time.perf_counter_ns()
+            part()
+            self._memory.synchronize()
+            taken.append(time.perf_counter_ns() - start)
+        return median(taken) / 1e6
+
     def _drop_graph(self) -> None:
         graph, self._graph = self._graph, None
         if graph is not None:
@@ -202,20 +219,20 @@ class CudaStream:
 
 
 def run_many(
-    stream_at: Callable[[int], CudaStream], batches: Iterable[NDArray[Any]]
+    stream_at: Callable[[int], CudaStream], batches: Iterable[NDArray[Any]], streams: int = 2
 ) -> Iterator[NDArray[np.float32]]:
-    """Results of `batches`, in order, with two of them in flight at a time.
+    """Results of `batches`, in order, with so many of them in flight at a time.
 
-    `stream_at(0)` and `stream_at(1)` are the streams; the second is made for the second batch.
+    `stream_at(0)`, `stream_at(1)`, ... are the streams, each made when a batch first needs it.
     """
     waiting: deque[CudaStream] = deque()
     try:
         for turn, rows in enumerate(batches):
             # Collected only when its stream is needed again: one step
             # earlier nothing would overlap.
-            if len(waiting) == STREAMS:
+            if len(waiting) == streams:
                 yield waiting.popleft().collect()
-            free = stream_at(turn % STREAMS)
+            free = stream_at(turn % streams)
             free.submit(rows)
             waiting.append(free)
         while waiting:

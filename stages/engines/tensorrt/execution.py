@@ -19,6 +19,7 @@ from stages.engines.tensorrt.network import deserialize
 from stages.engines.tensorrt.profile import recorder
 from stages.engines.tensorrt.runtime_cache import RuntimeCache
 from stages.errors import EngineError
+from stages.settings import Gpu
 
 
 class Execution:
@@ -27,9 +28,9 @@ class Execution:
     `memory_mib` is what opening it took of the GPU's memory; running may take more.
     """
 
-    def __init__(self, trt: Any, file: Path, signature: Signature) -> None:
+    def __init__(self, trt: Any, file: Path, signature: Signature, gpu: Gpu) -> None:
         """Raises EngineError; what was allocated until then is freed."""
-        self._trt, self._file, self._signature = trt, file, signature
+        self._trt, self._file, self._signature, self._gpu = trt, file, signature, gpu
         self._streams: list[CudaStream] = []
         self._cache = RuntimeCache(file)
         self.engine: Any = None
@@ -50,8 +51,8 @@ class Execution:
         return stream.collect()
 
     def run_many(self, batches: Iterable[Images]) -> Iterator[Logits]:
-        """The same for each of `batches`, in order; two of them are in flight at a time."""
-        return run_many(self._stream, batches)
+        """The same for each of `batches`, in order; `gpu.streams` are in flight at a time."""
+        return run_many(self._stream, batches, self._gpu.streams)
 
     @property
     def graph(self) -> Graph | None:
@@ -114,6 +115,7 @@ class Execution:
             (len(self._signature.class_names),),
             self._signature.dtype,
             captures,
+            self._gpu,
         )
 
     def _check_tensors(self) -> None:
@@ -163,7 +165,7 @@ class GpuEngine(Engine):
 
     def _open(self) -> None:
         self._close()
-        self._execution = Execution(self.trt(), self.file, self.signature)
+        self._execution = Execution(self.trt(), self.file, self.signature, self.gpu)
 
     def _infer(self, images: Images) -> Logits:
         make_context_current()  # in this thread, which need not be the one that opened it

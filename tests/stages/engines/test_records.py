@@ -8,6 +8,7 @@ from stages.engines import amx, records
 from stages.engines.base import Blocker
 from stages.errors import EngineError
 from stages.results.engines import Chosen
+from stages.settings import Gpu
 from tests.stages.engine_records import record, result
 from tests.stages.graphs import SIGNATURE
 
@@ -42,7 +43,9 @@ def test_a_blocker_is_raised_with_its_reason_and_its_fix() -> None:
 def test_a_runner_has_the_threads_asked_for(tmp_path: Path) -> None:
     started = record("litert.int8").built(tmp_path / "engine.tflite")
     runner = records.runner(started, tmp_path, SIGNATURE, 3)
-    assert runner.threads == 3
+    assert (runner.threads, runner.gpu) == (3, Gpu())
+    on_gpu = records.runner(started, tmp_path, SIGNATURE, 3, Gpu(streams=4))
+    assert on_gpu.gpu.streams == 4
     assert runner.file == tmp_path / "engine.tflite"
 
 

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from stages.engines.base import BuildRequest
 from stages.engines.registry import EngineName
+from stages.engines.tensorrt.engine import TIMING_CACHE
 from stages.errors import EngineError
 from stages.measurement import engine_process
-from stages.measurement.engine_process import EngineProcess, compare
+from stages.measurement.engine_process import EngineProcess, build_with_timings, compare, trial
+from stages.settings import Build, TensorRT
+from tests.stages.graphs import SIGNATURE
 
 FLOAT = EngineName("onnxruntime", "fp32")
 CPU = [(FLOAT, "model.fp32.onnx"), (EngineName("litert", "int8"), "model.int8.tflite")]
@@ -46,6 +50,37 @@ def test_the_process_ends_with_the_context(converted: Path) -> None:
     with EngineProcess(FLOAT, converted / "model.fp32.onnx", converted) as started:
         started.wait()
     assert started._child.returncode is not None
+
+
+@pytest.mark.parametrize(("sizes", "profile"), [((1, 32), (1, 1, 1)), ((32,), (1, 32, 32))])
+def test_what_is_timed_has_the_profile_that_will_run_and_the_users_settings(
+    sizes: tuple[int, ...], profile: tuple[int, ...]
+) -> None:
+    wanted = TensorRT(optimization_level=5)
+    build = Build(max_batch_size=64, batch_sizes=sizes, workspace_mib=77)
+    request = trial(SIGNATURE, "fp16", 1, build, wanted)
+    assert request.profiles == (profile,)
+    whole = BuildRequest(SIGNATURE, "fp16", 64, sizes)
+    assert profile in whole.profiles
+    assert (request.workspace_mib, request.tensorrt) == (77, wanted)
+
+
+class Timer:
+    """Builds what TensorRT would: an engine, and beside it all that was timed by now."""
+
+    def build(self, source: Path, out: Path, request: BuildRequest) -> None:
+        timings = out.with_name(TIMING_CACHE)
+        known = timings.read_text() if timings.exists() else ""
+        timings.write_text(f"{known}{source.name} ")
+
+
+def test_a_trial_begins_with_what_the_one_before_it_has_timed(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        request = BuildRequest(SIGNATURE, "fp32")
+        build_with_timings(Timer(), Path(name), folder / "engine.plan", request, tmp_path)  # type: ignore[arg-type]
+    assert (tmp_path / TIMING_CACHE).read_text() == "first second "
 
 
 def test_an_engine_that_does_not_exist_is_refused() -> None:

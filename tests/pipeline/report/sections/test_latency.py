@@ -50,6 +50,18 @@ def test_intervals_stability_and_memory_are_columns_once_a_row_has_them() -> Non
     assert any(note.startswith("UNSTABLE") for note in table.notes)
 
 
+def test_the_parts_of_a_call_are_columns_where_a_gpu_was_timed() -> None:
+    found = records()
+    timed = found["benchmark"]["measurements"]["engines"][2]["latency"][0]
+    timed["parts_ms"] = {"h2d_ms": 0.003, "compute_ms": 0.02, "d2h_ms": 0.002, "resident_ms": 0.024}
+    timed["saturating_streams"] = 4
+    table = latency.latency_table(report_of(found))
+    cells = {each[0] + each[1]: dict(zip(table.columns, each, strict=True)) for each in table.rows}
+    on_gpu, other = cells["engine: litert int81"], cells["engine: onnxruntime int81"]
+    assert (on_gpu["to GPU ms"], on_gpu["without copies ms"]) == ("0.00300", "0.0240")
+    assert (on_gpu["streams"], other["streams"]) == ("4", "-")
+
+
 def test_every_call_of_every_engine_is_in_its_histogram(arrays: Evidence) -> None:
     found = by_name(latency.charts, full_report(), arrays)
     assert list(found) == ["calls-1", "calls-32", "windows"]
