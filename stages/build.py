@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from stages.engines import layers, modules, records
 from stages.engines.base import BuildReport, BuildRequest, Engine, Logits, does_not_load
 from stages.engines.onnxruntime import integer_kernels
 from stages.engines.records import BASELINE, BASELINE_ENGINE
-from stages.engines.registry import ENGINES, EngineName
+from stages.engines.registry import ENGINES, QUANTIZED, EngineName, ExtraPrecision
 from stages.errors import EngineError
 from stages.measurement import choice, clock, int8_regressions, parity
 from stages.measurement.accuracy import batch_of, logits
@@ -149,7 +149,10 @@ def build_one(engine: EngineName, source: Path, file: Path, request: BuildReques
     records.require(modules.load(engine.backend).build_blocker())
     graph = source / modules.source_file(engine)
     if not graph.is_file():
-        raise EngineError(f"there is no {graph.name}", "run: pipeline run convert --force")
+        extra = f"convert.extra_precisions={engine.precision}"
+        is_extra = engine.precision in get_args(ExtraPrecision)
+        wanted = f"--set {extra}" if is_extra else "--force"
+        raise EngineError(f"there is no {graph.name}", f"run: pipeline run convert {wanted}")
     return build_file(engine, graph, file, request)
 
 
@@ -208,7 +211,7 @@ def check_parity(name: EngineName, samples: Mapping[str, Any], found: Logits) ->
     """The engine against Keras; None if the samples lack what to compare with."""
     reference = parity.reference(name)
     explained = parity.explained(reference)
-    if reference not in samples or (name.precision == "int8" and explained not in samples):
+    if reference not in samples or (name.precision in QUANTIZED and explained not in samples):
         return None
     difference = float(samples[explained]) if explained in samples else 0.0
     return parity.engine_check(name, samples[reference], found, difference)

@@ -3,7 +3,8 @@
 baseline.fp32.onnx          the trained model before pruning, to compare the engines with
 model.fp32.onnx             the pruned float model
 model.fp16.onnx             the same in float16, float32 input and output
-model.int8.tensorrt.onnx    and the other INT8 graphs: see conversion/onnx/targets.py
+model.bf16.onnx             the same in bfloat16, if asked for
+model.int8.tensorrt.onnx    and the other quantized graphs: see conversion/onnx/targets.py
 model.int8.tflite           full INT8 from the same ranges
 model.fp32.tflite           the pruned float model for LiteRT
 model.*.pairs.tflite        the same in another form, where keras_graph/paired_columns.py applies
@@ -34,6 +35,8 @@ from stages.conversion.explained import explained_difference
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_float, write_int8
 from stages.conversion.onnx import overflow
+from stages.conversion.onnx.bfloat16 import in_float32
+from stages.conversion.onnx.float16 import to_bfloat16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.onnx.targets import float_graph, int8_graph
 from stages.conversion.traces import traces
@@ -69,8 +72,9 @@ already has every kernel compute millions of values."""
 VALIDATION_SAMPLES, VALIDATION_BYTES = 2048, 64 << 20
 FLOAT_GRAPHS = {"baseline.fp32.onnx": "train", "model.fp32.onnx": "prune"}
 """File -> the stage whose model it is."""
-FP16_GRAPH, CPU_GRAPH, TENSORRT_GRAPH = (
+FP16_GRAPH, BF16_GRAPH, CPU_GRAPH, TENSORRT_GRAPH = (
     "model.fp16.onnx",
+    "model.bf16.onnx",
     "model.int8.cpu.onnx",
     "model.int8.tensorrt.onnx",
 )
@@ -82,7 +86,12 @@ INT8_GRAPHS: dict[str, Target] = {
     "model.int8.tflite": "litert",
 }
 """File -> the target whose rounding Keras simulates to compare with."""
-SIMULATIONS = {parity.fake_quantized(target): target for target in INT8_GRAPHS.values()}
+FP8_GRAPHS: dict[str, Target] = {"model.fp8.onnx": "fp8"}
+"""The same, if asked for."""
+HALF_GRAPHS = (TENSORRT_GRAPH, *FP8_GRAPHS)
+"""Those with a float16 rest."""
+Wide = dict[str, tuple[FloatLayer, ...]]
+"""By float16 graph, the layers that float16 cannot hold, if any."""
 
 
 def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> ConvertResult:
@@ -110,16 +119,20 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     # Points without a range were left in float by quantize; they must stay so in every graph.
     placed = {name: placed[name] for name in found}
     network = (folded, placed, found)
-    simulated, wide_int8 = convert_int8(*network, images, calibration, signature, options, out)
-    logits |= simulated
+    graphs = INT8_GRAPHS | (FP8_GRAPHS if "fp8" in options.extra_precisions else {})
+    simulations = {parity.fake_quantized(target): target for target in graphs.values()}
+    wide |= convert_quantized(*network, graphs, calibration, signature, options, out)
+    normal = signature.preprocess(images)
+    logits |= {
+        name: evaluate.logits(simulate(*network, target), normal)
+        for name, target in simulations.items()
+    }
     few = stratified(samples.labels, signature.batch_size or layer_parity_images(signature))
     differences = {
-        name: explained_difference(
-            *network, target, signature.preprocess(images[few]), logits[name][few]
-        )
-        for name, target in SIMULATIONS.items()
+        name: explained_difference(*network, target, normal[few], logits[name][few])
+        for name, target in simulations.items()
     }
-    checks += compare_int8(logits, differences, samples, signature, out)
+    checks += compare_quantized(graphs, logits, differences, samples, signature, out)
     arrays: dict[str, Any] = {"images": images, "labels": samples.labels, **logits}
     arrays |= {parity.explained(name): np.array(each) for name, each in differences.items()}
     arrays |= unseen(data.validation)
@@ -129,7 +142,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     progress.report("layer by layer")
     layers = tuple(
         compare_layers(name, *network, trace, images[few], signature)
-        for name, trace in traces(out, INT8_GRAPHS, found, signature, signature.feed(images[few]))
+        for name, trace in traces(out, graphs, found, signature, signature.feed(images[few]))
     )
     return ConvertResult(
         model=ModelFacts(
@@ -142,11 +155,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         details=ConvertDetails(
             parity_checks=tuple(checks),
             first_mismatch=parity.first_mismatch(checks, layers),
-            float32_layers={
-                file: each
-                for file, each in ((FP16_GRAPH, wide), (TENSORRT_GRAPH, wide_int8))
-                if each
-            },
+            float32_layers=wide,
             output=signature.output,
             carried=taken_along,
             layer_parity=layers,
@@ -175,7 +184,7 @@ def convert_float(
     signature: Signature,
     settings: Convert,
     out: Path,
-) -> tuple[dict[str, Logits], list[ParityCheck], tuple[FloatLayer, ...]]:
+) -> tuple[dict[str, Logits], list[ParityCheck], Wide]:
     """Write the float graphs and compare each with its Keras model on `images`.
 
     Returns the pruned model's logits by name, the checks, and what float16 cannot hold. Raises
@@ -194,6 +203,13 @@ def convert_float(
     wide = write_float16(graph, calibration, signature, out / FP16_GRAPH)
     got = interpret(out / FP16_GRAPH, signature, images)
     checks.append(parity.check_float(FP16_GRAPH, logits, got, parity.FLOAT16_RELATIVE))
+    if "bf16" in settings.extra_precisions:
+        progress.report(BF16_GRAPH)
+        half = prepend_preprocessing(to_bfloat16(graph), signature)
+        onnx.save(half, out / BF16_GRAPH)
+        # ONNX Runtime has no bfloat16 convolution for CPUs.
+        got = interpret(in_float32(half).SerializeToString(), signature, images)
+        checks.append(parity.check_float(BF16_GRAPH, logits, got, parity.BFLOAT16_RELATIVE))
     progress.report(FLOAT_TFLITE)
     for form in write_float(out / FLOAT_TFLITE, fold(model), signature):
         got = run_tflite(form, signature, images)
@@ -203,13 +219,13 @@ def convert_float(
 
 def write_float16(
     graph: onnx.ModelProto, calibration: Pixels, signature: Signature, file: Path
-) -> tuple[FloatLayer, ...]:
+) -> Wide:
     """Write the float32 `graph` in float16; returns the layers that cannot be, and stay float32."""
     half, layers = overflow.to_safe_float16(graph, calibration, signature)
     # float16 first, then the pixels: normalised in float16 they would be off by a
     # quantization step (decision 11).
     onnx.save(prepend_preprocessing(half, signature), file)
-    return layers
+    return {file.name: layers} if layers else {}
 
 
 def check_float32(name: str, expected: Logits, got: Logits, limit: float) -> ParityCheck:
@@ -230,51 +246,48 @@ def run_tflite(file: Path, signature: Signature, images: Pixels) -> Logits:
         return engine_logits(engine, images, BATCH)
 
 
-def convert_int8(
+def convert_quantized(
     folded: keras.Model,
     placed: Mapping[str, Point],
     found: Mapping[str, Range],
-    images: Pixels,
+    graphs: Mapping[str, Target],
     calibration: Pixels,
     signature: Signature,
     settings: Convert,
     out: Path,
-) -> tuple[dict[str, Logits], tuple[FloatLayer, ...]]:
-    """Write the INT8 graphs; returns the logits of Keras' simulations for `images` by name, and
-    what float16 cannot hold.
-    """
-    cpu, tensorrt8, tensorrt, tflite = INT8_GRAPHS
-    for file in (cpu, tensorrt8):
+) -> Wide:
+    """Write the quantized `graphs`; returns what float16 cannot hold."""
+    wide, made = Wide(), dict[Target, onnx.ModelProto]()
+    for file, target in graphs.items():
         progress.report(file)
-        target = INT8_GRAPHS[file]
-        graph = int8_graph(folded, placed, found, signature, target, settings.opset)
-        onnx.save(prepend_preprocessing(graph, signature), out / file)
-    wide = write_float16(graph, calibration, signature, out / tensorrt)
-    progress.report(tflite)
-    write_int8(out / tflite, folded, placed, found, signature)
-    normal = signature.preprocess(images)
-    simulated = {
-        name: evaluate.logits(simulate(folded, placed, found, target), normal)
-        for name, target in SIMULATIONS.items()
-    }
-    return simulated, wide
+        if target == "litert":
+            write_int8(out / file, folded, placed, found, signature)
+            continue
+        if target not in made:
+            made[target] = int8_graph(folded, placed, found, signature, target, settings.opset)
+        if file in HALF_GRAPHS:
+            wide |= write_float16(made[target], calibration, signature, out / file)
+        else:
+            onnx.save(prepend_preprocessing(made[target], signature), out / file)
+    return wide
 
 
-def compare_int8(
+def compare_quantized(
+    graphs: Mapping[str, Target],
     logits: Mapping[str, Logits],
     differences: Mapping[str, float],
     samples: Split,
     signature: Signature,
     out: Path,
 ) -> list[ParityCheck]:
-    """Keras' simulations against Keras float, and every INT8 graph against its simulation.
+    """Keras' simulations against Keras float, and each of `graphs` against its simulation.
 
     `differences` has, by simulation, what rounding explains. An ONNX graph is run as it is written,
     nothing fused; LiteRT has no such mode. A second form of a `.tflite` is compared as well.
     """
     base = logits[parity.KERAS_FLOAT]
-    checks = [parity.simulation(name, base, logits[name], samples.labels) for name in SIMULATIONS]
-    for file, target in INT8_GRAPHS.items():
+    checks = [parity.simulation(name, base, logits[name], samples.labels) for name in differences]
+    for file, target in graphs.items():
         against = parity.fake_quantized(target)
         for form in (out / file, litert.paired_form(out / file)):
             if form.is_file():

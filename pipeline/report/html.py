@@ -26,6 +26,7 @@ from pipeline.report.tables import Table
 from pipeline.results import comparability, speedup_steps, units
 from pipeline.results.evidence import Evidence
 from pipeline.results.model import Report
+from stages.engines.registry import PRECISION_LABELS
 from stages.results.base import P99_SAMPLES
 from stages.results.engines import BenchmarkDetails
 
@@ -35,7 +36,7 @@ STYLE = TEMPLATES / "style.css"
 FEW_ROWS = 16
 """A table with more rows is folded away: the figure above it says most of it."""
 
-COLOURS = {"trained": "trained model", "fp32": "float32", "fp16": "FP16", "int8": "INT8"}
+COLOURS = {"trained": "trained model", **PRECISION_LABELS}
 
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.FileSystemLoader(TEMPLATES),

@@ -28,7 +28,7 @@ WIDTH = 360.0
 
 COLOURS = (
     "page", "panel", "text", "quiet", "line", "accent",
-    "trained", "fp32", "fp16", "int8", "good", "bad",
+    "trained", "fp32", "fp16", "int8", "good", "bad", "bf16", "fp8",
 )  # fmt: skip
 STAND_IN = {name: f"#0a0b{index + 1:02x}" for index, name in enumerate(COLOURS)}
 TEXT, QUIET, LINE = STAND_IN["text"], STAND_IN["quiet"], STAND_IN["line"]

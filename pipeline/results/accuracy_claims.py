@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pipeline.results import comparability, units
 from pipeline.results.model import EngineReport, Report
-from stages.engines.registry import EngineName
+from stages.engines.registry import QUANTIZED, EngineName
 from stages.numerics import proportions
 from stages.numerics.proportions import Interval
 from stages.results.base import Quality
@@ -115,5 +115,5 @@ def _epochs(report: Report) -> dict[str, int]:
 def _is_controlled(report: Report, engine: EngineReport) -> bool:
     """Whether the trained model had as many epochs as that of the engine."""
     counted = _epochs(report)
-    fine_tunes = ("prune", "quantize") if engine.precision == "int8" else ("prune",)
+    fine_tunes = ("prune", "quantize") if engine.precision in QUANTIZED else ("prune",)
     return all(counted.get(stage) == 0 for stage in fine_tunes)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stages.engines.registry import Target
 from stages.errors import ConversionError
-from stages.numerics.qparams import INT8, Grid, activation_scale, asymmetric_grid
+from stages.numerics.qparams import E4M3, INT8, Grid, activation_scale, asymmetric_grid
 
 FILE = "ranges.json"
 
@@ -31,7 +31,9 @@ class Range:
     saturated_share: float = 0.0
 
     def grid(self, target: Target) -> Grid:
-        """TensorRT takes symmetric INT8 only; CPU engines have a zero point for each tensor."""
+        """TensorRT takes symmetric INT8 or E4M3; CPU engines have a zero point for each tensor."""
+        if target == "fp8":
+            return E4M3
         # Not only for the finer steps: ONNX Runtime fuses ReLU and quantizer only where the grid
         # starts at zero. On another one the convolution stays float.
         return INT8 if target == "tensorrt" else asymmetric_grid(self.low, self.high)

@@ -1,4 +1,4 @@
-"""How far the logits of two right INT8 engines may be apart: what tolerance inside explains.
+"""How far the logits of two right quantized engines may be apart: what tolerance inside explains.
 
 A value near a rounding tie goes one way in one engine and the other way in the next, and an engine
 that fuses two quantizers rounds once where the graph says twice. A network with sure answers
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.ranges import Range
 from stages.engines.registry import Target
-from stages.keras_graph.fake_quant import bias_scales, execute, with_int8_kernels
+from stages.keras_graph.fake_quant import execute, with_rounded_kernels
 from stages.keras_graph.placement import Point, only
 from stages.numerics.rounding import stochastic
 
@@ -45,6 +45,6 @@ def explained_difference(
         rounded = stochastic(steps, ranges[point.name].grid(target), random)
         return keras.ops.convert_to_tensor(rounded * scale)
 
-    visit = with_int8_kernels(model, wanted, bias_scales(wanted, ranges, target))
+    visit = with_rounded_kernels(model, wanted, ranges, target)
     draws = [np.asarray(execute(model, wanted, images, quantize, visit)) for _ in range(DRAWS)]
     return float(max(np.abs(logits - expected).max() for logits in draws))

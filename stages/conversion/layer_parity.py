@@ -22,7 +22,7 @@ from stages.artifacts.signature import Signature
 from stages.conversion.traces import Stored, Trace
 from stages.keras_graph.activations import activation_name
 from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.fake_quant import bias_scales, execute, with_int8_kernels
+from stages.keras_graph.fake_quant import execute, with_rounded_kernels
 from stages.keras_graph.kernels import WEIGHTED, channel_axes
 from stages.keras_graph.placement import Point, only, softmaxes_without_grid
 from stages.keras_graph.walk import Call, Visit
@@ -52,7 +52,7 @@ def compare_layers(
     target, arithmetic = trace.target, trace.arithmetic
     wanted = only(points, target)
     bounds = RoundingBounds(
-        with_int8_kernels(model, wanted, bias_scales(wanted, ranges, target)),
+        with_rounded_kernels(model, wanted, ranges, target),
         arithmetic,
         softmaxes_without_grid(model, wanted),
     )
@@ -65,7 +65,7 @@ def compare_layers(
         tolerance = bounds.of(value) / scale + STEPS * arithmetic.operation
         got, counts[point.name] = _best(steps, trace.stored.get(point.name, ()), grid, tolerance)
         # The engine's value, not ours: each segment starts from what the engine really had.
-        return keras.ops.convert_to_tensor(got.astype(np.float32) * np.float32(scale))
+        return keras.ops.convert_to_tensor(got * np.float32(scale))
 
     output = execute(model, wanted, signature.preprocess(pixels), quantize, bounds.visit)
     # LiteRT's softmax has a grid of its own, and may be off by a step of it.
@@ -102,25 +102,23 @@ def _summary(name: str, counts: Mapping[str, Counts]) -> LayerParity:
 
 def _best(
     steps: NDArray[np.float32], stored: Sequence[Stored], grid: Grid, tolerance: float
-) -> tuple[NDArray[np.int32], Counts]:
+) -> tuple[NDArray[np.float32], Counts]:
     """The levels of the tensor that agrees best with `steps`, and how well it does.
 
     An engine without such a tensor gets our own levels, and no value of them is explained.
     """
-    expected = np.clip(np.round(steps), grid.low, grid.high).astype(np.int32)
+    expected = grid.nearest(steps)
     found = [(expected, Counts(expected.size, 0, 0, expected.size))]
     for tensor in stored:
-        # The smallest integer that is stored stands for the lowest step of the grid.
-        levels = tensor.astype(np.int32) - np.iinfo(tensor.dtype).min + grid.low
-        for layout in _layouts(levels, steps.shape):
+        for layout in _layouts(grid.of_stored(tensor), steps.shape):
             beyond = rounding.beyond_rounding(steps, layout, grid, tolerance)
-            elements, by_one, by_more = steps_apart(expected, layout)
+            elements, by_one, by_more = steps_apart(grid.place(expected), grid.place(layout))
             found.append((layout, Counts(elements, by_one, by_more, int(beyond.sum()))))
     tried = found[1:] or found
     return min(tried, key=lambda pair: (pair[1].unexplained, pair[1].off_by_more))
 
 
-def _layouts(levels: NDArray[np.int32], shape: tuple[int, ...]) -> list[NDArray[np.int32]]:
+def _layouts(levels: NDArray[np.float32], shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
     """`levels` in the layout of Keras.
 
     Inside ONNX images are channels first, a pooled image may still be (N, C, 1, 1), and the result

@@ -30,7 +30,7 @@ SAME_SCALE = 1e-5
 """Relative: more than float32 rounding, less than the distance of two float16 scales."""
 
 Stored = NDArray[Any]
-"""int8 or uint8, as the engine stores it, in any layout."""
+"""int8 or uint8, as the engine stores it, in any layout; E4M3 as its bits."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def traces(
     signature: Signature,
     images: Images,
 ) -> Iterator[tuple[str, Trace]]:
-    """Name and trace of the INT8 `graphs` in `folder`, as they are written and as they run here.
+    """Name and trace of the quantized `graphs` in `folder`, as written and as they run here.
 
     `images` are what `Signature.feed` gives. Raises EngineError.
     """

@@ -1,6 +1,6 @@
 """Requested and executed precision of the layers of an engine.
 
-Convolutions and matrix products are requested in INT8 where both operands come from
+Convolutions and matrix products are requested in INT8 or FP8 where both operands come from
 DequantizeLinear, else in the type of the graph's weights. Nothing is requested of other nodes: a
 runtime fuses element-wise ones into its kernels as it likes.
 
@@ -41,15 +41,23 @@ def requested(graph: onnx.ModelProto, rest: Precision | None = None) -> dict[str
     types |= {
         output: node.attribute[0].i for output, node in made_by.items() if node.op_type == "Cast"
     }
-    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
-    most: Precision = "fp16" if half in types.values() else "fp32"
+    numbers: dict[Precision, int] = {
+        "bf16": onnx.TensorProto.BFLOAT16,
+        "fp16": onnx.TensorProto.FLOAT16,
+        "fp32": onnx.TensorProto.FLOAT,
+    }
+    in_graph = set(types.values())
+    present = [name for name, kind in numbers.items() if kind in in_graph]
+    most: Precision = present[0] if present else "fp32"
+    eight_bits: Precision = "fp8" if onnx.TensorProto.FLOAT8E4M3FN in in_graph else "int8"
 
     def asked(node: onnx.NodeProto) -> Precision:
         operands = node.input[:2]  # without the bias, which is float in TensorRT's graphs
         if all(name in made_by and made_by[name].op_type == DEQUANTIZE for name in operands):
-            return "int8"
+            return eight_bits
         kinds = {types.get(name) for name in operands}
-        return rest or ("fp16" if half in kinds else "fp32" if single in kinds else most)
+        own = [name for name in present if numbers[name] in kinds]
+        return rest or (own[0] if own else most)
 
     return {node.name: asked(node) for node in graph.graph.node if node.op_type in MATRIX_NODES}
 

@@ -145,13 +145,13 @@ def _session(
         ) from error
 
 
-def interpret(file: Path, signature: Signature, images: NDArray[np.uint8]) -> Logits:
-    """Logits of the graph as it is written, node by node, nothing fused, for raw images.
+def interpret(graph: Path | bytes, signature: Signature, images: NDArray[np.uint8]) -> Logits:
+    """Logits of a file or its bytes as it is written, node by node, nothing fused, for raw images.
 
     Graphs for other engines are checked so: when it optimises, ONNX Runtime 1.31 computes an FP16
     graph with Q/DQ pairs wrongly, by half of the largest logit.
     """
-    session = _session(file, 0, "ORT_DISABLE_ALL")
+    session = _session(graph, 0, "ORT_DISABLE_ALL")
 
     def infer(batch: Images) -> Logits:
         logits: Logits = session.run([signature.output_name], {signature.input_name: batch})[0]

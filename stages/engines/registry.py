@@ -11,11 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Precision = Literal["fp32", "fp16", "int8"]
-Target = Literal["tensorrt", "cpu", "litert"]
-"""Whose rounding an INT8 graph has; `cpu` is that of ONNX Runtime and its like."""
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+Target = Literal["tensorrt", "cpu", "litert", "fp8"]
+"""Whose rounding a quantized graph has: `cpu` is that of ONNX Runtime and its like, `fp8` that of
+TensorRT in E4M3 in place of INT8."""
 
-PRECISION_LABELS = {"fp32": "float32", "fp16": "FP16", "int8": "INT8"}
+PRECISION_LABELS = {
+    "fp32": "float32",
+    "fp16": "FP16",
+    "bf16": "BF16",
+    "int8": "INT8",
+    "fp8": "FP8",
+}
+ExtraPrecision = Literal["bf16", "fp8"]
+"""Those whose graphs are written only if they are asked for."""
+QUANTIZED = ("int8", "fp8")
+"""Precisions in which activations and kernels have scales."""
 
 
 FEW_CHANNELS = 4
@@ -60,7 +71,9 @@ CPU_GRAPHS: Mapping[Precision, str] = {"fp32": "model.fp32.onnx", "int8": "model
 TENSORRT_GRAPHS: Mapping[Precision, str] = {
     "fp32": "model.fp32.onnx",
     "fp16": "model.fp16.onnx",
+    "bf16": "model.bf16.onnx",
     "int8": "model.int8.tensorrt.onnx",
+    "fp8": "model.fp8.onnx",
 }
 
 # OpenVINO last of the CPU engines: it always takes AMX, for the whole process, which those that are

@@ -17,17 +17,24 @@ from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.kernels import channel_axes
 from stages.keras_graph.placement import Point, inputs_of_weighted, only
 from stages.keras_graph.walk import Call, Visit, apply, calls, walk
-from stages.numerics.qparams import KERNEL, Grid, kernel_scale
+from stages.numerics.qparams import E4M3, KERNEL, FloatGrid, Grid, kernel_scale, tensor_scale
 
 
 def fake_quantize(values: Any, scale: Any, grid: Grid) -> Any:
-    """round(x / scale) * scale, clipped to the grid, with straight-through gradients.
+    """x / scale rounded to the grid, times the scale, with straight-through gradients.
 
     Inside the grid the gradient passes to `values`, outside to `scale`, and the rounding
     error feeds `scale` (Jain et al., 'Trained Quantization Thresholds', equation 5).
     """
     steps = ops.clip(values / scale, grid.low, grid.high)
-    return (steps + ops.stop_gradient(ops.round(steps) - steps)) * scale
+    return (steps + ops.stop_gradient(_nearest(steps, grid) - steps)) * scale
+
+
+def _nearest(steps: Any, grid: Grid) -> Any:
+    """`steps`, which lie between the ends of the grid, rounded to it."""
+    if isinstance(grid, FloatGrid):
+        return ops.cast(ops.cast(steps, "float8_e4m3fn"), steps.dtype)
+    return ops.round(steps)
 
 
 class FakeQuantize(keras.layers.Layer):
@@ -60,8 +67,13 @@ class FakeQuantize(keras.layers.Layer):
 class QuantizedKernel(keras.layers.Wrapper):
     """Calls a weighted layer with its kernel on the INT8 grid, per output channel.
 
-    The wrapped layer keeps its float kernel, which is what training moves.
+    For FP8 its kernel is on the grid of E4M3, as a whole. The wrapped layer keeps its float kernel,
+    which is what training moves.
     """
+
+    def __init__(self, layer: keras.Layer, grid: Grid = KERNEL, **kwargs: Any) -> None:
+        super().__init__(layer, **kwargs)
+        self.grid = grid
 
     def build(self, input_shape: Any = None) -> None:
         """Nothing to make: the wrapped layer is built already."""
@@ -71,13 +83,14 @@ class QuantizedKernel(keras.layers.Wrapper):
         """With `input_scale` the bias is rounded as well, to input scale x kernel scale."""
         variable = kernel_of(self.layer)
         kernel = ops.convert_to_tensor(variable)
-        channels = channel_axes(self.layer)
+        is_whole = isinstance(self.grid, FloatGrid)
+        channels = () if is_whole else channel_axes(self.layer)
         others = tuple(i for i in range(len(kernel.shape)) if i not in channels)
         # The scale is a function of the kernel and is not learned: with a gradient through the
         # maximum, every rounding error would pull at the largest weight.
         amax = ops.max(ops.abs(ops.stop_gradient(kernel)), axis=others, keepdims=True)
-        scale = kernel_scale(amax, ops)
-        swapped = [(variable, fake_quantize(kernel, scale, KERNEL))]
+        scale = tensor_scale(amax, ops) if is_whole else kernel_scale(amax, ops)
+        swapped = [(variable, fake_quantize(kernel, scale, self.grid))]
         if input_scale is not None:
             bias = ops.convert_to_tensor(self.layer.bias)
             step = ops.reshape(scale * input_scale, (-1,))
@@ -117,10 +130,24 @@ def execute(
     return walk(model, [at(model.inputs[0], image)], quantized)[0]
 
 
-def with_int8_kernels(
-    model: keras.Model, points: Mapping[str, Point], scales: Mapping[str, float] | None = None
+def with_rounded_kernels(
+    model: keras.Model, points: Mapping[str, Point], ranges: Mapping[str, Range], target: Target
 ) -> Visit:
-    """The visit that calls every layer with a quantized input with its kernel on the INT8 grid.
+    """The visit that calls every layer with a quantized input as `target` does: with its kernel on
+    the grid for kernels, and with INT32 biases where the target has these."""
+    if target == "fp8":
+        return with_int8_kernels(model, points, grid=E4M3)
+    return with_int8_kernels(model, points, bias_scales(points, ranges, target))
+
+
+def with_int8_kernels(
+    model: keras.Model,
+    points: Mapping[str, Point],
+    scales: Mapping[str, float] | None = None,
+    grid: Grid = KERNEL,
+) -> Visit:
+    """The visit that calls every layer with a quantized input with its kernel on the grid, that of
+    INT8 by default.
 
     `scales` are those of `points` for targets with INT32 biases: each call of a shared layer then
     rounds the bias to its own steps. (Of other layers snap_biases has done so, once and for all.)
@@ -134,7 +161,7 @@ def with_int8_kernels(
         if point is None:
             return layer(*args, **kwargs)
         if id(layer) not in wrapped:
-            wrapped[id(layer)] = QuantizedKernel(layer, name=f"{layer.name}_int8")
+            wrapped[id(layer)] = QuantizedKernel(layer, grid, name=f"{layer.name}_int8")
         is_shared = how_often[id(layer)] > 1
         input_scale = scales[point.name] if scales and is_shared else None
         return wrapped[id(layer)](*args, **kwargs, input_scale=input_scale)
@@ -155,7 +182,7 @@ def simulate(
     ranges: Mapping[str, Range],
     target: Target = "cpu",
 ) -> keras.Model:
-    """A trainable model that computes what an INT8 engine for `target` computes, in float32.
+    """A trainable model that computes what a quantized engine for `target` computes, in float32.
 
     It shares the layers of the folded `model`: training it trains `model`'s weights.
     """
@@ -168,7 +195,7 @@ def simulate(
         return layer(value)
 
     image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)
-    visit = with_int8_kernels(model, wanted, bias_scales(wanted, ranges, target))
+    visit = with_rounded_kernels(model, wanted, ranges, target)
     return keras.Model(image, execute(model, wanted, image, quantize, visit), name=model.name)
 
 

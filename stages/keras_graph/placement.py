@@ -232,8 +232,9 @@ def tied(model: keras.Model, points: Mapping[str, Point]) -> list[set[str]]:
 
 
 def only(points: Mapping[str, Point], target: Target) -> dict[str, Point]:
-    """The points that `target` quantizes."""
-    return {name: point for name, point in points.items() if target in point.targets}
+    """The points that `target` quantizes; FP8 is for TensorRT, and has the points of its INT8."""
+    own: Target = "tensorrt" if target == "fp8" else target
+    return {name: point for name, point in points.items() if own in point.targets}
 
 
 def softmaxes_without_grid(model: keras.Model, wanted: Mapping[str, Point]) -> set[int]:

@@ -19,14 +19,16 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.engines.registry import ENGINES, EngineName, Target
+from stages.engines.registry import ENGINES, QUANTIZED, EngineName, Target
 from stages.numerics import proportions
 from stages.numerics.parity import Logits, compare, unexplained_labels
 from stages.results.conversion import LayerParity, ParityCheck
 
 KERAS_FLOAT = "keras float"
-FLOAT32_RELATIVE, FLOAT16_RELATIVE = 1e-4, 1e-2
-"""Largest difference, as a share of the largest logit, that rounding in every layer explains."""
+FLOAT32_RELATIVE, FLOAT16_RELATIVE, BFLOAT16_RELATIVE = 1e-4, 1e-2, 8e-2
+"""Largest difference, as a share of the largest logit, that rounding in every layer explains;
+bfloat16 has three binary places fewer than float16."""
+RELATIVE = {"fp32": FLOAT32_RELATIVE, "fp16": FLOAT16_RELATIVE, "bf16": BFLOAT16_RELATIVE}
 MAX_ACCURACY_LOSS = 0.02
 """Accuracy that quantization may cost, as a share. Labels are not compared one by one: trained
 with rounding it is another model, and where the float model guesses, many labels change."""
@@ -44,6 +46,8 @@ def explained(against: str) -> str:
 
 def reference(engine: EngineName) -> str:
     """Name of the Keras model that an engine is compared with."""
+    if engine.precision == "fp8":
+        return fake_quantized("fp8")
     if engine.precision != "int8":
         return KERAS_FLOAT
     return fake_quantized(ENGINES[engine.backend].rounding)
@@ -103,13 +107,12 @@ def engine_check(
 ) -> ParityCheck:
     """Check an engine's logits against those of its `reference`, both (N, classes).
 
-    `explained_difference` is of INT8 engines only.
+    `explained_difference` is of quantized engines only.
     """
     name, against = str(engine), reference(engine)
-    if engine.precision == "int8":
+    if engine.precision in QUANTIZED:
         return check_int8(name, against, expected, got, explained_difference)
-    relative = FLOAT16_RELATIVE if engine.precision == "fp16" else FLOAT32_RELATIVE
-    return check_float(name, expected, got, relative)
+    return check_float(name, expected, got, RELATIVE[engine.precision])
 
 
 def first_mismatch(checks: Iterable[ParityCheck], layers: Iterable[LayerParity] = ()) -> str | None:

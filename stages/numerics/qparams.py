@@ -37,7 +37,54 @@ class Grid:
     low: int
     high: int
 
+    def spacing(self, steps: Array) -> Array | float:
+        """How far apart the values of the grid around `steps` are."""
+        return 1.0
 
+    def nearest(self, steps: Array) -> Array:
+        """`steps`, rounded half to even and clipped."""
+        spacing = self.spacing(steps)
+        nearest: Array = np.clip(np.round(steps / spacing) * spacing, self.low, self.high)
+        return nearest
+
+    def place(self, values: Array) -> NDArray[np.int32]:
+        """Places of values of the grid in its order; zero has 0."""
+        return np.asarray(values).astype(np.int32)
+
+    def of_stored(self, stored: NDArray[Any]) -> Array:
+        """The values of the grid that an engine stores as int8 or uint8."""
+        # The smallest integer that is stored stands for the lowest step of the grid.
+        levels = stored.astype(np.int32) - np.iinfo(stored.dtype).min + self.low
+        return levels.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FloatGrid(Grid):
+    """The numbers of E4M3, eight bits with four of exponent: 3 binary places, from 2^-6 on ever
+    finer below (Micikevicius et al., 'FP8 Formats for Deep Learning', section 3)."""
+
+    def spacing(self, steps: Array) -> Array:
+        """2^-3 of the power of two that is in them, 2^-9 at least."""
+        _, exponent = np.frexp(steps)  # steps = mantissa * 2^exponent, mantissa in [0.5, 1)
+        spacing: Array = np.ldexp(np.float32(1), np.maximum(exponent - 1, -6) - 3)
+        return spacing
+
+    def place(self, values: Array) -> NDArray[np.int32]:
+        """Eight to every power of two."""
+        spacing = self.spacing(values)
+        binade = np.log2(spacing) + 9
+        return np.asarray(values / spacing + np.sign(values) * 8 * binade, np.int32)
+
+    def of_stored(self, stored: NDArray[Any]) -> Array:
+        """The bits of E4M3 in uint8: sign, four of the exponent plus 7, three of the mantissa."""
+        bits = stored.view(np.uint8).astype(np.int32)
+        exponent, mantissa = bits >> 3 & 0xF, (bits & 7).astype(np.float32)
+        size = np.ldexp(np.where(exponent, 8 + mantissa, mantissa), np.maximum(exponent, 1) - 10)
+        number = np.where(bits & 0x7F == 0x7F, np.nan, size)
+        return np.where(bits & 0x80, -number, number).astype(np.float32)
+
+
+E4M3 = FloatGrid(-448, 448)
 INT8 = Grid(-128, 127)
 KERNEL = Grid(-127, 127)
 """Narrow range: kernels without -128 allow faster int8 instructions and stay symmetric."""
@@ -59,6 +106,17 @@ def activation_scale(low: float, high: float, grid: Grid) -> float:
     """Smallest scale that has `low` <= 0 and `high` >= 0 on `grid`: 0 to 2.55, 0..255 -> 0.01."""
     ends = ((low, grid.low), (high, grid.high))
     return max(*(limit / steps for limit, steps in ends if steps), SMALLEST_SCALE)
+
+
+def tensor_scale(amax: Any, numpy: Any = np) -> Any:
+    """The scale that puts `amax`, max|w| of a whole kernel, on 448 in E4M3; a power of two, which
+    every type holds exactly, and a kernel of zeros gets the smallest.
+
+    One for all channels is enough, and its last bits do not matter: down to 2^-6 numbers of every
+    size have the same relative error. Computed by `numpy`, which is that or keras.ops.
+    """
+    power = numpy.ceil(numpy.log2(numpy.maximum(amax / E4M3.high, SMALLEST_SCALE)))
+    return numpy.power(2.0, power)
 
 
 def kernel_scales(kernel: Array, *axes: int) -> Array:

@@ -47,26 +47,28 @@ number of 8 binary places: 2^-9 of up to 256 steps, half a step more."""
 
 
 def beyond_rounding(
-    steps: NDArray[np.float32], got: NDArray[np.integer[Any]], grid: Grid, tolerance: float
+    steps: NDArray[np.float32], got: NDArray[Any], grid: Grid, tolerance: float
 ) -> NDArray[np.bool_]:
-    """Where the integers `got` cannot be `steps`, which are values in steps of the grid, rounded.
+    """Where `got`, values of the grid, cannot be `steps`, which are in its steps, rounded.
 
     A value within `tolerance` steps of a tie may be rounded either way; nothing else may differ.
     NaN never passes.
     """
     clipped = np.clip(steps, grid.low, grid.high)
-    beyond: NDArray[np.bool_] = ~(np.abs(clipped - got) <= 0.5 + tolerance)
+    half = np.asarray(grid.spacing(np.abs(clipped) + np.float32(tolerance))) / 2
+    beyond: NDArray[np.bool_] = ~(np.abs(clipped - got) <= half + tolerance)
     return beyond
 
 
 def stochastic(
     steps: NDArray[np.float32], grid: Grid, random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """`steps` rounded up or down at random, nearer integers more often, and clipped to the grid.
+    """`steps` rounded up or down at random, nearer values more often, and clipped to the grid.
 
     The expectation is `steps` itself (Gupta et al., 'Deep Learning with Limited Numerical
     Precision', section 3).
     """
-    up = np.floor(steps + random.random(steps.shape, np.float32))
+    spacing = grid.spacing(steps)
+    up = np.floor(steps / spacing + random.random(steps.shape, np.float32)) * spacing
     clipped: NDArray[np.float32] = np.clip(up, grid.low, grid.high).astype(np.float32)
     return clipped

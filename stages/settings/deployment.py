@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.engines.registry import ENGINES, Precision
+from stages.engines.registry import ENGINES, ExtraPrecision, Precision
 from stages.settings.base import Backend, Count, Distinct, FilePath, Positive, Seconds, Section
 
 Threads = Annotated[int, Field(ge=1, le=1024)]
@@ -33,6 +33,10 @@ class Convert(Section):
     another machine can run `build` and `benchmark` without the data set. 0 takes all of them."""
     max_relative_difference: Annotated[float, Field(gt=0.0)] = 1e-4
     """Largest difference of float32 outputs that passes, relative to the largest output."""
+    extra_precisions: Annotated[tuple[ExtraPrecision, ...], Distinct] = ()
+    """Graphs to write for TensorRT besides those of FP16 and INT8, where the GPU has the
+    arithmetic: `bf16` from compute capability 8.0 on (Ampere), `fp8` from 8.9 on (Ada, Hopper).
+    `build.precisions` must name them too."""
     opset: Annotated[int, Field(ge=13, le=18)] = 17
     """ONNX opset of the graphs with a float32 rest. 17 is the newest that TensorRT 8.6 parses,
     and at 18 ONNX Runtime loses its INT8 average pool; float16 graphs always have 19."""

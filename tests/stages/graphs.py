@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -33,6 +34,8 @@ GRAPHS = {
     "baseline.fp32.onnx": "fp32",
     "model.fp32.onnx": "fp32",
     "model.fp16.onnx": "fp16",
+    "model.bf16.onnx": "bf16",
+    "model.fp8.onnx": "fp8",
     "model.int8.cpu.onnx": "int8.cpu",
     "model.int8.tensorrt.onnx": "int8.tensorrt",
     "model.int8.tensorrt8.onnx": "int8.tensorrt8",
@@ -64,11 +67,15 @@ def graph(kind: str, channels: int = 1) -> onnx.ModelProto:
 class _Graph:
     def __init__(self, kind: str, channels: int) -> None:
         self.channels = channels
-        self.half = kind in ("fp16", "int8.tensorrt")
-        self.int8 = kind.startswith("int8")
-        self.levels = np.uint8 if kind == "int8.cpu" else np.int8
-        self.opset = 19 if self.half else 17
-        self.dtype = np.float16 if self.half else np.float32
+        self.half = kind in ("fp16", "bf16", "int8.tensorrt", "fp8")
+        self.quantized, self.fp8 = kind.startswith("int8") or kind == "fp8", kind == "fp8"
+        self.levels: Any = np.uint8 if kind == "int8.cpu" else np.int8
+        if self.fp8:
+            self.levels = ml_dtypes.float8_e4m3fn
+        self.opset = 22 if kind == "bf16" else 19 if self.half else 17
+        self.dtype: Any = np.float16 if self.half else np.float32
+        if kind == "bf16":
+            self.dtype = ml_dtypes.bfloat16
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -76,7 +83,7 @@ class _Graph:
         values = weights(self.channels)
         x = "image"
         if self.half:
-            x = self.add("Cast", [x], to=TensorProto.FLOAT16)
+            x = self.add("Cast", [x], to=helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)))
         x = self.add("Transpose", [x], perm=[0, 3, 1, 2])
         kernel = [self.activation(x, 1.0), self.kernel("conv", values), self.bias("conv", values)]
         x = self.add("Conv", kernel, kernel_shape=[3, 3])
@@ -95,17 +102,21 @@ class _Graph:
         return {"to": TensorProto.FLOAT} if self.half else {}
 
     def activation(self, x: str, largest: float) -> str:
-        if not self.int8:
+        if not self.quantized:
             return x
-        steps = 255 if self.levels == np.uint8 else 127
+        steps = 448 if self.fp8 else 255 if self.levels == np.uint8 else 127
         scale = self.constant(np.asarray(largest / steps, self.dtype))
         zero = self.constant(np.asarray(0, self.levels))
         return self.add("DequantizeLinear", [self.add("QuantizeLinear", [x, scale, zero]), scale])
 
     def kernel(self, name: str, values: dict[str, NDArray[np.float32]]) -> str:
         kernel = values[name]
-        if not self.int8:
+        if not self.quantized:
             return self.constant(kernel.astype(self.dtype))
+        if self.fp8:
+            whole = np.float16(np.abs(kernel).max() / 448)
+            stored = np.clip(kernel / np.float32(whole), -448, 448).astype(self.levels)
+            return self.add("DequantizeLinear", [self.constant(stored), self.constant(whole)])
         scales = np.abs(kernel).reshape(len(kernel), -1).max(axis=1) / 127
         levels = np.rint(kernel / scales.reshape(-1, *[1] * (kernel.ndim - 1))).astype(np.int8)
         inputs = [self.constant(levels), self.constant(scales.astype(self.dtype))]
@@ -114,9 +125,9 @@ class _Graph:
     def bias(self, name: str, values: dict[str, NDArray[np.float32]]) -> str:
         return self.constant(values[f"{name}_bias"].astype(self.dtype))
 
-    def constant(self, values: NDArray[Any]) -> str:
+    def constant(self, values: NDArray[Any] | np.float16) -> str:
         name = f"constant_{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(values, name))
+        self.initializers.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def add(self, op: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
@@ -142,7 +153,7 @@ def reference(kind: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
     Those of Q/DQ begin with opset 19, where they are what they were before, FP16 aside.
     """
     model = graph(kind, images.shape[3])
-    model.opset_import[0].version = 19
+    model.opset_import[0].version = max(19, model.opset_import[0].version)
     logits: NDArray[np.float32] = ReferenceEvaluator(model).run(None, {"image": images})[0]
     return logits
 

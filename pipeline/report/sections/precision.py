@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from pipeline.results.evidence import Evidence
 
 WORDS = {
+    "fp8": ("fp8", "f8"),
     "bf16": ("bf16", "bfloat16"),
     "int8": ("int8", "s8", "u8", "i8"),
     "fp16": ("fp16", "f16", "float16", "half"),
     "fp32": ("fp32", "f32", "float"),
 }
 """What runtimes call the precisions; a word that is part of another's comes after it."""
-ORDER = ("int8", "fp16", "fp32")
+ORDER = ("int8", "fp8", "fp16", "bf16", "fp32")
 FLOATS = ("bf16", "fp16", "fp32")
 FLOAT16_END = 65504
 """The largest finite float16."""

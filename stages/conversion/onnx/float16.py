@@ -1,7 +1,8 @@
-"""A float32 graph as a float16 graph with float32 input and output.
+"""A float32 graph as a float16 or bfloat16 graph with float32 input and output.
 
-Strongly typed TensorRT takes every precision from the graph: FP16 has to be in the ONNX. Q/DQ
-scales may be float16 from opset 19 on. What float16 cannot hold (overflow.py) stays float32.
+Strongly typed TensorRT takes every precision from the graph: FP16 and BF16 have to be in the ONNX.
+Q/DQ scales may be float16 from opset 19 on, convolutions and pools bfloat16 from opset 22 on. What
+float16 cannot hold (overflow.py) stays float32.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from onnx import TensorProto, helper, numpy_helper, version_converter
 from stages.conversion.onnx.graph import Array, Index, check, drop_unused, set_constant, sort
 from stages.conversion.onnx.qdq import COPY
 
-OPSET = 19
+OPSET, BFLOAT16_OPSET = 19, 22
+LARGEST: dict[int, float] = {
+    TensorProto.FLOAT16: 65504.0,
+    TensorProto.BFLOAT16: 2.0**128 - 2.0**120,
+}
+"""The largest finite number of each type."""
 
 
 def to_float16(model: onnx.ModelProto, held: Collection[str] = ()) -> onnx.ModelProto:
@@ -23,9 +29,23 @@ def to_float16(model: onnx.ModelProto, held: Collection[str] = ()) -> onnx.Model
 
     The nodes whose first outputs are `held` compute in float32.
     """
+    return _in_half(model, TensorProto.FLOAT16, OPSET, held)
+
+
+def to_bfloat16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model` at opset 22, computing in bfloat16 between casts.
+
+    It holds whatever float32 does, with 8 bits of mantissa.
+    """
+    return _in_half(model, TensorProto.BFLOAT16, BFLOAT16_OPSET, ())
+
+
+def _in_half(
+    model: onnx.ModelProto, kind: int, opset: int, held: Collection[str]
+) -> onnx.ModelProto:
     # Raised here and not at the export: tf2onnx stops at 18, and TensorRT
     # 8.6 needs the same graph at 17.
-    half = version_converter.convert_version(model, OPSET)
+    half = version_converter.convert_version(model, opset)
     graph = half.graph
     floats = float_tensors(half)
     # They would still say float32, and the checker would believe them.
@@ -33,9 +53,9 @@ def to_float16(model: onnx.ModelProto, held: Collection[str] = ()) -> onnx.Model
     held = _with_dequantizers(graph, held)
     for node in graph.node:
         if node.output[0] not in held:
-            _retype(node)
-    _round_constants(graph, held)
-    _cast_between(graph, floats, held)
+            _retype(node, kind)
+    _round_constants(graph, held, kind)
+    _cast_between(graph, floats, held, kind)
     sort(graph)
     drop_unused(graph)
     _cast_outputs(graph, held)
@@ -82,9 +102,9 @@ def _with_dequantizers(graph: onnx.GraphProto, held: Collection[str]) -> set[str
     return found
 
 
-def _round_constants(graph: onnx.GraphProto, held: Collection[str]) -> None:
-    """float16 constants, but for those that are only read in float32; what is read in both has a
-    copy.
+def _round_constants(graph: onnx.GraphProto, held: Collection[str], kind: int) -> None:
+    """Constants of the type `kind`, but for those that are only read in float32; what is read in
+    both has a copy.
     """
     index = Index(graph)
     for name, tensor in index.constants.items():
@@ -103,10 +123,12 @@ def _round_constants(graph: onnx.GraphProto, held: Collection[str]) -> None:
                 node.input[position] = set_constant(graph, f"{name}{COPY}", values)
             # Activation scales are float16 values already (decision 6): rounding changes none of
             # them, and the graph keeps the grid that Keras simulated.
-            set_constant(graph, name, _rounded(values))
+            set_constant(graph, name, _rounded(values, kind))
 
 
-def _cast_between(graph: onnx.GraphProto, floats: Collection[str], held: Collection[str]) -> None:
+def _cast_between(
+    graph: onnx.GraphProto, floats: Collection[str], held: Collection[str], kind: int
+) -> None:
     """A Cast wherever a node reads in another type than the tensor is made in."""
     index, inputs = Index(graph), {value.name for value in graph.input}
     for name in floats:
@@ -118,23 +140,23 @@ def _cast_between(graph: onnx.GraphProto, floats: Collection[str], held: Collect
                 if read == name and _reads_float(node, position, held) != is_float:
                     node.input[position], is_read = cast, True
         if is_read:
-            to = TensorProto.FLOAT16 if is_float else TensorProto.FLOAT
+            to = kind if is_float else TensorProto.FLOAT
             graph.node.insert(0, helper.make_node("Cast", [name], [cast], cast, to=to))
 
 
-def _rounded(values: Array) -> Array:
-    """float32 -> float16; what is too large becomes the largest float16, not infinity."""
-    limit = np.finfo(np.float16).max
-    return np.asarray(np.clip(values, -limit, limit).astype(np.float16))
+def _rounded(values: Array, kind: int) -> Array:
+    """float32 -> `kind`; what is too large becomes the largest number, not infinity."""
+    limit = np.float32(LARGEST[kind])
+    return np.asarray(np.clip(values, -limit, limit).astype(helper.tensor_dtype_to_np_dtype(kind)))
 
 
-def _retype(node: onnx.NodeProto) -> None:
+def _retype(node: onnx.NodeProto, kind: int) -> None:
     """Make constants inside `node` and casts to float32 half precision."""
     for attribute in node.attribute:
         if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-            attribute.i = TensorProto.FLOAT16
+            attribute.i = kind
         if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
-            values = _rounded(numpy_helper.to_array(attribute.t))
+            values = _rounded(numpy_helper.to_array(attribute.t), kind)
             attribute.t.CopyFrom(numpy_helper.from_array(values, attribute.t.name))
 
 

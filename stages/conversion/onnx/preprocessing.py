@@ -58,7 +58,8 @@ def _quantize_pixels(graph: onnx.GraphProto, node: onnx.NodeProto, signature: Si
     """Rules 1 and 2 for the QuantizeLinear `node`."""
     image, index = graph.input[0].name, Index(graph)
     scale, zero_point = index.array(node.input[1]).astype(np.float32), index.array(node.input[2])
-    if np.array_equal(_levels(scale, zero_point, signature), PIXELS):
+    is_integer = zero_point.dtype.kind in "iu"
+    if is_integer and np.array_equal(_levels(scale, zero_point, signature), PIXELS):
         for reader in index.consumers.get(node.output[0], []):
             reader.input[:] = [image if name == node.output[0] else name for name in reader.input]
     elif signature.offset == 0:

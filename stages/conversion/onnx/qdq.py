@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 from stages.conversion.onnx.graph import Array, Index, attribute, drop_unused, set_constant, sort
 from stages.errors import ConversionError
 from stages.numerics import qparams
 
+FLOAT8: Any = helper.tensor_dtype_to_np_dtype(TensorProto.FLOAT8E4M3FN)
+"""NumPy's type of E4M3, of the package ml_dtypes."""
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 COPY = "_float"
@@ -44,7 +46,7 @@ def kernel_axis(node: onnx.NodeProto) -> int:
 class Pair:
     """The scale that marks the pairs of a point, and the scale and zero point that they get.
 
-    The type of the zero point, int8 or uint8, is that of the quantized values.
+    The type of the zero point, int8, uint8 or FLOAT8, is that of the quantized values.
     """
 
     mark: float
@@ -230,11 +232,7 @@ def quantize_kernels(
     graph, count = model.graph, 0
     # One index for all: what is added on the way is read by its own node alone.
     index = Index(graph)
-    for node in [node for node in graph.node if _is_of(node, layers)]:
-        source = index.producer.get(node.input[0])
-        is_quantized = source is not None and source.op_type == "DequantizeLinear"
-        if source is None or not is_quantized or node.input[1] not in index.constants:
-            continue
+    for node, source in _with_quantized_input(graph, index, layers):
         kernel, axis = index.array(node.input[1]), kernel_axis(node)
         # Here and not in the traced function: on a kernel, quantize_and_dequantize_v2 makes tf2onnx
         # write a broken graph (decision 7).
@@ -253,13 +251,45 @@ def quantize_kernels(
     return count
 
 
+def quantize_kernels_to_fp8(model: onnx.ModelProto, layers: Collection[str]) -> int:
+    """The same in E4M3, with one scale for each kernel and the bias as float."""
+    graph, count = model.graph, 0
+    index = Index(graph)
+    for node, _ in _with_quantized_input(graph, index, layers):
+        kernel = index.array(node.input[1]).astype(np.float32)
+        scale = np.float32(qparams.tensor_scale(np.abs(kernel).max()))
+        values = qparams.E4M3.nearest(kernel / scale).astype(FLOAT8)
+        node.input[1] = _dequantized(graph, node.input[1], values, np.asarray(scale))
+        count += 1
+    sort(graph)
+    drop_unused(graph)
+    return count
+
+
+def _with_quantized_input(
+    graph: onnx.GraphProto, index: Index, layers: Collection[str]
+) -> list[tuple[onnx.NodeProto, onnx.NodeProto]]:
+    """The nodes of `layers` whose kernel is a constant, and the DequantizeLinear they read."""
+    nodes = [node for node in graph.node if _is_of(node, layers)]
+    pairs = [(node, index.producer.get(node.input[0])) for node in nodes]
+    return [
+        (node, source)
+        for node, source in pairs
+        if source is not None
+        and source.op_type == "DequantizeLinear"
+        and node.input[1] in index.constants
+    ]
+
+
 def _is_of(node: onnx.NodeProto, layers: Collection[str]) -> bool:
     """Whether `node` has the kernel of one of `layers`: a recurrent layer or attention, which stay
     float, have products as well, and quantized tensors before them."""
     return node.op_type in WEIGHTED and node.name.partition(":")[0] in layers
 
 
-def _dequantized(graph: onnx.GraphProto, name: str, steps: Array, scales: Array, axis: int) -> str:
+def _dequantized(
+    graph: onnx.GraphProto, name: str, steps: Array, scales: Array, axis: int | None = None
+) -> str:
     """Initializers for `steps` and `scales`, and a DequantizeLinear whose output is returned."""
     inputs = [
         set_constant(graph, f"{name}_q", steps),

@@ -3,6 +3,7 @@
 model.int8.tensorrt.onnx    signed INT8, float16 rest, float16 bias, opset 19
 model.int8.tensorrt8.onnx   the same with a float32 rest, opset 17 (TensorRT 8.6)
 model.int8.cpu.onnx         UINT8 activations with a zero point, INT8 kernels, INT32 bias, opset 17
+model.fp8.onnx              E4M3, float16 rest, float16 bias, opset 19
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 import onnx
 import tensorflow as tf
+from onnx import version_converter
 
 from stages.artifacts.node_names import layer_of
 from stages.artifacts.ranges import Range
@@ -28,6 +30,8 @@ from stages.keras_graph.tracing import in_scopes, traceable
 from stages.keras_graph.walk import walk
 from stages.numerics.qparams import INT8
 
+FP8_OPSET = 19
+"""The first with E4M3 in pairs."""
 MARK = 2.0**-21
 """Difference of the scales that stand for the points on their way through tf2onnx, which drops all
 names: from 1 on float32 can tell four million of them apart."""
@@ -52,7 +56,7 @@ def int8_graph(
 ) -> onnx.ModelProto:
     """The folded `model` as a Q/DQ graph for `target`, float32 between the pairs.
 
-    Raises ConversionError.
+    That of FP8 has opset 19. Raises ConversionError.
     """
     wanted = only(points, target)
     marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
@@ -67,6 +71,8 @@ def int8_graph(
 
     visit = in_scopes(traceable)
     graph = to_onnx(lambda image: execute(model, wanted, image, quantize, visit), signature, opset)
+    if target == "fp8":
+        graph = version_converter.convert_version(graph, FP8_OPSET)
     # The order of these passes matters. First the names, while each scale still tells its point.
     qdq.name_pairs(graph, {name: _pair(ranges[name], marks[name], target) for name in wanted})
     # Before Dense layers: the Transpose and Reshape that they absorb may be inside a pair.
@@ -78,13 +84,19 @@ def int8_graph(
     # After name_nodes, whose names it uses, and before the kernels, which
     # only become INT8 behind a pair.
     qdq.repeat_pairs(graph, layers)
-    qdq.quantize_kernels(graph, layers, bias="int32" if target == "cpu" else "float")
+    if target == "fp8":
+        qdq.quantize_kernels_to_fp8(graph, layers)
+    else:
+        qdq.quantize_kernels(graph, layers, bias="int32" if target == "cpu" else "float")
     check(graph)
     return graph
 
 
 def _pair(found: Range, mark: float, target: Target) -> qdq.Pair:
-    """UINT8 for ONNX Runtime, whose kernels take that; INT8 for TensorRT, which takes only that."""
+    """UINT8 for ONNX Runtime, whose kernels take that; INT8 for TensorRT, which takes no other
+    integers."""
+    if target == "fp8":
+        return qdq.Pair(mark, found.scale(target), np.zeros((), qdq.FLOAT8))
     kind, first = (np.uint8, 0) if target == "cpu" else (np.int8, INT8.low)
     zero_point = np.array(first - found.grid(target).low, kind)
     return qdq.Pair(mark, found.scale(target), zero_point)

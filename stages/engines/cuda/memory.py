@@ -250,9 +250,17 @@ def gpu_name() -> str:
         make_context_current()
         from pycuda import driver
 
-        device = driver.Device(0)
-        major, minor = device.compute_capability()
-        return f"{device.name()} ({major}.{minor})"
+        return f"{driver.Device(0).name()} ({compute_capability()})"
+
+
+def compute_capability() -> str:
+    """That of the first GPU, as in "8.6". Raises EngineError."""
+    with cuda_errors():
+        make_context_current()
+        from pycuda import driver
+
+        major, minor = driver.Device(0).compute_capability()
+    return f"{major}.{minor}"
 
 
 @contextmanager

@@ -18,11 +18,12 @@ from stages.engines.base import (
     broken_package,
     missing_package,
 )
-from stages.engines.cuda.memory import gpu_blocker
+from stages.engines.cuda.memory import compute_capability, gpu_blocker
 from stages.engines.registry import ENGINES, Precision
-from stages.engines.tensorrt import build_info, network
+from stages.engines.tensorrt import build_info, capability, network
 from stages.engines.tensorrt.build_info import Compatibility
 from stages.engines.tensorrt.execution import GpuEngine
+from stages.errors import EngineError
 
 FLAGGED_SOURCES: dict[Precision, str] = {
     "fp32": "model.fp32.onnx",
@@ -57,9 +58,15 @@ def run_blocker() -> Blocker | None:
 
 
 def source_file(precision: Precision) -> str:
-    """The convert stage's file that the TensorRT installed here can build."""
+    """The convert stage's file that the TensorRT installed here can build. Raises EngineError."""
     typed = ENGINES["tensorrt"].sources
-    return (typed if _builds_strongly_typed() else FLAGGED_SOURCES)[precision]
+    sources = typed if _builds_strongly_typed() else FLAGGED_SOURCES
+    if precision not in sources:
+        raise EngineError(
+            f"tensorrt {_tensorrt().__version__} has no {precision}, expected 10 or later",
+            f"leave {precision} out of build.precisions",
+        )
+    return sources[precision]
 
 
 def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
@@ -68,6 +75,7 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     What was timed is kept in `tensorrt.timing` beside the engines.
     """
     trt, wanted = _tensorrt(), request.tensorrt
+    capability.require(request.precision, (compute_capability(),), "this GPU has")
     # A strongly typed network takes no precision flags, and TensorRT 11
     # no longer has any (decision 3).
     flags = () if _builds_strongly_typed() else FLAGS[request.precision]

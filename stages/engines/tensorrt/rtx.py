@@ -17,7 +17,7 @@ from stages.engines.base import (
     missing_package,
 )
 from stages.engines.cuda.memory import gpu_blocker
-from stages.engines.tensorrt import build_info, network
+from stages.engines.tensorrt import build_info, capability, network
 from stages.engines.tensorrt.build_info import Compatibility
 from stages.engines.tensorrt.execution import GpuEngine
 
@@ -45,6 +45,8 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     switch for that.
     """
     trt = _tensorrt_rtx()
+    wanted = request.tensorrt.compute_capabilities
+    capability.require(request.precision, wanted, "tensorrt.compute_capabilities has")
     report = network.build(trt, source, out, request)
     build_info.write(out, build_info.here(trt), Compatibility(to_gpu=False))
     return report

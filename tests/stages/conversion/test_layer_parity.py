@@ -19,7 +19,7 @@ from stages.conversion.litert import write_int8
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.conversion.traces import traces
-from stages.convert import INT8_GRAPHS
+from stages.convert import FP8_GRAPHS, INT8_GRAPHS
 from stages.engines.onnxruntime import interpret
 from stages.keras_graph.walk import apply, walk
 from stages.numerics.rounding import FLOAT32
@@ -64,7 +64,8 @@ class Converted:
 
     def judge(self, folder: Path, signature: Signature = TAKES_PIXELS) -> list[LayerParity]:
         """Of the graphs in `folder`, in every runtime."""
-        files = {file: target for file, target in INT8_GRAPHS.items() if (folder / file).is_file()}
+        graphs = INT8_GRAPHS | FP8_GRAPHS
+        files = {file: target for file, target in graphs.items() if (folder / file).is_file()}
         net, fed = self.net, signature.feed(PIXELS)
         return [
             compare_layers(name, net.model, net.points, net.ranges, trace, PIXELS, signature)
@@ -77,6 +78,8 @@ def converted(net: Quantized, folder: Path) -> Converted:
     graphs = zip(INT8_GRAPHS, (net.graph("cpu"), tensorrt, to_float16(tensorrt)), strict=False)
     for file, graph in graphs:
         onnx.save(prepend_preprocessing(graph, TAKES_PIXELS), folder / file)
+    fp8 = prepend_preprocessing(to_float16(net.graph("fp8")), TAKES_PIXELS)
+    onnx.save(fp8, folder / "model.fp8.onnx")
     write_int8(folder / "model.int8.tflite", net.model, net.points, net.ranges, TAKES_PIXELS)
     return Converted(net, folder)
 
@@ -97,6 +100,7 @@ def test_a_right_graph_passes_however_sure_the_network_is(network):
         "model.int8.tensorrt8.onnx",
         "model.int8.tensorrt.onnx",
         "model.int8.tflite",
+        "model.fp8.onnx",
     ]
     assert not [each for each in found if not each.passes]
 
@@ -112,6 +116,14 @@ def test_an_onnx_graph_that_is_wrong_in_one_place_fails(network, file, mutant, t
         # Its integer kernels know one axis only.
         is_ignored = mutant == "wrong_axis" and each.name.endswith("ONNX Runtime")
         assert each.passes is is_ignored, each
+
+
+@pytest.mark.parametrize("mutant", ["swapped_scales", "missing_relu"])
+def test_an_fp8_graph_that_is_wrong_in_one_place_fails(network, mutant, tmp_path):
+    shutil.copy(network.folder / "model.fp8.onnx", tmp_path)
+    mutants.ONNX[mutant](tmp_path / "model.fp8.onnx")
+    (found,) = network.judge(tmp_path)
+    assert not found.passes, found
 
 
 @pytest.mark.parametrize("mutant", mutants.TFLITE)

@@ -43,7 +43,9 @@ def test_a_label_may_change_only_where_rounding_explains_it(sureness):
     assert found.unexplained_labels == np.sum((MARGINS > 0.2) & (MARGINS < 0.3))
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime.int8", "litert.int8", "tensorrt.int8"])
+@pytest.mark.parametrize(
+    "engine", ["onnxruntime.int8", "litert.int8", "tensorrt.int8", "tensorrt.fp8"]
+)
 def test_an_int8_engine_is_judged_by_what_rounding_explains(engine):
     name, moved = EngineName.parse(engine), with_second_ahead(MARGINS <= 0.2)
     for explained, passed in ((0.1, True), (0.01, False)):
@@ -70,6 +72,8 @@ def test_a_simulation_may_change_labels_but_not_surely_lose_many_right_ones(lost
         ("onnxruntime.fp32", 5e-4, False),
         ("tensorrt.fp16", 5e-3, True),
         ("tensorrt.fp16", 5e-2, False),
+        ("tensorrt.bf16", 5e-2, True),
+        ("tensorrt.bf16", 0.1, False),
     ],
 )
 def test_a_float_engine_may_differ_as_far_as_its_precision_explains(engine, relative, passed):
@@ -104,5 +108,7 @@ def test_an_engine_is_compared_with_the_rounding_that_it_has():
         "onnxruntime.int8": fake_quantized("cpu"),
         "litert.int8": fake_quantized("litert"),
         "tensorrt_rtx.int8": fake_quantized("tensorrt"),
+        "tensorrt_rtx.fp8": fake_quantized("fp8"),
+        "tensorrt.bf16": KERAS_FLOAT,
     }
     assert {name: parity.reference(EngineName.parse(name)) for name in references} == references

@@ -29,6 +29,7 @@ from stages.numerics.parity import compare
 from stages.quantization.bias_steps import snap_biases
 from stages.training import evaluate
 from tests.stages.conversion.onnx.builders import SIGNATURE, kinds
+from tests.stages.conversion.onnx.builders import evaluate as evaluate_onnx
 from tests.stages.networks import APPLICATIONS, NETWORKS, images, pixels, randomized
 
 ALL = {**NETWORKS, **APPLICATIONS}
@@ -100,6 +101,32 @@ def test_the_float16_graph_agrees_to_half_precision(net, tmp_path):
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_the_int8_graph_agrees_with_the_simulation_to_two_quanta(net, target, tmp_path):
     assert quanta(net.simulated(target), run(net.graph(target), tmp_path)) <= QUANTA
+
+
+def test_the_fp8_graph_is_what_onnx_and_the_simulation_say():
+    """In float16, whose rounding may exchange neighbours in E4M3: a sixteenth of a value."""
+    net = Quantized(randomized(NETWORKS["plain"]()))
+    graph = to_float16(net.graph("fp8"))
+    kinds_of = {tensor.data_type for tensor in graph.graph.initializer}
+    assert onnx.TensorProto.INT8 not in kinds_of
+    few = BATCH[:4]
+    expected = net.simulated("fp8")[:4]
+    assert compare(expected, evaluate_onnx(graph, few)).max_relative_difference < 1 / 16
+    exact = evaluate_onnx(net.graph("fp8"), few)
+    assert compare(expected, exact).max_relative_difference < 2**-9
+    float_logits = evaluate.logits(net.float, few)
+    apart = compare(float_logits, exact).max_relative_difference
+    assert 2**-9 < apart < 1 / 4, "it is rounded, and no more than that"
+
+
+def test_every_kernel_is_e4m3_with_one_scale(net):
+    graph = net.graph("fp8").graph
+    index = Index(graph)
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            pair = index.producer[node.input[1]]
+            assert index.constants[pair.input[0]].data_type == onnx.TensorProto.FLOAT8E4M3FN
+            assert index.array(pair.input[1]).shape == ()
 
 
 def test_onnx_runtimes_integer_kernels_give_the_same(net, tmp_path):

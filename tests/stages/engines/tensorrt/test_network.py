@@ -95,6 +95,7 @@ def test_tensorrt_rtx_is_strongly_typed() -> None:
     [
         ("model.fp32.onnx", "fp32", ("conv_1", "fp32"), ("gemm_5", "fp32")),
         ("model.fp16.onnx", "fp16", ("conv_2", "fp16"), ("gemm_6", "fp16")),
+        ("model.fp8.onnx", "fp8", ("conv_5", "fp8"), ("gemm_12", "fp8")),
         ("model.int8.tensorrt.onnx", "int8", ("conv_5", "int8"), ("gemm_12", "int8")),
         ("model.int8.tensorrt8.onnx", "int8", ("conv_4", "int8"), ("gemm_11", "int8")),
     ],
@@ -113,6 +114,17 @@ def test_layers_run_in_the_precision_of_the_graph(
         assert executed[node].executed == executed[node].requested == expected
     assert mismatches(report.layers) == ()
     assert report.remarks == ()
+
+
+def test_bfloat16_is_pooled_in_float32_which_the_next_kernel_reads(
+    converted: Path, tmp_path: Path
+) -> None:
+    """In RTX 1.7, for one image."""
+    report = report_of(converted / "model.bf16.onnx", tmp_path, "bf16")
+    executed = {node: each.executed for each in report.layers for node in each.nodes}
+    assert (executed["conv_2"], executed["maxpool_4"]) == ("bf16", "fp32")
+    (found,) = mismatches(report.layers)
+    assert (found.node, found.requested, found.executed) == ("gemm_6", "bf16", "fp32")
 
 
 def test_what_kernels_write_and_how_many_there_are_is_told(converted: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from stages.engines.cuda import memory
 from stages.engines.registry import ENGINES, Precision
 from stages.engines.tensorrt import rtx
 from stages.errors import EngineError
+from stages.settings import TensorRT
 from tests.stages.graphs import SIGNATURE
 
 pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
@@ -46,13 +47,21 @@ def test_without_a_gpu_the_reason_and_the_way_out_are_named() -> None:
     assert "pipeline run build benchmark" in blocker.fix
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8", "fp8"])
 def test_an_engine_is_built_ahead_of_time_from_the_graph_of_its_precision(
     converted: Path, tmp_path: Path, precision: Precision
 ) -> None:
     source = converted / ENGINES["tensorrt_rtx"].sources[precision]
     rtx.build(source, tmp_path / "engine.rtx", BuildRequest(SIGNATURE, precision))
     assert (tmp_path / "engine.rtx").read_bytes()[:4] != source.read_bytes()[:4]
+
+
+def test_fp8_for_gpus_that_lack_it_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    request = BuildRequest(SIGNATURE, "fp8", tensorrt=TensorRT(compute_capabilities=("8.6", "8.9")))
+    with pytest.raises(
+        EngineError, match=r"fp8 needs .* 8\.9 or higher, .*capabilities has 8\.6\n"
+    ):
+        rtx.build(tmp_path / "none.onnx", tmp_path / "engine.rtx", request)
 
 
 @needs_no_gpu
