@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from pipeline import cli_results
+from pipeline import cli_results, cli_search
 from pipeline.completion import Stage
 from pipeline.exit_codes import ErrorsToExitCodes
 from pipeline.options import (
@@ -35,6 +35,7 @@ def pipeline() -> None:
     \b
     pipeline init               settings that suit a model and images, to start with
     pipeline run all            every stage, from the Keras model to measured engines
+    pipeline search             the best engines for a budget, found by measuring
     pipeline status             what is fresh, what is stale and why
     pipeline report             the results once more
     pipeline compare A B        two runs, and how certain each difference is
@@ -277,5 +278,5 @@ def doctor(format: str) -> None:
     commands.show_machine(format)
 
 
-for command in (cli_results.report, cli_results.compare, cli_results.history):
+for command in (cli_results.report, cli_results.compare, cli_results.history, cli_search.search):
     pipeline.add_command(command)

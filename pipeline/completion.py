@@ -79,7 +79,7 @@ def _values(name: str) -> list[str]:
     kind, default = kinds[name]
     if isinstance(default, bool):
         return ["true", "false"]
-    if isinstance(default, tuple):
+    if isinstance(default, (tuple, dict)):
         return []
     return list(_choices(kind)) or ([] if default is None else [str(default)])
 

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stages.errors import SettingsError, nearest, shown, suggestion
-from stages.settings import Section, Settings
+from stages.settings import Knob, Section, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,6 +36,7 @@ EXPECTED = {
     "model_type": "a section with keys",
     "model_attributes_type": "a section with keys",
     "tuple_type": "a list, as in [1, 32]",
+    "dict_type": "a table of names and values",
     "int_from_float": "a whole number",
     "int_parsing_size": "a whole number of fewer digits",
     "string_unicode": "text in UTF-8",
@@ -61,6 +62,19 @@ def load(file: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
     tree = {} if file is None else _read(file)
     for override in overrides:
         _set(tree, override)
+    return _validated(tree)
+
+
+def changed(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """`settings` with other `values` by dotted name. Raises SettingsError as `load` does."""
+    tree = settings.model_dump()
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        tree.setdefault(section, {})[key] = value
+    return _validated(tree)
+
+
+def _validated(tree: Mapping[str, Any]) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -204,4 +218,9 @@ def toml_value(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(toml_value(item) for item in value)}]"
+    if isinstance(value, Knob):
+        return toml_value(value.values or value.model_dump(exclude_defaults=True))
+    if isinstance(value, dict):
+        pairs = [f"{toml_value(key)} = {toml_value(each)}" for key, each in value.items()]
+        return f"{{{', '.join(pairs)}}}"
     return str(value).lower() if isinstance(value, bool) else repr(value)

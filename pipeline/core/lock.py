@@ -1,4 +1,6 @@
-"""One run per artifact folder: a second one learns who holds it."""
+"""One run per artifact folder: a second one learns who holds it. One measurement per machine: a
+second one waits.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +18,8 @@ from typing import TextIO
 from stages.errors import ArtifactError, SettingsError
 
 FILE = ".lock"
+MACHINE_FILE = "keras-trt-pipeline.measuring"
+"""In the folder of temporary files, which all processes of a machine share."""
 
 
 @contextlib.contextmanager
@@ -77,3 +82,38 @@ def _holder(root: Path) -> str:
         return "process {pid} on {host} since {since}: {command}".format(**holder)
     except (OSError, ValueError, KeyError, TypeError):
         return "another run that has only just begun"
+
+
+@contextlib.contextmanager
+def alone_on_machine() -> Iterator[None]:
+    """Wait until no other process of this machine is in such a block, and be the one in it.
+
+    Two engines that are timed at once slow each other. Windows has no flock: there nothing waits.
+    """
+    with waiting(Path(tempfile.gettempdir(), MACHINE_FILE)):
+        yield
+
+
+@contextlib.contextmanager
+def waiting(file: Path, blocking: bool = True) -> Iterator[None]:
+    """Hold the lock `file`, which is made if missing and never deleted, as soon as it is free.
+
+    Raises BlockingIOError where it is not free and waiting is not wanted.
+    """
+    descriptor = _opened(file)
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(file: Path) -> int:
+    """For reading: that of another user can be locked too, but not written."""
+    try:
+        return os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return os.open(file, os.O_RDONLY | os.O_CREAT, 0o644)

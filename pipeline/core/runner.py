@@ -6,9 +6,10 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pipeline.core import received
 from pipeline.core.display import Display
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 Outcome = Literal["ran", "cached"]
 
 
+class Shelf(Protocol):
+    """Artifacts of other runs, which a run takes in place of making them again."""
+
+    def lent(self, stage: Stage, key: str, store: Store) -> AbstractContextManager[bool]:
+        """Whether the artifact of `stage` with this key is in `store` now, lent from the shelf.
+
+        If not, the block makes it, and whoever else wants it waits for that.
+        """
+
+
 @dataclass(frozen=True)
 class Line:
     """All that a run works with; `environment` is that of stages.engines.environment.
@@ -40,6 +51,7 @@ class Line:
     environment: Environment
     display: Display
     begun: list[str] = field(default_factory=list)
+    shelf: Shelf | None = None
 
     def identify(self, stage: Stage) -> Identity:
         """What decides the artifact of `stage`."""
@@ -102,10 +114,19 @@ def _bring_up_to_date(
     reason = "forced" if state.is_fresh else ": ".join(filter(None, (state.name, state.summary)))
     if force:
         line.store.forget(stage.name)
-    line.display.start(stage.name, reason)
-    line.begun.append(stage.name)
-    _make(line, stage, identity, process())
+    with _lent(line, stage, identity) as is_lent:
+        if is_lent:
+            return "cached"
+        line.display.start(stage.name, reason)
+        line.begun.append(stage.name)
+        _make(line, stage, identity, process())
     return "ran"
+
+
+def _lent(line: Line, stage: Stage, identity: Identity) -> AbstractContextManager[bool]:
+    if line.shelf is None:
+        return contextlib.nullcontext(False)
+    return line.shelf.lent(stage, identity.compute_key(), line.store)
 
 
 def _refuse_damaged_inputs(line: Line, stage: Stage) -> None:

@@ -41,7 +41,7 @@ DRAFT = re.compile(r"\.\d+-(\.hashes\.json|report\.(json|md|html))")
 
 
 class Store:
-    """The artifact folder `root`. Only `writing` and `recover` change an artifact."""
+    """The artifact folder `root`. Only `writing`, `discard` and `recover` change an artifact."""
 
     def __init__(self, root: Path, plan: Plan = PLAN) -> None:
         self.root = root
@@ -151,6 +151,10 @@ class Store:
         draft.rename(current)
         sync(self.root)
         self._discard(stage, former)
+
+    def discard(self, stage: str) -> None:
+        """Delete the artifact of `stage` as far as its record says that we made it."""
+        self._discard(stage, self.folder(stage))
 
     def _discard(self, stage: str, folder: Path) -> None:
         """Delete what the record in `folder` says that we made; set aside whatever else is there.

@@ -16,6 +16,7 @@ from stages.settings.base import TARGET_PATTERN, Backend, Section
 from stages.settings.compression import Prune, Quantize
 from stages.settings.data import Data, Model
 from stages.settings.deployment import Benchmark, Build, Convert, Gates, Gpu, Report, TensorRT
+from stages.settings.searching import Knob, Search
 from stages.settings.training import FineTune, Train, Training
 
 __all__ = [
@@ -31,12 +32,14 @@ __all__ = [
     "FineTune",
     "Gates",
     "Gpu",
+    "Knob",
     "Model",
     "Prune",
     "PruneStage",
     "Quantize",
     "QuantizeStage",
     "Report",
+    "Search",
     "Section",
     "Settings",
     "StageSettings",
@@ -66,6 +69,7 @@ class Settings(Section):
     benchmark: Benchmark = Field(default_factory=Benchmark)
     gates: Gates = Field(default_factory=Gates)
     report: Report = Field(default_factory=Report)
+    search: Search = Field(default_factory=Search)
 
 
 class StageSettings(Section):

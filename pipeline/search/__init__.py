@@ -1,0 +1,17 @@
+"""`pipeline search`: the best engines for a budget, found by measuring.
+
+    knobs        what may vary, checked against the settings
+    rungs        cheap first: what a trial costs at each rung, and who goes on to the next
+    model        what a trial measured, and what a search found
+    objectives   costs and missed budgets of what was measured
+    study        Optuna, which chooses what is tried and keeps what came of it
+    pool         artifacts that trials share
+    job, timing  one rung of one trial: an ordinary run of the line, then its latency
+    places       where jobs run: processes of this machine
+    driver       asks, starts jobs, tells
+    results      the front, correlations of rungs, importances of knobs
+    showing      tables and pages; live while it runs
+    taking       a trial becomes the artifacts of the line
+
+Optuna is imported by `study` alone, where a search needs it.
+"""

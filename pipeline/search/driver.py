@@ -1,0 +1,252 @@
+"""The loop of a search: ask for a trial, run it rung by rung, tell what came of it.
+
+What is decided is decided here, between two jobs, from what Optuna's storage holds. So a search
+that was killed goes on from there: stages that are done are fresh, and the trial that was under way
+continues at its rung.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline import config
+from pipeline.core.plan import PLAN
+from pipeline.core.store import Store
+from pipeline.search import objectives, rungs
+from pipeline.search.job import Job, folder_of, stages_of_trial
+from pipeline.search.knobs import Dimension, values_of
+from pipeline.search.model import RungResult, Tested, Trial
+from pipeline.search.objectives import Yardstick
+from pipeline.search.places import Done, Place, Said
+from pipeline.search.pool import Pool
+from pipeline.search.study import Study
+from stages.errors import DataError, MachineError, SettingsError, UserError
+from stages.settings import Settings
+
+ENDS_ALL = (DataError, MachineError)
+"""What would go wrong in every trial: the data set, the machine."""
+
+FIRST_FAILURES = 3
+"""So many trials that fail before any has succeeded end the search."""
+
+KEPT_STAGES = ("train", "prune")
+"""Of a trial that was stopped: training is what others may share, and what takes longest."""
+
+UNPRUNED = "prune.ratio"
+
+
+class Shown(Protocol):
+    """What a search shows while it runs."""
+
+    def started(self, job: Job) -> None:
+        """A job begins."""
+
+    def said(self, job: Job, stage: str) -> None:
+        """It is at this stage."""
+
+    def ended(self, trial: Trial, words: str) -> None:
+        """A rung is done, or a trial: in words."""
+
+
+@dataclass
+class Driver:
+    """A search under way; `folder` is its own, below the artifact folder `base`."""
+
+    settings: Settings
+    varied: Sequence[Dimension]
+    study: Study
+    place: Place
+    shown: Shown
+    folder: Path
+    base: Path
+    clock: Callable[[], float] = time.monotonic
+    waiting: deque[Job] = field(default_factory=deque)
+    running: set[int] = field(default_factory=set)
+
+    def run(self) -> None:
+        """Until all trials have ended, or the time is up. Raises UserError."""
+        end = None if self.settings.search.hours is None else self._after_hours()
+        self._begin()
+        while True:
+            while len(self.running) < self.place.slots and (job := self._next(end)):
+                self._start(job)
+            if not self.running:
+                break
+            self._hear(self.place.wait())
+        self._refuse_all_failed(1)
+
+    def test(self, winners: Sequence[Trial]) -> None:
+        """Benchmark winners: they alone see the test images, and each of them once."""
+        left = deque(trial for trial in winners if trial.tested is None)
+        while left or self.running:
+            while left and len(self.running) < self.place.slots:
+                trial = left.popleft()
+                self._start(self._job(trial, None))
+            self._hear(self.place.wait())
+
+    def _after_hours(self) -> float:
+        return self.clock() + 3600 * float(self.settings.search.hours or 0)
+
+    def _begin(self) -> None:
+        """Let what an earlier call began go on; of a new search the controls come first."""
+        trials = self.study.trials()
+        if not trials:
+            for values in self.controls():
+                self.study.enqueue(values, self.varied)
+        for trial in trials:
+            if trial.state == "running":
+                self._continue(trial)
+
+    def controls(self) -> list[dict[str, Any]]:
+        """The line as it is set, and unpruned: what all others are to beat. They are not stopped.
+
+        A knob that does not hold the value of the settings is left to Optuna.
+        """
+        given = values_of(self.settings, self.varied)
+        ratio = next((each for each in self.varied if each.name == UNPRUNED), None)
+        found = [given] if given else []
+        if ratio and ratio.holds(0.0) and given.get(UNPRUNED) != 0.0:
+            found.append({**given, UNPRUNED: 0.0})
+        return found
+
+    def _next(self, end: float | None) -> Job | None:
+        if end is not None and self.clock() >= end:
+            return None
+        if self.waiting:
+            return self.waiting.popleft()
+        while len(self.study.trials()) < self.settings.search.trials:
+            trial = self.study.ask(self.varied)
+            try:
+                return self._job(trial, 0)
+            except SettingsError as error:  # These values do not go together.
+                self._fail(trial.number, error)
+        return None
+
+    def _start(self, job: Job) -> None:
+        self.running.add(job.trial)
+        self.shown.started(job)
+        self.place.start(job)
+
+    def _job(self, trial: Trial, rung: int | None) -> Job:
+        """A rung of a trial; None is its benchmark. Raises SettingsError."""
+        own = self.settings_of(trial)
+        if rung is not None:
+            own = rungs.at_share(own, self.settings.search.rungs[rung], self.settings)
+        return Job(
+            root=self.folder.absolute(),
+            base=self.base.absolute(),
+            trial=trial.number,
+            rung=rung,
+            settings=own.model_dump(mode="json"),
+            engine=trial.last.engine if trial.last else None,
+        )
+
+    def settings_of(self, trial: Trial) -> Settings:
+        """Those of the line with the values of the trial. Raises SettingsError."""
+        own = config.changed(self.settings, trial.values)
+        size, sizes = self.settings.search.batch_size, own.build.batch_sizes
+        if size in sizes:
+            return own
+        build = own.build.model_copy(update={"batch_sizes": (*sizes, size)})
+        return own.model_copy(update={"build": build})
+
+    def _hear(self, heard: Said | Done) -> None:
+        if isinstance(heard, Said):
+            self.shown.said(heard.job, heard.stage)
+            return
+        number = heard.job.trial
+        self.running.discard(number)
+        if isinstance(heard.error, ENDS_ALL):
+            raise heard.error
+        if isinstance(heard.result, Tested):
+            self.study.keep_tested(number, heard.result)
+            self.shown.ended(self.study.trial(number), "tested")
+        elif isinstance(heard.result, RungResult):
+            self._continue(self.study.add(number, heard.result))
+        elif heard.job.rung is None:
+            self.shown.ended(self.study.trial(number), f"not tested: {_in_words(heard.error)}")
+        else:
+            self._fail(number, heard.error)
+            self._refuse_all_failed(FIRST_FAILURES)
+
+    def _continue(self, trial: Trial) -> None:
+        """What comes after the rung that it has done."""
+        wanted = self.settings.search
+        rung, is_last = len(trial.rungs) - 1, len(trial.rungs) == len(wanted.rungs)
+        try:
+            if trial.last is None:
+                self.waiting.append(self._job(trial, 0))
+                return
+            known = self.study.trials()
+            yardstick = Yardstick.of(each.last for each in known if each.last)
+            mine = objectives.standing(trial.last, self.settings, yardstick, is_last)
+            if is_last:
+                self._finish(trial, yardstick)
+            elif trial.number < len(self.controls()) or rungs.goes_on(
+                mine, self._others(trial, rung, known, yardstick), wanted.kept_share
+            ):
+                self.waiting.append(self._job(trial, rung + 1))
+                self.shown.ended(trial, "goes on")
+            else:
+                self._stop(trial)
+        except SettingsError as error:
+            self._fail(trial.number, error)
+
+    def _others(
+        self, trial: Trial, rung: int, known: Sequence[Trial], yardstick: Yardstick
+    ) -> list[rungs.Standing]:
+        results = [each.at(rung) for each in known if each.number != trial.number]
+        return [
+            objectives.standing(each, self.settings, yardstick, is_last=False)
+            for each in results
+            if each
+        ]
+
+    def _finish(self, trial: Trial, yardstick: Yardstick) -> None:
+        if trial.last is None:
+            raise ValueError("a trial that is finished was measured")
+        search = self.settings.search
+        missed = objectives.misses(trial.last, search, yardstick, is_last=True)
+        self.study.finish(
+            trial.number,
+            objectives.costs(trial.last, search.objectives),
+            {each.budget: each.share for each in missed},
+        )
+        words = "; ".join(["complete", *(f"misses {each.in_words}" for each in missed)])
+        self.shown.ended(self.study.trial(trial.number), words)
+
+    def _stop(self, trial: Trial) -> None:
+        self.study.stop(trial.number)
+        store = Store(folder_of(self.folder, trial.number), PLAN)
+        for stage in stages_of_trial():
+            if stage.name not in KEPT_STAGES:
+                store.discard(stage.name)
+        Pool(self.folder / "pool", PLAN).sweep(KEPT_STAGES)
+        self.shown.ended(self.study.trial(trial.number), "stopped: not among the best at its rung")
+
+    def _fail(self, number: int, error: Exception | None) -> None:
+        reason = _in_words(error)
+        self.study.fail(number, reason)
+        self.shown.ended(self.study.trial(number), f"failed: {reason}")
+
+    def _refuse_all_failed(self, fewest: int) -> None:
+        """Raise UserError if nothing but failures has come of at least `fewest` trials."""
+        trials = self.study.trials()
+        failed = [each for each in trials if each.state == "failed"]
+        if len(failed) == len(trials) >= fewest:
+            last = failed[-1]
+            count = "the only trial" if len(failed) == 1 else f"all {len(failed)} trials"
+            raise UserError(
+                f"{count} failed, the last: {last.reason}",
+                f"what it did: {folder_of(self.folder, last.number)}",
+            )
+
+
+def _in_words(error: Exception | None) -> str:
+    text = error.message if isinstance(error, UserError) else str(error)
+    return " ".join(text.split())

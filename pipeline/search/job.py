@@ -1,0 +1,214 @@
+"""One rung of one trial: an ordinary run of the line in a folder of its own, and its latency.
+
+    trials/0007/          the artifact folder of trial 7, as of any other run
+    reference/            a build whose baseline every engine is timed beside
+    pool/                 what trials share: see pool.py
+
+A job is all that a place needs to know; what it returns and raises travels back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.core import ownership, received
+from pipeline.core.display import Nothing, Step
+from pipeline.core.lock import FILE as LOCK
+from pipeline.core.lock import alone_on_machine, waiting
+from pipeline.core.plan import PLAN, Plan, select
+from pipeline.core.runner import Line, run
+from pipeline.core.store import Store
+from pipeline.search.model import RungResult, Tested
+from pipeline.search.pool import MAKING, Pool, share
+from stages.engines import environment
+from stages.errors import ArtifactError, EngineError
+from stages.measurement import against_reference, throughput
+from stages.results.engines import (
+    BenchmarkResult,
+    BuildDetails,
+    BuildResult,
+    Candidate,
+    EngineRecord,
+)
+from stages.settings import Settings
+from stages.settings.searching import Search
+
+MEASURED, TESTED = "build", "benchmark"
+"""The last stage of a trial, and that of a winner, which alone shows engines the test images."""
+
+Tell = Callable[[str], None]
+
+
+class Job(BaseModel):
+    """A rung of a trial, or with `rung` None the benchmark of a winner's `engine`.
+
+    root      the folder of the search
+    base      the artifact folder of the line, whose stages are shared too
+    settings  those of this trial at this rung, as JSON
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: Path
+    base: Path
+    trial: int
+    rung: int | None
+    settings: dict[str, Any]
+    engine: str | None = None
+
+
+class Told(Nothing):
+    """Tells which stage begins; all else of a trial is in its folder."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def start(self, stage: str, reason: str) -> None:
+        self._tell(stage)
+
+    def progress(self, level: str, text: str, step: Step | None) -> None:
+        pass
+
+
+def folder_of(root: Path, trial: int) -> Path:
+    """The artifact folder of a trial."""
+    return root / "trials" / f"{trial:04}"
+
+
+def stages_of_trial(plan: Plan = PLAN) -> Plan:
+    """The stages that every trial runs."""
+    return select(plan, (), None, MEASURED)
+
+
+def run_job(job: Job, tell: Tell = lambda stage: None) -> RungResult | Tested:
+    """Do the job in this process. Raises UserError, and whatever a run of the line raises."""
+    clock, folder = time.monotonic(), folder_of(job.root, job.trial)
+    settings = received.settle(Settings.model_validate(job.settings), None)
+    store = Store(folder, PLAN)
+    ownership.claim(folder, PLAN, [])
+    # A worker that was killed with its search may still be ending.
+    with waiting(folder / LOCK):
+        pool = Pool(job.root / "pool", PLAN, job.base)
+        machine = environment.describe().model_dump(mode="json")
+        line = Line(PLAN, settings, store, machine, Told(tell), shelf=pool)
+        if job.rung is None:
+            run(line, select(PLAN, (TESTED,)))
+            return _tested(store, str(job.engine), settings.search)
+        run(line, stages_of_trial())
+        tell("latency")
+        found = _measured(store, settings, job)
+    return found.model_copy(
+        update={"seconds": round(time.monotonic() - clock, 3), "ran": tuple(line.begun)}
+    )
+
+
+def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
+    record = store.read(MEASURED)
+    if record is None or not isinstance(record.measurements, BuildResult) or job.rung is None:
+        raise EngineError("no build to measure", "run: pipeline doctor")
+    search, folder = settings.search, store.folder(MEASURED)
+    chosen, trained_top1, samples = candidate(record.measurements.details, search)
+    engine = next(each for each in record.measurements.engines if str(each.name) == chosen.engine)
+    alone = EngineRecord.model_validate(dict(engine))
+    reference = _reference(job.root, store)
+    with alone_on_machine():
+        latency = against_reference.measure(
+            alone,
+            folder,
+            chosen.threads,
+            reference,
+            search.batch_size,
+            settings.benchmark,
+            settings.gpu,
+        )
+        memory = (
+            throughput.peak_memory_mib(alone, folder, chosen.threads, [search.batch_size])
+            if "memory" in search.objectives
+            else {}
+        )
+    return RungResult(
+        rung=job.rung,
+        engine=chosen.engine,
+        threads=chosen.threads,
+        top1=chosen.top1 or 0.0,
+        trained_top1=trained_top1,
+        samples=samples,
+        size_bytes=record.files[str(engine.file)].size_bytes,
+        latency=latency,
+        memory_mib=memory.get(search.batch_size),
+        seconds=0.0,
+    )
+
+
+def candidate(details: BuildDetails, search: Search) -> tuple[Candidate, float, int]:
+    """The engine that stands for a trial, the trained network's accuracy, and of how many images.
+
+    Raises EngineError where that engine was not timed here.
+    """
+    choice = details.choice
+    best = choice.chosen.get(search.batch_size) if choice else None
+    if choice is None or best is None or choice.trained_top1 is None:
+        raise EngineError(
+            f"no engine was timed at batch {search.batch_size}", "see: pipeline doctor"
+        )
+    wanted = best.engine if search.engine == "best" else search.engine
+    threads = best.threads if search.engine == "best" else None
+    timed = [
+        each
+        for each in choice.table
+        if each.engine == wanted
+        and each.batch_size == search.batch_size
+        and each.threads == (threads or each.threads)
+    ]
+    if not timed:
+        ran = sorted({each.engine for each in choice.table})
+        raise EngineError(
+            f"search.engine: {wanted} was not timed at batch {search.batch_size}; "
+            f"these were: {', '.join(ran)}",
+            "choose one of them, or: --set search.engine=best",
+        )
+    found = min(timed, key=lambda each: each.p50_ms)
+    return found, choice.trained_top1, choice.validation_samples or 0
+
+
+def _reference(root: Path, store: Store) -> Path:
+    """The build that all trials are timed beside: that of the trial that came first.
+
+    Raises ArtifactError where it is not any more what it was.
+    """
+    kept = Store(root / "reference", PLAN)
+    kept.root.mkdir(parents=True, exist_ok=True)
+    with waiting(kept.root / MAKING):
+        record = kept.read(MEASURED)
+        if record is None:
+            share(store, kept, MEASURED)
+        elif damage := kept.damage(MEASURED, record, in_full=True):
+            raise ArtifactError(
+                f"{damage[0]}, and every trial was timed beside it",
+                "a search of its own, in another folder: --artifacts",
+            )
+    return kept.folder(MEASURED)
+
+
+def _tested(store: Store, engine: str, search: Search) -> Tested:
+    record = store.read(TESTED)
+    measured = record.measurements if record else None
+    if not isinstance(measured, BenchmarkResult):
+        raise EngineError("no benchmark of the trial", "run: pipeline doctor")
+    found = next((each for each in measured.engines if str(each.name) == engine), None)
+    baseline = measured.details.baseline
+    if found is None or found.accuracy is None or baseline is None or baseline.accuracy is None:
+        raise EngineError(f"{engine} did not run in the benchmark", "see: pipeline doctor")
+    rows = [row for row in found.latency if row.batch_size == search.batch_size]
+    return Tested(
+        top1=found.accuracy.top1 or 0.0,
+        samples=found.accuracy.samples or 0,
+        trained_top1=baseline.accuracy.top1 or 0.0,
+        p50_ms=min((row.p50_ms for row in rows), default=None),
+    )

@@ -1,0 +1,134 @@
+"""The knobs of a search, checked against the settings that they are to vary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import config
+from pipeline.core.plan import Plan
+from stages.errors import SettingsError, nearest, shown, suggestion
+from stages.settings import Knob, Settings
+
+SAME_IMAGES = (
+    "name", "path", "sha256", "hash_contents", "skip_bad_images", "test_samples",
+    "validation_share", "calibration_samples", "image_size", "seed",
+)  # fmt: skip
+"""Settings of `data` that decide which images accuracy is measured on: no knobs."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A setting that varies: one of `choices`, or a number from `low` to `high`."""
+
+    name: str
+    choices: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    step: float | None = None
+    log: bool = False
+    is_whole: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is one of its values."""
+        if self.choices:
+            return any(_same(value, each) for each in self.choices)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-6)
+
+
+def dimensions(settings: Settings, plan: Plan) -> tuple[Dimension, ...]:
+    """What `settings.search.knobs` let vary, in their order.
+
+    Raises SettingsError, one line for each mistake: a setting that is not known, that changes no
+    engine, or that does not take one of its values.
+    """
+    if not settings.search.knobs:
+        raise SettingsError("search.knobs: got none, expected a setting to vary", HOW)
+    found, faults = [], []
+    for name, knob in settings.search.knobs.items():
+        try:
+            found.append(_dimension(name, knob, settings, plan))
+        except SettingsError as error:
+            faults.append(f"search.knobs: {error.message}")
+    if faults:
+        raise SettingsError("\n".join(faults), HOW)
+    return tuple(found)
+
+
+HOW = 'as in: [search.knobs] "prune.ratio" = {low = 0.1, high = 0.8}, or "prune.criterion" = ["l2"]'
+
+
+def values_of(settings: Settings, varied: Iterable[Dimension]) -> dict[str, Any]:
+    """The values of `settings` by name, of those knobs that hold them."""
+    found = {each.name: _current(settings, each.name) for each in varied}
+    return {each.name: found[each.name] for each in varied if each.holds(found[each.name])}
+
+
+def words(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The options that give a command line these values."""
+    pairs = (f"{name}={config.toml_value(value)}" for name, value in values.items())
+    return tuple(word for pair in pairs for word in ("--set", pair))
+
+
+def _dimension(name: str, knob: Knob, settings: Settings, plan: Plan) -> Dimension:
+    _require_knob(name, settings, plan)
+    if knob.values:
+        for value in knob.values:
+            config.changed(settings, {name: value})
+        return Dimension(name, tuple(knob.values))
+    if knob.low is None or knob.high is None:
+        raise ValueError("a knob without values is a range")
+    for value in (knob.low, knob.high):
+        config.changed(settings, {name: value})
+    whole = not _takes_fractions(name, knob.low, knob.high, settings)
+    step = knob.step if knob.step is not None else (1 if whole and not knob.log else None)
+    if whole and step is not None and step != int(step):
+        raise SettingsError(f"{name}: got a step of {step}, expected a whole number")
+    return Dimension(name, (), knob.low, knob.high, step, knob.log, whole)
+
+
+def _require_knob(name: str, settings: Settings, plan: Plan) -> None:
+    section, _, key = name.partition(".")
+    varied = {part for stage in plan for part in stage.settings.model_fields}
+    known = [
+        f"{part}.{each}"
+        for part in Settings.model_fields
+        if part in varied
+        for each in type(getattr(settings, part)).model_fields
+        if part != "data" or each not in SAME_IMAGES
+    ]
+    if name in known:
+        return
+    if section == "data" and key in SAME_IMAGES:
+        raise SettingsError(f"{name} decides which images accuracy is measured on, and is no knob")
+    if section in Settings.model_fields and key in type(getattr(settings, section)).model_fields:
+        raise SettingsError(f"{name} changes no engine, and is no knob")
+    raise SettingsError(f"unknown setting {shown(name)}{suggestion(nearest(name, known))}")
+
+
+def _takes_fractions(name: str, low: float, high: float, settings: Settings) -> bool:
+    try:
+        config.changed(settings, {name: low + (high - low) / math.pi})
+    except SettingsError:
+        return False
+    return True
+
+
+def _current(settings: Settings, name: str) -> Any:
+    section, _, key = name.partition(".")
+    value = getattr(getattr(settings, section), key)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _same(value: Any, other: Any) -> bool:
+    """1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, bool) != isinstance(other, bool):
+        return False
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        return list(value) == list(other)
+    return bool(value == other)

@@ -1,0 +1,54 @@
+"""Where jobs run: one file per place.
+
+    local    processes of this machine
+
+A place takes a job while one of its slots is free, runs `job.run_job` with it somewhere, and says
+how that ended, in the order in which they end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from pipeline.search.job import Job
+from pipeline.search.model import RungResult, Tested
+
+
+@dataclass(frozen=True)
+class Said:
+    """A job is at this stage now."""
+
+    job: Job
+    stage: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a job ended: with a result, or with an error."""
+
+    job: Job
+    result: RungResult | Tested | None = None
+    error: Exception | None = None
+
+
+class Place(Protocol):
+    """A context manager; what still runs at its end is ended."""
+
+    slots: int
+
+    def __enter__(self) -> Place: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None: ...
+
+    def start(self, job: Job) -> None:
+        """Begin with a job; there is a free slot."""
+
+    def wait(self) -> Said | Done:
+        """What happens next to one of the jobs that were started."""

@@ -1,0 +1,162 @@
+"""What a search found: the Pareto front, and what the rungs told of each other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.search import objectives
+from pipeline.search.model import RungResult, Trial
+from pipeline.search.objectives import Miss, Yardstick
+from stages.numerics import pareto, proportions
+from stages.numerics.proportions import Interval
+from stages.settings import Settings
+from stages.settings.searching import Objective
+
+
+class RungPair(BaseModel):
+    """Spearman's rank correlation of the accuracy at two rungs, of the trials that did both."""
+
+    model_config = ConfigDict(frozen=True)
+
+    lower: int
+    upper: int
+    trials: int
+    correlation: float | None
+
+
+class Found(BaseModel):
+    """All that a search found so far; `search.json` of its folder and `--format json`.
+
+    front            trials on the Pareto front, complete and within every budget, fastest first
+    reference_ms     median latency of the trained network in ONNX Runtime float32, over all trials
+    importances      of the knobs, together 1; empty while too few trials are complete
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    objectives: tuple[Objective, ...]
+    rungs: tuple[float, ...]
+    batch_size: int
+    trials: tuple[Trial, ...]
+    front: tuple[int, ...] = ()
+    reference_ms: float | None = None
+    trained_top1: float | None = None
+    correlations: tuple[RungPair, ...] = ()
+    importances: dict[str, float] = {}
+    controls: int = 0
+
+    @property
+    def yardstick(self) -> Yardstick | None:
+        """What trials are compared with; None before one was measured."""
+        results = [each.last for each in self.trials if each.last]
+        return Yardstick.of(results) if results else None
+
+    @property
+    def complete(self) -> list[Trial]:
+        """The trials that were trained in full."""
+        return [each for each in self.trials if each.state == "complete"]
+
+    def trial(self, number: int) -> Trial | None:
+        """The one with this number."""
+        return next((each for each in self.trials if each.number == number), None)
+
+
+def find(
+    trials: Sequence[Trial], settings: Settings, importances: dict[str, float], controls: int = 0
+) -> Found:
+    """What these trials amount to under `settings.search`."""
+    search = settings.search
+    found = Found(
+        objectives=search.objectives,
+        rungs=search.rungs,
+        batch_size=search.batch_size,
+        trials=tuple(trials),
+        correlations=tuple(correlations(trials, len(search.rungs))),
+        importances=importances,
+        controls=controls,
+    )
+    yardstick = found.yardstick
+    if yardstick is None:
+        return found
+    return found.model_copy(
+        update={
+            "front": tuple(each.number for each in front(found, settings)),
+            "reference_ms": yardstick.reference_ms,
+            "trained_top1": yardstick.trained_top1,
+        }
+    )
+
+
+def front(found: Found, settings: Settings) -> list[Trial]:
+    """The complete trials that meet the budgets and that no other of them beats, fastest first."""
+    fitting = [trial for trial in found.complete if not missed(trial, found, settings)]
+    if not fitting:
+        return []
+    costs = [_costs(trial, settings) for trial in fitting]
+    best = [trial for trial, rank in zip(fitting, pareto.ranks(costs), strict=True) if rank == 0]
+    return sorted(best, key=lambda trial: _result(trial).latency.ratio)
+
+
+def missed(trial: Trial, found: Found, settings: Settings) -> list[Miss]:
+    """The budgets that a trial misses; that of accuracy only where it was trained in full."""
+    yardstick = found.yardstick
+    if yardstick is None or trial.last is None:
+        return []
+    is_last = trial.state == "complete"
+    return objectives.misses(trial.last, settings.search, yardstick, is_last)
+
+
+def nearest_miss(found: Found, settings: Settings) -> tuple[Trial, list[Miss]] | None:
+    """Where no complete trial meets the budgets: the trial that misses them by least."""
+    if found.front:
+        return None
+    misses = [(trial, missed(trial, found, settings)) for trial in found.trials]
+    return min(
+        (pair for pair in misses if pair[1]),
+        key=lambda pair: sum(each.share for each in pair[1]),
+        default=None,
+    )
+
+
+def winners(found: Found, settings: Settings) -> list[Trial]:
+    """At most `search.winners` of the front: its ends, then those farthest from others."""
+    best = front(found, settings)
+    if not best:
+        return []
+    order = pareto.order([_costs(trial, settings) for trial in best])
+    return [best[index] for index in order[: settings.search.winners]]
+
+
+def best_of(trial: Trial, found: Found) -> Interval:
+    """The validation accuracy of a trial that was chosen among all complete ones.
+
+    Wilson's interval with the confidence raised so that all of their intervals hold together in 95
+    of 100 searches (Bonferroni): the best of many is in part the luckiest.
+    """
+    result = _result(trial)
+    compared = max(1, len(found.complete))
+    confidence = 1 - (1 - proportions.CONFIDENCE) / compared
+    return proportions.wilson(round(result.top1 * result.samples), result.samples, confidence)
+
+
+def correlations(trials: Sequence[Trial], count: int) -> list[RungPair]:
+    """Of every two rungs, of which the lower decided who went on."""
+    pairs = []
+    for lower, upper in itertools.combinations(range(count), 2):
+        both = [(a, b) for each in trials if (a := each.at(lower)) and (b := each.at(upper))]
+        correlation = pareto.rank_correlation([a.top1 for a, _ in both], [b.top1 for _, b in both])
+        pairs.append(RungPair(lower=lower, upper=upper, trials=len(both), correlation=correlation))
+    return pairs
+
+
+def _costs(trial: Trial, settings: Settings) -> tuple[float, ...]:
+    return objectives.costs(_result(trial), settings.search.objectives)
+
+
+def _result(trial: Trial) -> RungResult:
+    if trial.last is None:
+        raise ValueError(f"trial {trial.number} was never measured")
+    return trial.last

@@ -1,0 +1,143 @@
+"""What a search found, in a few sentences that claim nothing that was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.results import units
+from pipeline.search import results
+from pipeline.search.model import Trial
+from pipeline.search.results import Found
+from pipeline.search.searching import Searched
+from stages.settings.searching import Objective
+
+MOST_KNOBS = 3
+WORDS: dict[Objective, str] = {
+    "accuracy": "accuracy",
+    "p50": "latency",
+    "size": "size",
+    "memory": "memory",
+    "energy": "energy",
+}
+
+
+def verdict(searched: Searched) -> list[str]:
+    """Counts, the front, the controls, how far to trust the accuracies, rungs, and knobs."""
+    found = searched.found
+    return [
+        _counts(found),
+        *_front(found),
+        *_controls(found),
+        *_bias(found),
+        *_tested(found),
+        *_rungs(found),
+        *_knobs(found),
+    ]
+
+
+def _counts(found: Found) -> str:
+    count = {state: 0 for state in ("complete", "stopped", "failed", "running")}
+    for trial in found.trials:
+        count[trial.state] += 1
+    words = {
+        "complete": "trained in full",
+        "stopped": "stopped early",
+        "failed": "failed",
+        "running": "not finished",
+    }
+    parts = [f"{count[state]} {text}" for state, text in words.items() if count[state]]
+    total = len(found.trials)
+    return f"{total} {'trial' if total == 1 else 'trials'}: {', '.join(parts) or 'none'}."
+
+
+def _front(found: Found) -> Iterator[str]:
+    best = [trial for number in found.front if (trial := found.trial(number))]
+    if not best:
+        return
+    wanted = units.listed([WORDS[each] for each in found.objectives])
+    count = "one trial" if len(best) == 1 else f"{len(best)} trials"
+    ends = dict.fromkeys(trial.number for trial in (best[0], best[-1]))
+    described = "; ".join(_described(trial, found) for trial in best if trial.number in ends)
+    yield f"Pareto front of {wanted}: {count}. {described}."
+
+
+def _described(trial: Trial, found: Found) -> str:
+    result, yardstick = trial.last, found.yardstick
+    if result is None or yardstick is None:
+        return f"trial {trial.number}"
+    change = units.points(-yardstick.loss_points(result))
+    return (
+        f"trial {trial.number}: {units.duration(yardstick.p50_ms(result))} "
+        f"({result.latency.ratio:.3f} of the reference) in {result.engine}, "
+        f"{units.percent(result.top1)} on validation images ({change} points)"
+    )
+
+
+def _controls(found: Found) -> Iterator[str]:
+    """Whether the search found anything better than what was there before it."""
+    names = ("the line as it is set", "the line unpruned")
+    for trial, name in zip(found.trials[: found.controls], names, strict=False):
+        if trial.state != "complete":
+            yield f"Trial {trial.number}, {name}: {trial.state}."
+            continue
+        place = "is on the front" if trial.number in found.front else "is not on the front"
+        yield f"Trial {trial.number}, {name}, {place}."
+
+
+def _bias(found: Found) -> Iterator[str]:
+    """The best of many is in part the luckiest."""
+    best = [trial for number in found.front if (trial := found.trial(number))]
+    compared = len(found.complete)
+    if not best or compared < 2:
+        return
+    trial = max(best, key=lambda each: each.last.top1 if each.last else 0.0)
+    span = results.best_of(trial, found)
+    samples = trial.last.samples if trial.last else 0
+    yield (
+        f"Chosen among {compared} trials on the same {samples:,} validation images, their "
+        f"accuracies are too high by chance: {units.percent(span.low)} to "
+        f"{units.percent(span.high)} for trial {trial.number}, the most accurate (95 % interval "
+        f"of the best of {compared}, Bonferroni)."
+    )
+
+
+def _tested(found: Found) -> Iterator[str]:
+    tested = [trial for trial in found.trials if trial.tested]
+    if tested:
+        parts = [
+            f"trial {trial.number} {units.percent(trial.tested.top1)}"
+            for trial in tested
+            if trial.tested
+        ]
+        first = tested[0].tested
+        trained = first.trained_top1 if first else None
+        samples = first.samples if first else 0
+        yield (
+            f"On {samples:,} test images, which chose nothing: {', '.join(parts)}; "
+            f"the trained network {units.percent(trained)}."
+        )
+
+
+def _rungs(found: Found) -> Iterator[str]:
+    top = len(found.rungs) - 1
+    for pair in found.correlations:
+        if pair.upper == top and pair.correlation is not None:
+            yield (
+                f"Rank correlation of the accuracy at rung {pair.lower} "
+                f"({_share(found.rungs[pair.lower])}) with that after the whole fine-tune: "
+                f"{pair.correlation:.2f} (Spearman, {pair.trials} trials that did both)."
+            )
+
+
+def _share(share: float) -> str:
+    return "without training" if share == 0 else f"{units.percent(share)} of the epochs"
+
+
+def _knobs(found: Found) -> Iterator[str]:
+    ranked = sorted(found.importances.items(), key=lambda pair: -pair[1])[:MOST_KNOBS]
+    if ranked:
+        parts = [f"{name} {100 * value:.0f} %" for name, value in ranked]
+        yield (
+            f"What decided most whether a trial came near the front: {', '.join(parts)} "
+            f"(PED-ANOVA, {len(found.complete)} trials)."
+        )

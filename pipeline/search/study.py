@@ -1,0 +1,236 @@
+"""Optuna: it chooses what is tried next, and its storage keeps what came of it.
+
+    user attributes of a trial   rung-0, rung-1, ...: RungResult; reason: why it failed
+    user attributes of a study   tested-7: Tested, of trial 7
+
+TPE with several objectives (Ozaki et al., "Multiobjective Tree-Structured Parzen Estimator",
+Journal of Artificial Intelligence Research 73, 2022); a trial that was stopped counts as worse than
+those that were not, and one that misses a budget as worse than those that meet them all.
+
+This module alone imports Optuna, and only in its functions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.search.knobs import Dimension
+from pipeline.search.model import RungResult, State, Tested, Trial
+from stages.errors import MachineError, SettingsError, redacted
+from stages.packages import install, missing, not_installed
+
+if TYPE_CHECKING:
+    import optuna
+
+PACKAGE = "optuna"
+FEWEST_COMPLETE = 8
+"""Complete trials that importances need: of fewer they would be chance."""
+DIGITS = 12
+"""Of a number on a grid: 3 * 0.05 is a little more than 0.15."""
+
+
+def require() -> None:
+    """Raise MachineError where Optuna is not installed."""
+    if absent := missing([PACKAGE]):
+        raise MachineError(f"a search needs Optuna: {not_installed(absent)}", install(absent))
+
+
+def address(storage: str | None, root: Path) -> str:
+    """The database of `search.storage`: a file in the folder `root` if none is set."""
+    if storage is not None and "://" in storage:
+        return storage
+    return f"sqlite:///{(Path(storage) if storage else root / 'study.db').absolute()}"
+
+
+class Study:
+    """The trials of one search, in the database at `url`.
+
+    Raises SettingsError where that cannot be opened, and where it fails later.
+    """
+
+    def __init__(self, url: str, name: str, objectives: int, seed: int) -> None:
+        require()
+        self._url = url
+        with self._talking():
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
+            storage = optuna.storages.RDBStorage(url)
+            self._study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                directions=["minimize"] * objectives,
+                load_if_exists=True,
+            )
+            # The same seed again would try the same values again.
+            seed = (seed + len(self._study.get_trials(deepcopy=False))) % 2**32
+            self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+        self._asked: dict[int, optuna.trial.Trial] = {}
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Whatever goes wrong between us and the database, in one line."""
+        from optuna.exceptions import ExperimentalWarning, StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        faults = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, OSError)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                yield
+        except faults as error:
+            cause = error.__cause__ if isinstance(error, StorageInternalError) else None
+            reason = str(cause or error).strip().splitlines()[0]
+            raise SettingsError(
+                f"search.storage: {redacted(self._url)} cannot be used: {redacted(reason)}",
+                "the trials so far are as they were; expected a database as in "
+                "sqlite:///study.db or postgresql://host/name",
+            ) from error
+
+    def enqueue(self, values: Mapping[str, Any], varied: Sequence[Dimension]) -> None:
+        """Let a later `ask` give these values; those that are left out are chosen."""
+        by_name = {each.name: each for each in varied}
+        encoded = {name: _encoded(by_name[name], value) for name, value in values.items()}
+        with self._talking():
+            self._study.enqueue_trial(encoded)
+
+    def ask(self, varied: Sequence[Dimension]) -> Trial:
+        """A new trial."""
+        with self._talking():
+            asked = self._study.ask({each.name: _distribution(each) for each in varied})
+            self._asked[asked.number] = asked
+            return self.trial(asked.number)
+
+    def add(self, number: int, result: RungResult) -> Trial:
+        """Keep what a trial measured at a rung."""
+        with self._talking():
+            kept = json.loads(result.model_dump_json())
+            self._live(number).set_user_attr(f"rung-{result.rung}", kept)
+            return self.trial(number)
+
+    def finish(self, number: int, costs: Sequence[float], missed: Mapping[str, float]) -> None:
+        """A trial is complete; `missed` says by which share it misses which budget."""
+        with self._talking():
+            trial = self._live(number)
+            for budget, share in missed.items():
+                trial.set_constraint(budget, share)
+            self._study.tell(number, list(costs))
+
+    def stop(self, number: int) -> None:
+        """A trial was not among the best at its rung."""
+        from optuna.trial import TrialState
+
+        with self._talking():
+            self._study.tell(number, state=TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """A trial went wrong."""
+        from optuna.trial import TrialState
+
+        with self._talking():
+            self._live(number).set_user_attr("reason", reason)
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def keep_tested(self, number: int, tested: Tested) -> None:
+        """Keep what the test images said of a winner."""
+        with self._talking():
+            self._study.set_user_attr(f"tested-{number}", json.loads(tested.model_dump_json()))
+
+    def trials(self) -> list[Trial]:
+        """All that was begun, in order."""
+        from optuna.trial import TrialState
+
+        with self._talking():
+            tested = self._study.user_attrs
+            return [
+                _trial(each, tested.get(f"tested-{each.number}"))
+                for each in self._study.get_trials(deepcopy=False)
+                if each.state != TrialState.WAITING
+            ]
+
+    def trial(self, number: int) -> Trial:
+        """The one with this number. Raises IndexError."""
+        found = self._study.get_trials(deepcopy=False)[number]
+        return _trial(found, self._study.user_attrs.get(f"tested-{number}"))
+
+    def importances(self) -> dict[str, float]:
+        """What each knob is worth, all together 1, for getting near the front (PED-ANOVA:
+        Watanabe, Bansal and Hutter, IJCAI 2023); empty while too few trials are complete.
+        """
+        from optuna.importance import get_param_importances
+        from optuna.trial import TrialState
+
+        with self._talking():
+            complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if len(complete) < FEWEST_COMPLETE:
+                return {}
+            return {
+                name: float(value) for name, value in get_param_importances(self._study).items()
+            }
+
+    def _live(self, number: int) -> optuna.trial.Trial:
+        """The trial to write to: that of an earlier process is opened again."""
+        import optuna
+
+        if number not in self._asked:
+            frozen = self._study.get_trials(deepcopy=False)[number]
+            self._asked[number] = optuna.trial.Trial(self._study, frozen._trial_id)
+        return self._asked[number]
+
+
+STATES: dict[str, State] = {
+    "RUNNING": "running",
+    "COMPLETE": "complete",
+    "PRUNED": "stopped",
+    "FAIL": "failed",
+}
+
+
+def _trial(frozen: optuna.trial.FrozenTrial, tested: Any) -> Trial:
+    attributes = frozen.user_attrs
+    rungs = sorted(name for name in attributes if name.startswith("rung-"))
+    return Trial(
+        number=frozen.number,
+        state=STATES[frozen.state.name],
+        values={name: _decoded(value) for name, value in frozen.params.items()},
+        rungs=tuple(RungResult.model_validate(attributes[name]) for name in rungs),
+        reason=attributes.get("reason"),
+        tested=None if tested is None else Tested.model_validate(tested),
+    )
+
+
+def _distribution(varied: Dimension) -> Any:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if varied.choices:
+        return CategoricalDistribution([json.dumps(each) for each in varied.choices])
+    if varied.is_whole:
+        low, high, step = int(varied.low), int(varied.high), int(varied.step or 1)
+        return IntDistribution(low, high - (high - low) % step, varied.log, step)
+    if varied.step is None:
+        return FloatDistribution(varied.low, varied.high, varied.log)
+    steps = int((varied.high - varied.low) / varied.step + 1e-9)
+    last = float(f"{varied.low + steps * varied.step:.{DIGITS}g}")
+    return FloatDistribution(varied.low, last, step=varied.step)
+
+
+def _encoded(varied: Dimension, value: Any) -> Any:
+    """A choice travels as JSON: Optuna's storages take plain values only."""
+    if not varied.choices:
+        return value
+    return json.dumps(next(each for each in varied.choices if each == value))
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, str):
+        return json.loads(value)
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

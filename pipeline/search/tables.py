@@ -1,0 +1,84 @@
+"""The tables of a search, as plain text cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.report.tables import Table
+from pipeline.results import units
+from pipeline.search import results
+from pipeline.search.model import Trial
+from pipeline.search.results import Found
+from pipeline.search.searching import Searched
+
+COLUMNS = (
+    "trial", "state", "rung", "engine", "accuracy", "change", "p50 ms", "of reference", "size",
+    "test accuracy", "settings that changed",
+)  # fmt: skip
+
+
+def front(searched: Searched) -> Table:
+    """The Pareto front, and the controls beside it."""
+    found = searched.found
+    numbers = [*found.front, *(n for n in range(found.controls) if n not in found.front)]
+    trials = [trial for number in numbers if (trial := found.trial(number))]
+    caption = f"Pareto front and controls, {units.images(found.batch_size)} per call"
+    return _table("Pareto front", caption, trials, searched)
+
+
+def everything(searched: Searched) -> Table:
+    """Every trial."""
+    return _table("Trials", "Every trial, at its last rung", searched.found.trials, searched)
+
+
+def knobs(searched: Searched) -> Table:
+    """What each knob is worth."""
+    ranked = sorted(searched.found.importances.items(), key=lambda pair: -pair[1])
+    rows = tuple((name, f"{100 * value:.1f}") for name, value in ranked)
+    title, caption = "Knobs", "How much each decides whether a trial comes near the front"
+    return Table(title, caption, ("what", "importance in %"), rows)
+
+
+def _table(title: str, caption: str, trials: Sequence[Trial], searched: Searched) -> Table:
+    found = searched.found
+    reference = units.milliseconds(found.reference_ms)
+    notes = (
+        f"p50 of the reference, the trained network in ONNX Runtime float32: {reference} ms.",
+        "Every engine was timed in turns with it; p50 is that share of the reference's p50.",
+        "Accuracy is on validation images, change in points against the trained network.",
+    )
+    rows = tuple(_cells(trial, searched) for trial in trials)
+    return Table(title, caption, COLUMNS, rows, notes if rows else ())
+
+
+def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
+    found, result = searched.found, trial.last
+    yardstick = found.yardstick
+    values = ", ".join(f"{name} {value}" for name, value in trial.values.items())
+    if result is None or yardstick is None:
+        return (str(trial.number), trial.state, *[units.UNKNOWN] * 8, trial.reason or values)
+    doubt = "" if result.latency.stable else " UNSTABLE"
+    return (
+        str(trial.number),
+        _state(trial, searched),
+        f"{result.rung}/{len(found.rungs) - 1}",
+        f"{result.engine}{f', {result.threads} threads' if result.threads > 1 else ''}",
+        units.percent(result.top1),
+        units.points(-yardstick.loss_points(result)),
+        units.milliseconds(yardstick.p50_ms(result)),
+        f"{result.latency.ratio:.3f}{doubt}",
+        units.size(result.size_bytes),
+        units.percent(trial.tested.top1 if trial.tested else None),
+        trial.reason or values,
+    )
+
+
+def _state(trial: Trial, searched: Searched) -> str:
+    """ "front", "misses max_p50_ms", else its state."""
+    found: Found = searched.found
+    if trial.number in found.front:
+        return "front"
+    if trial.state == "complete":
+        missed = results.missed(trial, found, searched.settings)
+        return f"misses {', '.join(each.budget for each in missed)}" if missed else "beaten"
+    return trial.state

@@ -1,0 +1,33 @@
+"""What `pipeline search` does: see pipeline/commands.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.core import ownership
+from pipeline.core.plan import PLAN
+from pipeline.search import live, searching, showing, taking
+from pipeline.search.places.local import Local
+from stages.settings import Settings
+
+
+def search(artifacts: Path, settings: Settings, command: str, is_quiet: bool = False) -> None:
+    """Search, write the reports and print what was found. Raises UserError."""
+    searching.prepare(settings)
+    files = [file for stage in PLAN for file in stage.settings.of(settings).external_files()]
+    ownership.claim(artifacts, PLAN, files)
+    place = Local(settings.search.workers, artifacts / searching.FOLDER / ".logs")
+    with live.display(is_quiet) as shown:
+        searched = searching.search(settings, artifacts, place, shown, command)
+    showing.publish(searched)
+    searching.refuse_missed(searched)
+
+
+def show_search(artifacts: Path, settings: Settings, format: str) -> None:
+    """Print what was found so far. Raises ArtifactError without a search."""
+    showing.show(searching.read(settings, artifacts), format)
+
+
+def take_trial(artifacts: Path, settings: Settings, number: int) -> None:
+    """Make a trial the artifacts of the line, and say how to go on. Raises UserError."""
+    print(taking.take(searching.read(settings, artifacts), artifacts, number))

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from arithmetic import Arithmetic, driver, result
+
+from pipeline.search import results
+from pipeline.search.job import Job
+from pipeline.search.results import find
+from stages.errors import DataError, EngineError, UserError
+
+
+def states(folder: Path, *overrides: str) -> Counter[str]:
+    return Counter(each.state for each in driver(folder, Arithmetic(), *overrides).study.trials())
+
+
+def rungs(place: Arithmetic) -> dict[int, list[int | None]]:
+    found: dict[int, list[int | None]] = {}
+    for job in place.started:
+        found.setdefault(job.trial, []).append(job.rung)
+    return found
+
+
+def test_a_search_ends_with_a_front_that_no_trial_beats_and_tests_it_alone(tmp_path):
+    place = Arithmetic(slots=2)
+    search = driver(tmp_path, place, "search.trials=12", "search.winners=3")
+    search.run()
+    trials = search.study.trials()
+    assert len(trials) == 12
+    assert {each.state for each in trials} == {"complete", "stopped"}
+    for trial in trials:
+        wanted = [0, 1, 2] if trial.state == "complete" else [0, 1, 2][: len(trial.rungs)]
+        assert rungs(place)[trial.number] == wanted
+    found = find(trials, search.settings, search.study.importances(), len(search.controls()))
+    best = {trial.number for trial in results.front(found, search.settings)}
+    complete = [(each.number, each.last.top1, each.last.latency.ratio) for each in found.complete]
+    assert best == {
+        number
+        for number, top1, ratio in complete
+        if not any(a >= top1 and b <= ratio and (a, b) != (top1, ratio) for _, a, b in complete)
+    }
+    winners = results.winners(found, search.settings)
+    search.test(winners)
+    search.test([search.study.trial(each.number) for each in winners])
+    tested = Counter(job.trial for job in place.started if job.rung is None)
+    assert tested == dict.fromkeys((each.number for each in winners), 1)
+    assert {each.number for each in search.study.trials() if each.tested} == tested.keys()
+
+
+def test_the_line_as_it_is_set_and_unpruned_come_first_and_are_never_stopped(tmp_path):
+    search = driver(tmp_path, Arithmetic(), "search.trials=6", "prune.ratio=0.8")
+    search.run()
+    first, second, *_ = search.study.trials()
+    assert first.values == {"prune.ratio": 0.8, "prune.criterion": "l2"}
+    assert second.values == {"prune.ratio": 0.0, "prune.criterion": "l2"}
+    assert first.state == second.state == "complete"
+
+
+def test_a_search_that_was_killed_goes_on_at_the_rung_where_it_was(tmp_path):
+    def dies(job: Job) -> object:
+        if (job.trial, job.rung) == (2, 0):
+            raise KeyboardInterrupt
+        return result(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        driver(tmp_path, Arithmetic(work=dies), "search.trials=5").run()
+    assert states(tmp_path) == {"complete": 2, "running": 1}
+    place = Arithmetic()
+    driver(tmp_path, place, "search.trials=5").run()
+    assert min(rungs(place)) == 2
+    assert rungs(place)[2][0] == 0
+    assert sum(states(tmp_path).values()) == 5
+    assert "running" not in states(tmp_path)
+
+
+def test_a_trial_that_fails_is_told_and_ends_nothing(tmp_path):
+    def fails(job: Job) -> object:
+        if job.trial == 2:
+            raise EngineError("no engine\ncan be built", "hint")
+        return result(job)
+
+    search = driver(tmp_path, Arithmetic(work=fails), "search.trials=4")
+    search.run()
+    failed = search.study.trials()[2]
+    assert (failed.state, failed.reason) == ("failed", "no engine can be built")
+    assert len(search.study.trials()) == 4
+
+
+def test_values_that_do_not_go_together_are_a_failed_trial(tmp_path):
+    knobs = 'search.knobs={"prune.method" = ["channels", "2:4"], "prune.max_accuracy_drop" = [1.0]}'
+    search = driver(tmp_path, Arithmetic(), "search.trials=6", knobs)
+    search.run()
+    reasons = {each.reason for each in search.study.trials() if each.state == "failed"}
+    assert reasons == {"prune.max_accuracy_drop: got 1.0, expected none, for prune.method is '2:4'"}
+
+
+def test_where_the_data_cannot_be_read_the_search_ends_and_loses_no_trial(tmp_path):
+    def fails(job: Job) -> object:
+        raise DataError("cannot read 'd.npz'")
+
+    with pytest.raises(DataError):
+        driver(tmp_path, Arithmetic(work=fails), "search.trials=3").run()
+    assert states(tmp_path) == {"running": 1}
+
+
+def test_if_the_first_trials_all_fail_the_search_ends_with_the_reason(tmp_path):
+    def fails(job: Job) -> object:
+        raise EngineError("no engine")
+
+    place = Arithmetic(work=fails)
+    with pytest.raises(UserError, match="all 3 trials failed, the last: no engine"):
+        driver(tmp_path, place, "search.trials=30").run()
+    assert len(place.started) == 3
+
+
+def test_after_its_hours_no_rung_begins_any_more(tmp_path):
+    place, now = Arithmetic(), iter(range(0, 10**6, 600))
+    search = driver(tmp_path, place, "search.trials=30", "search.hours=1")
+    search.clock = lambda: float(next(now))
+    search.run()
+    assert len(place.started) == 5
+    assert "running" in states(tmp_path)
+
+
+def test_what_misses_a_budget_of_latency_is_stopped_at_the_first_rung(tmp_path):
+    search = driver(tmp_path, Arithmetic(), "search.trials=8", "search.max_p50_ms=0.05")
+    search.run()
+    found = find(search.study.trials(), search.settings, {})
+    slow = [each for each in found.trials[2:] if found.yardstick.p50_ms(each.last) > 0.05]
+    assert slow
+    assert {(each.state, len(each.rungs)) for each in slow} == {("stopped", 1)}
+    assert all(found.trial(number).last.latency.ratio <= 0.5 for number in found.front)
+
+
+def test_a_budget_that_nothing_meets_names_what_came_nearest_and_by_how_much(tmp_path):
+    search = driver(tmp_path, Arithmetic(), "search.trials=4", "search.max_size_mb=0.1")
+    search.run()
+    found = find(search.study.trials(), search.settings, {})
+    trial, (miss,) = results.nearest_miss(found, search.settings)
+    assert found.front == ()
+    assert trial.last.size_bytes == min(each.last.size_bytes for each in found.trials)
+    size = trial.last.size_bytes / 1e6
+    assert miss.in_words == f"search.max_size_mb 0.1: {size:.3g} MB, {size - 0.1:.3g} too much"

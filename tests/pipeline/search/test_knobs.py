@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import config
+from pipeline.search.job import stages_of_trial
+from pipeline.search.knobs import Dimension, dimensions, values_of, words
+from stages.errors import SettingsError
+from stages.settings import Settings
+
+TRIAL = stages_of_trial()
+
+
+def of(knobs: dict[str, object]) -> tuple[Dimension, ...]:
+    tree = {"search": {"knobs": knobs}}
+    return dimensions(Settings.model_validate(tree), TRIAL)
+
+
+def refused(text: str) -> str:
+    """The first line of what the command line says of such knobs."""
+    with pytest.raises(SettingsError) as caught:
+        dimensions(config.load(None, [f"search.knobs={text}"]), TRIAL)
+    return caught.value.message.splitlines()[0]
+
+
+def test_the_default_knobs_hold_the_default_settings():
+    varied = dimensions(Settings(), TRIAL)
+    assert values_of(Settings(), varied).keys() == {each.name for each in varied}
+
+
+def test_a_setting_in_whole_numbers_gets_whole_numbers_and_another_one_fractions():
+    epochs, share = of(
+        {"prune.epochs": {"low": 2, "high": 8}, "prune.distillation": {"low": 0, "high": 1}}
+    )
+    assert epochs.is_whole
+    assert epochs.step == 1
+    assert not share.is_whole
+    assert share.step is None
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ("{}", "search.knobs: got none, expected a setting to vary"),
+        (
+            '{"prune.ration" = [0.1]}',
+            "search.knobs: unknown setting 'prune.ration'; did you mean 'prune.ratio'?",
+        ),
+        (
+            '{"gates.max_p50_ms" = [1.0]}',
+            "search.knobs: gates.max_p50_ms changes no engine, and is no knob",
+        ),
+        (
+            '{"data.seed" = [0, 1]}',
+            "search.knobs: data.seed decides which images accuracy is measured on, and is no knob",
+        ),
+        (
+            '{"prune.criterion" = ["l2", "l3"]}',
+            "search.knobs: prune.criterion: got 'l3', expected 'l1', 'l2', 'bn_scale' or 'taylor'",
+        ),
+        (
+            '{"prune.ratio" = {low = 0.5, high = 1.5}}',
+            "search.knobs: prune.ratio: got 1.5, expected less than 1",
+        ),
+        (
+            '{"prune.epochs" = {low = 2, high = 8, step = 0.5}}',
+            "search.knobs: prune.epochs: got a step of 0.5, expected a whole number",
+        ),
+        (
+            '{"prune.ratio" = []}',
+            "search.knobs.prune.ratio: got [], expected at least one value: a list of values, or a "
+            "range as in {low = 0.1, high = 0.8}",
+        ),
+        (
+            '{"prune.ratio" = {low = 0.5, high = 0.5}}',
+            "search.knobs.prune.ratio: got {'low': 0.5, 'high': 0.5}, expected a range whose low "
+            "is below its high",
+        ),
+        (
+            '{"prune.ratio" = {low = 0.1, high = 0.5, step = 2.0}}',
+            "search.knobs.prune.ratio: got {'low': 0.1, 'high': 0.5, 'step': 2.0}, expected a step "
+            "above 0 that fits into the range, and none where log = true",
+        ),
+        (
+            '{"train.learning_rate" = {low = 0.0, high = 0.5, log = true}}',
+            "search.knobs.train.learning_rate: got {'low': 0.0, 'high': 0.5, 'log': True}, "
+            "expected a low above 0 where log = true",
+        ),
+        (
+            '{"prune.ratio" = 0.5}',
+            "search.knobs.prune.ratio: got 0.5, expected a list of values, or a range as in "
+            "{low = 0.1, high = 0.8}",
+        ),
+    ],
+)
+def test_a_mistake_in_a_knob_is_said_in_one_line(knobs, message):
+    assert refused(knobs) == message
+
+
+def test_every_wrong_knob_has_its_line():
+    with pytest.raises(SettingsError) as caught:
+        of({"prune.rati": [0.1], "build.threads": [[0]]})
+    assert len(caught.value.message.splitlines()) == 2
+
+
+@given(st.floats(0, 1), st.sampled_from([0.05, 0.1, 0.25]))
+def test_a_grid_holds_its_own_points_and_none_between(place, step):
+    grid = Dimension("prune.ratio", (), 0.0, 1.0, step)
+    nearest = round(place / step) * step
+    assert grid.holds(min(nearest, 1.0 // step * step))
+    assert not grid.holds(nearest + step / 2)
+    assert not grid.holds(-step)
+
+
+def test_true_is_not_one():
+    assert not Dimension("train.xla", (True, False)).holds(1)
+    assert not Dimension("prune.epochs", (), 0, 8, 1, is_whole=True).holds(True)
+
+
+def test_the_values_of_a_trial_are_options_of_the_command_line():
+    values = {"prune.ratio": 0.45, "prune.criterion": "taylor", "build.threads": [1, 2]}
+    pairs = words(values)[1::2]
+    assert config.load(None, pairs) == config.changed(Settings(), values)
