@@ -29,6 +29,7 @@ from pipeline.results.model import EngineReport, Report
 from stages.artifacts.signature import Signature
 from stages.engines import records
 from stages.engines.registry import ENGINES, EngineName
+from stages.engines.tensorrt import weights
 from stages.errors import ArtifactError, EngineError, SettingsError, nearest, suggestion
 from stages.measurement import accuracy, parity
 from stages.results.engines import BenchmarkDetails, BuildDetails
@@ -72,7 +73,8 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
     report = assemble(store.read_all(stage.name for stage in plan)[0], {})
     engine, threads = _wanted(report, request)
     if request.format == "triton":
-        triton.check(engine.name, Signature.read(store.folder("build")))
+        is_stripped = str(weights.beside(Path(str(engine.file)))) in record.files
+        triton.check(engine.name, Signature.read(store.folder("build")), is_stripped)
     parent = request.to.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -130,8 +132,13 @@ def _fill(
     """Write every file of the bundle into the new `folder`; bundle.json last."""
     signature = Signature.read(source)
     (folder / contents.SAMPLES).mkdir(parents=True)
-    # TensorRT's engines have a file beside them that says what they were built for.
-    for name in (str(engine.file), f"{engine.file}.json"):
+    # TensorRT's engines have a file beside them that says what they were built for, and some their
+    # weights.
+    for name in (
+        str(engine.file),
+        f"{engine.file}.json",
+        str(weights.beside(Path(str(engine.file)))),
+    ):
         if name in record.files:
             shutil.copyfile(source / name, folder / name)
     labels = "".join(f"{name}\n" for name in signature.class_names)

@@ -34,13 +34,18 @@ PAD_NODE = b'"\x03Pad'
 """In an ONNX file: NodeProto.op_type, a text of three bytes."""
 
 
-def check(engine: EngineName, signature: Signature) -> None:
+def check(engine: EngineName, signature: Signature, is_stripped: bool) -> None:
     """Raises SettingsError for an engine that Triton cannot serve."""
     if engine.backend not in (*PLATFORMS, *PYTHON):
         raise SettingsError(
             f"Triton has no backend for {ENGINES[engine.backend].label} engines, and none is "
             "written for its Python backend",
             f"name another with --engine, of one of: {', '.join((*PLATFORMS, *PYTHON))}",
+        )
+    if is_stripped:
+        raise SettingsError(
+            f"the plan of {engine} holds no weights, and Triton opens plans that do",
+            "run: pipeline run build --set tensorrt.weight_stripped=false",
         )
     if signature.batch_size:
         raise SettingsError(

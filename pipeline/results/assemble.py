@@ -13,12 +13,14 @@ Where a number in the report comes from:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-from pipeline.core.record import Record
+from pipeline.core.record import FileEntry, Record
 from pipeline.results import comparability
 from pipeline.results.model import Baseline, EngineReport, Report, ReportRow, StageReport
 from pipeline.results.verdict import verdict
+from stages.engines.tensorrt import weights
 from stages.errors import ArtifactError
 from stages.results.base import LatencyRow, ModelFacts, Quality, StageResult
 from stages.results.conversion import ConvertResult
@@ -99,8 +101,14 @@ def _with_file(model: ModelFacts, record: Record, records: Records) -> ModelFact
     owners = [record, *(records[need] for need in record.inputs if need in records)]
     for owner in owners:
         if model.file in owner.files:
-            return model.model_copy(update=dict(owner.files[model.file]))
+            return model.model_copy(update=_entry(model.file, owner.files))
     return model
+
+
+def _entry(file: str, files: Mapping[str, FileEntry]) -> dict[str, Any]:
+    """Hash and size of a file; the size of a plan without weights is that with them."""
+    entry, apart = files[file], files.get(str(weights.beside(Path(file))))
+    return {**dict(entry), "size_bytes": entry.size_bytes + (apart.size_bytes if apart else 0)}
 
 
 def _rows(rows: Iterable[LatencyRow], measured_in: str) -> tuple[ReportRow, ...]:
@@ -118,7 +126,7 @@ def _engines(records: Records) -> list[EngineReport]:
         EngineReport.model_validate(
             {
                 **dict(engine),
-                **(dict(files[engine.file]) if engine.file in files else {}),
+                **(_entry(engine.file, files) if engine.file in files else {}),
                 "measured_in": source,
                 "accuracy": engine.accuracy or Quality(),
                 "latency": _rows(engine.latency, source),

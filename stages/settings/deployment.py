@@ -83,10 +83,15 @@ class TensorRT(Section):
     faster since Ampere, and up to 5e-4 of the largest output away from float32."""
     version_compatible: bool = False
     """Let later versions of TensorRT open the engine, which grows and may become slower."""
-    hardware_compatible: bool = False
-    """Let every GPU since Ampere open the engine; it may become slower."""
+    hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
+    """GPUs besides its own kind that may open an engine of TensorRT: all since Ampere, at some loss
+    of speed, or those of the same compute capability, at less. What was measured on one says
+    nothing of another: on another GPU `build` and `benchmark` are stale all the same."""
     refittable: bool = False
     """Let weights be replaced later; TensorRT then folds nothing that depends on them."""
+    weight_stripped: bool = False
+    """Leave the weights out of plans: they are read from the graph beside the plan when it is
+    opened, which takes longer. For many plans of one network; from TensorRT 10 on."""
     compute_capabilities: tuple[ComputeCapability, ...] = ()
     """GPUs that TensorRT-RTX builds for, as in "8.9"; empty means all from 8.0 on that it knows."""
 

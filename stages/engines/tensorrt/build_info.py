@@ -1,41 +1,53 @@
-"""What a TensorRT engine was built with, in a file beside it: it runs nowhere else."""
+"""What a TensorRT engine was built with and is bound to, in a file beside it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stages.engines import environment
+from stages.engines.cuda.memory import compute_capability, gpu_blocker
+from stages.engines.tensorrt.capability import number
 from stages.errors import EngineError
+
+Gpus = Literal["same", "same_compute_capability", "ampere_plus", "any"]
+AMPERE = "8.0"
 
 
 @dataclass(frozen=True)
 class BuildInfo:
-    """The TensorRT, the GPUs and the driver of a machine."""
+    """The TensorRT, the GPUs and the driver of a machine, and the first GPU's compute capability,
+    as in "8.6"."""
 
     runtime: str
     gpus: tuple[str, ...]
     driver: str | None
+    capability: str | None = None
 
     def __str__(self) -> str:
         gpus = ", ".join(self.gpus) or "no GPU"
-        return f"{self.runtime}, {gpus}, driver {self.driver or 'none'}"
+        capability = f" ({self.capability})" if self.capability else ""
+        return f"{self.runtime}, {gpus}{capability}, driver {self.driver or 'none'}"
 
 
 @dataclass(frozen=True)
 class Compatibility:
-    """Whether an engine is bound to the version and to the GPU that it was built with."""
+    """Whether an engine is bound to the version that it was built with, and to which GPUs; the
+    least compute capability that its precision needs; whether its weights are beside it."""
 
     to_version: bool = True
-    to_gpu: bool = True
+    to_gpu: Gpus = "same"
+    least_capability: str | None = None
+    is_stripped: bool = False
 
 
 def here(trt: Any) -> BuildInfo:
-    """This TensorRT on this machine; takes a few milliseconds and starts nothing."""
+    """This TensorRT on this machine. Where there is a GPU, CUDA is started."""
     gpu = environment.describe().gpu
-    return BuildInfo(f"{trt.__name__} {trt.__version__}", gpu.names, gpu.driver)
+    capability = None if gpu_blocker() else compute_capability()
+    return BuildInfo(f"{trt.__name__} {trt.__version__}", gpu.names, gpu.driver, capability)
 
 
 def write(engine: Path, info: BuildInfo, compatibility: Compatibility) -> None:
@@ -45,7 +57,7 @@ def write(engine: Path, info: BuildInfo, compatibility: Compatibility) -> None:
 
 
 def check(engine: Path, now: BuildInfo) -> None:
-    """Raise EngineError where the file `engine` is of another TensorRT or another kind of GPU.
+    """Raise EngineError where the file `engine` is of another TensorRT, or not for this GPU.
 
     Without a file beside it nothing is known, and TensorRT itself reports the mismatch.
     """
@@ -55,20 +67,51 @@ def check(engine: Path, now: BuildInfo) -> None:
     built, bound = found
     # The driver is recorded for the reader only: engines are bound to TensorRT and to the GPU.
     other_version = bound.to_version and built.runtime != now.runtime
-    other_gpu = bound.to_gpu and built.gpus != now.gpus
-    if other_version or other_gpu:
+    if other_version or not _fits(built, now, bound.to_gpu):
+        kinds = "" if bound.to_gpu in ("same", "any") else f", of GPUs {bound.to_gpu!r}"
         raise EngineError(
-            f"{engine.name} was built for: {built}; this machine has: {now}",
+            f"{engine.name} was built for: {built}{kinds}; this machine has: {now}",
             "an engine fits one version and one kind of GPU; run: pipeline run build --force",
         )
+    least = bound.least_capability
+    if least and now.capability and number(now.capability) < number(least):
+        raise EngineError(
+            f"{engine.name} needs compute capability {least} or higher, "
+            f"this GPU has {now.capability}",
+            "use an engine of another precision",
+        )
+
+
+def _fits(built: BuildInfo, now: BuildInfo, gpus: Gpus) -> bool:
+    """Whether the GPU of a machine is one that an engine may be opened on; where its compute
+    capability is not known, TensorRT itself decides."""
+    if gpus == "same":
+        return built.gpus == now.gpus
+    if gpus == "any" or now.capability is None:
+        return True
+    if gpus == "ampere_plus":
+        return number(now.capability) >= number(AMPERE)
+    return built.capability in (None, now.capability)
 
 
 def read(engine: Path) -> tuple[BuildInfo, Compatibility] | None:
     """The build info beside the file `engine`; None where there is none that can be read."""
     try:
         content = json.loads(_beside(engine).read_text())
-        info = BuildInfo(content["runtime"], tuple(content["gpus"]), content["driver"])
-        return info, Compatibility(content["to_version"], content["to_gpu"])
+        info = BuildInfo(
+            content["runtime"],
+            tuple(content["gpus"]),
+            content["driver"],
+            content.get("capability"),
+        )
+        # Earlier versions wrote whether it was bound to the GPU, true or false.
+        gpus = {True: "same", False: "any"}.get(content["to_gpu"], content["to_gpu"])
+        return info, Compatibility(
+            content["to_version"],
+            gpus,
+            content.get("least_capability"),
+            content.get("is_stripped", False),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -80,7 +80,13 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     # no longer has any (decision 3).
     flags = () if _builds_strongly_typed() else FLAGS[request.precision]
     report = network.build(trt, source, out, request, flags, out.parent / TIMING_CACHE)
-    compatibility = Compatibility(not wanted.version_compatible, not wanted.hardware_compatible)
+    level = wanted.hardware_compatibility
+    compatibility = Compatibility(
+        not wanted.version_compatible,
+        "same" if level == "none" else level,
+        capability.LEAST.get(request.precision),
+        wanted.weight_stripped,
+    )
     build_info.write(out, build_info.here(trt), compatibility)
     return report
 

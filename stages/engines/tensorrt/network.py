@@ -7,23 +7,21 @@ enumerations differ. See docs/decisions/0003-strongly-typed-tensorrt.md.
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.engines.base import BuildReport, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
-from stages.engines.layers import has_sparse_kernel, requested
+from stages.engines.layers import requested
 from stages.engines.registry import Precision
-from stages.engines.tensorrt import build_info, layers
+from stages.engines.tensorrt import build_info, layers, options, weights
 from stages.engines.tensorrt.logger import logger, said, sparsity_verdict
 from stages.errors import EngineError
 from stages.results.engines import LayerFacts
 
 if TYPE_CHECKING:
-    import onnx
+    pass
 
 COULD_NOT_START = "see: nvidia-smi"
 
@@ -62,8 +60,7 @@ def build(
     """
     import onnx
 
-    if request.tensorrt.version_compatible:
-        _refuse_without_lean(trt)
+    options.check(trt, request.tensorrt)
     log = logger(trt)
     log.clear()
     try:
@@ -76,7 +73,8 @@ def build(
     if not parser.parse(source.read_bytes()):
         raise EngineError(f"{trt.__name__} refuses {source.name}: {_parser_errors(parser)}")
     flags, graph = list(builder_flags), onnx.load(source)
-    config = _config(trt, builder, network, request, [*flags, *_own_flags(trt, graph, request)])
+    flags += options.flags(trt, graph, request.tensorrt)
+    config = _config(trt, builder, network, request, flags)
     if timing_cache is not None:
         _use_timing_cache(config, timing_cache, request.tensorrt.timing_cache)
     plan = builder.build_serialized_network(network, config)
@@ -88,26 +86,9 @@ def build(
     verdict = sparsity_verdict(log.sparsity)
     asked = requested(graph, "fp16" if "FP16" in flags else None)
     found, fault = _described(trt, plan, out, request, asked)
-    remarks = tuple(filter(None, (verdict, fault)))
+    stripped = weights.keep(source, out) if request.tensorrt.weight_stripped else ""
+    remarks = tuple(filter(None, (stripped, verdict, fault)))
     return BuildReport(found, remarks, kernels=len(found) or None)
-
-
-def _refuse_without_lean(trt: Any) -> None:
-    """Raise EngineError where the runtime that a version compatible engine holds is not there.
-
-    TensorRT asks for it at the end of a build that may take minutes.
-    """
-    name = f"libnvinfer_lean.so.{trt.__version__.partition('.')[0]}"
-    libraries = importlib.util.find_spec(f"{trt.__name__}_libs")  # where the packages have theirs
-    beside = libraries.submodule_search_locations if libraries else None
-    try:
-        ctypes.CDLL(name)
-    except OSError:
-        if not any(Path(folder, name).is_file() for folder in beside or ()):
-            raise EngineError(
-                f"tensorrt.version_compatible needs {name}, which {trt.__name__} comes without",
-                "leave it out: --set tensorrt.version_compatible=false",
-            ) from None
 
 
 def deserialize(trt: Any, file: Path) -> Any:
@@ -133,6 +114,8 @@ def deserialize(trt: Any, file: Path) -> Any:
             f"{origin}; this machine has: {now}",
             "an engine fits one version and one kind of GPU; run: pipeline run build --force",
         )
+    if built and built[1].is_stripped:
+        weights.refit(trt, engine, file, log)
     return engine
 
 
@@ -144,21 +127,6 @@ def _diagnosis(trt: Any, runtime: Any, plan: bytes) -> str:
     kinds = trt.EngineInvalidityDiagnostics.__members__
     found = [name for name, kind in kinds.items() if int(bits) & int(kind)]
     return ", ".join(found) or "no reason given"
-
-
-def _own_flags(trt: Any, graph: onnx.ModelProto, request: BuildRequest) -> list[str]:
-    """Names of trt.BuilderFlag that follow from the graph and the settings.
-
-    Sparse kernels are tried only where a kernel has the 2:4 pattern, because that takes time. Only
-    engines whose memory comes from the caller can be captured as CUDA graphs by TensorRT-RTX.
-    """
-    wanted = {
-        "SPARSE_WEIGHTS": has_sparse_kernel(graph),
-        "VERSION_COMPATIBLE": request.tensorrt.version_compatible,
-        "REFIT": request.tensorrt.refittable,
-        "REQUIRE_USER_ALLOCATION": hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"),
-    }
-    return [name for name, is_wanted in wanted.items() if is_wanted]
 
 
 def _config(
@@ -175,7 +143,7 @@ def _config(
     # would take for rounding.
     if not request.tensorrt.tf32 and hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)
-    _set_gpus(trt, config, request)
+    options.set_gpus(trt, config, request.tensorrt)
     # 8.6 has to be asked to let two contexts share a profile; later ones always do.
     features: Any = getattr(trt, "PreviewFeature", None)
     if hasattr(features, "PROFILE_SHARING_0806"):
@@ -186,19 +154,6 @@ def _config(
         profile.set_shape(network.get_input(0).name, *((size, *image) for size in sizes))
         config.add_optimization_profile(profile)
     return config
-
-
-def _set_gpus(trt: Any, config: Any, request: BuildRequest) -> None:
-    """Target GPUs: all since Ampere with hardware_compatible; for RTX the compute capabilities."""
-    if hasattr(trt, "ComputeCapability"):
-        wanted = request.tensorrt.compute_capabilities
-        if wanted:
-            config.num_compute_capabilities = len(wanted)
-        for index, capability in enumerate(wanted):
-            name = f"SM{capability.replace('.', '')}"
-            config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
-    elif request.tensorrt.hardware_compatible:
-        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
 
 
 def _use_timing_cache(config: Any, own: Path, given: Path | None) -> None:

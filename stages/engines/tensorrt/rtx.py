@@ -48,7 +48,9 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     wanted = request.tensorrt.compute_capabilities
     capability.require(request.precision, wanted, "tensorrt.compute_capabilities has")
     report = network.build(trt, source, out, request)
-    build_info.write(out, build_info.here(trt), Compatibility(to_gpu=False))
+    least, is_stripped = capability.LEAST.get(request.precision), request.tensorrt.weight_stripped
+    bound = Compatibility(to_gpu="any", least_capability=least, is_stripped=is_stripped)
+    build_info.write(out, build_info.here(trt), bound)
     return report
 
 

@@ -201,13 +201,19 @@ def test_a_path_that_exists_is_refused(built: Path, tmp_path: Path) -> None:
 def test_an_engine_without_a_batch_dimension_is_refused() -> None:
     signature = dataclasses.replace(SIGNATURE, batch_size=1)
     with pytest.raises(SettingsError, match=r"takes a batch of 1 and no other") as caught:
-        triton.check(EngineName("litert", "int8"), signature)
+        triton.check(EngineName("litert", "int8"), signature, False)
     assert "convert.batch_size=0" in caught.value.hint
+
+
+def test_a_plan_without_weights_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"plan of tensorrt\.fp16 holds no weights") as caught:
+        triton.check(EngineName("tensorrt", "fp16"), SIGNATURE, True)
+    assert "weight_stripped=false" in caught.value.hint
 
 
 def test_an_engine_that_triton_cannot_run_is_refused() -> None:
     with pytest.raises(SettingsError, match="no backend for TensorRT-RTX engines"):
-        triton.check(EngineName("tensorrt_rtx", "int8"), SIGNATURE)
+        triton.check(EngineName("tensorrt_rtx", "int8"), SIGNATURE, False)
 
 
 @pytest.fixture(scope="module")

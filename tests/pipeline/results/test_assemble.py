@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.record import FileEntry
 from pipeline.results.assemble import assemble
 from pipeline.results.model import EngineReport, Report, StageReport
 from stages.engines.registry import EngineName
@@ -70,6 +71,15 @@ def test_hash_and_size_of_an_engine_come_from_the_files_of_build() -> None:
     found = engine(report_of(), "litert", "int8")
     assert found.sha256 == sha256("build", "litert.int8.tflite")
     assert found.size_bytes == 120_500
+
+
+def test_the_size_of_a_plan_without_weights_is_that_with_them() -> None:
+    found = parsed(records())
+    weights = FileEntry(sha256="0" * 64, size_bytes=1000)
+    files = {**found["build"].files, "litert.int8.tflite.weights.onnx": weights}
+    report = assemble({**found, "build": found["build"].model_copy(update={"files": files})}, {})
+    assert engine(report, "litert", "int8").size_bytes == 121_500
+    assert engine(report, "litert", "int8").sha256 == sha256("build", "litert.int8.tflite")
 
 
 def test_an_unavailable_engine_has_its_reason_and_no_file() -> None:

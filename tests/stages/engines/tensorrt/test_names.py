@@ -22,9 +22,9 @@ from tests.pipeline.children import environment
 USED = {
     "Builder": "create_network create_builder_config create_optimization_profile "
     "build_serialized_network",
-    "BuilderFlag": "SPARSE_WEIGHTS VERSION_COMPATIBLE REFIT TF32",
+    "BuilderFlag": "SPARSE_WEIGHTS VERSION_COMPATIBLE REFIT REFIT_IDENTICAL STRIP_PLAN TF32",
     "EngineInspector": "get_engine_information execution_context",
-    "HardwareCompatibilityLevel": "AMPERE_PLUS",
+    "HardwareCompatibilityLevel": "AMPERE_PLUS SAME_COMPUTE_CAPABILITY",
     "IBuilderConfig": "set_memory_pool_limit profiling_verbosity builder_optimization_level "
     "set_flag clear_flag add_optimization_profile hardware_compatibility_level create_timing_cache "
     "set_timing_cache get_timing_cache",
@@ -40,7 +40,9 @@ USED = {
     "LayerInformationFormat": "JSON",
     "MemoryPoolType": "WORKSPACE",
     "OnnxParser": "parse num_errors get_error",
+    "OnnxParserRefitter": "refit_from_bytes",
     "ProfilingVerbosity": "DETAILED",
+    "Refitter": "refit_cuda_engine",
     "Runtime": "deserialize_cuda_engine engine_host_code_allowed",
 }
 

@@ -186,10 +186,16 @@ def test_a_graph_for_one_batch_size_has_a_profile_of_that_alone() -> None:
 
 
 @pytest.mark.skipif(gpu_blocker() is None, reason="this machine has NVIDIA's driver")
-def test_what_the_settings_ask_for_reaches_the_builder(converted: Path, tmp_path: Path) -> None:
-    refittable = TensorRT(refittable=True)
-    with pytest.raises(EngineError, match=r"cannot build model\.fp16\.onnx"):  # needs a GPU in RTX
-        report_of(converted / "model.fp16.onnx", tmp_path, "fp16", tensorrt=refittable)
+@pytest.mark.parametrize("name", ["refittable", "weight_stripped"])
+def test_engines_that_rtx_builds_on_a_gpu_alone_are_refused_at_once(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "none.onnx").write_bytes(b"no graph is read")
+    with pytest.raises(EngineError) as caught:
+        report_of(tmp_path / "none.onnx", tmp_path, tensorrt=TensorRT.model_validate({name: True}))
+    assert caught.value.message == (
+        f"tensorrt_rtx {trt.__version__} needs a GPU to build with tensorrt.{name}"
+    )
 
 
 def test_without_the_lean_runtime_no_version_compatible_build_begins(tmp_path: Path) -> None:
