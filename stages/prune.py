@@ -1,8 +1,9 @@
 """Stage `prune`: a trained model in, one that is smaller or sparser out, repaired by a fine-tune.
 
 The result is an ordinary Keras model with the same inputs and outputs: no masks, no layers of ours.
-The ways to prune are in stages/pruning: whole channels (structured.py), as many of each group as a
-latency target measured on an engine requires (guided.py), or single weights (sparse.py).
+The ways to prune are in stages/pruning: whole channels (structured.py), as many of each group, and
+as many blocks (depth.py), as a latency target measured on an engine requires (guided.py), or single
+weights (sparse.py).
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from stages.models import files, own_source
 from stages.numerics.sparsity import polynomial
 from stages.pruning import consistency, guided, sparse, structured
 from stages.pruning.context import PruneContext
+from stages.pruning.depth import Removable, removable
 from stages.pruning.guided import Waypoint
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round
+from stages.pruning.sensitivity import Part, sensitivity
 from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import Widths
 from stages.results.pruning import (
@@ -101,14 +104,16 @@ def run(
         )
         pruned = _prune(context)
         model = files.load(pruned.file)
+        before, after = flatten(trained), flatten(model)
         details = pruned.details.model_copy(
             update={
-                "groups": structured.compare_groups(flatten(trained), flatten(model)),
+                "groups": structured.compare_groups(before, after),
+                "removed_blocks": tuple(structured.removed(pruned.widths)),
                 "parameters_before": int(trained.count_params()),
                 "parameters_after": int(model.count_params()),
             }
         )
-        consistency.check(details, pruned.widths)
+        consistency.check(details, pruned.widths, structured.lost_layers(before, after))
         shutil.copyfile(pruned.file, out / MODEL_FILE)
     signature.write(out)
     measured = evaluate.measure(model, dataset.test, signature)
@@ -171,11 +176,12 @@ def _to_target(context: PruneContext) -> Pruned:
     """As far as the measured latency requires and the validation accuracy allows."""
     settings, flat = context.settings, flatten(context.trained)
     groups = structured.prunable(flat, settings.exclude_layers, settings.channel_multiple)
-    if why := structured.obstacle(groups):
+    blocks = removable(flat, settings.exclude_layers) if settings.depth else []
+    if (why := structured.obstacle(groups)) and not blocks:
         fix = f"{structured.WITHOUT_TARGET}: the network then goes on unpruned"
         raise ModelError(f"{flat.name!r} cannot be pruned to a target, {why}", fix)
     with context.stopwatch(flat) as stopwatch:
-        levels, path = _analyse(context, flat, groups, stopwatch)
+        levels, path = _analyse(context, flat, [*blocks, *groups], stopwatch)
         stops = guided.milestones(path, guided.goals(path, settings))
         before = context.validation_top1(context.trained)
 
@@ -205,19 +211,21 @@ def _to_target(context: PruneContext) -> Pruned:
 def _analyse(
     context: PruneContext,
     flat: keras.Model,
-    groups: Sequence[structured.Prunable],
+    parts: Sequence[Part],
     stopwatch: Stopwatch,
 ) -> tuple[list[SensitivityLevel], list[Waypoint]]:
-    """The sensitivity of the groups and the way down, measured now or before a kill."""
+    """The sensitivity of groups and blocks and the way down, measured now or before a kill."""
     narrow, store = context.narrower(flat), context.store
     levels = store.read("levels", list[SensitivityLevel]) or []
-    for more in guided.sensitivity(groups, narrow, context.candidate_top1, stopwatch, [*levels]):
+    for more in sensitivity(parts, narrow, context.candidate_top1, stopwatch, [*levels]):
         levels += more
         store.write("levels", levels)
     if saved := store.read("path", list[PathPoint]):
         return levels, [Waypoint.from_result(point) for point in saved]
     goal = context.settings.target_latency_ratio or 0.0
-    path = guided.descend(levels, narrow, stopwatch, goal, 0.5 / len(context.dataset.validation))
+    whole = {part.layers: part.whole for part in parts if isinstance(part, Removable)}
+    smallest_drop = 0.5 / len(context.dataset.validation)
+    path = guided.descend(levels, narrow, stopwatch, goal, smallest_drop, whole)
     guided.check_reached(path, goal or 1.0, context.settings.target)
     if goal:
         path = guided.give_back(levels, narrow, stopwatch, path, goal)

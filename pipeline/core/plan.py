@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=6,
+            revision=7,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

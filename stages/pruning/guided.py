@@ -1,14 +1,15 @@
 """Which group gives up how much: measured accuracy lost against measured milliseconds saved.
 
-1. Every group is narrowed alone to a few widths. For each, the accuracy on the validation images
-   without any fine-tune but with batch normalisation recalibrated (stages/pruning/recalibrate.py),
-   and the latency on the engine that will run, are measured.
-2. Then the network is narrowed step by step. A step takes one group to one of its smaller widths:
-   the one that loses least accuracy per millisecond saved. The table says what a step saves; the
-   network that results is measured again, so that errors of the table do not add up; a step that
-   does not save what the table promised is not taken.
-3. Steps are coarse. Where the last one goes below the goal, groups get back what the goal leaves
-   room for, those that lost most accuracy first.
+1. Every group is narrowed alone to a few widths, and every block removed alone. For each, the
+   accuracy on the validation images without any fine-tune but with batch normalisation
+   recalibrated (recalibrate.py), and the latency on the engine that will run, are measured
+   (sensitivity.py).
+2. Then the network is made smaller step by step. A step takes one group to one of its smaller
+   widths or one block away: whatever loses least accuracy per millisecond saved. The table says
+   what a step saves; the network that results is measured again, so that errors of the table do
+   not add up; a step that does not save what the table promised is not taken.
+3. Steps are coarse. Where the last one goes below the goal, groups and blocks get back what the
+   goal leaves room for, those that lost most accuracy first.
 
 The idea is NetAdapt's (Yang et al., ECCV 2018), with the whole network timed, not single layers:
 engines fuse layers, and hide the small ones behind a fixed cost.
@@ -17,29 +18,23 @@ engines fuse layers, and hide the small ones behind a fixed cost.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-
-import keras
+from types import MappingProxyType
 
 from stages import progress
 from stages.errors import ModelError
+from stages.pruning.sensitivity import LEAST_SAVING, Narrow
 from stages.pruning.stopwatch import Stopwatch
-from stages.pruning.structured import WITHOUT_TARGET, Layers, Prunable, Widths
+from stages.pruning.structured import WITHOUT_TARGET, Layers, Widths, removed
 from stages.results.pruning import GroupWidth, PathPoint, SensitivityLevel
 from stages.settings import Prune
-
-LEVELS = (0.125, 0.25, 0.5, 0.75)
-"""Shares of a group's channels that are tried."""
-
-LEAST_SAVING = 0.02
-"""Least share of the latency that a step must save: less cannot be measured."""
 
 BUDGET_STEP = 0.8
 """With an accuracy budget, the latency after each round as a share of that before it."""
 
-Narrow = Callable[[Widths], keras.Model]
-Accuracy = Callable[[keras.Model], float]
+Whole = Mapping[Layers, Set[Layers]]
+"""Groups that must have all their channels when a block goes, by the layers of the block."""
 
 
 @dataclass(frozen=True)
@@ -67,48 +62,13 @@ class Waypoint:
         return cls(widths, point.latency_ratio, point.predicted_ratio)
 
 
-def sensitivity(
-    found: Sequence[Prunable],
-    narrow: Narrow,
-    accuracy: Accuracy,
-    stopwatch: Stopwatch,
-    known: Sequence[SensitivityLevel] = (),
-) -> Iterator[list[SensitivityLevel]]:
-    """The table of step 1, group by group; groups that rounding leaves whole are not in it.
-
-    Groups of which `known` has levels already are left out.
-    """
-    whole = accuracy(narrow({}))
-    seen = {level.layers for level in known}
-    for done, group in enumerate(found):
-        widths = sorted({group.narrowed(level) for level in LEVELS} - {group.channels})
-        if group.layers in seen or not widths:
-            continue
-        progress.report(f"sensitivity of {', '.join(group.layers)}", done, len(found))
-        # Together, so that their windows take turns: ratios of one
-        # group are compared with each other.
-        models = [narrow({group.layers: width}) for width in widths]
-        drops = [whole - accuracy(model) for model in models]
-        ratios = stopwatch.ratios(models)
-        yield [
-            SensitivityLevel(
-                layers=group.layers,
-                channels=group.channels,
-                width=width,
-                accuracy_drop=drop,
-                latency_ratio=ratio,
-                latency_ms=ratio * stopwatch.reference_ms,
-            )
-            for width, drop, ratio in zip(widths, drops, ratios, strict=True)
-        ]
-
-
 def descend(
     levels: Sequence[SensitivityLevel],
     narrow: Narrow,
     stopwatch: Stopwatch,
     goal: float,
     smallest_drop: float,
+    whole: Whole = MappingProxyType({}),
 ) -> list[Waypoint]:
     """The steps of 2, until the latency is at most `goal` of the whole network's.
 
@@ -118,7 +78,8 @@ def descend(
     path = [Waypoint({}, 1.0, 1.0)]
     while path[-1].latency_ratio > goal:
         now = path[-1]
-        for widths in _next_widths(levels, now, smallest_drop):
+        possible = [level for level in levels if _is_possible(level, now.widths, whole)]
+        for widths in _next_widths(possible, now, smallest_drop):
             (ratio,) = stopwatch.ratios([narrow(widths)])
             progress.report(f"{_difference(now.widths, widths)}, latency {ratio:.2f} x")
             # Measured, not predicted: what makes one engine faster may make another slower, because
@@ -163,6 +124,13 @@ def _contains(wide: Widths, narrow: Widths) -> bool:
     return all(layers in narrow and width >= narrow[layers] for layers, width in wide.items())
 
 
+def _is_possible(level: SensitivityLevel, widths: Widths, whole: Whole) -> bool:
+    """Whether a step to `level` can be taken from `widths`: its layers are there, and it fits."""
+    gone = {name for layers in removed(widths) for name in layers}
+    is_there = not set(level.layers) <= gone
+    return is_there and (level.width > 0 or not whole.get(level.layers, set()) & widths.keys())
+
+
 def _next_widths(
     levels: Sequence[SensitivityLevel], now: Waypoint, smallest_drop: float
 ) -> Iterator[dict[Layers, int]]:
@@ -176,7 +144,8 @@ def _next_widths(
         yield {**now.widths, step.layers: step.width}
     smaller: dict[Layers, list[int]] = {}
     for level in levels:
-        if level.width < now.widths.get(level.layers, level.channels):
+        # Channels only: without all of its blocks, little is left of a network.
+        if 0 < level.width < now.widths.get(level.layers, level.channels):
             smaller.setdefault(level.layers, []).append(level.width)
     down = {names: sorted(widths, reverse=True) for names, widths in smaller.items()}
     for further in range(max(map(len, down.values()), default=0)):
@@ -186,7 +155,10 @@ def _next_widths(
 
 def _difference(before: Widths, after: Widths) -> str:
     changed = {names: width for names, width in after.items() if before.get(names) != width}
-    return "; ".join(f"{', '.join(names)}: {width} channels" for names, width in changed.items())
+    return "; ".join(
+        f"{', '.join(names)}: {f'{width} channels' if width else 'removed'}"
+        for names, width in changed.items()
+    )
 
 
 def predict(levels: Sequence[SensitivityLevel], widths: Widths) -> float:

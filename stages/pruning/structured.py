@@ -1,4 +1,4 @@
-"""Remove whole channels: how many of each group, and which."""
+"""Remove whole channels, how many of each group and which, and whole blocks of layers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import keras
 
 from stages.errors import ModelError, nearest, suggestion
+from stages.keras_graph.blocks import remove
 from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.channels import Group, groups
 from stages.keras_graph.shrink import shrink
@@ -18,7 +19,9 @@ from stages.results.pruning import PrunedGroup
 
 Layers = tuple[str, ...]
 Widths = Mapping[Layers, int]
-"""Channels that groups are to have, by the names of their layers; other groups do not change."""
+"""Channels that groups are to have, by the names of their layers; other groups do not change.
+
+0 is for the layers of a block: it goes (stages/keras_graph/blocks.py)."""
 
 UNPRUNED = "leave it unpruned: --set prune.ratio=0"
 WITHOUT_TARGET = "leave out prune.target_latency_ratio and prune.max_accuracy_drop"
@@ -97,29 +100,55 @@ def widths_for(found: Sequence[Prunable], ratio: float) -> dict[Layers, int]:
 
 
 def narrow(flat: keras.Model, widths: Widths, scores: Mapping[str, Scores]) -> keras.Model:
-    """A smaller copy of a flat model: of every group in `widths` its strongest channels."""
+    """A smaller copy of a flat model: of every group in `widths` its strongest channels.
+
+    Blocks go first, those that are gone already aside: what is left of a group has its width.
+    """
+    gone = removed(widths)
+    rest = remove(flat, gone) if gone else flat
+    lost = {name for layers in gone for name in layers}
+    left = {remaining(layers, lost): width for layers, width in widths.items()}
     return shrink(
-        flat,
+        rest,
         [
             strongest(
-                group_scores(group.channels, scores), widths.get(group.layers, len(group.channels))
+                group_scores(group.channels, scores), left.get(group.layers, len(group.channels))
             )
-            for group in groups(flat)
+            for group in groups(rest)
         ],
     )
 
 
+def removed(widths: Widths) -> list[Layers]:
+    """The blocks that go."""
+    return [layers for layers, width in widths.items() if width == 0]
+
+
+def remaining(layers: Layers, lost: Collection[str]) -> Layers:
+    """`layers` without those that went with a block."""
+    return tuple(name for name in layers if name not in lost)
+
+
+def lost_layers(before: keras.Model, after: keras.Model) -> tuple[str, ...]:
+    """Layers of `before` with a kernel that `after` does not have."""
+    there = {layer.name for layer in after.layers}
+    with_kernel = [x for x in before.layers if any(len(each.shape) > 1 for each in x.weights)]
+    return tuple(layer.name for layer in with_kernel if layer.name not in there)
+
+
 def compare_groups(before: keras.Model, after: keras.Model) -> tuple[PrunedGroup, ...]:
-    """The layers of every group of `before`, and its width in both models."""
+    """The layers of every group of `before`, and its width in both models: 0 if all are gone."""
     had, has = _output_channels(before), _output_channels(after)
+    lost = had.keys() - has.keys()
     now = {group.layers: len(group.channels) for group in groups(after)}
     rows = []
     for group in groups(before):
         wide = len(group.channels)
-        whole = _layer_within(group, had)
+        layers, whole = remaining(group.layers, lost), _layer_within(group, had, lost)
         # From the layer itself: a grouped convolution that keeps one channel per group is a
         # depthwise one, and no group of `after` any more.
-        left = now.get(group.layers, wide) if whole is None else wide * has[whole] // had[whole]
+        left = now.get(layers, wide) if whole is None else wide * has[whole] // had[whole]
+        left = left if layers else 0
         rows.append(PrunedGroup(layers=group.layers, channels_before=wide, channels_after=left))
     return tuple(rows)
 
@@ -130,10 +159,11 @@ def _output_channels(flat: keras.Model) -> dict[str, int]:
     return {call.operation.name: call.outputs[0].shape[-1] for call in makers}
 
 
-def _layer_within(group: Group, channels: Mapping[str, int]) -> str | None:
-    """A layer all of whose output channels are in `group`, if it has one."""
+def _layer_within(group: Group, channels: Mapping[str, int], lost: Collection[str]) -> str | None:
+    """A layer that is not lost and all of whose output channels are in `group`, if it has one."""
     places = [name for channel in group.channels for name, _ in channel]
-    return next((name for name in group.layers if places.count(name) == channels[name]), None)
+    there = remaining(group.layers, lost)
+    return next((name for name in there if places.count(name) == channels[name]), None)
 
 
 def _multiple(group: Group, channel_multiple: int) -> int:

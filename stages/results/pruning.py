@@ -19,7 +19,7 @@ class PruningRound(Measured):
 
 
 class PrunedGroup(Measured):
-    """Layers whose channels can only go together."""
+    """Layers whose channels can only go together; none are left where all went with a block."""
 
     layers: tuple[str, ...]
     channels_before: Count
@@ -37,7 +37,8 @@ class PruningLatency(Measured):
 
 
 class SensitivityLevel(Measured):
-    """The whole network with one group narrowed to `width`; `accuracy_drop` is a share."""
+    """The whole network with one group narrowed to `width`, or, where that is 0, without the block
+    of these layers; `accuracy_drop` is a share."""
 
     layers: tuple[str, ...]
     channels: Count
@@ -48,7 +49,7 @@ class SensitivityLevel(Measured):
 
 
 class GroupWidth(Measured):
-    """How many channels a group has left."""
+    """How many channels a group has left; 0 for a block that is gone."""
 
     layers: tuple[str, ...]
     channels: Count
@@ -89,6 +90,7 @@ class PruneDetails(TrainingDetails):
     accuracy_before_finetune: Quality | None = None
     rounds: tuple[PruningRound, ...] = ()
     groups: tuple[PrunedGroup, ...] = ()
+    removed_blocks: tuple[tuple[str, ...], ...] = ()
     parameters_before: Count | None = None
     parameters_after: Count | None = None
     latency: PruningLatency | None = None

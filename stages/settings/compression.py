@@ -38,6 +38,9 @@ class Prune(FineTune):
     target: Annotated[str, Field(pattern=TARGET_PATTERN)] = "onnxruntime.fp32"
     """The engine whose latency at batch 1 is measured for the two settings above:
     `<backend>.<precision>`. What makes one engine faster may not help another."""
+    depth: bool = True
+    """With a target: whole blocks may go besides channels, residual ones and layers that repeat a
+    shape, where that costs less accuracy for the time that it saves."""
     scope: Literal["layer", "global"] = "layer"
     """With `magnitude`: the same share from every layer, or the smallest of all layers."""
     block: tuple[Positive, Positive] = (1, 1)

@@ -195,6 +195,45 @@ def test_a_latency_target_is_met_and_the_way_there_is_recorded(
     assert resumed.latency.measured_ratio == last.latency_ratio == after / before
 
 
+def with_idle_block(trained: Path, folder: Path) -> Path:
+    """The trained network with a residual block that adds zeros, and has 40 % of the parameters."""
+    inner = files.load(trained / "model.keras")
+    x = image = keras.Input(SIGNATURE.input_shape, name="image")
+    for layer in inner.layers[1:]:
+        x = layer(x)
+        if x.shape[-1] == 16 and isinstance(layer, keras.layers.ReLU):
+            y = keras.layers.Conv2D(16, 5, padding="same", activation="relu", name="idle1")(x)
+            y = keras.layers.Conv2D(16, 5, padding="same", name="idle2")(y)
+            y = keras.layers.BatchNormalization(gamma_initializer="zeros", name="idle_bn")(y)
+            x = keras.layers.Add()([x, y])
+    folder.mkdir()
+    files.save(keras.Model(image, x, name="residual"), folder / "model.keras")
+    SIGNATURE.write(folder)
+    return folder
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_block_that_does_nothing_goes_to_meet_a_latency_target(
+    trained: Path, tmp_path: Path
+) -> None:
+    source = with_idle_block(trained, tmp_path / "train")
+    options: Options = {"target_latency_ratio": 0.65, "epochs": 0, "channel_multiple": 4}
+    measured = run(source, tmp_path / "out", **options)
+    details = measured.details
+    assert details.removed_blocks == (("idle1", "idle2"),)
+    assert details.parameters_after == files.load(trained / "model.keras").count_params()
+    by_layers = {group.layers: group for group in details.groups}
+    assert by_layers["idle1",].channels_after == 0
+    assert by_layers["conv2", "idle2"].channels_after == 16
+    assert [row.layers for row in details.sensitivity if row.width == 0] == [("idle1", "idle2")]
+    assert details.path[-1].widths[0].channels == 0
+    assert measured.accuracy.top1 > 0.9
+    kept = run(source, tmp_path / "kept", depth=False, **options).details
+    assert kept.removed_blocks == ()
+    assert "idle1" in {name for group in kept.groups for name in group.layers}
+    assert kept.parameters_after <= 0.65 * kept.parameters_before
+
+
 @pytest.mark.usefixtures("clock")
 def test_pruning_goes_as_far_as_the_accuracy_on_the_validation_images_allows(
     trained: Path, tmp_path: Path

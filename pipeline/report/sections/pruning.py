@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.report.svg import (
@@ -49,7 +49,7 @@ def width_table(report: Report) -> Table:
             (
                 units.shortened(group.layers),
                 str(group.channels_before),
-                str(group.channels_after),
+                str(group.channels_after or "removed"),
             )
             for group in details.groups
         ),
@@ -59,6 +59,8 @@ def width_table(report: Report) -> Table:
 
 
 def _notes(details: PruneDetails) -> Iterator[str]:
+    if details.removed_blocks:
+        yield f"Removed whole: {'; '.join(map(units.shortened, details.removed_blocks))}."
     if latency := details.latency:
         yield (
             f"Latency on {latency.target}, as a share of the trained network's: "
@@ -69,16 +71,16 @@ def _notes(details: PruneDetails) -> Iterator[str]:
 
 
 def sensitivity_table(report: Report) -> Table:
-    """What every group alone loses and saves at each width."""
+    """What every group alone loses and saves at each width, and every block by its removal."""
     details = report.details(PruneDetails) or PruneDetails()
     return Table(
         "Sensitivity",
-        "Each group narrowed alone, on the validation images, without a fine-tune",
+        "Each group narrowed or block removed alone, on the validation images, without a fine-tune",
         ("what", "channels", "change", "p50 ms", "share"),
         tuple(
             (
                 units.shortened(level.layers),
-                f"{level.width} of {level.channels}",
+                f"{level.width} of {level.channels}" if level.width else "removed",
                 units.points(-100 * level.accuracy_drop),
                 units.milliseconds(level.latency_ms),
                 f"{level.latency_ratio:.2f}",
@@ -96,7 +98,9 @@ def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
     if groups:
         yield _widths(groups)
     if details.sensitivity:
-        yield _sensitivity(details.sensitivity, groups)
+        chosen = {group.layers: group.channels_after for group in groups}
+        chosen |= dict.fromkeys(details.removed_blocks, 0)
+        yield _sensitivity(details.sensitivity, chosen)
 
 
 def _widths(groups: Sequence[PrunedGroup]) -> Chart:
@@ -110,17 +114,18 @@ def _widths(groups: Sequence[PrunedGroup]) -> Chart:
         axes.barh(place + 0.1, before, 0.32, color=LINE)
         axes.barh(place + 0.1, after, 0.32, color=STAND_IN["fp32"])
         name = units.shortened(group.layers, 30)
-        row_label(axes, place + 0.18, name, f"{before} → {after} channels")
-        parts.append(f"{name} {before} to {after}")
+        row_label(axes, place + 0.18, name, f"{before} → {after} channels" if after else "removed")
+        parts.append(f"{name} {before} to {after}" if after else f"{name} removed")
     axes.set_xlim(0, max(group.channels_before for group in shown))
     cut = f" The {MOST_ROWS} that lost most of {len(groups)}." if len(shown) < len(groups) else ""
     text = f"Channels before and after: {'; '.join(parts)}.{cut}"
     return Chart("widths", "Channels before and after", text, figure_of(axes))
 
 
-def _sensitivity(levels: Sequence[SensitivityLevel], groups: Sequence[PrunedGroup]) -> Chart:
-    """Further left is faster, further down less accurate; a ring marks the chosen width."""
-    chosen = {group.layers: group.channels_after for group in groups}
+def _sensitivity(
+    levels: Sequence[SensitivityLevel], chosen: Mapping[tuple[str, ...], int]
+) -> Chart:
+    """Further left is faster, further down less accurate; a ring marks what was chosen."""
     curves: dict[tuple[str, ...], list[SensitivityLevel]] = {}
     for level in levels:
         curves.setdefault(level.layers, []).append(level)
@@ -143,7 +148,8 @@ def _sensitivity(levels: Sequence[SensitivityLevel], groups: Sequence[PrunedGrou
         f"{name} {units.points(change)} points at {share:.0f} % of the latency"
         for share, change, name in ends
     )
-    text = f"Each group of layers narrowed alone, at its narrowest: {parts}."
+    removed = " or removed" if any(level.width == 0 for level in levels) else ""
+    text = f"Each group of layers narrowed alone, at its narrowest{removed}: {parts}."
     return Chart("sensitivity", "Sensitivity to pruning", text, figure_of(axes))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from stages.errors import ModelError
 from stages.pruning.consistency import check
+from stages.pruning.structured import Widths
 from stages.results.base import Quality
 from stages.results.pruning import PruneDetails, PrunedGroup, PruningRound, SparseSize
 
@@ -52,6 +53,34 @@ def test_a_record_that_fits_its_model_is_accepted() -> None:
     check(details(), {A: 8, B: 32})
     check(details(**WHOLE, rounds=()), {})
     check(details(**WHOLE, method="magnitude", size=sparse(0.5)), {})
+
+
+GONE = {"groups": (group(A, 16, 0), group(B, 32, 32)), "removed_blocks": (("a", "x"),)}
+"""The block of `a` and `x` went, and no channel of `b` and `c`."""
+
+
+def test_a_record_of_a_block_that_went_is_accepted() -> None:
+    check(details(**GONE), {("a", "x"): 0}, ("x", "a"))
+    only = {"groups": (group(B, 32, 32),), "removed_blocks": (("x",),)}
+    check(details(**only), {("x",): 0}, ("x",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "widths", "lost", "message"),
+    [
+        (GONE, {("a", "x"): 0}, ("a",), r"lost the layers a and records.*to lose a, x"),
+        (GONE, {("a", "x"): 0}, ("a", "x", "y"), r"lost the layers a, x, y and.*lose a, x"),
+        (GONE, {}, (), r"lost the layers none and.*lose none"),
+        ({}, {A: 8}, ("d",), r"lost the layers d and"),
+        ({**GONE, "groups": (group(A, 16, 16),)}, {("a", "x"): 0}, ("a", "x"), "expected 0"),
+        ({**GONE, "removed_blocks": ()}, {("a", "x"): 0}, ("a", "x"), r"records the blocks \(\)"),
+    ],
+)
+def test_a_block_that_is_still_there_or_was_not_to_go_is_refused(
+    changes: dict[str, Any], widths: Widths, lost: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        check(details(**changes), widths, lost)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from stages.errors import ModelError
 from stages.pruning import guided
 from stages.pruning.guided import Waypoint
-from stages.pruning.structured import Layers, Prunable
+from stages.pruning.structured import Layers
 from stages.results.pruning import PathPoint, SensitivityLevel
 from stages.settings import Prune
 
@@ -115,29 +115,60 @@ def test_the_prediction_is_the_product_of_the_table():
     assert guided.predict(LEVELS, {}) == 1.0
 
 
-def test_the_table_has_every_group_at_an_eighth_a_quarter_a_half_and_three_quarters():
-    found = [Prunable(A, 32, 8), Prunable(B, 16, 8), Prunable(("c",), 8, 8)]
-    loss = {(A, 8): 0.5, (A, 16): 0.1, (A, 24): 0.0, (B, 8): 0.02}
-    tables = guided.sensitivity(
-        found,
-        lambda widths: dict(widths),
-        lambda widths: 0.9 - sum(loss[item] for item in widths.items()),
-        Clock(),
+BLOCK, INNER = ("c", "d"), ("c",)
+DEPTH = [
+    *LEVELS,
+    level(BLOCK, 16, 0, 0.02, 0.6),
+    level(INNER, 8, 4, 0.01, 0.9),
+]
+
+
+class DepthClock(Clock):
+    def ratios(self, candidates: Sequence[Any]) -> list[float]:
+        return [guided.predict(DEPTH, widths) for widths in candidates]
+
+
+def down_with_blocks(goal: float, whole: guided.Whole | None = None) -> list[dict[Layers, int]]:
+    path = guided.descend(
+        DEPTH, lambda widths: dict(widths), DepthClock(), goal, 0.005, whole or {}
     )
-    rows = [row for table in tables for row in table]
-    assert [row.model_copy(update={"accuracy_drop": 0.0}) for row in rows] == [
-        row.model_copy(update={"accuracy_drop": 0.0}) for row in LEVELS
+    return [dict(point.widths) for point in path]
+
+
+def test_a_block_goes_where_it_loses_least_accuracy_per_time_saved() -> None:
+    # a to 24: 0.005 / 0.2; the block: 0.02 / 0.4; its inner layer, 0.01 / 0.1, is gone with it.
+    assert down_with_blocks(0.4) == [
+        {},
+        {A: 24},
+        {A: 24, BLOCK: 0},
+        {A: 24, BLOCK: 0, B: 8},
+        {A: 16, BLOCK: 0, B: 8},
     ]
-    assert [row.accuracy_drop for row in rows] == pytest.approx([0.5, 0.1, 0.0, 0.02])
 
 
-def test_groups_that_were_measured_before_a_kill_are_not_measured_again():
-    clock = Clock()
-    found = [Prunable(A, 32, 8), Prunable(B, 16, 8)]
-    known = [level for level in LEVELS if level.layers == A]
-    (rows,) = guided.sensitivity(found, lambda w: dict(w), lambda w: 0.9, clock, known)
-    assert [(row.layers, row.width) for row in rows] == [(B, 8)]
-    assert clock.asked == [{B: 8}]
+def test_a_block_stays_once_the_groups_around_it_are_narrower() -> None:
+    assert all(BLOCK not in widths for widths in down_with_blocks(0.6, {BLOCK: {A}}))
+
+
+def test_all_groups_go_down_together_but_no_block_with_them() -> None:
+    class Blocks(Clock):
+        def ratios(self, candidates: Sequence[Any]) -> list[float]:
+            return [0.5 if {A, B, INNER} <= widths.keys() else 1.0 for widths in candidates]
+
+    path = guided.descend(DEPTH, lambda widths: dict(widths), Blocks(), 0.6, 0.005)
+    assert path[-1].widths == {A: 24, B: 8, INNER: 4}
+
+
+def test_a_block_is_given_back_where_the_goal_leaves_room() -> None:
+    path = [Waypoint({}, 1.0, 1.0), Waypoint({A: 8, BLOCK: 0}, 0.24, 0.24)]
+    end = guided.give_back(DEPTH, lambda widths: dict(widths), DepthClock(), path, 0.4)[-1]
+    # A lost more, so it is the first to be given back.
+    assert end.widths == {A: 16, BLOCK: 0}
+    end = guided.give_back(DEPTH, lambda widths: dict(widths), DepthClock(), path[1:], 0.25)[-1]
+    assert end.widths == {A: 8, BLOCK: 0}
+    alone = [Waypoint({BLOCK: 0}, 0.6, 0.6)]
+    end = guided.give_back(DEPTH, lambda widths: dict(widths), DepthClock(), alone, 1.0)[-1]
+    assert end.widths == {BLOCK: 16}
 
 
 @pytest.mark.parametrize(

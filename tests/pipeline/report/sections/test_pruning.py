@@ -58,6 +58,41 @@ def test_the_sensitivity_is_a_table_of_what_is_lost_and_saved() -> None:
     )
 
 
+BLOCK = ["block1_a", "block1_b"]
+GONE = {"layers": BLOCK, "channels": 16, "width": 0, "accuracy_drop": 0.0625,
+        "latency_ratio": 0.65, "latency_ms": 1.3}  # fmt: skip
+WITHOUT_BLOCK = {
+    "groups": [*GROUPS, {"layers": ["block1_a"], "channels_before": 16, "channels_after": 0}],
+    "sensitivity": [*LEVELS, GONE],
+    "removed_blocks": [BLOCK],
+}
+
+
+def test_a_block_that_went_is_named_in_both_tables() -> None:
+    found = report(**WITHOUT_BLOCK)
+    table = pruning.width_table(found)
+    assert table.rows[-1] == ("block1_a", "16", "removed")
+    assert table.notes == ("Removed whole: block1_a, block1_b.",)
+    assert pruning.sensitivity_table(found).rows[-1] == (
+        "block1_a, block1_b", "removed", "-6.25", "1.30", "0.65"
+    )  # fmt: skip
+
+
+def test_a_block_that_went_has_a_ring_and_no_bar_of_its_own() -> None:
+    charts = by_name(pruning.charts, report(**WITHOUT_BLOCK))
+    rings = [
+        line for line in charts["sensitivity"].figure.axes[0].get_lines()
+        if line.get_markersize() == 10
+    ]  # fmt: skip
+    assert (65.0, -6.25) in [(ring.get_xdata()[0], ring.get_ydata()[0]) for ring in rings]
+    assert "removed: " in charts["sensitivity"].description
+    assert texts(charts["widths"])[-2:] == ["block1_a", "removed"]
+    assert "block1_a removed" in charts["widths"].description
+    kept = by_name(pruning.charts, report(**{**WITHOUT_BLOCK, "removed_blocks": []}))
+    drawn = kept["sensitivity"].figure.axes[0].get_lines()
+    assert len([line for line in drawn if line.get_markersize() == 10]) == len(rings) - 1
+
+
 def test_both_reports_show_it(full_page: str) -> None:
     text = markdown.render(full_report())
     assert "sensitivity-title" in full_page

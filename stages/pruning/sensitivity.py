@@ -1,0 +1,102 @@
+"""The table of guided pruning: what every group and block alone loses and saves.
+
+Engines compute channels in blocks, so latency falls in steps. Where the steps are is measured, not
+assumed: a width that is tried is made wider for as long as the network takes no longer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+
+from stages import progress
+from stages.pruning.depth import Removable
+from stages.pruning.stopwatch import Stopwatch
+from stages.pruning.structured import Prunable, Widths
+from stages.results.pruning import SensitivityLevel
+
+LEVELS = (0.125, 0.25, 0.5, 0.75)
+"""Shares of a group's channels that are tried first."""
+
+LEAST_SAVING = 0.02
+"""Least share of the latency that counts as saved: less cannot be measured."""
+
+Part = Prunable | Removable
+Narrow = Callable[[Widths], keras.Model]
+Accuracy = Callable[[keras.Model], float]
+
+
+def sensitivity(
+    found: Sequence[Part],
+    narrow: Narrow,
+    accuracy: Accuracy,
+    stopwatch: Stopwatch,
+    known: Sequence[SensitivityLevel] = (),
+) -> Iterator[list[SensitivityLevel]]:
+    """The table, part by part; groups that rounding leaves whole are not in it.
+
+    Parts of which `known` has levels already are left out.
+    """
+    whole = accuracy(narrow({}))
+    seen = {(level.layers, level.width == 0) for level in known}
+    for done, part in enumerate(found):
+        if (part.layers, isinstance(part, Removable)) in seen:
+            continue
+        progress.report(f"sensitivity of {', '.join(part.layers)}", done, len(found))
+        ratios = _ratios(part, narrow, stopwatch)
+        if ratios:
+            yield [
+                SensitivityLevel(
+                    layers=part.layers,
+                    channels=part.channels,
+                    width=width,
+                    accuracy_drop=whole - accuracy(narrow({part.layers: width})),
+                    latency_ratio=ratio,
+                    latency_ms=ratio * stopwatch.reference_ms,
+                )
+                for width, ratio in sorted(ratios.items())
+            ]
+
+
+def _ratios(part: Part, narrow: Narrow, stopwatch: Stopwatch) -> dict[int, float]:
+    """Latency ratio by width: of a block without it, of a group at the wide end of every step."""
+
+    def measured(widths: Sequence[int]) -> dict[int, float]:
+        # Together, so that their windows take turns: they are compared with each other.
+        ratios = stopwatch.ratios([narrow({part.layers: width}) for width in widths])
+        return dict(zip(widths, ratios, strict=True))
+
+    if isinstance(part, Removable):
+        return measured([0])
+    tried = sorted({part.narrowed(level) for level in LEVELS} - {part.channels})
+    return widened(measured(tried), part, measured) if tried else {}
+
+
+def widened(
+    ratios: dict[int, float], group: Prunable, measured: Callable[[Sequence[int]], dict[int, float]]
+) -> dict[int, float]:
+    """`ratios` by width, each width replaced by the widest below the next that is as fast.
+
+    By bisection, all widths at once. Widths for which a wider one is as fast are left out.
+    """
+    widths = sorted(ratios)
+    ends = dict(zip(widths, [*widths[1:], group.channels], strict=True))
+    spans = {width: (width, end) for width, end in ends.items()}
+    found = dict(ratios)
+    while middles := {
+        first: middle
+        for first, (low, high) in spans.items()
+        if low < (middle := (low + high) // 2 // group.multiple * group.multiple) < high
+    }:
+        found |= measured(list(middles.values()))
+        for first, middle in middles.items():
+            low, high = spans[first]
+            is_as_fast = found[middle] <= (1 + LEAST_SAVING) * ratios[first]
+            spans[first] = (middle, high) if is_as_fast else (low, middle)
+    kept: dict[int, float] = {}
+    for width in sorted((low for low, _ in spans.values()), reverse=True):
+        if found[width] < (1 - LEAST_SAVING) * min(kept.values(), default=math.inf):
+            kept[width] = found[width]
+    return kept

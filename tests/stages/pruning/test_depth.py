@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import pytest
+from keras import layers
+
+from stages.keras_graph.fold import flatten
+from stages.models import resnet
+from stages.pruning.criteria import layer_scores
+from stages.pruning.depth import Removable, removable
+from stages.pruning.structured import Widths, compare_groups, lost_layers, narrow
+
+
+def small(*names: str) -> keras.Model:
+    """Convolutions that repeat a shape, one after the other, then one with another."""
+    x = image = keras.Input((8, 8, 3))
+    for name in ("first", *names):
+        x = layers.Conv2D(8, 3, padding="same", activation="relu", name=name)(x)
+    x = layers.Conv2D(4, 3, activation="relu", name="last")(x)
+    return flatten(keras.Model(image, layers.Dense(2, name="logits")(layers.Flatten()(x))))
+
+
+def narrowed(flat: keras.Model, widths: Widths) -> keras.Model:
+    return narrow(flat, widths, layer_scores(flat, "l2", []))
+
+
+def widths_of(before: keras.Model, after: keras.Model) -> dict[Any, int]:
+    return {group.layers: group.channels_after for group in compare_groups(before, after)}
+
+
+BLOCK1 = ("block1_a_conv", "block1_b_conv")
+
+
+def test_blocks_go_and_what_is_left_of_their_groups_is_narrowed() -> None:
+    flat = flatten(resnet.build(8, (16, 16, 3), 10))
+    widths = {BLOCK1: 0, ("stem_conv", "block1_b_conv"): 8, ("block2_a_conv",): 16}
+    smaller = narrowed(flat, widths)
+    assert lost_layers(flat, smaller) == BLOCK1
+    assert widths_of(flat, smaller) == {
+        ("stem_conv", "block1_b_conv"): 8,
+        ("block1_a_conv",): 0,
+        ("block2_a_conv",): 16,
+        ("block2_shortcut_conv", "block2_b_conv"): 32,
+        ("block3_a_conv",): 64,
+        ("block3_shortcut_conv", "block3_b_conv"): 64,
+    }
+    # In a later round the block is gone already, and the group goes by its old name.
+    later = {**widths, ("stem_conv", "block1_b_conv"): 4}
+    assert widths_of(flat, narrowed(smaller, later))["stem_conv", "block1_b_conv"] == 4
+
+
+def test_a_repeated_layer_goes_only_while_the_channels_around_it_are_all_there() -> None:
+    first, second = removable(small("second", "third"))
+    assert first.layers == ("second",)
+    assert first.whole == {("first",), ("second",)}
+    assert second.whole == {("second",), ("third",)}
+    assert first.channels == 8
+
+
+def test_blocks_with_excluded_layers_stay() -> None:
+    flat = flatten(resnet.build(8, (16, 16, 3), 10))
+    assert removable(flat, {"block1_a_bn", "block3_b_conv"}) == [
+        Removable(("block2_a_conv", "block2_b_conv"), 32, frozenset())
+    ]
+
+
+def test_a_block_whose_removal_would_join_two_groups_stays() -> None:
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", name="first")(image)
+    y = layers.Conv2D(8, 3, padding="same", name="second")(x)
+    other = layers.Conv2D(8, 3, padding="same", name="other")(image)
+    x = layers.Multiply()([y, other])
+    x = layers.GlobalAveragePooling2D()(x)
+    flat = flatten(keras.Model(image, layers.Dense(2)(x)))
+    # Without `second`, the channels of `first` would be those of `other`.
+    assert removable(flat) == []
+
+
+@pytest.mark.parametrize("names", [(), ("again",)])
+def test_a_network_without_its_repeated_layers_has_the_channels_of_the_first(
+    names: tuple[str, ...],
+) -> None:
+    flat = small(*names)
+    found = removable(flat)
+    assert [block.layers for block in found] == [(name,) for name in names]
+    if names:
+        smaller = narrowed(flat, {("again",): 0, ("first",): 4})
+        assert widths_of(flat, smaller) == {("first",): 4, ("again",): 0, ("last",): 4}
