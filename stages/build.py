@@ -4,6 +4,7 @@ baseline.onnxruntime.fp32.onnx      the trained, unpruned model, to compare the 
 <backend>.<precision><suffix>       the engines that can be built here
 engines.json                        every engine of the settings, and why some have no file
 layers.json                         the layers of engines whose builders report them
+<engine file>.dot                   the same drawn for Graphviz, of TensorRT and TensorRT-RTX
 choice.json                         the engine and the threads to use, by batch size
 samples.npz, signature.json, test_images.npy, test_labels.npy
                                     copies of those of the convert stage

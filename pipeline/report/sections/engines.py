@@ -125,6 +125,7 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
     yield from precision.in_float(report)
     yield from precision.in_float32(report)
     yield from precision.requantized(report)
+    yield from precision.moving(report)
     yield from _larger_in_int8(engines)
     benchmark = report.details(BenchmarkDetails)
     if choice := comparability.current_choice(report):

@@ -20,6 +20,7 @@ from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.model import Report
 from stages.engines.registry import EngineName, precision_label
+from stages.engines.tensorrt.layers import only_moves
 from stages.results.conversion import ConvertDetails
 from stages.results.engines import BuildDetails, LayerFacts
 from stages.results.quantization import QuantizeDetails
@@ -101,6 +102,19 @@ def requantized(report: Report) -> Iterator[str]:
                 f"{engine.words}: {len(wide)} of {len(integer)} INT8 convolutions and matrix "
                 f"products write float, and kernels that read float and write INT8 number "
                 f"{len(again)}{_beside_fp16(engine, details.kernels)}."
+            )
+
+
+def moving(report: Report) -> Iterator[str]:
+    """How many kernels of an engine, where all are known, only move or convert values."""
+    details = report.details(BuildDetails)
+    for name, layers in by_engine(report).items():
+        whole = details.kernels.get(name) if details else None
+        moves = sum(only_moves(layer.name, layer.kind) for layer in layers)
+        if whole and moves:
+            yield (
+                f"{EngineName.parse(name).words}: {moves} of {whole} kernels "
+                f"({moves / whole:.0%}) only move values or convert them to another type."
             )
 
 

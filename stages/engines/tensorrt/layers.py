@@ -27,9 +27,14 @@ ELEMENT_WISE = ("kgen", "shape_call", "reformat", "noop", "pointwise", "pointwis
 """Kinds whose work could all be fused into a matrix kernel."""
 
 
+MOVES = frozenset({"Cast", "Move", "Resh", "Tran", "Repl", "Conc"})
+"""Operations, as in the name of a generated kernel, that compute nothing."""
+
+
 @dataclass(frozen=True)
 class Kernel:
-    """A layer as TensorRT describes it, with the precisions of its inputs, weights and outputs."""
+    """A layer as TensorRT describes it, with the precisions of its inputs, weights and outputs, and
+    the names of the tensors that it reads and makes."""
 
     name: str
     nodes: tuple[str, ...]
@@ -38,6 +43,8 @@ class Kernel:
     weights: tuple[str, ...]
     outputs: tuple[str, ...]
     tactic: str | None
+    reads: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
 
     @property
     def is_element_wise(self) -> bool:
@@ -56,6 +63,18 @@ class Kernel:
             return _widest(self.inputs)
         narrowest = min(self.inputs, key=_width)
         return _widest((narrowest, *self.weights)) if self.weights else self.inputs[0]
+
+
+def only_moves(name: str, kind: str | None) -> bool:
+    """Whether a kernel does nothing but move values or convert them to another type.
+
+    Those of TensorRT are of a kind of their own, those generated for a part of a network are called
+    after what they do, as in "__myl_CastResh_myl0_3".
+    """
+    generated = re.match(r"__myl_((?:[A-Z][a-z]*)+)_", name)
+    if generated:
+        return MOVES.issuperset(re.findall("[A-Z][a-z]*", generated[1]))
+    return (kind or "").lower() == "reformat"
 
 
 def layers(kernels: Iterable[Kernel], requested: Mapping[str, Precision]) -> list[LayerFacts]:
@@ -138,6 +157,7 @@ def _from_line(line: str) -> Kernel | None:
         _weights(constants),
         _precisions(re.findall(r"Datatype: (\w+)", outputs)),
         (tactic[1] if tactic else None) or None,
+        *(tuple(re.findall(r"\{ Name: (.*?), Dimensions: ", each)) for each in (inputs, outputs)),
     )
 
 
@@ -160,6 +180,10 @@ def _from_entry(entry: Mapping[str, Any]) -> Kernel:
         _precisions([weights.get("Type", "")] if weights else []),
         _types(entry.get("Outputs", ())),
         entry.get("TacticName"),
+        *(
+            tuple(str(each.get("Name", "")) for each in entry.get(side, ()))
+            for side in ("Inputs", "Outputs")
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from stages.engines.base import BuildReport, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.layers import requested
 from stages.engines.registry import Precision
-from stages.engines.tensorrt import build_info, layers, options, weights
+from stages.engines.tensorrt import build_info, drawing, layers, options, weights
 from stages.engines.tensorrt.logger import logger, said, sparsity_verdict
 from stages.errors import EngineError
 from stages.results.engines import LayerFacts
@@ -174,13 +174,15 @@ def _described(
 ) -> tuple[tuple[LayerFacts, ...], str]:
     """The layers of a plan, and what went wrong where they cannot be told, "" if nothing did.
 
-    TensorRT's own words stay beside the engine `out`. By now the engine is whole: whatever goes
-    wrong here must not cost it.
+    TensorRT's own words stay beside the engine `out`, and a drawing of them. By now the engine is
+    whole: whatever goes wrong here must not cost it.
     """
     try:
         text, read = _account(trt, plan, request)
         out.with_name(f"{out.name}.layers.txt").write_text(text, encoding="utf-8")
-        return tuple(layers.layers(read(text), asked)), ""
+        kernels = read(text)
+        out.with_name(f"{out.name}.dot").write_text(drawing.dot(kernels), encoding="utf-8")
+        return tuple(layers.layers(kernels, asked)), ""
     except Exception as error:
         return (), f"its layers are unknown: {type(error).__name__}: {error}"
 

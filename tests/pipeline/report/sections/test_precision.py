@@ -157,6 +157,25 @@ def test_int8_kernels_that_write_float_are_counted_with_those_that_make_integers
     assert set(precision.requantized(report)) <= set(engines.engine_table(report).notes)
 
 
+def test_the_share_of_kernels_that_only_move_values_is_told_where_all_are_known() -> None:
+    found = records()
+    details = found["build"]["measurements"]["details"]
+    kernels = [
+        {"name": "__myl_CastResh_myl0_0", "kind": "kgen", "executed": "fp32"},
+        {"name": "__myl_MulCast_myl0_1", "kind": "kgen", "executed": "fp32"},
+        {"name": "Reformatting CopyNode", "kind": "Reformat", "executed": "fp16"},
+        {"name": "conv", "kind": "correlation", "executed": "int8"},
+    ]
+    details["layers"] = {"tensorrt.int8": kernels, "litert.int8": kernels}
+    details["kernels"] = {"tensorrt.int8": 4}
+    report = report_of(found)
+    (sentence,) = precision.moving(report)
+    assert sentence == (
+        "tensorrt int8: 2 of 4 kernels (50%) only move values or convert them to another type."
+    )
+    assert sentence in engines.engine_table(report).notes
+
+
 def test_of_runtimes_that_do_not_tell_what_is_written_nothing_is_said() -> None:
     found = records()
     found["build"]["measurements"]["details"]["layers"] = {
