@@ -26,7 +26,7 @@ from stages.datasets.base import Split
 from stages.datasets.loading import load_test_split
 from stages.engines import environment, records
 from stages.engines.records import BASELINE, BASELINE_ENGINE
-from stages.measurement import choice, clock, machine_state, prediction_diff
+from stages.measurement import choice, clock, machine_state, peaks, prediction_diff
 from stages.measurement.benchmarked_engine import BenchmarkedEngine, Calls, measure_together
 from stages.results.base import ModelFacts
 from stages.results.engines import (
@@ -42,6 +42,8 @@ from stages.settings import Benchmark, BenchmarkStage
 
 LATENCY_FILE = "latency.npz"
 PREDICTIONS_FILE = "predictions.npz"
+COPIES = 4
+"""Of different sizes; together they take as long as one kernel."""
 
 
 def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> BenchmarkResult:
@@ -69,6 +71,9 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
         only = settings.model_copy(update={"benchmark": fewer})
         calls |= measure_together([baseline, *taking], source, test, threads, only)
     gpus["after"] = machine_state.gpus()
+    counts = sorted({*settings.benchmark.threads, *further(chosen, settings.benchmark)})
+    progress.report("peaks of this CPU")
+    seconds = min(peaks.SECONDS, settings.benchmark.max_seconds_per_engine)
     np.savez(out / LATENCY_FILE, **calls)  # type: ignore[arg-type]
     keep_predictions([baseline, *engines], test.labels, out)
     results = tuple(each.result() for each in engines)
@@ -93,6 +98,8 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
             differences=counted,
             images="carried" if settings.data is None else "test",
             conditions=describe(before, gpus, settings),
+            peaks=tuple(peaks.arithmetic(results, source, counts, seconds)),
+            bandwidths=tuple(peaks.memory(counts, seconds / COPIES)),
         ),
         engines=results,
     )

@@ -49,7 +49,7 @@ from stages.engines.base import Logits
 from stages.engines.onnxruntime import Runner, interpret
 from stages.engines.registry import Target
 from stages.errors import ConversionError
-from stages.keras_graph.cost import multiply_adds
+from stages.keras_graph.cost import moved_activations, multiply_adds
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
@@ -158,6 +158,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
             float32_layers=wide,
             output=signature.output,
             carried=taken_along,
+            moved_activations=moved_activations(folded),
             layer_parity=layers,
         ),
     )

@@ -42,6 +42,8 @@ WORDS = frozenset(
         "timing",
         "budget",
         "choice",
+        "bound",
+        "limit",
     ]
 )
 """Columns of words; all others hold numbers."""

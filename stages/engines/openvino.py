@@ -78,6 +78,13 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     """
     import onnx
 
+    write(source, out)
+    asked = requested(onnx.load(source, load_external_data=False))
+    return BuildReport(tuple(layers(kernels(out), asked)))
+
+
+def write(source: Path, out: Path) -> None:
+    """Write the ONNX graph `source` to the engine file `out`. Raises EngineError."""
     openvino = _openvino()
     try:
         model = openvino.Core().read_model(str(source))
@@ -92,8 +99,6 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
         for file in files:
             archive.write(file, file.name)
         archive.comment = openvino.get_version().encode()
-    asked = requested(onnx.load(source, load_external_data=False))
-    return BuildReport(tuple(layers(kernels(out), asked)))
 
 
 def kernels(file: Path) -> list[dict[str, str]]:

@@ -101,6 +101,10 @@ class ConvertDetails(ParityDetails):
         default=None, description="What every graph and engine returns per class."
     )
     carried: CarriedImages | None = None
+    moved_activations: Count | None = Field(
+        default=None,
+        description="Values that the convolutions and Dense layers read and write for one image.",
+    )
 
 
 class ConvertResult(StageResult):

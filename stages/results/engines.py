@@ -218,6 +218,28 @@ class MachineState(Measured):
     gpu_input: str | None = None
 
 
+class Peak(Measured):
+    """Most multiply-adds per second that a large convolution reached in `kernel`, a runtime.
+
+    `engines` are those that compute with the same instructions: it is their peak.
+    """
+
+    precision: str
+    threads: Count
+    kernel: str
+    has_amx: bool
+    multiply_adds_per_second: Annotated[float, Field(gt=0)]
+    engines: tuple[str, ...]
+
+
+class Bandwidth(Measured):
+    """Most bytes per second that copies moved, read and written, among `moved_bytes` in all."""
+
+    threads: Count
+    moved_bytes: Count
+    bytes_per_second: Annotated[float, Field(gt=0)]
+
+
 class BenchmarkDetails(Details):
     """Of `benchmark`; `classification` by engine, "baseline" among them.
 
@@ -235,6 +257,10 @@ class BenchmarkDetails(Details):
     changed: PredictionDiff | None = None
     differences: tuple[PredictionDiff, ...] = ()
     conditions: MachineState | None = None
+    peaks: tuple[Peak, ...] = Field(
+        default=(), description="Of this CPU, with the threads that the engines were timed with."
+    )
+    bandwidths: tuple[Bandwidth, ...] = ()
 
 
 class BenchmarkResult(StageResult):

@@ -74,6 +74,16 @@ def test_every_engine_of_the_build_is_listed(
     assert {"onnxruntime.fp32", "openvino.fp32", "litert.int8"} <= set(ran(measured))
 
 
+def test_every_cpu_engine_that_ran_has_a_peak_with_its_threads(
+    measured: tuple[Path, BenchmarkResult],
+) -> None:
+    details = measured[1].details
+    peaks = {(name, peak.threads) for peak in details.peaks for name in peak.engines}
+    timed = {(str(each.name), threads) for each in ran(measured).values() for threads in (1, 2)}
+    assert peaks >= timed
+    assert {each.threads for each in details.bandwidths} == {1, 2}
+
+
 def test_an_engine_that_cannot_run_here_keeps_its_reason(
     measured: tuple[Path, BenchmarkResult],
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pipeline.report.sections.floor import floor_table
 from pipeline.report.sections.stages import runtime_of
 from pipeline.report.svg import LINE, STAND_IN, TEXT, Chart, figure_of, panel, row_label, rows_only
 from pipeline.report.tables import Table
@@ -35,8 +36,9 @@ ROW_HEIGHT = 48.0
 
 
 def tables(report: Report) -> Iterator[Table]:
-    """All latencies."""
+    """All latencies, and the least that they could be."""
     yield latency_table(report)
+    yield floor_table(report)
 
 
 def latency_table(report: Report) -> Table:

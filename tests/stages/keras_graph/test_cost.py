@@ -3,7 +3,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from stages.keras_graph.cost import multiply_adds
+from stages.keras_graph.cost import moved_activations, multiply_adds
 from stages.models.mnist_cnn import build
 from tests.stages.networks import NETWORKS
 
@@ -26,3 +26,17 @@ def test_nested_and_shared_layers_count_for_every_call():
     one = 144 * 9 * 3 * 8
     assert multiply_adds(NETWORKS["shared"]()) == one + 2 * 144 * 9 * 64 + 8 * 4
     assert multiply_adds(NETWORKS["nested"]()) == one + 100 * 9 * 64 + 800 * 4
+
+
+def test_convolutions_and_dense_layers_read_and_write_once_and_nothing_else_moves():
+    image = keras.Input((8, 8, 4))
+    x = layers.Conv2D(6, 3, strides=2, padding="same")(image)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    assert moved_activations(keras.Model(image, x)) == (8 * 8 * 4 + 4 * 4 * 6) + (6 + 3)
+
+
+def test_the_activations_of_nested_models_and_of_every_call_count():
+    side, one = 12 * 12, 12 * 12 * (3 + 8)
+    assert moved_activations(NETWORKS["shared"]()) == one + 2 * side * (8 + 8) + (8 + 4)
+    assert moved_activations(NETWORKS["nested"]()) == one + (side + 10 * 10) * 8 + (800 + 4)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.report.sections.floor import floor_table
+from pipeline.results import floor
+from tests.pipeline.records import Record, records, report_of, row
+from tests.pipeline.report.drawn import cells
+
+CONVERTED = {"parameters": 100_000, "multiply_adds": 2_000_000}
+BANDWIDTHS = [
+    {"threads": 1, "moved_bytes": 1000, "bytes_per_second": 200e9},
+    {"threads": 1, "moved_bytes": 500_000, "bytes_per_second": 100e9},
+    {"threads": 1, "moved_bytes": 10**9, "bytes_per_second": 1e9},
+]
+
+
+def peak(precision: str, per_second: float, *engines: str, has_amx: bool = False) -> Record:
+    return {
+        "precision": precision,
+        "threads": 1,
+        "kernel": "onnxruntime",
+        "has_amx": has_amx,
+        "multiply_adds_per_second": per_second,
+        "engines": engines,
+    }
+
+
+def measured(**changes: Any) -> dict[str, Record]:
+    """LiteRT INT8 takes 0.008 ms for one image and 0.25 ms for 32; its floor is 0.005 ms."""
+    found = records()
+    convert = found["convert"]["measurements"]
+    convert["model"] |= CONVERTED
+    convert["details"] |= {"moved_activations": 50_000}
+    peaks = [peak("int8", 400e9, "litert.int8", "onnxruntime.int8"), peak("fp32", 100e9, "none")]
+    found["benchmark"]["measurements"]["details"] |= {
+        "peaks": peaks,
+        "bandwidths": BANDWIDTHS,
+        **changes,
+    }
+    return found
+
+
+def slower(factor: float, fixed_ms: float) -> dict[str, Record]:
+    """LiteRT INT8 with other medians: a cost of each call, and one of each image."""
+    found = measured()
+    engine = found["benchmark"]["measurements"]["engines"][2]
+    times = ((size, fixed_ms + size * factor) for size in (1, 32))
+    engine["latency"] = [row("litert", "int8", size, p50) for size, p50 in times]
+    return found
+
+
+def test_the_floor_is_that_of_the_peak_of_the_engines_own_instructions() -> None:
+    found = cells(floor_table(report_of(measured())))
+    assert set(found) == {"onnxruntime int8", "litert int8"}
+    litert = floor_table(report_of(measured())).rows[2]
+    assert litert == (
+        "litert int8", "1", "1", "0.00800", "0.00500", "arithmetic", "62 %", "0.19 µs", "network",
+    )  # fmt: skip
+
+
+def test_the_sentence_is_about_the_engine_of_the_run() -> None:
+    table = floor_table(report_of(measured()))
+    assert table.notes[0] == (
+        "LiteRT INT8 runs at 62 % of what this CPU's INT8 peak allows for one image: the network "
+        "is the limit."
+    )
+    assert table.notes[1:] == (
+        "The network has 2,000,000 multiply-adds and 100,000 weights, and moves 50,000 activations "
+        "per image.",
+        "One thread, in billions of multiply-adds a second: INT8 peak 400, float32 peak 100; "
+        "copies in GB/s: 200 of 1 kB, 100 of 500 kB, 1 of 1,000 MB.",
+    )
+
+
+def test_a_cost_of_every_call_makes_the_engine_the_limit() -> None:
+    (note, *_) = floor_table(report_of(slower(0.006, fixed_ms=0.012))).notes
+    assert note == (
+        "LiteRT INT8 runs at 28 % of what this CPU's INT8 peak allows for one image: 12.0 µs of "
+        "18.0 µs are the cost of a call itself, so the engine is."
+    )
+
+
+def test_images_that_take_long_make_its_kernels_the_limit() -> None:
+    (note, *_) = floor_table(report_of(slower(0.017, fixed_ms=0.001))).notes
+    assert note == (
+        "LiteRT INT8 runs at 28 % of what this CPU's INT8 peak allows for one image: the kernels "
+        "of the engine are the limit, for layers of this shape."
+    )
+
+
+def test_memory_is_the_bound_where_it_takes_longer() -> None:
+    slow = [{"threads": 1, "moved_bytes": 1000, "bytes_per_second": 25e9}]
+    (found, *_) = (
+        each
+        for each in floor.distances(report_of(measured(bandwidths=slow)))
+        if str(each.engine.name) == "litert.int8"
+    )
+    # A byte for each weight and activation.
+    assert found.floor.ms == pytest.approx(1000 * 150_000 / 25e9)
+    assert "this CPU's memory allows" in floor.sentence(found)
+
+
+def test_a_copy_that_is_larger_than_what_is_moved_does_not_count() -> None:
+    found = [each.floor.memory_ms for each in floor.distances(report_of(measured()))]
+    one, many = 1000 * 150_000 / 200e9, 1000 * (100_000 + 32 * 50_000) / 100e9
+    assert found == pytest.approx([one, many, one, many])
+
+
+def test_with_amx_the_peak_says_so() -> None:
+    with_amx = [peak("int8", 400e9, "litert.int8", has_amx=True)]
+    (note, *_) = floor_table(report_of(measured(peaks=with_amx))).notes
+    assert "of what this CPU's INT8 peak with AMX allows" in note
+
+
+@pytest.mark.parametrize("lacking", ["moved_activations", "peaks", "bandwidths", "benchmark"])
+def test_nothing_is_claimed_where_something_was_not_measured(lacking: str) -> None:
+    found = measured()
+    if lacking == "benchmark":
+        found["benchmark"]["inputs"]["build"] = dict.fromkeys(
+            found["benchmark"]["inputs"]["build"], "0" * 64
+        )
+    for stage in ("convert", "benchmark"):
+        found[stage]["measurements"]["details"].pop(lacking, None)
+    table = floor_table(report_of(found))
+    assert (table.rows, table.notes) == ((), ())
