@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=5,
+            revision=6,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,
@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=10,
+            revision=11,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,
@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=12,
+            revision=13,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

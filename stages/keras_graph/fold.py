@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from keras import layers
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.kernels import WEIGHTED, channel_axes, scaled
 from stages.keras_graph.loose_norms import affine, carry_over
+from stages.keras_graph.operators import as_layer
 from stages.keras_graph.rewrite import rewrite
 from stages.keras_graph.walk import (
     Call,
@@ -23,6 +25,7 @@ from stages.keras_graph.walk import (
     clone_layer,
     copy_weights,
     rebuild,
+    told_to_infer,
     unused_name,
 )
 
@@ -62,33 +65,54 @@ TRAINING_ONLY = (
 
 
 class Copies:
-    """Copies of layers with their weights: one per layer however often it is called."""
+    """Copies of layers with their weights: one per layer however often it is called.
 
-    def __init__(self) -> None:
+    Those of `inferring`, by id, are called with training=False everywhere: they compute the same in
+    training, although Keras passes on what the whole model is told instead.
+    """
+
+    def __init__(self, inferring: Set[int] = frozenset()) -> None:
+        self.inferring = inferring
         self.by_id: dict[int, Any] = {}
         self.names: set[str] = set()
 
     def call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call the copy of `layer`; operations without state are used as they are."""
+        """Call the copy of `layer`; an operation that is no layer becomes one if Keras has it."""
         if not isinstance(layer, layers.Layer):
-            return layer(*args, **kwargs)
+            made = as_layer(layer, (args, kwargs))
+            if made is None:
+                return layer(*args, **kwargs)
+            made.name = self._unused(layer.name)
+            tensors = keras.tree.flatten((args, kwargs))
+            return made(tensors if len(tensors) > 1 else tensors[0])
         if id(layer) in self.by_id:
             return self.by_id[id(layer)](*args, **kwargs)
-        name = unused_name(layer.name, self.names)
-        self.names.add(name)
-        copy = self.by_id[id(layer)] = clone_layer(layer, name=name)
+        changes: dict[str, Any] = {"name": self._unused(layer.name)}
+        if id(layer) in self.inferring:
+            if isinstance(layer, TRAINING_ONLY):
+                return args[0]
+            if isinstance(layer, layers.BatchNormalization):
+                changes["trainable"] = False
+        copy = self.by_id[id(layer)] = clone_layer(layer, **changes)
         result = copy(*args, **kwargs)
         copy_weights(layer, copy)
         return result
+
+    def _unused(self, name: str) -> str:
+        unused = unused_name(name, self.names)
+        self.names.add(unused)
+        return unused
 
 
 def flatten(model: keras.Model) -> keras.Model:
     """A copy of `model` without nesting: one graph, its own layers, the same weights.
 
-    Layers of nested models that share a name get a number at the end.
+    Layers of nested models that share a name get a number at the end. Operations that Keras also
+    has as layers become layers (operators.py). Batch normalisation that is called with
+    training=False is frozen, and dropout that is called so is gone.
     Raises ModelError for a subclassed model.
     """
-    copies = Copies()
+    copies = Copies(told_to_infer(model))
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         return copies.call(call.operation, *args, **kwargs)

@@ -10,8 +10,8 @@ The magnitude goes back because kernels have a scale per *output* channel: there
 precision, and the tensor between gets channels of like size, as the normalisation meant. The shift
 folds exactly where every output sees the whole kernel: it may not meet zero padding.
 
-What cannot fold becomes a depthwise 1x1 convolution behind a weighted layer: engines would leave it
-and what they compute around it in float, between two INT8 kernels.
+What cannot fold, as behind an addition or a concatenation, becomes a depthwise 1x1 convolution:
+engines would leave it and what they compute around it in float, between two INT8 kernels.
 """
 
 from __future__ import annotations
@@ -121,6 +121,11 @@ class _Graph:
         for call in self.calls:
             for tensor in call.inputs:
                 self.readers.setdefault(id(tensor), []).append(call)
+        self.behind_kernels: set[int] = set()
+        for call in self.calls:
+            is_behind = not self.behind_kernels.isdisjoint(map(id, call.inputs))
+            if isinstance(call.operation, WEIGHTED) or is_behind:
+                self.behind_kernels.update(map(id, call.outputs))
         self.how_often = Counter(id(call.operation) for call in self.calls)
         self.ends = {id(tensor) for tensor in folded.outputs}
 
@@ -162,11 +167,8 @@ class _Graph:
         return None
 
     def _comes_from_a_kernel(self, norm: Call) -> bool:
-        """Whether nothing but layers of one input lie between a weighted layer and `norm`."""
-        call = self.producer.get(id(norm.inputs[0]))
-        while call is not None and not isinstance(call.operation, WEIGHTED):
-            call = self.producer.get(id(call.inputs[0])) if len(call.inputs) == 1 else None
-        return call is not None
+        """Whether a weighted layer comes before `norm`, on any way."""
+        return id(norm.inputs[0]) in self.behind_kernels
 
 
 def _rest(change: Affine, back: Any) -> Affine:

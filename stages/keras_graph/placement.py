@@ -16,12 +16,13 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
    than 1024 weights: its INT8 kernels take channels by fours at least, and on the MNIST CNN
    the INT8 version took 2 to 7 us longer than the float one, 25 us where AMX is used. Larger
    kernels are INT8, since the converter would quantize their weights only and compute in a
-   hybrid way.
+   hybrid way. So are all later ones, which may read integers anyway, as behind a concatenation.
 6. CPU engines spend all 256 steps between the smallest and the largest value, with a zero point;
    TensorRT's grid is symmetric. A tensor that cannot be negative (ReLU, sigmoid, softmax, and what
    keeps the sign) never gets a step below zero.
-7. Average pools and concatenations have one scale and zero point for all their inputs and outputs:
-   only so can they copy and add integers without rescaling.
+7. Average pools, concatenations, maxima of several tensors and choices between them have one scale
+   and zero point for all their inputs and outputs: only so can they copy, compare and add integers
+   without rescaling, for which XNNPACK has factors of 8 binary places only.
 8. The image's range is that of all pixels, as the normalisation makes them. Where its steps are
    the pixels themselves (offset 0, or -128 times the scale), engines read pixels as they are.
 """
@@ -29,7 +30,7 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,8 @@ KEEPING_OPERATIONS = (
     # LiteRT would give a tanh before it the range of what is behind it, and compute something else.
     "Flip",
     "GetItem",
+    "Max",
+    "Min",
     "Moveaxis",
     "Reshape",
     "Split",
@@ -72,15 +75,16 @@ KEEPING_OPERATIONS = (
     "Unstack",
 )
 """The same among the operations of keras.ops; their classes are not public, so they go by name."""
-KEEPS_SIGN = (
+AVERAGES = (
+    layers.AveragePooling1D,
     layers.AveragePooling2D,
+    layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D,
-    layers.Add,
-    layers.Multiply,
-    layers.Concatenate,
 )
-AVERAGES = (layers.AveragePooling2D, layers.GlobalAveragePooling2D)
-MERGES = (layers.Add, layers.Multiply, layers.Concatenate)
+CHOOSES = (layers.Concatenate, layers.Maximum, layers.Minimum)
+CHOOSING_OPERATIONS = ("Concatenate", "Maximum", "Minimum", "Stack", "Where")
+"""The same among the operations of keras.ops."""
+MERGES = (layers.Add, layers.Multiply)
 FEW_WEIGHTS = 1024
 
 
@@ -101,11 +105,22 @@ class Point:
 
 def keeps_values(operation: Any) -> bool:
     """Whether all that `operation` returns are values of its first input, or zeros."""
+    return isinstance(operation, KEEPS_VALUES) or _is_named(operation, KEEPING_OPERATIONS)
+
+
+def _chooses(operation: Any) -> bool:
+    """Whether all that `operation` returns are values of one of its inputs, or constants."""
+    return isinstance(operation, CHOOSES) or _is_named(operation, CHOOSING_OPERATIONS)
+
+
+def _is_named(operation: Any, names: Collection[str]) -> bool:
     kind = type(operation)
-    is_keras_operation = kind.__module__.startswith("keras.src.ops.")
-    return isinstance(operation, KEEPS_VALUES) or (
-        is_keras_operation and kind.__name__ in KEEPING_OPERATIONS
-    )
+    return kind.__module__.startswith("keras.src.ops.") and kind.__name__ in names
+
+
+def _numbers(tensors: Iterable[Any]) -> list[Any]:
+    """Those of `tensors` that hold no answers of a comparison."""
+    return [tensor for tensor in tensors if keras.backend.is_float_dtype(tensor.dtype)]
 
 
 class _Graph:
@@ -118,6 +133,10 @@ class _Graph:
         for call in self.calls:
             for tensor in call.inputs:
                 self.consumers.setdefault(id(tensor), []).append(call)
+        self.behind_kernels: set[int] = set()
+        for call in self.calls:
+            if isinstance(call.operation, WEIGHTED) or not self.is_first(call):
+                self.behind_kernels.update(map(id, call.outputs))
         # Layers between the image and a tensor, on the longest way.
         self.depth: dict[int, int] = {}
         for call in self.calls:
@@ -146,6 +165,10 @@ class _Graph:
         call = self.producer.get(id(self.root(tensor)))
         return call is not None and isinstance(call.operation, WEIGHTED)
 
+    def is_first(self, call: Call) -> bool:
+        """Whether no weighted layer comes before `call`."""
+        return self.behind_kernels.isdisjoint(map(id, call.inputs))
+
     def shortcuts(self, addition: Call) -> list[Any]:
         """The arms but the deepest that comes from a weighted layer (rule 3)."""
         weighted = filter(self.is_weighted, addition.inputs)
@@ -164,8 +187,11 @@ class _Graph:
         call = self.producer.get(id(self.root(tensor)))
         if call is None:
             return True
-        if isinstance(call.operation, KEEPS_SIGN):
-            return any(self.is_signed(source) for source in call.inputs)
+        sources = _numbers(call.inputs)
+        # What is chosen from a single tensor and a constant may be that.
+        is_choice = _chooses(call.operation) and len(sources) > 1
+        if is_choice or isinstance(call.operation, (*AVERAGES, *MERGES)):
+            return any(map(self.is_signed, sources))
         return activation_name(call.operation) not in NOT_NEGATIVE
 
 
@@ -222,8 +248,8 @@ def tied(model: keras.Model, points: Mapping[str, Point]) -> list[set[str]]:
     by_tensor = {id(point.tensor): point.name for point in points.values()}
     groups: list[set[str]] = []
     for call in graph.calls:
-        if isinstance(call.operation, (*AVERAGES, layers.Concatenate)):
-            around = [*call.inputs, *call.outputs]
+        if isinstance(call.operation, AVERAGES) or _chooses(call.operation):
+            around = [*_numbers(call.inputs), *call.outputs]
             names = {by_tensor.get(id(graph.root(tensor))) for tensor in around} - {None}
             joined = [group for group in groups if group & names]
             groups = [group for group in groups if not group & names]
@@ -259,7 +285,7 @@ def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
     for call in graph.calls:
         if isinstance(call.operation, WEIGHTED):
             want(call.inputs[:1], "tensorrt", "cpu")
-            if not _is_cheaper_in_float(call):
+            if not (_is_cheaper_in_float(call) and graph.is_first(call)):
                 want(call.inputs[:1], "litert")
             # Not before a ReLU: engines fuse it into the kernel, and a pair in between would split
             # the two and spend half of its steps on values that the ReLU drops.
@@ -268,8 +294,8 @@ def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
             want(call.inputs, "cpu", "litert")
             if isinstance(call.operation, layers.Add):
                 want(graph.shortcuts(call), "tensorrt")
-        elif isinstance(call.operation, AVERAGES):
-            want(call.inputs, "cpu", "litert")
+        elif isinstance(call.operation, AVERAGES) or _chooses(call.operation):
+            want(_numbers(call.inputs), "cpu", "litert")
     for call in graph.calls:
         # ONNX Runtime 1.31 makes an integer kernel of a softmax between two pairs, which is wrong
         # by tens of steps.

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Set
 from typing import Any
 
 import keras
 
 from stages import progress
 from stages.errors import ModelError, shown
-from stages.keras_graph.walk import Call, copy_weights, functional, unused_name, walk
+from stages.keras_graph.fold import TRAINING_ONLY
+from stages.keras_graph.walk import (
+    Call,
+    copy_weights,
+    functional,
+    told_to_infer,
+    unused_name,
+    walk,
+)
 
 NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]*")
 """TensorFlow takes ">" and a backslash too, but files and this project's own names do not."""
+INFERRING = (keras.layers.BatchNormalization, *TRAINING_ONLY)
+"""Layers that compute something else in training."""
 OTHER_FLOATS = ("bfloat16", "float16", "float64")
 
 
 def plain(model: keras.Model) -> keras.Model:
     """`model` itself where nothing has to change or it has several inputs, else a flat copy.
 
-    Layers of another precision, mixed or not, become float32; names get other characters.
+    Layers of another precision, mixed or not, become float32; names get other characters. What is
+    called with training=False computes the same in training, although Keras passes on what the
+    whole model is told instead: batch normalisation is frozen, and dropout is gone.
     Raises ModelError for layers that Keras has quantized, and for what cannot be copied.
     """
     found: list[Call] = []
@@ -34,8 +47,15 @@ def plain(model: keras.Model) -> keras.Model:
     _refuse_quantized(operations)
     renamed = [each.name for each in (model, *operations) if not NAME.fullmatch(each.name)]
     precisions = sorted({name for each in operations for name in _other_floats(each)})
-    if len(model.inputs) != 1 or not (renamed or precisions):
+    inferring = told_to_infer(model)
+    frozen = [each for each in operations if id(each) in inferring and isinstance(each, INFERRING)]
+    if len(model.inputs) != 1 or not (renamed or precisions or frozen):
         return model
+    if frozen:
+        progress.report(
+            f"{model.name} calls {len(frozen)} layers with training=False, as {frozen[0].name}: "
+            "they compute the same in training"
+        )
     if precisions:
         progress.report(f"{model.name} computes in {', '.join(precisions)}: rebuilt in float32")
     if renamed:
@@ -46,7 +66,7 @@ def plain(model: keras.Model) -> keras.Model:
         )
     old = functional(model).inputs[0]
     image = keras.Input(batch_shape=old.shape, dtype="float32", name=spelled(old.name))
-    outputs = walk(model, [image], _Copies().call)
+    outputs = walk(model, [image], _Copies(inferring).call)
     return keras.Model(
         image, outputs[0] if len(outputs) == 1 else outputs, name=spelled(model.name)
     )
@@ -71,9 +91,11 @@ def _letter(each: str) -> str:
 
 
 class _Copies:
-    """Float32 copies of layers, one per layer however often it is called."""
+    """Float32 copies of layers, one per layer however often it is called; those of `inferring`, by
+    id, are called with training=False everywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, inferring: Set[int]) -> None:
+        self.inferring = inferring
         self.by_id: dict[int, Any] = {}
         self.names: set[str] = set()
 
@@ -82,6 +104,8 @@ class _Copies:
         operation = call.operation
         if id(operation) in self.by_id:
             return self.by_id[id(operation)](*args, **kwargs)
+        if id(operation) in self.inferring and isinstance(operation, TRAINING_ONLY):
+            return args[0]
         copy = self.by_id[id(operation)] = self._copied(operation)
         result = copy(*args, **kwargs)
         if isinstance(operation, keras.layers.Layer):
@@ -95,6 +119,10 @@ class _Copies:
         self.names.add(name)
         try:
             config = {**_in_float32(operation.get_config()), "name": name}
+            if id(operation) in self.inferring and isinstance(
+                operation, keras.layers.BatchNormalization
+            ):
+                config["trainable"] = False
             return type(operation).from_config(config)
         except Exception as error:
             raise ModelError(

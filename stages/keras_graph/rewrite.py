@@ -7,6 +7,7 @@
 | Dense over the channels of an image | Conv2D 1x1 | stays channels-first, with an INT8 kernel |
 | EinsumDense that is a matrix product | that Dense, with Reshape around it | an INT8 kernel |
 | Conv2DTranspose with dilation or beyond its kernel | one with zeros in its kernel | see below |
+| adaptive pooling to windows of equal size | that pooling | engines know it |
 | MultiHeadAttention, GroupQueryAttention | Dense and a product | attention.py |
 | LayerScale (ConvNeXt) | BatchNormalization | folds into the layer before it |
 | StochasticDepth (ConvNeXt) | nothing | acts in training only |
@@ -28,6 +29,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from stages.errors import ModelError
 from stages.keras_graph.attention import ATTENTION, Attention
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.einsum import IMAGE_RANK, as_dense, is_matrix_product
@@ -59,7 +61,7 @@ def rewrite(flat: keras.Model) -> keras.Model:
         tensor = args[0]
         # By rank as well: a Dense that is shared by an image and a vector becomes a
         # convolution for one of them only. A Reshape has one shape.
-        has_shape = type(call.operation) is layers.EinsumDense
+        has_shape = _pooling(call.operation, tensor) or type(call.operation) is layers.EinsumDense
         key = (id(call.operation), tensor.shape if has_shape else len(tensor.shape))
         if key not in replaced:
             replaced[key] = built(spell_out(call.operation), tensor, names)
@@ -86,6 +88,8 @@ def _rule(call: Call, tensor: Any) -> Rule | None:
         return partial(as_dense, tensor=tensor)
     if kind is layers.Conv2DTranspose and _is_beyond_engines(layer):
         return _transposed
+    if _pooling(layer, tensor):
+        return partial(_equal_windows, tensor=tensor)
     # These two have no public name.
     if kind.__module__.startswith("keras."):
         return {"LayerScale": _scale, "StochasticDepth": lambda layer: []}.get(kind.__name__)
@@ -185,6 +189,36 @@ def _transposed(layer: Any) -> Unbuilt:
     # As TensorFlow does it: the odd row goes at the end.
     crop = layers.Cropping2D([(each // 2, each - each // 2) for each in dropped])
     return [(transposed, [larger, *bias]), (crop, [])]
+
+
+def _pooling(layer: Any, tensor: Any) -> Any:
+    """The kind of pooling that the adaptive one `layer` does with `tensor`, in windows of equal
+    size; None where there is no such kind.
+
+    Raises ModelError for averages over windows of unequal size: Keras takes them of the rows, then
+    of the columns, and LiteRT rounds both to integers.
+    """
+    kind = type(layer)
+    # By name: Keras 3.12 has no adaptive pooling yet.
+    if not kind.__module__.startswith("keras.") or not kind.__name__.startswith("Adaptive"):
+        return None
+    places = tensor.shape[1:-1]
+    if layer.data_format != "channels_last" or None in places:
+        return None
+    is_equal = all(size % n == 0 for size, n in zip(places, layer.output_size, strict=True))
+    if not is_equal and "Average" in kind.__name__:
+        raise ModelError(
+            f"layer {layer.name!r} averages {places} places to {tuple(layer.output_size)}: windows "
+            "of unequal size, which no INT8 engine here computes exactly",
+            "choose an output_size that divides the size of its input",
+        )
+    return getattr(layers, kind.__name__.removeprefix("Adaptive")) if is_equal else None
+
+
+def _equal_windows(layer: Any, tensor: Any) -> Unbuilt:
+    places = zip(tensor.shape[1:-1], layer.output_size, strict=True)
+    pool = _pooling(layer, tensor)([size // n for size, n in places], name=layer.name)
+    return [(pool, [])]
 
 
 def _scale(layer: Any) -> Unbuilt:

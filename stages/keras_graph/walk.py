@@ -7,6 +7,7 @@ graph as a list of `Call`s, and rebuilds or executes it with `walk`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,12 +75,38 @@ def walk(model: keras.Model, inputs: Sequence[Any], visit: Visit) -> list[Any]:
     for node in _nodes(graph):
         args, kwargs = node.arguments.fill_in(values)
         if isinstance(node.operation, keras.Model):
-            result = walk(node.operation, keras.tree.flatten(args), visit)
+            inside = _told(visit, kwargs.get("training"))
+            result = walk(node.operation, keras.tree.flatten(args), inside)
         else:
             call = Call(node.operation, tuple(node.input_tensors), tuple(node.outputs))
             result = visit(call, *args, **kwargs)
         values.update(zip(map(id, node.outputs), keras.tree.flatten(result), strict=True))
     return [values[id(tensor)] for tensor in graph.outputs]
+
+
+def _told(visit: Visit, training: bool | None) -> Visit:
+    """`visit`, with what a nested model is told of training told to every layer in it."""
+    if training is None:
+        return visit
+
+    def told(call: Call, *args: Any, **kwargs: Any) -> Any:
+        if "training" in inspect.signature(call.operation.call).parameters:
+            kwargs["training"] = training
+        return visit(call, *args, **kwargs)
+
+    return told
+
+
+def told_to_infer(model: keras.Model) -> set[int]:
+    """ids of the layers that are called with training=False wherever `model` calls them."""
+    found: dict[int, set[bool]] = {}
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        found.setdefault(id(call.operation), set()).add(kwargs.get("training") is False)
+        return call.outputs[0] if len(call.outputs) == 1 else list(call.outputs)
+
+    walk(model, functional(model).inputs, visit)
+    return {layer for layer, told in found.items() if told == {True}}
 
 
 def apply(call: Call, *args: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,8 @@ LEVELS = 256
 SHARES = np.arange(100, 4, -1) / 100
 """How far from zero to what was seen an end of a range may lie: every hundredth that is tried."""
 PASSES = 2
+REPEATED = 8.0
+"""A bin with as many times the count of its neighbours holds a value that repeats."""
 
 Limits = tuple[float, float]
 
@@ -88,7 +90,7 @@ def entropy_limits(histogram: Histogram) -> Limits:
     left after merging the bins into LEVELS levels is compared with what was there (Migacz,
     '8-bit inference with TensorRT', 2017). No candidate has fewer bins than levels.
     """
-    counts = _without_zeros(histogram)
+    counts = _without_repeats(histogram)
     edges = histogram.edges
 
     def divergence(low: float, high: float) -> float:
@@ -97,8 +99,8 @@ def entropy_limits(histogram: Histogram) -> Limits:
         if last - first < LEVELS:
             return np.inf
         reference = counts[first:last].copy()
-        reference[0] += counts[:first].sum()
-        reference[-1] += counts[last:].sum()
+        reference[0] += histogram.counts[:first].sum()
+        reference[-1] += histogram.counts[last:].sum()
         return _divergence(reference, _merged(counts[first:last], LEVELS))
 
     return _narrowed(histogram, divergence)
@@ -115,16 +117,27 @@ def _narrowed(histogram: Histogram, loss: Callable[[float, float], float]) -> Li
     return low, high
 
 
-def _without_zeros(histogram: Histogram) -> NDArray[np.float64]:
-    """Counts with that of the bin of zero as if it were like its neighbours.
+def _without_repeats(histogram: Histogram) -> NDArray[np.float64]:
+    """Counts with those of single values that repeat as if they were like their neighbours.
 
-    Zeros are on every grid; behind a ReLU they would outweigh the rest.
+    Zeros, which are on every grid, and what a constant background becomes in each channel. Merging
+    such a bin with others counts as a loss, although rounding moves its values like all others:
+    the range would shrink until every one of them has a level of its own.
     """
     counts = histogram.counts.astype(np.float64)
+    beside = _beside(counts)
     zero = int(np.histogram([0.0], BINS, (histogram.low, histogram.high))[0].argmax())
-    beside = [at for at in (zero - 1, zero + 1) if 0 <= at < BINS]
-    counts[zero] = counts[beside].mean()
-    return counts
+    repeats = (counts > counts.sum() / BINS) & (counts > REPEATED * beside)
+    repeats[zero] = True
+    return np.where(repeats, beside, counts)
+
+
+def _beside(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of the bins around each, as many as merge into a level: (BINS,)."""
+    reach = BINS // LEVELS // 2
+    padded = np.pad(counts, reach, mode="reflect")
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
+    return np.median(around, axis=1)
 
 
 def _merged(counts: NDArray[np.float64], levels: int) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import keras
 
 from stages import progress
 from stages.errors import SettingsError
+from stages.keras_graph.walk import told_to_infer
 from stages.results.training import TrainingDetails
 from stages.settings import Train
 from stages.training.fit import TrainingRun, fit
@@ -48,11 +49,15 @@ def fit_in_phases(model: keras.Model, run: TrainingRun, training: Train) -> Trai
 
 
 def thaw(model: keras.Model) -> None:
-    """Let all layers learn."""
+    """Let all layers learn, but for batch normalisation that is called with training=False."""
     # Twice: TensorFlow's objects ignore a value that they have already, and then Keras does not
     # pass it on to the layers.
     model.trainable = False
     model.trainable = True
+    inferring = told_to_infer(model)
+    for layer in model.layers:
+        if id(layer) in inferring and isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
 
 
 def _frozen(model: keras.Model) -> Iterator[Any]:

@@ -148,3 +148,15 @@ def test_a_block_that_is_called_twice_folds_as_a_whole_and_its_parts_apart_do_no
     folded = fold(model)
     assert_equal_outputs(model, folded)
     assert kinds(folded) == ["DepthwiseConv2D", "DepthwiseConv2D"]
+
+
+@pytest.mark.parametrize(
+    "merge", [layers.Add(), layers.Concatenate(), lambda arms: arms[0] - arms[1]]
+)
+def test_a_norm_between_a_merge_and_a_relu_becomes_a_depthwise_convolution(merge):
+    image = keras.Input(SHAPE, name="image")
+    x, y = (layers.Conv2D(4, 3, padding="same", activation="relu")(image) for _ in range(2))
+    x = layers.ReLU()(layers.BatchNormalization()(merge([x, y])))
+    model = randomized(keras.Model(image, layers.Dense(4)(layers.Flatten()(x))))
+    assert kinds(fold(model)) == ["DepthwiseConv2D"]
+    assert_equal_outputs(model, fold(model))

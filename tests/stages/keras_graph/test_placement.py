@@ -208,6 +208,47 @@ def test_rule_7_nothing_is_tied_where_there_is_no_pool():
     assert tied(folded, points(folded, SIGNATURE)) == []
 
 
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda x, y: layers.Maximum()([x, y]),
+        lambda x, y: keras.ops.minimum(x, y),
+        lambda x, y: keras.ops.where(x > y, x, y),
+        lambda x, y: keras.ops.max(keras.ops.stack([x, y], 1), axis=1),
+    ],
+)
+def test_rule_7_what_is_chosen_of_two_tensors_shares_their_scale(choose):
+    folded = fold(two_arms(choose))
+    found = points(folded, SIGNATURE)
+    (group,) = tied(folded, found)
+    assert len(group - {"left", "right"}) == 1
+    assert all(found[name].signed for name in group)
+
+
+@pytest.mark.parametrize(("constant", "signed"), [(-0.5, True), (None, False)])
+def test_rule_6_a_choice_is_signed_if_it_may_be_a_constant(constant, signed):
+    def choose(x, y):
+        x, y = keras.ops.relu(x), keras.ops.relu(y)
+        return keras.ops.where(x > y, x, y if constant is None else constant)
+
+    found = place(two_arms(choose))
+    (chosen,) = (each for name, each in found.items() if name.startswith("where"))
+    assert chosen.signed is signed
+
+
+def test_rule_5_a_later_convolution_over_few_channels_is_int8_in_litert():
+    two = layers.Conv2D(2, 1, name="two")
+    found = place(small(layers.ReLU(), two, layers.ReLU(name="few"), layers.Conv2D(1, 3)))
+    assert "litert" in found["few"].targets
+
+
+def two_arms(merge) -> keras.Model:
+    image = keras.Input(SHAPE, name="image")
+    x, y = (layers.Conv2D(4, 3, name=name)(image) for name in ("left", "right"))
+    x = layers.Conv2D(4, 3, activation="relu")(merge(x, y))
+    return keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
+
+
 def test_a_point_knows_the_layers_that_read_it_through_pools():
     folded = fold(small(layers.ReLU(name="relu"), layers.MaxPooling2D()))
     found = points(folded, SIGNATURE)

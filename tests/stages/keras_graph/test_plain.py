@@ -9,8 +9,10 @@ import tensorflow as tf
 from keras import layers, ops
 
 from stages.errors import ModelError
+from stages.keras_graph.fold import flatten
 from stages.keras_graph.plain import NAME, plain, spelled
 from stages.keras_graph.walk import calls
+from stages.training.phases import thaw
 from tests.stages.networks import SHAPE, images, nested, randomized
 
 
@@ -98,3 +100,28 @@ def test_a_layer_that_cannot_be_made_again_is_refused_by_name():
     model = keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
     with pytest.raises(ModelError, match=re.escape("layer 'mine' cannot be rebuilt: TypeError")):
         plain(model)
+
+
+def told_to_infer() -> keras.Model:
+    """A backbone that is called with training=False, as Keras' guide to transfer learning does."""
+    inner = keras.Sequential(
+        [keras.Input((12, 12, 4)), layers.BatchNormalization(name="kept"), layers.Dropout(0.5)]
+    )
+    image = keras.Input(SHAPE)
+    x = inner(layers.Conv2D(4, 3, padding="same")(image), training=False)
+    x = layers.BatchNormalization(name="moved")(x)
+    return randomized(keras.Model(image, layers.Dense(4)(layers.Flatten()(x))))
+
+
+@pytest.mark.parametrize("copied", [plain, flatten])
+def test_statistics_of_what_is_called_with_training_false_do_not_move(copied):
+    model = copied(told_to_infer())
+    thaw(model)
+    before = {name: model.get_layer(name).get_weights() for name in ("kept", "moved")}
+    kept = keras.Model(model.inputs[0], model.get_layer("moved").input)
+    assert np.array_equal(kept(images(8), training=True), kept(images(8), training=False))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(images(8), np.arange(8) % 4, verbose=0)
+    after = {name: model.get_layer(name).get_weights() for name in before}
+    assert all(np.array_equal(*pair) for pair in zip(before["kept"], after["kept"], strict=True))
+    assert not np.array_equal(before["moved"][2], after["moved"][2])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from stages.errors import ModelError
 from stages.keras_graph.fold import flatten, fold
 from stages.keras_graph.rewrite import rewrite
 from tests.stages.networks import APPLICATIONS, SHAPE, images, randomized
@@ -173,3 +174,40 @@ def test_a_transposed_convolution_never_leaves_gaps_and_is_not_dilated(kernel, o
 def test_a_transposed_convolution_that_engines_know_stays(options):
     model = chain(layers.Conv2DTranspose(4, 3, strides=2, **options))
     assert rewritten(model).layers[1].get_config() == flatten(model).layers[1].get_config()
+
+
+adaptive = pytest.mark.skipif(
+    not hasattr(layers, "AdaptiveAveragePooling2D"), reason="Keras has it from 3.13 on"
+)
+
+
+@adaptive
+@pytest.mark.parametrize(
+    ("name", "size", "kind"),
+    [
+        ("AdaptiveAveragePooling2D", (4, 6), "AveragePooling2D"),
+        ("AdaptiveAveragePooling2D", 1, "AveragePooling2D"),
+        ("AdaptiveMaxPooling2D", 3, "MaxPooling2D"),
+        ("AdaptiveMaxPooling2D", 5, "AdaptiveMaxPooling2D"),
+    ],
+)
+def test_adaptive_pooling_to_windows_of_equal_size_is_pooling(name, size, kind):
+    model = chain(layers.Conv2D(3, 1), getattr(layers, name)(size, name="pool"), layers.Flatten())
+    assert type(rewritten(model).get_layer("pool")).__name__ == kind
+    assert_same(model, rewritten(model))
+
+
+@adaptive
+def test_averages_over_windows_of_unequal_size_are_refused_by_name():
+    model = chain(layers.Conv2D(3, 1), layers.AdaptiveAveragePooling2D(5, name="pool"))
+    with pytest.raises(ModelError, match=r"'pool' averages \(12, 12\) places to \(5, 5\)"):
+        rewritten(model)
+
+
+@adaptive
+def test_adaptive_pooling_that_is_shared_by_two_sizes_keeps_both():
+    image = keras.Input(SHAPE, name="image")
+    pool = layers.AdaptiveMaxPooling2D(3)
+    x = layers.Add()([pool(image), pool(layers.Cropping2D(3)(image))])
+    model = keras.Model(image, x)
+    assert_same(model, rewritten(model))

@@ -138,3 +138,39 @@ def test_the_entropy_range_does_not_care_how_many_zeros_there_are():
     among_zeros = np.concatenate([seen, np.zeros(200000, np.float32)])
     assert entropy_limits(counted(among_zeros)) == alone
     assert alone[1] > 0.5 * seen.max()
+
+
+def published_divergence(histogram: Histogram, high: float) -> float:
+    """Migacz, '8-bit inference with TensorRT', 2017, in plain loops: a reference that ends at
+    `high` against its counts merged into 256 levels."""
+    seen = histogram.counts.astype(float)
+    last = round(high / histogram.high * BINS)
+    reference = seen[:last].copy()
+    reference[-1] += seen[last:].sum()
+    merged = np.zeros(last)
+    for level in range(256):
+        inside = [at for at in range(last) if at * 256 // last == level and seen[at]]
+        for at in inside:
+            merged[at] = sum(seen[each] for each in inside) / len(inside)
+    p, q = reference / reference.sum(), np.maximum(merged / merged.sum(), 1e-12)
+    return float(sum(a * np.log(a / b) for a, b in zip(p, q, strict=True) if a))
+
+
+def test_without_repeated_values_the_entropy_range_is_that_of_the_published_algorithm():
+    histogram = counted(np.random.default_rng(0).exponential(1.0, 100_000).astype(np.float32))
+    _, found = entropy_limits(histogram)
+    tried = {share: published_divergence(histogram, share * histogram.high) for share in (
+        0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, found / histogram.high,
+    )}  # fmt: skip
+    assert min(tried.values()) == pytest.approx(tried[found / histogram.high], rel=0.05)
+
+
+@pytest.mark.parametrize("background", [0.2, 0.9])
+def test_the_entropy_range_does_not_shrink_around_a_value_that_repeats(background):
+    """As behind the first convolution where two thirds of the image are of one colour."""
+    rng = np.random.default_rng(0)
+    seen = rng.exponential(0.1, 30_000)
+    alone = entropy_limits(counted(np.append(seen, 1.5).astype(np.float32)))
+    repeated = background * rng.uniform(0.5, 1, 16).repeat(4_000)
+    _, high = entropy_limits(counted(np.concatenate([seen, repeated, [1.5]]).astype(np.float32)))
+    assert high >= max(0.8 * alone[1], 0.99 * repeated.max())
