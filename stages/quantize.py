@@ -236,7 +236,10 @@ class Quantizer:
                 label="quantize",
                 data=self.data,
                 teacher=Teacher(
-                    self.source, settings.distillation, self.signature.returns_probabilities
+                    self.source,
+                    settings.distillation,
+                    self.signature.returns_probabilities,
+                    settings.temperature,
                 ),
                 rebuild=self.rebuilt,
                 checkpoint=self.checkpoint,

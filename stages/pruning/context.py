@@ -124,6 +124,7 @@ class PruneContext:
                     self.trained,
                     self.settings.distillation,
                     self.signature.returns_probabilities,
+                    self.settings.temperature,
                 ),
                 checkpoint=self.store.checkpoint(file),
                 logs=self.logs and self.logs / f"after-{file.stem}",

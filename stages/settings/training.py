@@ -106,3 +106,6 @@ class FineTune(Training):
     distillation: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """Share of what is learned that comes from the answers of the model before this stage
     instead of from the labels: they say which wrong classes are nearly right."""
+    temperature: Annotated[float, Field(ge=1.0)] = 1.0
+    """Logits of both models are divided by this for what is learned from answers: above 1, the
+    order of the wrong classes counts for more."""

@@ -20,7 +20,7 @@ from stages.training.augmentation import UNCHANGED
 from stages.training.checkpoint import Checkpoint
 from stages.training.evidence import Curves
 from stages.training.feed import batches, validation_batches
-from stages.training.loop import Loop, Objective, Validation
+from stages.training.loop import Loop, Objective, Validation, cross_entropies
 from stages.training.precision import computing_in, scaled
 from stages.training.trainer import Trainer
 
@@ -49,16 +49,30 @@ def prepare(training: Training) -> None:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A model to distil from, the share of its answers in the targets, and what it returns.
+    """A model to distil from, the share of its answers, what it returns, and at what temperature.
 
-    Hinton et al., 'Distilling the Knowledge in a Neural Network', section 2, with
-    temperature 1: cross-entropy with a mixture of targets is the same mixture of
-    cross-entropies.
+    Hinton et al., 'Distilling the Knowledge in a Neural Network', section 2.
     """
 
     model: keras.Model
     share: float
     returns_probabilities: bool = False
+    temperature: float = 1.0
+
+    def losses(self, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """Cross-entropy of each image (N,), in nats, of `outputs` with targets and teacher.
+
+        `outputs` (N, classes) are of a student that returns what the teacher returns. The part of
+        the teacher is multiplied by the squared temperature, which its gradient is divided by.
+        """
+        from_logits = not self.returns_probabilities
+        if self.temperature == 1:
+            # The same: cross-entropy with a mixture of targets is the mixture of cross-entropies.
+            return cross_entropies(self.mix(images, targets), outputs, from_logits)
+        answers = tf.nn.softmax(self._logits(self.model(images, training=False)))
+        soft = cross_entropies(answers, self._logits(outputs), from_logits=True)
+        hard = cross_entropies(targets, outputs, from_logits)
+        return (1 - self.share) * hard + self.share * self.temperature**2 * soft
 
     def mix(self, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Targets (N, classes) for `images`, partly replaced by the teacher's probabilities."""
@@ -66,6 +80,13 @@ class Teacher:
         if not self.returns_probabilities:
             answers = tf.nn.softmax(answers)
         return (1 - self.share) * targets + self.share * answers
+
+    def _logits(self, outputs: tf.Tensor) -> tf.Tensor:
+        """`outputs` as logits, over the temperature."""
+        outputs = tf.cast(outputs, tf.float32)
+        # Up to a constant, which a softmax does not see; no logarithm of 0.
+        logits = tf.math.log(outputs + 1e-7) if self.returns_probabilities else outputs
+        return logits / self.temperature
 
 
 @dataclass(frozen=True)
@@ -157,7 +178,7 @@ def _trainer(model: keras.Model, run: TrainingRun) -> Trainer:
         class_weights=balance.weights(run.dataset, settings.class_weights),
         l1=settings.l1,
         l2=settings.l2,
-        teach=teacher.mix if teacher and teacher.share else None,
+        teach=teacher.losses if teacher and teacher.share else None,
     )
     rate = optimizers.schedule(settings, len(run.dataset.train))
     optimizer = optimizers.make(settings, rate, model.trainable_variables)

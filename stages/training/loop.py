@@ -23,7 +23,7 @@ Batch = tuple[tf.Tensor, tf.Tensor]
 
 @dataclass(frozen=True)
 class Objective:
-    """What a training minimises; `teach` (images, targets) -> targets mixes in a teacher.
+    """What a training minimises; `teach` (images, targets, outputs) -> losses (N,) has a teacher.
 
     `class_weights` float32 (classes,) times the cross-entropy of each image, plus penalties.
     """
@@ -32,12 +32,14 @@ class Objective:
     class_weights: tf.Tensor
     l1: float
     l2: float
-    teach: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None
+    teach: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None
 
     def losses(self, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """The loss of each image: float32 (N,)."""
-        learned = targets if self.teach is None else self.teach(images, targets)
-        found = cross_entropies(learned, outputs, self.from_logits)
+        if self.teach is None:
+            found = cross_entropies(targets, outputs, self.from_logits)
+        else:
+            found = self.teach(images, targets, outputs)
         # By the label, not by what a teacher makes of it: its answer may favour another class.
         return found * tf.gather(self.class_weights, tf.argmax(targets, axis=1))
 

@@ -98,6 +98,31 @@ def test_a_teacher_that_returns_probabilities_is_taken_at_its_word(digits):
     assert np.allclose(taught, model(images), atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_loss_with_a_teacher_is_that_of_hinton(digits, activation, temperature):
+    teacher, student = small(activation), small(activation)
+    student.layers[-1].kernel.assign(-student.layers[-1].kernel)
+    images, targets = next(iter(batches(digits, DIGITS, Training())))
+    heads = [keras.Model(model.inputs, model.layers[-1].input) for model in (teacher, student)]
+    taught, logits = (
+        np.asarray(head(images), np.float64) @ model.layers[-1].kernel.numpy()
+        + model.layers[-1].bias.numpy()
+        for head, model in zip(heads, (teacher, student), strict=True)
+    )
+
+    def log_softmax(values):
+        return values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+
+    hard = -(targets.numpy() * log_softmax(logits)).sum(axis=1)
+    answers = np.exp(log_softmax(taught / temperature))
+    soft = -(answers * log_softmax(logits / temperature)).sum(axis=1)
+    found = Teacher(teacher, 0.25, activation == "softmax", temperature).losses(
+        images, targets, student(images)
+    )
+    assert np.allclose(found, 0.75 * hard + 0.25 * temperature**2 * soft, atol=1e-3)
+
+
 def test_a_student_comes_to_answer_as_its_teacher(digits):
     teacher, student = small(), small()
     teacher.layers[-1].bias.assign(np.eye(10, dtype=np.float32)[3] * 9)
