@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -33,10 +33,11 @@ from stages.engines import layers, modules, records
 from stages.engines.base import BuildReport, BuildRequest, Engine, Logits, does_not_load
 from stages.engines.onnxruntime import integer_kernels
 from stages.engines.records import BASELINE, BASELINE_ENGINE
-from stages.engines.registry import ENGINES, QUANTIZED, EngineName, ExtraPrecision
+from stages.engines.registry import ENGINES, QUANTIZED, EngineName, ExtraPrecision, Precision
 from stages.errors import EngineError
-from stages.measurement import choice, clock, int8_regressions, parity
+from stages.measurement import choice, clock, divergence, int8_regressions, parity
 from stages.measurement.accuracy import batch_of, logits
+from stages.measurement.divergence import Search
 from stages.numerics import latency
 from stages.numerics.classification import metrics
 from stages.results.base import LatencyRow, ModelFacts
@@ -44,6 +45,7 @@ from stages.results.conversion import ParityCheck
 from stages.results.engines import (
     BuildDetails,
     BuildResult,
+    Divergence,
     EngineRecord,
     EngineResult,
     Int8Regression,
@@ -87,6 +89,7 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> BuildRes
     records.write(results, out)
     checks = tuple(result.parity for result in results if result.parity)
     samples = np.load(out / SAMPLES_FILE)
+    divergences = locate(results, settings, source, signature, samples["images"])
     images, labels = samples["validation_images"], samples["validation_labels"]
     chosen = choice.choose(results, out, images, labels, settings.build, settings.gpu)
     best = records.chosen(results, chosen.chosen)
@@ -100,6 +103,7 @@ def run(settings: BuildStage, inputs: Mapping[str, Path], out: Path) -> BuildRes
             choice=chosen,
             onnxruntime_int8_kernels=kernels(out),
             **describe_layers(reports, out),
+            divergences=divergences,
             int8_slower_than_fp16=explain_slower(results, reports, out, signature, images),
         ),
         engines=tuple(results),
@@ -119,14 +123,7 @@ def build_all(
 ) -> tuple[list[EngineRecord], Reports]:
     """Build every backend in every precision that it has; the builders' reports by engine."""
     requests = {
-        EngineName(backend, precision): BuildRequest(
-            signature,
-            precision,
-            settings.build.max_batch_size,
-            settings.build.batch_sizes,
-            settings.build.workspace_mib,
-            settings.tensorrt,
-        )
+        EngineName(backend, precision): _request(settings, signature, precision)
         for backend in settings.build.backends
         for precision in settings.build.precisions
         if precision in ENGINES[backend].precisions
@@ -143,6 +140,17 @@ def build_all(
             file.unlink(missing_ok=True)
             tried.append(record.stopped(error))
     return tried, reports
+
+
+def _request(settings: BuildStage, signature: Signature, precision: Precision) -> BuildRequest:
+    return BuildRequest(
+        signature,
+        precision,
+        settings.build.max_batch_size,
+        settings.build.batch_sizes,
+        settings.build.workspace_mib,
+        settings.tensorrt,
+    )
 
 
 def build_one(engine: EngineName, source: Path, file: Path, request: BuildRequest) -> BuildReport:
@@ -252,6 +260,36 @@ def describe_layers(reports: Reports, out: Path) -> dict[str, Any]:
         "precision_mismatches": mismatches,
         "remarks": remarks,
     }
+
+
+def locate(
+    results: Sequence[EngineResult],
+    settings: BuildStage,
+    source: Path,
+    signature: Signature,
+    images: Any,
+) -> dict[str, Divergence]:
+    """Where GPU engines whose parity fails go wrong first, also as progress."""
+    found, largest = {}, settings.build.max_batch_size
+    broken = [each for each in results if each.parity and not each.parity.passed]
+    for name in [each.name for each in broken if settings.tensorrt.locate_divergence]:
+        if ENGINES[name.backend].device != "gpu" or name.precision == "bf16":
+            continue
+        progress.report(f"{name}: look for the first tensor that is off")
+        request = _request(settings, signature, cast(Precision, name.precision))
+        few = signature.feed(images[: signature.batch_size or min(divergence.IMAGES, largest)])
+        graph = source / modules.source_file(name)
+        try:
+            first = divergence.search_in_child(Search(name.backend, graph, request, few))
+        except Exception as error:  # a diagnosis: whatever happens in it, the engines stay
+            progress.report(f"{name}: what is off cannot be told: {error}")
+            continue
+        if first is None:
+            progress.report(f"{name}: no part of its graph is off by itself")
+        else:
+            found[str(name)] = first
+            progress.report(f"{name}: {first.in_words}")
+    return found
 
 
 def explain_slower(

@@ -39,7 +39,10 @@ def failure(report: Report) -> str | None:
     failed = [name for name, passed in results.items() if not passed]
     if not failed:
         return None
+    build = report.details(BuildDetails)
+    first = build.divergences.get(failed[0]) if build and report.is_current("build") else None
+    place = f" (from {first.node} on)" if first else ""
     return (
-        f"Parity fails in {len(failed)} of {len(results)} checks, first in {failed[0]}: "
+        f"Parity fails in {len(failed)} of {len(results)} checks, first in {failed[0]}{place}: "
         "do not deploy these engines before the cause is known."
     )

@@ -70,14 +70,16 @@ def end_with(parent: int) -> None:
             os._exit(1)  # It was gone before.
 
 
-def answer(module: str, function: str, *arguments: str | int) -> str:
+def answer(module: str, function: str, *arguments: str | int, seconds: float | None = None) -> str:
     """The last line that the function prints in a child; libraries may print before it.
 
-    Raises ChildFailed.
+    Raises ChildFailed, also where it takes longer than `seconds`.
     """
-    done = subprocess.run(
-        command(module, function, *arguments), capture_output=True, text=True, check=False
-    )
+    asked = command(module, function, *arguments)
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise ChildFailed(1, f"it has not answered within {seconds:.0f} s") from None
     if done.returncode != 0:
         raise ChildFailed(done.returncode, (done.stderr.strip().splitlines() or [""])[-1])
     return done.stdout.splitlines()[-1]

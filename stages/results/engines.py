@@ -175,8 +175,28 @@ class Int8Regression(Measured):
     layers: tuple[SlowerNode, ...] = ()
 
 
+class Divergence(Measured):
+    """The first tensor of an engine that is off from its graph, and the node that makes it.
+
+    The difference is a share of the tensor's largest value, null where it is not finite. `builds`
+    parts of the graph were built to find it.
+    """
+
+    tensor: str
+    node: str
+    max_relative_difference: float | None
+    builds: Count
+
+    @property
+    def in_words(self) -> str:
+        """For progress and reports, without a full stop."""
+        far = self.max_relative_difference
+        by = "not a finite number" if far is None else f"off by {far:.2g} of its largest value"
+        return f"the first tensor that is off is that of {self.node} ({self.tensor}), {by}"
+
+
 class BuildDetails(ParityDetails):
-    """Of `build`; layers, kernels, mismatches and remarks by engine.
+    """Of `build`; layers, kernels, mismatches, remarks and divergences by engine.
 
     kernels has the engines that tell of all that one call starts, not of matrix kernels alone.
     """
@@ -189,6 +209,7 @@ class BuildDetails(ParityDetails):
     kernels: dict[str, Count] = Field(default_factory=dict)
     precision_mismatches: dict[str, tuple[PrecisionMismatch, ...]] = Field(default_factory=dict)
     remarks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    divergences: dict[str, Divergence] = Field(default_factory=dict)
     int8_slower_than_fp16: tuple[Int8Regression, ...] = ()
 
 

@@ -92,6 +92,10 @@ class TensorRT(Section):
     weight_stripped: bool = False
     """Leave the weights out of plans: they are read from the graph beside the plan when it is
     opened, which takes longer. For many plans of one network; from TensorRT 10 on."""
+    locate_divergence: bool = True
+    """Where an engine does not agree with Keras, find the first tensor that is off, by building
+    parts of its graph: as many builds as its nodes have binary digits, at most a quarter of an
+    hour. Not for BF16, which has no reference on a CPU."""
     compute_capabilities: tuple[ComputeCapability, ...] = ()
     """GPUs that TensorRT-RTX builds for, as in "8.9"; empty means all from 8.0 on that it knows."""
 

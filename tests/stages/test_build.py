@@ -18,6 +18,7 @@ from stages.engines import child, modules, records, registry
 from stages.engines.base import BuildRequest
 from stages.engines.registry import EngineName
 from stages.errors import EngineError
+from stages.measurement import parity
 from stages.results.base import ModelFacts
 from stages.results.engines import BuildResult, EngineResult
 from stages.settings import Build, BuildStage, TensorRT
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 CPU = ("onnxruntime", "litert")
 
 
-BESIDE = ("json", "layers.txt")
+BESIDE = ("dot", "json", "layers.txt")
 """What an engine of TensorRT-RTX has beside it."""
 
 
@@ -177,6 +178,28 @@ def test_a_layer_wider_than_asked_is_said_in_the_record_and_in_the_progress(
     assert (found.node, found.executed) == ("conv_5", "fp16")
     said = "tensorrt_rtx.int8: not in the precision that was requested: conv_5"
     assert said in caplog.messages
+
+
+def test_a_search_for_what_is_off_that_fails_costs_nothing_but_a_line(
+    converted: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """TensorRT-RTX builds the parts, and cannot run them where there is no GPU."""
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
+    caplog.set_level(logging.INFO, logger="stages")
+    images = np.zeros((4, *SIGNATURE.input_shape), np.uint8)
+    logits = np.ones((4, 4), np.float32)
+    wrong = EngineResult(
+        backend="tensorrt_rtx",
+        precision="fp32",
+        parity=parity.check_float("tensorrt_rtx.fp32", logits, -logits),
+    )
+    for is_wanted in (False, True):
+        stage = BuildStage(tensorrt=TensorRT(locate_divergence=is_wanted))
+        caplog.clear()
+        assert build.locate([wrong], stage, converted, SIGNATURE, images) == {}
+        said = [text for text in caplog.messages if "what is off cannot be told" in text]
+        is_said = is_wanted and modules.load("tensorrt_rtx").run_blocker() is not None
+        assert bool(said) is is_said, said
 
 
 def test_the_result_survives_the_way_through_json(built: tuple[Path, BuildResult]) -> None:

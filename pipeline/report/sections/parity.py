@@ -103,6 +103,8 @@ def _notes(report: Report, checks: Sequence[ParityCheck]) -> Iterator[str]:
     if failed := [check.name for check in checks if not check.passed]:
         yield f"The first check that does not pass: {failed[0]}."
     build = report.details(BuildDetails)
+    for name, first in build.divergences.items() if build else ():
+        yield f"{name}: {first.in_words}."
     if build and (kernels := build.onnxruntime_int8_kernels):
         yield (
             f"ONNX Runtime runs {kernels.integer} of its "

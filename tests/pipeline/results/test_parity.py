@@ -41,6 +41,13 @@ def test_the_verdict_begins_with_the_first_mismatch() -> None:
     assert "litert int8" in BROKEN.verdict[1]
 
 
+def test_the_node_from_which_on_an_engine_is_off_is_named_in_the_sentence() -> None:
+    first = {"tensor": "x", "node": "conv2", "max_relative_difference": 0.5, "builds": 4}
+    checks = [parity_check("tensorrt.int8", 9.0, passed=False)]
+    broken = run({}, {"parity_checks": checks, "divergences": {"tensorrt.int8": first}})
+    assert "first in tensorrt.int8 (from conv2 on): do not deploy" in broken.verdict[0]
+
+
 def test_where_everything_agrees_the_verdict_says_nothing_of_it() -> None:
     sound = run({"parity_checks": [parity_check("a.onnx", 0.1)], **layers(passes=True)})
     assert parity.failure(sound) is None

@@ -42,6 +42,15 @@ def test_the_first_mismatch_is_named() -> None:
     assert table.notes == ("The first check that does not pass: b.",)
 
 
+def test_where_an_engine_is_off_first_is_told_below_the_checks() -> None:
+    first = {"tensor": "x", "node": "conv2", "max_relative_difference": 0.5, "builds": 4}
+    table = parity.parity_table(report_with(build={"divergences": {"tensorrt.int8": first}}))
+    assert table.notes == (
+        "tensorrt.int8: the first tensor that is off is that of conv2 (x), off by 0.5 of its "
+        "largest value.",
+    )
+
+
 def test_integer_kernels_are_counted() -> None:
     kernels = {"onnxruntime_int8_kernels": {"integer": 4, "floating": 1}}
     table = parity.parity_table(report_with(build=kernels))

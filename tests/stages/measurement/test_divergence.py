@@ -1,0 +1,106 @@
+"""The search on ONNX Runtime, with an engine that breaks one node on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from stages.engines import onnxruntime
+from stages.engines.base import BuildRequest, Engine
+from stages.engines.child import ChildFailed
+from stages.engines.registry import Precision
+from stages.measurement import divergence
+from stages.measurement.divergence import Search, first_off
+from stages.results.engines import Divergence
+from tests.stages.graphs import GRAPHS, SIGNATURE, graph, images
+
+
+@given(st.integers(0, 200), st.data())
+def test_the_first_place_that_is_off_is_found_by_halving(count: int, data: st.DataObject) -> None:
+    first = data.draw(st.none() | st.integers(0, count - 1)) if count else None
+    asked = []
+
+    def is_off(place: int) -> bool:
+        asked.append(place)
+        return first is not None and place >= first
+
+    assert first_off(count, is_off) == first
+    assert len(asked) == len(set(asked)) <= count.bit_length() + 1
+
+
+@dataclass(frozen=True)
+class Broken:
+    """ONNX Runtime, which gets every graph with a bias of the node of `operator` moved."""
+
+    operator: str
+
+    def build(self, source: Path, out: Path, request: BuildRequest) -> None:
+        model = onnx.load(source)
+        for node in [each for each in model.graph.node if each.op_type == self.operator]:
+            (bias,) = [each for each in model.graph.initializer if each.name == node.input[2]]
+            values = numpy_helper.to_array(bias) + np.asarray(3, numpy_helper.to_array(bias).dtype)
+            bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+        onnxruntime.build(_saved(model, out), out, request)
+
+    def Runner(self, file: Path, signature: Any, threads: int = 1) -> Engine:
+        return onnxruntime.Runner(file, signature, threads)
+
+
+def _saved(model: onnx.ModelProto, out: Path) -> Path:
+    file = out.with_suffix(".broken.onnx")
+    onnx.save(model, file)
+    return file
+
+
+def search(folder: Path, file: str, precision: Precision) -> Search:
+    onnx.save(graph(GRAPHS[file]), folder / file)
+    fed = SIGNATURE.preprocess(images(4))
+    return Search("onnxruntime", folder / file, BuildRequest(SIGNATURE, precision), fed)
+
+
+@pytest.mark.parametrize(
+    ("file", "precision", "operator", "node"),
+    [
+        ("model.fp32.onnx", "fp32", "Conv", "conv_1"),
+        ("model.fp32.onnx", "fp32", "Gemm", "gemm_5"),
+        ("model.int8.tensorrt8.onnx", "int8", "Conv", "conv_4"),
+    ],
+)
+def test_the_node_that_an_engine_breaks_is_named(
+    tmp_path: Path, file: str, precision: Precision, operator: str, node: str
+) -> None:
+    broken: Any = Broken(operator)
+    found = divergence.find(search(tmp_path, file, precision), broken)
+    assert found is not None
+    assert (found.node, found.tensor) == (node, node)
+    assert found.max_relative_difference is not None
+    assert found.max_relative_difference > 0.1
+    assert found.builds <= 5
+
+
+def test_a_right_engine_has_no_place_that_is_off(tmp_path: Path) -> None:
+    assert divergence.search_in_child(search(tmp_path, "model.fp32.onnx", "fp32")) is None
+
+
+def test_a_builder_that_fails_is_told_and_takes_nothing_with_it(tmp_path: Path) -> None:
+    asked = search(tmp_path, "model.fp32.onnx", "fp32")
+    asked.source.write_bytes(b"no graph")
+    with pytest.raises(ChildFailed):
+        divergence.search_in_child(asked)
+
+
+def test_the_sentence_tells_how_far_off_it_is() -> None:
+    found = Divergence(tensor="x", node="conv", max_relative_difference=0.25, builds=3)
+    assert found.in_words == (
+        "the first tensor that is off is that of conv (x), off by 0.25 of its largest value"
+    )
+    broken = found.model_copy(update={"max_relative_difference": None})
+    assert broken.in_words.endswith("(x), not a finite number")
