@@ -207,7 +207,7 @@ def try_out(
         EngineResult(
             **dict(record),
             accuracy=metrics(outputs[name], labels),
-            parity=check_parity(name, samples, outputs[name]),
+            parity=check_parity(name, samples, outputs[name], settings.tensorrt.tf32),
             latency=(_row(name, times[name], len(image)),),
         )
         if name in outputs
@@ -216,14 +216,16 @@ def try_out(
     ]
 
 
-def check_parity(name: EngineName, samples: Mapping[str, Any], found: Logits) -> ParityCheck | None:
+def check_parity(
+    name: EngineName, samples: Mapping[str, Any], found: Logits, tf32: bool = False
+) -> ParityCheck | None:
     """The engine against Keras; None if the samples lack what to compare with."""
     reference = parity.reference(name)
     explained = parity.explained(reference)
     if reference not in samples or (name.precision in QUANTIZED and explained not in samples):
         return None
     difference = float(samples[explained]) if explained in samples else 0.0
-    return parity.engine_check(name, samples[reference], found, difference)
+    return parity.engine_check(name, samples[reference], found, difference, tf32)
 
 
 def _row(name: EngineName, taken: clock.Samples, batch_size: int) -> LatencyRow:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MATRIX_NODES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 DEQUANTIZE = "DequantizeLinear"
-WIDTH = {"int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "fp32": 32}
+WIDTH = {"uint8": 8, "int8": 8, "fp8": 8, "fp16": 16, "bf16": 16, "fp32": 32}
 """Bits of the precisions that a layer may run in."""
 
 

@@ -80,7 +80,8 @@ class TensorRT(Section):
     timed again, and the same kernels are chosen."""
     tf32: bool = False
     """Let float32 matrix products use TF32, with 10 bits of mantissa, as TensorRT does by default:
-    faster since Ampere, and up to 5e-4 of the largest output away from float32."""
+    faster since Ampere, and up to 5e-4 of the largest output away from float32: such engines may
+    differ from Keras by 1e-3 of it."""
     version_compatible: bool = False
     """Let later versions of TensorRT open the engine, which grows and may become slower."""
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
@@ -97,7 +98,9 @@ class TensorRT(Section):
     parts of its graph: as many builds as its nodes have binary digits, at most a quarter of an
     hour. Not for BF16, which has no reference on a CPU."""
     compute_capabilities: tuple[ComputeCapability, ...] = ()
-    """GPUs that TensorRT-RTX builds for, as in "8.9"; empty means all from 8.0 on that it knows."""
+    """GPUs that TensorRT-RTX builds for, as in "8.9"; empty means its own default, kernels for 8.0,
+    8.6, 8.9 and 12.0. TensorRT-RTX 1.7 has no name for Hopper (9.0) and data-centre Blackwell
+    (10.0), nor has NVIDIA's list of the GPUs that it supports."""
 
     def external_files(self) -> list[Path]:
         """The timing cache."""

@@ -20,7 +20,7 @@ from stages.engines.base import (
 )
 from stages.engines.cuda.memory import compute_capability, gpu_blocker
 from stages.engines.registry import ENGINES, Precision
-from stages.engines.tensorrt import build_info, capability, network
+from stages.engines.tensorrt import build_info, capability, float32_nodes, network
 from stages.engines.tensorrt.build_info import Compatibility
 from stages.engines.tensorrt.execution import GpuEngine
 from stages.errors import EngineError
@@ -79,7 +79,9 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     # A strongly typed network takes no precision flags, and TensorRT 11
     # no longer has any (decision 3).
     flags = () if _builds_strongly_typed() else FLAGS[request.precision]
-    report = network.build(trt, source, out, request, flags, out.parent / TIMING_CACHE)
+    typed = source.with_name(ENGINES["tensorrt"].sources[request.precision])
+    held = float32_nodes.read(typed) if "FP16" in flags else {}
+    report = network.build(trt, source, out, request, flags, out.parent / TIMING_CACHE, held)
     level = wanted.hardware_compatibility
     compatibility = Compatibility(
         not wanted.version_compatible,

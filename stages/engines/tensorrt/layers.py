@@ -19,7 +19,7 @@ from stages.results.engines import LayerFacts
 
 HEAD = "Layers:"
 PRECISIONS = {
-    "int8": "int8",
+    **{"int8": "int8", "uint8": "uint8"},
     **{"half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32"},
     **{"bfloat16": "bf16", "bf16": "bf16", "fp8": "fp8"},
 }

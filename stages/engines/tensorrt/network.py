@@ -15,7 +15,7 @@ from stages.engines.base import BuildReport, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.layers import requested
 from stages.engines.registry import Precision
-from stages.engines.tensorrt import build_info, drawing, layers, options, weights
+from stages.engines.tensorrt import build_info, drawing, float32_nodes, layers, options, weights
 from stages.engines.tensorrt.logger import logger, said, sparsity_verdict
 from stages.errors import EngineError
 from stages.results.engines import LayerFacts
@@ -52,11 +52,13 @@ def build(
     request: BuildRequest,
     builder_flags: Iterable[str] = (),
     timing_cache: Path | None = None,
+    float32: dict[str, bool] | None = None,
 ) -> BuildReport:
     """Build the ONNX graph `source` and write the engine file `out`.
 
     `builder_flags` are names of trt.BuilderFlag. `timing_cache` is a file that is read, if it
-    exists, and written. Raises EngineError with the message of the parser or the builder.
+    exists, and written. `float32` are nodes that no flag may round: see float32_nodes.py. Raises
+    EngineError with the message of the parser or the builder.
     """
     import onnx
 
@@ -75,6 +77,8 @@ def build(
     flags, graph = list(builder_flags), onnx.load(source)
     flags += options.flags(trt, graph, request.tensorrt)
     config = _config(trt, builder, network, request, flags)
+    if float32:
+        float32_nodes.hold(trt, network, config, float32)
     if timing_cache is not None:
         _use_timing_cache(config, timing_cache, request.tensorrt.timing_cache)
     plan = builder.build_serialized_network(network, config)
@@ -85,6 +89,8 @@ def build(
         timing_cache.write_bytes(config.get_timing_cache().serialize())
     verdict = sparsity_verdict(log.sparsity)
     asked = requested(graph, "fp16" if "FP16" in flags else None)
+    # Not a layer that runs wider than asked for: it was held back.
+    asked |= {name: "fp32" for name in asked if (float32 or {}).get(name) is False}
     found, fault = _described(trt, plan, out, request, asked)
     stripped = weights.keep(source, out) if request.tensorrt.weight_stripped else ""
     remarks = tuple(filter(None, (stripped, verdict, fault)))

@@ -53,6 +53,8 @@ ACTIVATION, KERNEL, BIAS = "-1,16,6,6", "16,16,3,3", "1,16,1,1"
         ("kgen", ["Float", "Int8"], [(BIAS, "Half")], "fp32"),
         ("kgen", ["Half"], [], "fp16"),
         ("kgen", [], [(KERNEL, "Int8")], "int8"),
+        ("kgen", ["UInt8"], [], "uint8"),  # raw pixels
+        ("correlation", ["UInt8"], [(KERNEL, "Half")], "fp16"),
         ("kgen", ["Bool"], [], "unknown"),
     ],
 )

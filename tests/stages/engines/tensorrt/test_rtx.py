@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -11,6 +12,7 @@ from stages.engines.registry import ENGINES, Precision
 from stages.engines.tensorrt import rtx
 from stages.errors import EngineError
 from stages.settings import TensorRT
+from stages.settings.deployment import ComputeCapability
 from tests.stages.graphs import SIGNATURE
 
 pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
@@ -45,6 +47,14 @@ def test_without_a_gpu_the_reason_and_the_way_out_are_named() -> None:
     assert blocker is not None
     assert "no GPU" in blocker.reason
     assert "pipeline run build benchmark" in blocker.fix
+
+
+def test_the_settings_have_every_gpu_that_can_be_asked_for_and_no_other() -> None:
+    import tensorrt_rtx
+
+    named = {name for name in tensorrt_rtx.ComputeCapability.__members__ if name.startswith("SM")}
+    wanted = {f"SM{each.replace('.', '')}" for each in get_args(ComputeCapability)}
+    assert wanted == named  # Hopper's SM90 is not among them in 1.7
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8", "fp8"])
