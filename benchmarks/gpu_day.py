@@ -32,6 +32,8 @@ import gpu_rows  # noqa: E402
 
 ARCHIVES, ARCHIVE_BYTES, HEADER_BYTES = 4, 15_000_000, 1024
 SAID = 300
+PRECISIONS = ("int8", "fp16", "fp8", "fp32", "bf16")
+LATER = ("fp32", "bf16")
 BATCH_SIZES = (1, 64, 8, 32, 256)
 FIRST, LATE = "resnet50", ("mobilenetv2", "resnet8", "ds_cnn", "mnist_cnn")
 PIPELINE = "default_cnn"
@@ -68,7 +70,9 @@ def plan(options: Any, raw: Path) -> Iterator[Step]:
     yield from (engines(name, "all", 240, options, raw) for name in late)
     if FIRST in networks:
         yield engines(FIRST, "all", 420, options, raw)
-    yield from (peers(name, options, raw) for name in (FIRST, PIPELINE, *late) if name in networks)
+    for name in (FIRST, PIPELINE, *late):
+        if name in networks:
+            yield from peers(name, options, raw)
     yield from (tests_of(file, options) for file in tests if file == PREPARED_TESTS)
 
 
@@ -101,10 +105,10 @@ def engines(
     raw: Path,
     few: bool = False,
 ) -> Step:
-    """gpu.py on one network; `few` leaves float32 and all but two batch sizes for later."""
+    """gpu.py on one network; `few` leaves precisions and all but two batch sizes for later."""
     precisions, sizes = options.precisions, options.batch_sizes
     if few:
-        precisions, sizes = [each for each in precisions if each != "fp32"], sizes[:2]
+        precisions, sizes = [each for each in precisions if each not in LATER], sizes[:2]
     words = [sys.executable, HERE / "gpu.py", options.networks / network / "convert"]
     words += ["--rows", raw / f"{network}.jsonl", "--seconds", options.seconds]
     words += ["--precisions", *precisions, "--batch-sizes", *sizes]
@@ -125,11 +129,12 @@ def pipeline(network: str, options: Any, raw: Path) -> Step:
     )
 
 
-def peers(network: str, options: Any, raw: Path) -> Step:
-    """ONNX Runtime's CUDA provider on the same graphs."""
-    convert = options.networks / network / "convert"
-    words = (sys.executable, HERE / "gpu_peers.py", convert, raw / f"{network}.peers.jsonl")
-    return Step(f"peers.{network}", 120, (*words, "--seconds", options.seconds))
+def peers(network: str, options: Any, raw: Path) -> Iterator[Step]:
+    """ONNX Runtime's CUDA provider and torch.compile on the same graphs."""
+    words = (options.networks / network / "convert", raw / f"{network}.peers.jsonl")
+    words = (*words, "--seconds", options.seconds)
+    yield Step(f"peers.{network}", 120, (sys.executable, HERE / "gpu_peers.py", *words))
+    yield Step(f"torch.{network}", 240, (sys.executable, HERE / "gpu_torch.py", *words))
 
 
 def perform(step: Step, raw: Path, seconds_left: float) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--backends", nargs="+", default=["tensorrt", "tensorrt_rtx"])
-    parser.add_argument("--precisions", nargs="+", default=["int8", "fp16", "fp32"])
+    parser.add_argument("--precisions", nargs="+", default=PRECISIONS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=BATCH_SIZES)
     parser.add_argument("--seconds", type=float, default=1.5, help="of timing per engine")
     parser.add_argument("--set", action="append", default=[], help="settings for `pipeline run`")

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,22 @@ from stages.engines.base import BuildReport, BuildRequest, Engine
 from stages.engines.cuda.memory import DRIVER_LIBRARY
 from stages.engines.registry import EngineName
 from stages.errors import EngineError
-from stages.measurement import clock, throughput
+from stages.measurement import throughput, turns
 from stages.measurement.accuracy import accuracy, batch_of, logits
 from stages.measurement.parity import KERAS_FLOAT
 from stages.numerics import latency
 from stages.numerics.classification import top1
-from stages.settings import TensorRT
+from stages.settings import Gpu, TensorRT
 
 WARMUP_SECONDS = 0.5
 PARTS_SECONDS = 0.2
 FEWEST_CALLS, MOST_CALLS = 5, 1000
+VARIANTS = {
+    **{"spin": Gpu(wait="spin"), "block": Gpu(wait="block")},
+    "mapped": Gpu(input="mapped"),
+}
+STREAMS = (1, 4)
+"""Beside the 2 of the settings' default."""
 AGAIN = 75
 REPLAY = Path(__file__).with_name("gpu_replay.cpp")
 
@@ -65,6 +72,8 @@ def build(engine: EngineName, batch: int, options: Any, folder: Path) -> tuple[P
         tensorrt=TensorRT(optimization_level=options.optimization_level),
     )
     source = options.convert / modules.source_file(engine)
+    if not source.is_file():
+        raise EngineError(f"there is no {source.name}", "run: gpu_prepare.py")
     start = time.perf_counter()
     report = module.build(source, file, request) or BuildReport()
     found = {"build_s": time.perf_counter() - start, "file_mb": file.stat().st_size / 1e6}
@@ -100,6 +109,7 @@ def measure(
         "replay": lambda: time_replay(engine, images, seconds),
         "throughput": lambda: saturate(engine, images, seconds),
         "layer_times": lambda: time_layers(engine, images),
+        "variants": lambda: vary(engine, images, seconds),
     }
     for step, found in steps.items():
         try:
@@ -139,7 +149,7 @@ def time_calls(engine: Any, images: Any, seconds: float) -> dict[str, Any]:
             wait(graph.stream)
 
         calls["bare"] = replay
-    windows = clock.until_stable(calls, WARMUP_SECONDS, seconds)
+    windows, clocks = turns.until_stable(calls, is_on_gpu, min(WARMUP_SECONDS, seconds), seconds)
     taken = {name: np.concatenate(each) for name, each in windows.items()}
     medians = {name: [float(np.median(one)) for one in each] for name, each in windows.items()}
     found: dict[str, Any] = {
@@ -149,9 +159,15 @@ def time_calls(engine: Any, images: Any, seconds: float) -> dict[str, Any]:
     }
     found |= {"calls": len(taken["infer"]), "window_p50_ms": medians}
     found["stable"] = all(map(latency.is_stable, medians.values()))
+    found["gpu_clocks"] = [each.model_dump(mode="json") for each in clocks]
     if graph is not None:
         found["infer_by_bare"] = found["infer_p50_ms"] / found["bare_p50_ms"]
     return found
+
+
+def is_on_gpu(name: str) -> bool:
+    """All that is timed here."""
+    return True
 
 
 def captured(engine: Any, images: Any) -> Any:
@@ -207,6 +223,27 @@ def saturate(engine: Engine, images: Any, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {"images_per_second": rate, "power": power}
     if "watts" in power:
         found["millijoules_per_image"] = 1000.0 * power["watts"] / rate
+    return found
+
+
+def vary(engine: Engine, images: Any, seconds: float) -> dict[str, Any]:
+    """With other settings of the section `gpu`, for each of which the engine is opened again:
+    latency of all in turns, and throughput by streams.
+    """
+    again = partial(type(engine), engine.file, engine.signature)
+    with ExitStack() as opened:
+        calls = {
+            name: partial(opened.enter_context(again(gpu=gpu)).infer, images)
+            for name, gpu in VARIANTS.items()
+        }
+        windows, _ = turns.until_stable(calls, is_on_gpu, min(WARMUP_SECONDS, seconds), seconds)
+    found = {
+        f"{name}_p50_ms": float(np.median(np.concatenate(each))) for name, each in windows.items()
+    }
+    for streams in STREAMS:
+        with again(gpu=Gpu(streams=streams)) as other:
+            rate = throughput.pipelined_images_per_second(other, images, seconds / 2)
+            found[f"images_per_second_s{streams}"] = rate
     return found
 
 

@@ -6,7 +6,8 @@ Every network leaves DIR/<name>/convert. Those that are in DIR already are not m
 ones are trained, and whole: `pipeline run build benchmark --artifacts DIR/<name>` works there. Of
 the large ones only what TensorRT's engines are made of and compared with is kept; they take digits
 enlarged to 224x224, and only their last layer is fitted, to what random layers make of them: what
-they get right is good for comparing engines and for nothing else. Needs `make run`'s environment;
+they get right is good for comparing engines and for nothing else. To send DIR in parts:
+gpu_parts.py. Needs `make run`'s environment;
 MNIST's network needs its file or the internet, and a quarter of an hour.
 """
 
@@ -21,6 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from stages.engines.registry import ENGINES
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL: dict[str, tuple[str, ...]] = {
     "default_cnn": (),
@@ -28,13 +31,10 @@ SMALL: dict[str, tuple[str, ...]] = {
     "ds_cnn": ("model.name=ds_cnn",),
 }
 LARGE = {"resnet50": "ResNet50", "mobilenetv2": "MobileNetV2"}
+EXTRA = 'convert.extra_precisions=["bf16","fp8"]'
 KEPT_OF_LARGE = (
-    *(
-        "model.fp32.onnx",
-        "model.fp16.onnx",
-        "model.int8.tensorrt.onnx",
-        "model.int8.tensorrt8.onnx",
-    ),
+    *ENGINES["tensorrt"].sources.values(),
+    "model.int8.tensorrt8.onnx",
     *("samples.npz", "signature.json", "test_images.npy", "test_labels.npy"),
 )
 MNIST = "mnist_cnn"
@@ -106,7 +106,7 @@ def convert(name: str, to: Path, options: argparse.Namespace) -> None:
         if name == MNIST:
             words += ["--config", ROOT / "configs" / "mnist.toml"]
             settings += [f"data.path={options.mnist.resolve()}"] if options.mnist else []
-        words += [word for pair in (*settings, *options.set) for word in ("--set", pair)]
+        words += [word for pair in (*settings, EXTRA, *options.set) for word in ("--set", pair)]
         subprocess.run(
             [sys.executable, "-m", "pipeline", *map(str, words)],
             env={**os.environ, "PYTHONPATH": path},

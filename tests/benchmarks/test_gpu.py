@@ -152,7 +152,8 @@ def test_what_is_worth_most_comes_first(tmp_path: Path) -> None:
     assert [name for name in steps if not name.startswith("tests.")][3:] == [
         *("engines.resnet50.first", "engines.default_cnn.all", "pipeline.default_cnn"),
         *("engines.mobilenetv2.all", "engines.own.all", "engines.resnet50.all"),
-        *("peers.resnet50", "peers.default_cnn", "peers.mobilenetv2", "peers.own"),
+        *("peers.resnet50", "torch.resnet50", "peers.default_cnn", "torch.default_cnn"),
+        *("peers.mobilenetv2", "torch.mobilenetv2", "peers.own", "torch.own"),
     ]
     assert steps[-1] == "tests.test_prepared"
 
@@ -179,6 +180,6 @@ for name in registry.ENGINES:
 for name in ("stages.build stages.benchmark pipeline.cli pipeline.core.worker "
              "pipeline.report.html").split():
     importlib.import_module(name)
-for name in "gpu gpu_day gpu_engine gpu_peers".split():
+for name in "gpu gpu_day gpu_engine gpu_peers gpu_torch".split():
     importlib.import_module(name)
 """

@@ -11,6 +11,9 @@ import numpy as np
 from keras import layers
 from sklearn.linear_model import Ridge
 
+from pipeline import config
+from stages.engines.registry import ENGINES
+
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 import gpu_prepare
@@ -31,6 +34,13 @@ def test_the_last_layer_is_the_ridge_regression_of_its_inputs() -> None:
     np.testing.assert_allclose(
         model.predict(images, verbose=0), centred @ expected.coef_.T, atol=1e-4
     )
+
+
+def test_the_graphs_of_all_engines_on_a_gpu_are_written_and_kept() -> None:
+    settings = config.load(overrides=[*gpu_prepare.UNTRAINED, gpu_prepare.EXTRA])
+    assert settings.convert.extra_precisions == ("bf16", "fp8")
+    for backend in ("tensorrt", "tensorrt_rtx"):
+        assert set(ENGINES[backend].sources.values()) <= set(gpu_prepare.KEPT_OF_LARGE)
 
 
 def test_a_network_that_is_there_is_not_made_again(tmp_path: Path) -> None:

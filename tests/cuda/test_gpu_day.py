@@ -28,6 +28,7 @@ STEPS = (
     *("nvidia-smi", "lscpu", "nvcc"),
     *("tests.test_memory", "tests.test_engine", "tests.test_runtime_cache", "tests.test_contract"),
     *("engines.default_cnn.all", "pipeline.default_cnn", "peers.default_cnn"),
+    "torch.default_cnn",
     "tests.test_prepared",
 )
 
@@ -85,6 +86,8 @@ def test_every_step_ends_with_a_result(folder: Path) -> None:
     assert found["engines.default_cnn.all"].endswith("0 of 1 engines measured")
     assert found["pipeline.default_cnn"].startswith("ok")
     assert "CUDAExecutionProvider" in found["peers.default_cnn"]
+    assert found["torch.default_cnn"].startswith("ok")
+    assert "PyTorch" in found["torch.default_cnn"]
 
 
 def test_engines_are_built_before_the_driver_refuses_them(folder: Path) -> None:

@@ -50,12 +50,14 @@ class AddOne:
 class StandInEngine(Engine):
     """An engine whose layers are one computation of the stand-in."""
 
-    gpu: StandIn
+    stand_in: StandIn
     gpu_memory_mib = 1.5
 
     def _open(self) -> None:
+        shapes = (SIGNATURE.input_shape, (WIDTH,))
         self.streams = [
-            CudaStream(AddOne(self.gpu), BATCH, SIGNATURE.input_shape, (WIDTH,)) for _ in range(2)
+            CudaStream(AddOne(self.stand_in), BATCH, *shapes, gpu=self.gpu)
+            for _ in range(self.gpu.streams)
         ]
         self.execution = self.streams[0]
 
@@ -64,7 +66,7 @@ class StandInEngine(Engine):
         return self.execution.collect()
 
     def _infer_many(self, batches: Any) -> Iterator[Any]:
-        return run_many(self.streams.__getitem__, batches)
+        return run_many(self.streams.__getitem__, batches, self.gpu.streams)
 
     def time_parts(self, images: Any, calls: int) -> dict[str, float]:
         return self.execution.time_parts(images, calls)
@@ -81,10 +83,12 @@ class StandInEngine(Engine):
 def engine(gpu: StandIn, tmp_path: Path) -> Iterator[StandInEngine]:
     file = tmp_path / "engine.plan"
     file.touch()
-    engine = StandInEngine(file, SIGNATURE)
-    engine.gpu = gpu
-    with engine:
-        yield engine
+
+    class Here(StandInEngine):
+        stand_in = gpu
+
+    with Here(file, SIGNATURE) as engine:
+        yield engine  # type: ignore[misc]
 
 
 def measured(engine: StandInEngine, seconds: float = 0.02) -> dict[str, Any]:
@@ -113,6 +117,11 @@ def test_every_part_is_measured(engine: StandInEngine) -> None:
     assert (row["h2d_ms"], row["compute_ms"], row["d2h_ms"]) == pytest.approx((1, 1, 1), rel=0.1)
     for key in ("infer_p50_ms", "bare_p50_ms", "cpp_replay_p50_ms", "images_per_second"):
         assert row[key] > 0
+    for key in ("spin", "block", "mapped"):
+        assert row[f"{key}_p50_ms"] > 0
+    assert row["images_per_second_s1"] > 0
+    assert row["images_per_second_s4"] > 0
+    assert row["gpu_clocks"] == []  # without nvidia-smi
 
 
 def test_a_part_that_fails_is_named_and_the_others_are_measured(
