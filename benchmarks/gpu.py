@@ -40,7 +40,12 @@ COLUMNS: dict[str, str] = {
     **{"p50 ms": "infer_p50_ms", "p99 ms": "infer_p99_ms", "bare replay ms": "bare_p50_ms"},
     **{"ratio": "infer_by_bare", "C++ replay ms": "cpp_replay_p50_ms"},
     **{"H2D ms": "h2d_ms", "compute ms": "compute_ms", "D2H ms": "d2h_ms"},
-    **{"no copies ms": "resident_ms", "spin ms": "spin_p50_ms", "block ms": "block_p50_ms"},
+    **{
+        "empty graph ms": "empty_graph_ms",
+        "no copies ms": "resident_ms",
+        "spin ms": "spin_p50_ms",
+        "block ms": "block_p50_ms",
+    },
     **{"mapped ms": "mapped_p50_ms"},
     **{"kernel sum ms": "kernel_sum_ms", "enqueue ms": "enqueue_ms", "kernels": "kernels"},
     **{"images/s": "images_per_second", "1 stream": "images_per_second_s1"},

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gpu_bare
 import gpu_power
 import gpu_rows
 import numpy as np
@@ -55,7 +53,6 @@ VARIANTS = {
 STREAMS = (1, 4)
 """Beside the 2 of the settings' default."""
 AGAIN = 75
-REPLAY = Path(__file__).with_name("gpu_replay.cpp")
 
 
 def build(engine: EngineName, batch: int, options: Any, folder: Path) -> tuple[Path, dict]:
@@ -179,7 +176,11 @@ def captured(engine: Any, images: Any) -> Any:
 
 def time_parts(engine: Engine, images: Any) -> dict[str, Any]:
     """The copies, the computation and queueing it, each back to back."""
-    return dict(engine.time_parts(images, affordable_calls(engine, images)) or {})
+    calls = affordable_calls(engine, images)
+    return {
+        **(engine.time_parts(images, calls) or {}),
+        "empty_graph_ms": gpu_bare.empty_graph_ms(calls),
+    }
 
 
 def affordable_calls(engine: Engine, images: Any) -> int:
@@ -191,29 +192,11 @@ def affordable_calls(engine: Engine, images: Any) -> int:
 
 
 def time_replay(engine: Any, images: Any, seconds: float) -> dict[str, Any]:
-    """The same CUDA graph in a loop of C++: what no Python can be faster than."""
+    """The same CUDA graph in a loop of C++."""
     graph = captured(engine, images)
-    compiler = next(filter(None, map(shutil.which, ("g++", "c++", "nvcc"))), None)
-    if graph is None or compiler is None:
-        return {}
-    options = ["-Xcompiler", "-fPIC"] if Path(compiler).name == "nvcc" else ["-fPIC"]
-    driver = ctypes.CDLL(DRIVER_LIBRARY)
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "replay.so"
-        words = [compiler, "-O2", "-shared", *options, "-o", library, REPLAY]
-        subprocess.run(words, check=True, capture_output=True)
-        loop = ctypes.CDLL(str(library)).replay
     calls = affordable_calls(engine, images) * max(1, round(seconds / PARTS_SECONDS))
-    taken = np.zeros(calls)
-    handles = (driver.cuGraphLaunch, driver.cuStreamSynchronize)
-    code = loop(
-        *(ctypes.cast(handle, ctypes.c_void_p) for handle in handles),
-        *(graph.executable, graph.stream, calls),
-        taken.ctypes.data_as(ctypes.c_void_p),
-    )
-    if code:
-        raise EngineError(f"CUDA reports error {code}")
-    return {"cpp_replay_p50_ms": float(np.median(taken))}
+    found = None if graph is None else gpu_bare.cpp_replay_ms(graph, calls)
+    return {} if found is None else {"cpp_replay_p50_ms": found}
 
 
 def saturate(engine: Engine, images: Any, seconds: float) -> dict[str, Any]:
@@ -259,32 +242,6 @@ def time_layers(engine: Engine, images: Any) -> dict[str, Any]:
     }
 
 
-def trtexec(file: Path, signature: Signature, batch: int, seconds: float) -> dict[str, Any]:
-    """Medians that trtexec prints for the same engine file; nothing where it is missing."""
-    name = {".plan": "trtexec", ".rtx": "tensorrt_rtx"}[file.suffix]
-    program = shutil.which(name)
-    if program is None:
-        return {}
-    shape = "x".join(map(str, (batch, *signature.input_shape)))
-    words = (
-        f"--loadEngine={file}",
-        f"--shapes={signature.input_name}:{shape}",
-        "--useCudaGraph",
-        f"--duration={max(1, round(seconds))}",
-    )
-    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
-    return read_trtexec(done.stdout)
-
-
-def read_trtexec(text: str) -> dict[str, float]:
-    """The medians in the summary of trtexec."""
-    wanted = {"Latency": "trtexec_p50_ms", "GPU Compute Time": "trtexec_compute_ms"}
-    found = {
-        key: re.search(rf"\] {name}: .*?median = ([\d.]+) ms", text) for name, key in wanted.items()
-    }
-    return {key: float(match[1]) for key, match in found.items() if match}
-
-
 def examine(name: EngineName, batch: int, options: Any, folder: Path) -> Iterator[dict[str, Any]]:
     """Everything about one batch size, as it becomes known. Raises EngineError."""
     module, signature = modules.load(name.backend), Signature.read(options.convert)
@@ -298,7 +255,7 @@ def examine(name: EngineName, batch: int, options: Any, folder: Path) -> Iterato
     with engine:
         yield {"open_ms": 1000 * (time.perf_counter() - start)}
         yield from measure(name, engine, samples, test, images, options.seconds)
-    yield trtexec(file, signature, batch, options.seconds)
+    yield gpu_bare.trtexec(file, signature, batch, options.seconds)
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from tests.stages.graphs import write_converted
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 import gpu
+import gpu_bare
 import gpu_day
-import gpu_engine
 import gpu_power
 import gpu_rows
 
@@ -33,9 +33,9 @@ SUMMARY = f"""\
 
 
 def test_the_medians_of_trtexec_are_read() -> None:
-    found = gpu_engine.read_trtexec(SUMMARY)
+    found = gpu_bare.read_trtexec(SUMMARY)
     assert found == {"trtexec_p50_ms": 0.041, "trtexec_compute_ms": 0.0328}
-    assert gpu_engine.read_trtexec("&&&& FAILED TensorRT.trtexec") == {}
+    assert gpu_bare.read_trtexec("&&&& FAILED TensorRT.trtexec") == {}
 
 
 def test_a_row_without_trtexec_leaves_its_cells_empty() -> None:

@@ -117,6 +117,7 @@ def test_every_part_is_measured(engine: StandInEngine) -> None:
     assert (row["h2d_ms"], row["compute_ms"], row["d2h_ms"]) == pytest.approx((1, 1, 1), rel=0.1)
     for key in ("infer_p50_ms", "bare_p50_ms", "cpp_replay_p50_ms", "images_per_second"):
         assert row[key] > 0
+    assert 0 < row["empty_graph_ms"] < 1000
     for key in ("spin", "block", "mapped"):
         assert row[f"{key}_p50_ms"] > 0
     assert row["images_per_second_s1"] > 0
