@@ -13,6 +13,8 @@ from stages.engines.layers import requested
 
 TYPELESS = ("Cast", "Constant", "QuantizeLinear", "DequantizeLinear")
 """Operators that compute nothing: their types follow from what they stand between."""
+UNNAMED = "(Unnamed Layer"
+"""How TensorRT names a layer that its parser gave no name."""
 
 
 def read(typed: Path) -> dict[str, bool]:
@@ -41,13 +43,20 @@ def hold(trt: Any, network: Any, config: Any, nodes: dict[str, bool]) -> list[st
 
     Returns the names of the layers. A build that cannot obey fails.
     """
-    layers = [network.get_layer(index) for index in range(network.num_layers)]
-    held = [layer for layer in layers if layer.name in nodes]
-    for layer in held:
-        if not nodes[layer.name]:
+    held, reads_int8 = [], None
+    for layer in (network.get_layer(index) for index in range(network.num_layers)):
+        # The first layer of a node has its name; those behind it, as for a bias, have none.
+        if not layer.name.startswith(UNNAMED):
+            reads_int8 = nodes.get(layer.name)
+        outputs = range(layer.num_outputs)
+        floats = [index for index in outputs if layer.get_output(index).dtype == trt.float32]
+        if reads_int8 is None or not floats:
+            continue
+        if not reads_int8:
             layer.precision = trt.float32
-        for index in range(layer.num_outputs):
+        for index in floats:
             layer.set_output_type(index, trt.float32)
+        held.append(layer.name)
     if held:
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    return [layer.name for layer in held]
+    return held

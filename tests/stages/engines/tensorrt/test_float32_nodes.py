@@ -16,9 +16,12 @@ from tests.stages.graphs import write_converted
 class Layer:
     """What trt.ILayer has of precision."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.precision, self.num_outputs = name, "any", 1
+    def __init__(self, name: str, made: str = "float32") -> None:
+        self.name, self.precision, self.num_outputs, self.made = name, "any", 1, made
         self.outputs: dict[int, str] = {}
+
+    def get_output(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(dtype=self.made)
 
     def set_output_type(self, index: int, kind: str) -> None:
         self.outputs[index] = kind
@@ -44,16 +47,21 @@ def test_the_typed_graph_says_which_nodes_stay_float32(tmp_path: Path) -> None:
 
 def test_their_layers_are_constrained_and_no_other() -> None:
     conv, quantized, other = Layer("conv"), Layer("quantized"), Layer("other")
-    layers = [conv, quantized, other]
-    network = SimpleNamespace(num_layers=3, get_layer=layers.__getitem__)
+    bias, shape = (
+        Layer(f"(Unnamed Layer* {n}) [..]", made) for n, made in ((1, "float32"), (2, "int32"))
+    )
+    layers = [conv, bias, shape, quantized, other, Layer("(Unnamed Layer* 5) [..]")]
+    network = SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
     flags: list[str] = []
     trt: Any = SimpleNamespace(
         float32="float32", BuilderFlag=SimpleNamespace(OBEY_PRECISION_CONSTRAINTS="obey")
     )
     config = SimpleNamespace(set_flag=flags.append)
     held = float32_nodes.hold(trt, network, config, {"conv": False, "quantized": True})
-    assert held == ["conv", "quantized"]
-    assert (conv.precision, conv.outputs) == ("float32", {0: "float32"})
+    assert held == ["conv", bias.name, "quantized"]
+    for layer in (conv, bias):
+        assert (layer.precision, layer.outputs) == ("float32", {0: "float32"})
+    assert (shape.precision, shape.outputs) == ("any", {})
     # It goes on reading INT8.
     assert (quantized.precision, quantized.outputs) == ("any", {0: "float32"})
     assert (other.precision, other.outputs) == ("any", {})
