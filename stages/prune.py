@@ -298,4 +298,5 @@ def _details(settings: Prune, finished: Sequence[FinishedRound]) -> PruneDetails
         ),
         devices=kept[-1].training.devices,
         gpus=kept[-1].training.gpus,
+        precision=kept[-1].training.precision,
     )

@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=6,
+            revision=7,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,
@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=7,
+            revision=8,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,
@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=11,
+            revision=12,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,
@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=13,
+            revision=14,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,
@@ -131,7 +131,7 @@ PLAN = checked(
         ),
         Stage(
             name="benchmark",
-            revision=6,
+            revision=7,
             module="stages.benchmark",
             settings=BenchmarkStage,
             result=BenchmarkResult,

@@ -126,6 +126,7 @@ class PruneContext:
                     self.signature.returns_probabilities,
                     self.settings.temperature,
                 ),
+                precision=self.settings.precision,
                 checkpoint=self.store.checkpoint(file),
                 logs=self.logs and self.logs / f"after-{file.stem}",
             ),

@@ -84,6 +84,9 @@ class TrainingDetails(Details):
     history: tuple[Epoch, ...] = ()
     devices: tuple[str, ...] = ()
     gpus: tuple[GpuUsage, ...] = ()
+    precision: str | None = Field(
+        default=None, description="What layers computed in while they were trained."
+    )
     profile: Annotated[str | None, BeforeValidator(_folder_only)] = None
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from stages.settings.base import TARGET_PATTERN, Count, LearningRate, Positive, Share
-from stages.settings.training import FineTune
+from stages.settings.training import ComputePrecision, FineTune
 
 
 class Prune(FineTune):
@@ -55,6 +55,8 @@ class Prune(FineTune):
     """Images per step."""
     learning_rate: LearningRate = 2e-3
     """Peak of Adam's cosine schedule."""
+    precision: ComputePrecision = "float32"
+    """What layers compute in during the fine-tune, as `train.precision`."""
 
     @field_validator("target_latency_ratio", "max_accuracy_drop")
     @classmethod

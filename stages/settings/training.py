@@ -12,6 +12,8 @@ from stages.settings.base import Count, LearningRate, Positive, Section, Seed, S
 
 Penalty = Annotated[float, Field(ge=0.0)]
 
+ComputePrecision = Literal["auto", "float32", "bfloat16", "float16"]
+
 DEVICES = re.compile(r"auto|cpu|gpus|workers|(cpu|gpu):\d+(,(cpu|gpu):\d+)*")
 
 
@@ -89,9 +91,9 @@ class Train(Training):
     """Images per step, over all devices together."""
     learning_rate: LearningRate = 2e-3
     """Peak of the schedule."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: ComputePrecision = "float32"
     """What layers compute in; weights, loss and the saved model stay float32. Worth it on GPUs
-    with tensor cores and on CPUs with AMX."""
+    with tensor cores and on CPUs with AMX; `auto` is `bfloat16` on such a CPU, else `float32`."""
     save_h5: bool = False
     """Write the trained model as `model.h5` too, beside `model.keras`."""
     profile: bool = False

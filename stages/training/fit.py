@@ -20,8 +20,9 @@ from stages.training.augmentation import UNCHANGED
 from stages.training.checkpoint import Checkpoint
 from stages.training.evidence import Curves
 from stages.training.feed import batches, validation_batches
+from stages.training.fused_norm import fused_norms
 from stages.training.loop import Loop, Objective, Validation, cross_entropies
-from stages.training.precision import computing_in, scaled
+from stages.training.precision import chosen, computing_in, scaled
 from stages.training.trainer import Trainer
 
 __all__ = ["Teacher", "TrainingRun", "batches", "fit", "prepare", "reset"]
@@ -134,8 +135,9 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
             teacher = teacher and replace(teacher, model=_copied(teacher.model))
         # Around the trainer: the policy counts when a function is traced, and
         # is gone when the model is saved.
-        with computing_in(run.precision, trainee):
-            trainer = _trainer(trainee, replace(run, teacher=teacher))
+        precision = chosen(run.precision, run.settings.xla)
+        with computing_in(precision, trainee), fused_norms(trainee):
+            trainer = _trainer(trainee, replace(run, teacher=teacher, precision=precision))
             feed = partial(batches, run.dataset, run.signature, run.settings, run.data)
             curves = Curves(run.logs, is_new=not trainer.state.epochs)
             gpus: list[GpuUsage] = []
@@ -146,6 +148,7 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
             history=tuple(history),
             devices=tuple(devices.describe()),
             gpus=tuple(gpus),
+            precision=precision,
             profile=str(run.profile) if run.profile else None,
         )
 

@@ -82,5 +82,6 @@ def _joined(first: TrainingDetails, second: TrainingDetails) -> TrainingDetails:
             ),
             "devices": second.devices or first.devices,
             "gpus": second.gpus or first.gpus,
+            "precision": second.precision or first.precision,
         }
     )

@@ -8,6 +8,25 @@ from typing import Any
 
 import keras
 
+from stages.engines import environment
+from stages.training import devices
+
+AMX = "amx_bf16"
+"""The processors where bfloat16 was measured to be faster: docs/measurements/training.md."""
+
+
+def chosen(wanted: str, xla: bool) -> str:
+    """`wanted`, and for "auto" bfloat16 on a CPU that multiplies it in AMX, else float32.
+
+    A rule and no trial: the same seed on the same machine must give the same weights. XLA's kernels
+    for CPUs do not use AMX.
+    """
+    if wanted != "auto":
+        return wanted
+    is_on_cpu = all("cpu" in name for name in devices.describe())
+    has_amx = AMX in environment.describe().cpu.flags
+    return "bfloat16" if is_on_cpu and has_amx and not xla else "float32"
+
 
 @contextlib.contextmanager
 def computing_in(precision: str, model: keras.Model) -> Iterator[None]:

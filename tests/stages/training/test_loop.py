@@ -113,7 +113,9 @@ def test_mixed_precision_learns_and_leaves_a_float32_model(precision, digits, tm
     x = Spy()(x)
     model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
     training = Training(epochs=3, learning_rate=3e-3, clip_norm=10.0)
-    epochs = fit(model, TrainingRun(digits, DIGITS, training, "train", precision=precision)).history
+    trained = fit(model, TrainingRun(digits, DIGITS, training, "train", precision=precision))
+    epochs = trained.history
+    assert trained.precision == precision
     assert SEEN[-1] == precision
     assert epochs[-1].loss < epochs[0].loss < 2.4
     plain = keras.Model(image, model.get_layer("conv").output)
