@@ -36,9 +36,13 @@ REPEATABLE = (*PRODUCERS, layers.DepthwiseConv2D)
 # By identity: Keras tensors overload comparisons.
 @dataclass(frozen=True, eq=False)
 class Block:
-    """`layers`, those with a kernel that go, identify it; `start` stands in for `end`."""
+    """Layers between `start` and `end`, for which it can stand in.
+
+    `layers`, those with a kernel, identify the block; `others` go with them.
+    """
 
     layers: Names
+    others: Names
     start: Any
     end: Any
 
@@ -127,14 +131,13 @@ def _residual(graph: _Graph, call: Call) -> tuple[Block | None, set[int]]:
     """The block that ends in the addition `call`, and the calls of both of its sides."""
     end, (one, other) = call.outputs[0], call.inputs
     sides = [(start, graph.unused(end, start)) for start in (one, other)]
-    known = [(start, _kernels(graph, gone)) for start, gone in sides if gone is not None]
+    known = [_block(graph, start, end, gone) for start, gone in sides if gone is not None]
     inside = {id(each) for _, gone in sides for each in gone or ()}
-    known.sort(key=lambda side: -len(side[1]))
+    known.sort(key=lambda block: -len(block.layers))
     # Equal sides: neither is a shortcut of the other.
-    if len(known) < len(sides) or len(known[0][1]) == len(known[1][1]):
+    if len(known) < len(sides) or len(known[0].layers) == len(known[1].layers):
         return None, inside
-    start, names = known[0]
-    return Block(names, start, end), inside
+    return known[0], inside
 
 
 def _repeated(graph: _Graph, call: Call) -> Block | None:
@@ -149,9 +152,8 @@ def _repeated(graph: _Graph, call: Call) -> Block | None:
         end = reader.outputs[0]
     if any(end is output for output in graph.outputs):
         return None
-    gone = graph.unused(end, call.inputs[0])
-    names = _kernels(graph, gone or ())
-    return Block(names, call.inputs[0], end) if names else None
+    block = _block(graph, call.inputs[0], end, graph.unused(end, call.inputs[0]) or ())
+    return block if block.layers else None
 
 
 def _tail(graph: _Graph, tensor: Any) -> Iterator[Call]:
@@ -165,18 +167,17 @@ def _tail(graph: _Graph, tensor: Any) -> Iterator[Call]:
         tensor = reader.outputs[0]
 
 
-def _kernels(graph: _Graph, gone: Sequence[Call]) -> Names:
-    """Names of the layers with kernels all of whose calls are `gone`."""
+def _block(graph: _Graph, start: Any, end: Any, gone: Sequence[Call]) -> Block:
+    """The block of all layers whose calls are all `gone`."""
     going = {id(call) for call in gone}
     staying = {id(call.operation) for call in graph.calls if id(call) not in going}
-    return tuple(
-        dict.fromkeys(
-            call.operation.name
-            for call in gone
-            if id(call.operation) not in staying
-            and any(len(weight.shape) > 1 for weight in getattr(call.operation, "weights", ()))
-        )
-    )
+    operations = {id(call.operation): call.operation for call in gone}
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for key, operation in operations.items():
+        if key not in staying:
+            weights = getattr(operation, "weights", ())
+            names[any(len(weight.shape) > 1 for weight in weights)].append(operation.name)
+    return Block(tuple(names[True]), tuple(names[False]), start, end)
 
 
 def _is_addition(call: Call) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras
 
-from stages.keras_graph.blocks import find_blocks, remove
+from stages.keras_graph.blocks import Block, find_blocks, remove
 from stages.keras_graph.channels import Group, Trace, groups
 from stages.pruning.structured import Layers, remaining
 
@@ -30,17 +30,27 @@ def removable(flat: keras.Model, exclude_layers: Collection[str] = ()) -> list[R
 
     A block is left out whose removal would change what must be pruned together in the rest.
     """
+    stay = set(exclude_layers)
+    found = [block for block in find_blocks(flat) if not stay & {*block.layers, *block.others}]
     before, ends = groups(flat), _Ends(flat)
-    accepted: list[Removable] = []
-    for block in find_blocks(flat):
-        gone = [*(each.layers for each in accepted), block.layers]
-        rest = remove(flat, gone)
-        lost = {layer.name for layer in flat.layers} - {layer.name for layer in rest.layers}
-        if lost & set(exclude_layers) or not _is_untouched(before, groups(rest), lost):
-            continue
-        whole = ends.at(block.start) ^ ends.at(block.end)
-        accepted.append(Removable(block.layers, block.end.shape[-1], frozenset(whole)))
-    return accepted
+    accepted: list[Block] = []
+    # All at once where that is possible, as it mostly is: each trial rebuilds the network.
+    for more in [found, *([block] for block in found)]:
+        together = [*accepted, *more]
+        rest = remove(flat, [block.layers for block in together])
+        lost = {name for block in together for name in block.layers}
+        if _is_untouched(before, groups(rest), lost):
+            accepted = together
+        if len(accepted) == len(found):
+            break
+    return [
+        Removable(
+            block.layers,
+            block.end.shape[-1],
+            frozenset(ends.at(block.start) ^ ends.at(block.end)),
+        )
+        for block in accepted
+    ]
 
 
 def _is_untouched(before: Sequence[Group], after: Sequence[Group], lost: Collection[str]) -> bool:
