@@ -17,7 +17,11 @@ def main() -> None:
     # Looking through every installed package for plugins of pydantic takes longer than all of our
     # settings; none is used here.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    pipeline(prog_name="pipeline")
+    try:
+        pipeline(prog_name="pipeline")
+    finally:
+        # Nor may Python look through all of it a last time before it ends.
+        gc.freeze()
 
 
 if __name__ == "__main__":

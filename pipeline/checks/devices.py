@@ -10,7 +10,7 @@ from rich.table import Table
 from pipeline.checks.aside import run_aside
 from pipeline.core.display import Display
 from pipeline.core.plan import Stage
-from stages.results.training import DeviceComparison, DeviceSpeed
+from stages.results.asides import DeviceComparison, DeviceSpeed
 from stages.settings import Settings, TrainStage
 
 COMPARISON = Stage(

@@ -15,7 +15,8 @@ from pipeline.checks import tensorflow_build
 from stages.engines import environment, modules, registry
 from stages.engines.base import Blocker, broken_package, does_not_load
 from stages.packages import TRAINING, install, missing, not_installed
-from stages.results.machine import MachineFacts, TensorFlowFacts
+from stages.results.asides import TensorFlowFacts
+from stages.results.machine import MachineFacts
 
 
 @dataclass(frozen=True)

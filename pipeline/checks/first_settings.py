@@ -15,7 +15,7 @@ from pipeline.core.plan import Stage
 from stages.artifacts.signature import scaling_in_words
 from stages.datasets.registry import DATASETS
 from stages.errors import SettingsError, shown
-from stages.results.training import Findings
+from stages.results.asides import Findings
 from stages.settings import Settings, TrainStage
 from stages.settings.meaning import meanings
 from stages.settings.networks import APPLICATIONS, NETWORKS

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.engines import child
-from stages.results.machine import TensorFlowFacts
+from stages.results.asides import TensorFlowFacts
 
 DISTRIBUTIONS = ("tensorflow", "tensorflow-rocm", "tensorflow-cpu", "tf-nightly")
 """Packages whose module is called `tensorflow`."""

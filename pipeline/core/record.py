@@ -37,7 +37,7 @@ MOST_FAULTS = 3
 class FileEntry(BaseModel):
     """One file of an artifact."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True)
 
     sha256: Sha256
     size_bytes: Count
@@ -61,7 +61,7 @@ class Identity(BaseModel):
     inputs     SHA-256 of every file of every needed stage, by stage and name
     """
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True)
 
     stage: str
     revision: int

@@ -21,7 +21,7 @@ from pipeline.report.sections import (
 )
 from pipeline.report.svg import Chart
 from pipeline.report.tables import Table
-from pipeline.results import comparability, summary
+from pipeline.results import comparability
 from pipeline.results.model import Report
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ SECTIONS = (
 
 def title(report: Report) -> str:
     """ "mnist_cnn on digits", as far as it is known."""
-    known = (summary.network(report), report.dataset.name)
+    known = (report.network, report.dataset.name)
     return " on ".join(filter(None, known)) or "no data set"
 
 

@@ -147,10 +147,24 @@ class Report(Measured):
         """The entry of an engine, None if it was not wanted."""
         return next((engine for engine in self.engines if engine.name == name), None)
 
+    @property
+    def network(self) -> str | None:
+        """What the settings of the stages call the network; None where no record tells."""
+        return network_of(
+            {name: part for each in self.stages for name, part in each.settings.items()}
+        )
+
     def is_current(self, name: str) -> bool:
         """Whether a stage has a record, made from files as they are now."""
         stage = self.stage(name)
         return stage is not None and not stage.outdated
+
+
+def network_of(settings: Mapping[str, Any]) -> str | None:
+    """What the settings call the network: settings are the user's, not a record's."""
+    model = settings.get("model", {})
+    name: str | None = model.get("source") or model.get("name")
+    return name
 
 
 def write(report: Report) -> bytes:

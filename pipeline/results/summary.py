@@ -17,7 +17,7 @@ from pydantic import Field
 
 from pipeline.core.hashing import key_of
 from pipeline.results import comparability
-from pipeline.results.model import Baseline, EngineReport, Report, StageReport
+from pipeline.results.model import Baseline, EngineReport, Report, StageReport, network_of
 from stages.results.base import Amount, Count, Measured, Share
 from stages.results.engines import BenchmarkDetails, MachineState
 from stages.results.machine import MachineFacts
@@ -112,7 +112,7 @@ def summarize(report: Report) -> Summary:
     return Summary(
         time=max((stage.started_at or "" for stage in report.stages), default="") or None,
         dataset=report.dataset.name,
-        model=_model(settings),
+        model=network_of(settings),
         engine=str(chosen[0].name) if chosen else None,
         batch_size=chosen[1].batch_size if chosen else None,
         stages={stage.stage: _stage(stage) for stage in stages},
@@ -129,7 +129,7 @@ def unfinished(settings: dict[str, Any], environment: Mapping[str, Any]) -> Summ
     """The summary of a run with these settings that came to no result."""
     return Summary(
         dataset=settings.get("data", {}).get("name"),
-        model=_model(settings),
+        model=network_of(settings),
         stages={},
         engines={},
         settings=settings,
@@ -137,18 +137,6 @@ def unfinished(settings: dict[str, Any], environment: Mapping[str, Any]) -> Summ
         environment=MachineFacts.model_validate(environment),
         conditions=MachineState(),
     )
-
-
-def network(report: Report) -> str | None:
-    """What the settings of the stages call the network; None where no record tells."""
-    return _model({name: part for stage in report.stages for name, part in stage.settings.items()})
-
-
-def _model(settings: dict[str, Any]) -> str | None:
-    """What the settings call the network: settings are the user's, not a record's."""
-    model = settings.get("model", {})
-    name: str | None = model.get("source") or model.get("name")
-    return name
 
 
 def _stage(stage: StageReport) -> ModelSummary:

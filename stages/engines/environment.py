@@ -6,6 +6,7 @@ changes by itself between two runs: no load, no clock frequency, no uptime.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -121,11 +122,17 @@ def _names_of_smi() -> tuple[str, ...]:
     return tuple(done.stdout.strip().splitlines()) if done.returncode == 0 else ()
 
 
+METADATA = ("METADATA", "PKG-INFO", "")
+"""Files in which a package tells its version, as importlib.metadata looks for them."""
+
+
 def _packages() -> dict[str, str]:
+    """As importlib.metadata.version has them, which parses the whole description of each."""
     versions: dict[str, str] = {}
     for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            package = importlib.metadata.distribution(name)
+            text = next(filter(None, map(package.read_text, METADATA)), "")
+            if line := re.search(r"^Version: *(\S+)", text, re.MULTILINE):
+                versions[name] = line[1]
     return versions

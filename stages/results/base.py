@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    model_validator,
+)
 
-Count = Annotated[int, Field(ge=0)]
+Count = NonNegativeInt
 Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0)]
+Amount = NonNegativeFloat
 Output = Literal["logits", "probabilities"]
 """What a classifier returns per class."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -17,9 +24,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class Measured(BaseModel):
     """Base of all results: immutable; keys that this version does not know are ignored."""
 
-    model_config = ConfigDict(
-        frozen=True, populate_by_name=True, defer_build=True, allow_inf_nan=True
-    )
+    model_config = ConfigDict(frozen=True, populate_by_name=True, allow_inf_nan=True)
 
 
 class Quality(Measured):

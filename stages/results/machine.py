@@ -39,11 +39,3 @@ class MachineFacts(Measured):
     def hardware(self) -> tuple[str | None, CpuFacts, GpuFacts]:
         """What must be equal where two latencies are compared."""
         return self.machine, self.cpu, self.gpu
-
-
-class TensorFlowFacts(Measured):
-    """What TensorFlow sees: names of GPUs, and the versions of NVIDIA's libraries that it loads."""
-
-    gpus: tuple[str, ...] = ()
-    loaded_cuda: str | None = None
-    loaded_cudnn: str | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from stages.results.base import Count, Details, Measured, Output, Share, StageResult
+from stages.results.base import Count, Details, Measured, Share, StageResult
 
 
 class DatasetCounts(Measured):
@@ -94,44 +94,6 @@ class TrainDetails(TrainingDetails):
     """Of `train`."""
 
     classification: Classification | None = None
-
-
-class DeviceSpeed(Measured):
-    """How fast one device trains, and that many times the CPU."""
-
-    device: str
-    images_per_second: float
-    step_ms: float
-    times_cpu: float
-
-
-class DeviceComparison(StageResult):
-    """What `compare-devices` returns."""
-
-    rows: tuple[DeviceSpeed, ...] = ()
-
-
-class Findings(StageResult):
-    """What `init` finds: the data set, and the model with the settings that suit both.
-
-    `hits` of `samples` validation images are right with `scale` and `offset`; not set without a
-    model of the user's. `is_trained` says whether that is more than luck explains.
-    """
-
-    input_shape: tuple[int, int, int]
-    classes: tuple[str, ...]
-    dataset: DatasetCounts
-    network: str
-    parameters: Count
-    output: Output
-    own_scaling: tuple[str, ...] = ()
-    image_size: Count = 0
-    calibration_samples: Count
-    scale: float
-    offset: float
-    hits: Count | None = None
-    samples: Count | None = None
-    is_trained: bool = False
 
 
 class TrainResult(StageResult):

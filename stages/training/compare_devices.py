@@ -11,7 +11,7 @@ import tensorflow as tf
 from stages import models, progress
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
-from stages.results.training import DeviceComparison, DeviceSpeed
+from stages.results.asides import DeviceComparison, DeviceSpeed
 from stages.settings import TrainStage
 from stages.training.description import describe, with_output
 from stages.training.fit import TrainingRun, fit, prepare

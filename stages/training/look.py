@@ -18,7 +18,7 @@ from stages.datasets.loading import load_dataset
 from stages.keras_graph.own_scaling import scaling_layers
 from stages.models import own_source
 from stages.numerics import chance
-from stages.results.training import Findings
+from stages.results.asides import Findings
 from stages.settings import Data, Model, TrainStage
 from stages.training import evaluate
 from stages.training.baseline import some_of

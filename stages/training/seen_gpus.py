@@ -10,7 +10,7 @@ import ctypes
 import re
 from pathlib import Path
 
-from stages.results.machine import TensorFlowFacts
+from stages.results.asides import TensorFlowFacts
 
 MAPPED = Path("/proc/self/maps")
 

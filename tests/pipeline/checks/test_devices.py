@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pipeline.checks import devices
 from pipeline.core.display import console
-from stages.results.training import DeviceSpeed
+from stages.results.asides import DeviceSpeed
 from tests.conftest import pipeline
 
 

@@ -10,7 +10,8 @@ from pipeline import config
 from pipeline.checks.first_settings import describe, settings_of, to_toml
 from pipeline.core import runner
 from stages.errors import SettingsError
-from stages.results.training import DatasetCounts, Findings
+from stages.results.asides import Findings
+from stages.results.training import DatasetCounts
 from stages.settings import Settings
 
 TRAINED = Findings(

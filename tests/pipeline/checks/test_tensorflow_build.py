@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.checks import tensorflow_build
-from stages.results.machine import TensorFlowFacts
+from stages.results.asides import TensorFlowFacts
 
 WRITTEN = "import collections\nbuild_info = collections.OrderedDict([{}])\n"
 

@@ -158,9 +158,21 @@ def test_which_gpus_cuda_may_see_is_part_of_the_description(
 
 def test_installed_packages_are_listed_with_their_version_and_absent_ones_left_out() -> None:
     packages = environment.describe().packages
-    assert packages["numpy"] == version("numpy")
+    assert packages == {name: version(name) for name in packages}
+    assert {"numpy", "onnx", "onnxruntime"} <= set(packages)
     assert set(packages) <= set(environment.PACKAGES)
     assert None not in packages.values()
+
+
+@pytest.mark.parametrize(
+    "file", ["tensorrt-8.6.dist-info/METADATA", "tensorrt.egg-info/PKG-INFO", "tensorrt.egg-info"]
+)
+def test_a_version_is_read_wherever_a_package_tells_it(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, file, "Metadata-Version: 2.1\nName: tensorrt\nVersion: 8.6.1+cu12\n\nText\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert environment.describe().packages["tensorrt"] == version("tensorrt") == "8.6.1+cu12"
 
 
 def test_two_descriptions_of_this_machine_are_equal_and_fit_into_json() -> None:
