@@ -66,6 +66,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
+def pytest_configure() -> None:
+    """Importing TensorFlow takes a fifth longer with searches for garbage."""
+    gc.disable()
+
+
 def pytest_sessionstart() -> None:
     """A developer's own `pipeline.toml` would be read by every command that the tests run here."""
     if (ROOT / "pipeline.toml").exists():
@@ -74,6 +79,12 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_finish() -> None:
     """Keras collects garbage at every reset; all that was imported by now need not be searched."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Nor need what the tests have left, a last time before Python ends."""
     gc.freeze()
 
 

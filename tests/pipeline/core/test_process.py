@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tiny_line
-from children import ends_soon
+from children import ends_soon, output_of
 
 from pipeline.core.plan import Stage, find
 from pipeline.core.process import StageBug, StageProcess, Task
@@ -259,6 +259,19 @@ def test_a_child_that_is_killed_in_the_middle_of_its_answer_has_crashed(
     with pytest.raises(StageCrashed, match="SIGKILL, which is how the system ends a process when"):
         run(process, task(tmp_path, "copy", "tiny_line.dies_mid_answer"))
     assert run(process, task(tmp_path, "write"))["batch_size"] == 32
+
+
+def test_what_a_stage_imports_is_never_searched_for_garbage_and_what_it_leaves_is() -> None:
+    code = (
+        "import gc\n"
+        "from pipeline.core.worker import import_stage\n"
+        "import_stage('stages.build')\n"
+        "first = gc.get_freeze_count()\n"
+        "left = [[] for _ in range(1000)]\n"
+        "import_stage('tiny_line.copy')\n"
+        "print(first > 10_000, gc.get_freeze_count() <= first, gc.isenabled())"
+    )
+    assert output_of(code).split() == ["True", "True", "True"]
 
 
 @pytest.mark.parametrize("ending", ["done", "interrupted", "killed"])

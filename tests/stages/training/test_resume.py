@@ -14,6 +14,8 @@ from stages.models import files
 from tests.pipeline.children import environment
 
 RUN = """
+import gc
+gc.disable()  # These processes are short, and importing TensorFlow takes a fifth longer with it.
 import os, signal, sys
 from pathlib import Path
 from stages import prune, quantize, train

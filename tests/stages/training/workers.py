@@ -9,6 +9,7 @@ EPOCHS the process kills itself.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -62,6 +63,7 @@ def main(folder: Path, devices: str, networks: str, kill_after: int = 0) -> None
         weights = [weight.tolist() for weight in model.get_weights()]
         found[name] = {**result.model_dump(), "weights": weights}
     (folder / "result.json").write_text(json.dumps(found))
+    gc.freeze()  # Else Python searches all of TensorFlow for garbage before it ends.
 
 
 if __name__ == "__main__":
