@@ -20,7 +20,7 @@ from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.model import Report
 from stages.engines.registry import EngineName, precision_label
-from stages.engines.tensorrt.layers import only_moves
+from stages.engines.tensorrt.kernel_names import only_moves
 from stages.results.conversion import ConvertDetails
 from stages.results.engines import BuildDetails, LayerFacts
 from stages.results.quantization import QuantizeDetails

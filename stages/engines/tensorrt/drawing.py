@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from stages.engines.tensorrt.layers import Kernel, only_moves
+from stages.engines.tensorrt.kernel_names import only_moves
+from stages.engines.tensorrt.layers import Kernel
 
 FILLS = {
     "int8": "#f6d5bd",

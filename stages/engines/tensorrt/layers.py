@@ -27,10 +27,6 @@ ELEMENT_WISE = ("kgen", "shape_call", "reformat", "noop", "pointwise", "pointwis
 """Kinds whose work could all be fused into a matrix kernel."""
 
 
-MOVES = frozenset({"Cast", "Move", "Resh", "Tran", "Repl", "Conc"})
-"""Operations, as in the name of a generated kernel, that compute nothing."""
-
-
 @dataclass(frozen=True)
 class Kernel:
     """A layer as TensorRT describes it, with the precisions of its inputs, weights and outputs, and
@@ -63,18 +59,6 @@ class Kernel:
             return _widest(self.inputs)
         narrowest = min(self.inputs, key=_width)
         return _widest((narrowest, *self.weights)) if self.weights else self.inputs[0]
-
-
-def only_moves(name: str, kind: str | None) -> bool:
-    """Whether a kernel does nothing but move values or convert them to another type.
-
-    Those of TensorRT are of a kind of their own, those generated for a part of a network are called
-    after what they do, as in "__myl_CastResh_myl0_3".
-    """
-    generated = re.match(r"__myl_((?:[A-Z][a-z]*)+)_", name)
-    if generated:
-        return MOVES.issuperset(re.findall("[A-Z][a-z]*", generated[1]))
-    return (kind or "").lower() == "reformat"
 
 
 def layers(kernels: Iterable[Kernel], requested: Mapping[str, Precision]) -> list[LayerFacts]:

@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from stages.engines.tensorrt.logger import said
 from stages.errors import EngineError
 
 
@@ -31,6 +30,9 @@ def keep(source: Path, engine: Path) -> str:
 
 def refit(trt: Any, engine: Any, file: Path, log: Any) -> None:
     """Give the trt.ICudaEngine of the stripped `file` its weights. Raises EngineError."""
+    # Not at the top: the report, which has no NumPy, asks for `beside`.
+    from stages.engines.tensorrt.logger import said
+
     graph = beside(file)
     try:
         content = graph.read_bytes()

@@ -108,22 +108,6 @@ def test_a_node_without_a_kernel_of_its_own_is_asked_of_where_it_is() -> None:
     assert (layer.requested, layer.executed, is_wider(layer)) == ("int8", "fp32", True)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "is_move"),
-    [
-        ("__myl_CastReshRepl_myl0_3", "kgen", True),
-        ("__myl_MulCast_myl0_4", "kgen", False),  # a quantizer
-        ("Reformatting CopyNode for Input Tensor 0", "Reformat", True),
-        ("conv1_myl0_1", "correlation", False),
-        ("anything", None, False),
-    ],
-)
-def test_kernels_that_only_move_values_are_known_by_kind_or_name(
-    name: str, kind: str | None, is_move: bool
-) -> None:
-    assert layers.only_moves(name, kind) is is_move
-
-
 INSPECTED = {
     "Layers": [
         {
