@@ -25,9 +25,9 @@ from keras import layers
 
 from stages.keras_graph.channels import Trace
 from stages.keras_graph.fold import flatten
+from stages.keras_graph.producers import channel_kernels
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import calls
-from stages.pruning.criteria import channel_kernel
 
 LIMIT = 1e-5
 IMAGES = 4
@@ -123,7 +123,7 @@ def computed(layer: Any, made: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(layer, layers.BatchNormalization):
         yield from ((each, made) for each in layer.weights if "variance" not in each.path)
     elif isinstance(layer, (layers.Conv2D, layers.Dense, layers.Conv2DTranspose)):
-        kernel, axis = channel_kernel(layer)
+        ((kernel, axis),) = channel_kernels(layer).values()
         shape = [1] * len(kernel.shape)
         if isinstance(layer, layers.DepthwiseConv2D):
             yield kernel, made.reshape(1, 1, *kernel.shape[-2:])

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from stages.keras_graph.producers import einsum_axes, within
 from stages.keras_graph.union_find import FROZEN, Indices, UnionFind
 from stages.keras_graph.walk import Call
 
@@ -79,12 +80,29 @@ def convolve_depthwise(trace: Tracing, call: Call) -> Indices | None:
 
 
 def attend(trace: Tracing, call: Call) -> Indices | None:
-    """Attention of positions to each other produces; its heads keep their widths.
-
-    Where another tensor is attended to, all channels of both stay.
-    """
+    """Attention of positions to each other produces; where they attend to another tensor, all
+    channels of both stay. Inside, channel i of all heads goes together: of query and key, whose
+    products are summed, and of value, which the last projection sees."""
+    layer = call.operation
+    # With LoRA, a kernel is a sum of two, which cannot be cut into smaller ones.
+    if any(getattr(each, "lora_enabled", False) for each in layer._flatten_layers()):
+        return None
+    if within(layer, "query") not in trace.produced:
+        keys, values = layer.key_dim, layer.value_dim
+        trace.produced[within(layer, "query")] = trace.units.new(keys)
+        trace.produced[within(layer, "key")] = trace.produced[within(layer, "query")]
+        trace.produced[within(layer, "value")] = trace.units.new(values)
     is_to_itself = all(tensor is call.inputs[0] for tensor in call.inputs)
     return produce(trace, call) if is_to_itself else None
+
+
+def sum_products(trace: Tracing, call: Call) -> Indices | None:
+    """An EinsumDense layer produces where its kernel ends the last axis and makes a new one."""
+    try:
+        einsum_axes(call.operation)
+    except ValueError:
+        return None
+    return produce(trace, call)
 
 
 def normalise(trace: Tracing, call: Call) -> Indices | None:
@@ -146,6 +164,7 @@ RULES: dict[type, Rule] = {
     layers.Dense: produce,
     layers.DepthwiseConv2D: convolve_depthwise,
     layers.Dropout: pass_on,
+    layers.EinsumDense: sum_products,
     layers.ELU: pass_on,
     layers.Flatten: reshape,
     layers.GaussianDropout: pass_on,
@@ -174,18 +193,23 @@ RULES: dict[type, Rule] = {
 """Normalisation over channels (LayerNormalization, GroupNormalization) has none on purpose: what it
 makes of one channel depends on all others, so that without one, even of zeros, the rest changes."""
 
-PRODUCERS = tuple(kind for kind, rule in RULES.items() if rule in (attend, convolve, produce))
+_PRODUCE = (attend, convolve, produce, sum_products)
+PRODUCERS = tuple(kind for kind, rule in RULES.items() if rule in _PRODUCE)
 """Layers whose kernels make new channels."""
 
 OPERATION_RULES: dict[str, Rule] = {
     "Add": merge,
+    "Elu": pass_on,
+    "Gelu": pass_on,
     "HardSigmoid": pass_on,
     "HardSilu": pass_on,
+    "LeakyRelu": pass_on,
     "Maximum": merge,
     "Minimum": merge,
     "Multiply": merge,
     "Relu": pass_on,
     "Relu6": pass_on,
+    "Selu": pass_on,
     "Sigmoid": pass_on,
     "Silu": pass_on,
     "Subtract": merge,

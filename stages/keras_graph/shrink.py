@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 
 from stages.keras_graph.channels import Trace
 from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.producers import HEADS, einsum_axes, within
 from stages.keras_graph.union_find import Indices
 from stages.keras_graph.walk import Call, clone_layer, copy_weights, rebuild
+
+Stays = NDArray[np.bool_]
+"""For every channel whether it stays."""
 
 KERNEL_AXES: dict[type, tuple[int | None, int | None]] = {
     layers.Conv1D: (1, 2),
@@ -48,8 +52,9 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         # A shared layer is copied once, so that its calls still share their weights.
         if id(layer) in copies:
             return copies[id(layer)](*args, **kwargs)
+        heads = _heads(trace, stays, layer)
         share = max((left.get(id(tensor), 1.0) for tensor in call.inputs), default=1.0)
-        changes = _changes(call, seen, made)
+        changes = _changes(call, seen, made, heads)
         if isinstance(layer, layers.Dropout):
             changes = {"rate": layer.rate * math.sqrt(share)}
         copy = copies[id(layer)] = clone_layer(layer, **changes)
@@ -57,8 +62,10 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         if type(layer) in KERNEL_AXES:
             share = math.prod(kernel_of(copy).shape) / math.prod(kernel_of(layer).shape)
         left.update((id(tensor), share) for tensor in call.outputs)
-        if seen.all() and made.all():
+        if seen.all() and made.all() and all(each.all() for each in heads.values()):
             copy_weights(layer, copy)
+        elif heads:
+            copy.set_weights(_attention_weights(layer, seen, made, heads))
         else:
             copy.set_weights(_weights(layer, np.flatnonzero(seen), np.flatnonzero(made)))
         return result
@@ -66,7 +73,7 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
     return rebuild(model, visit)
 
 
-def _stays(trace: Trace, kept: Sequence[Indices]) -> NDArray[np.bool_]:
+def _stays(trace: Trace, kept: Sequence[Indices]) -> Stays:
     """For every unit whether it stays."""
     stays = np.ones(len(trace.roots), bool)
     for group, keep in zip(trace.groups(), kept, strict=True):
@@ -76,11 +83,26 @@ def _stays(trace: Trace, kept: Sequence[Indices]) -> NDArray[np.bool_]:
     return stays[trace.roots]
 
 
-def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> dict[str, Any]:
+def _heads(trace: Trace, stays: Stays, layer: Any) -> dict[str, Stays]:
+    """For the projections of an attention layer, the channels of each head that stay."""
+    names = {part: within(layer, part) for part in HEADS}
+    return {part: stays[trace.produced[n]] for part, n in names.items() if n in trace.produced}
+
+
+def _changes(call: Call, seen: Stays, made: Stays, heads: Mapping[str, Stays]) -> dict[str, Any]:
     """Changes to the configuration of a smaller layer; `seen` and `made`: channels that stay."""
     layer = call.operation
+    if heads:
+        made_axes = call.outputs[0].shape[len(call.inputs[0].shape) - 1 :]
+        return {
+            "output_shape": (*made_axes[:-1], int(made.sum())),
+            "key_dim": int(heads["key"].sum()),
+            "value_dim": int(heads["value"].sum()),
+        }
     if seen.all() and made.all():
         return {}
+    if type(layer) is layers.EinsumDense:
+        return {"output_shape": (*layer.partial_output_shape[:-1], int(made.sum()))}
     if type(layer) is layers.Dense:
         return {"units": int(made.sum())}
     if type(layer) in (layers.Conv2DTranspose, layers.SeparableConv2D):
@@ -88,9 +110,6 @@ def _changes(call: Call, seen: NDArray[np.bool_], made: NDArray[np.bool_]) -> di
     if type(layer) in (layers.Conv1D, layers.Conv2D):
         groups = int(seen.sum()) if layer.groups == len(seen) else layer.groups
         return {"filters": int(made.sum()), "groups": groups}
-    if type(layer) is layers.MultiHeadAttention:
-        made_axes = call.outputs[0].shape[len(call.inputs[0].shape) - 1 :]
-        return {"output_shape": (*made_axes[:-1], int(made.sum()))}
     if type(layer) is layers.Reshape:
         # -1, not the new width: a shared Reshape may see tensors of different widths.
         return {"target_shape": (*call.outputs[0].shape[1:-1], -1)}
@@ -107,8 +126,8 @@ def _weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
         return [slopes if slopes.ndim in (layer.shared_axes or ()) else slopes[..., made]]
     if type(layer) is layers.SeparableConv2D:
         return _separable_weights(layer, seen, made)
-    if type(layer) is layers.MultiHeadAttention:
-        return [_attention_weight(weight, seen, made) for weight in layer.weights]
+    if type(layer) is layers.EinsumDense:
+        return _einsum_weights(layer, seen, made)
     if type(layer) not in KERNEL_AXES:
         return list(weights)
     input_axis, output_axis = KERNEL_AXES[type(layer)]
@@ -130,11 +149,37 @@ def _separable_weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray
     return [depthwise.take(seen, 2), pointwise, *(values[made] for values in bias)]
 
 
-def _attention_weight(variable: Any, seen: Indices, made: Indices) -> NDArray[Any]:
+def _einsum_weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
+    """A kernel with any axes, then the bias, whose last axis is that of the output if it has one
+    value for each channel."""
+    kernel, *bias = layer.get_weights()
+    input_axis, output_axis = einsum_axes(layer)
+    has_channels = layer.equation[-1] in (layer.bias_axes or "")
+    kernel = kernel.take(seen, input_axis).take(made, output_axis)
+    return [kernel, *(each.take(made, -1) if has_channels else each for each in bias)]
+
+
+def _attention_weights(
+    layer: Any, seen: Stays, made: Stays, heads: Mapping[str, Stays]
+) -> list[NDArray[Any]]:
     """Kernels (cin, heads, D) and biases (heads, D) of projections, and those of the last one:
-    (heads, D, ..., cout) and (..., cout)."""
-    values: NDArray[Any] = variable.numpy()
-    *_, projection, name = variable.path.split("/")
-    if projection == "attention_output":
-        return values.take(made, -1)
-    return values.take(seen, 0) if name == "kernel" else values
+    (heads, D, ..., cout) and (..., cout).
+
+    Scores are divided by the square root of D, which is smaller now: the query makes up for it.
+    """
+    weights = []
+    for variable in layer.weights:
+        values: NDArray[Any] = variable.numpy()
+        *_, projection, name = variable.path.split("/")
+        is_kernel = name == "kernel"
+        if projection == "attention_output":
+            values = values.compress(made, -1)
+            weights.append(values.compress(heads["value"], 1) if is_kernel else values)
+            continue
+        values = values.compress(heads[projection], -1)
+        if projection == "query":
+            values = values * values.dtype.type(math.sqrt(heads["query"].mean()))
+        # Where key and value are of another tensor, which may be wider, all of both stays.
+        is_cut = is_kernel and not seen.all()
+        weights.append(values.compress(seen, 0) if is_cut else values)
+    return weights

@@ -85,13 +85,16 @@ def walk(model: keras.Model, inputs: Sequence[Any], visit: Visit) -> list[Any]:
 
 
 def _told(visit: Visit, training: bool | None) -> Visit:
-    """`visit`, with what a nested model is told of training told to every layer in it."""
-    if training is None:
+    """`visit`, with every layer told what a nested model is: training=False.
+
+    Not training=True: at inference, Keras passes on what the whole model is told instead.
+    """
+    if training is not False:
         return visit
 
     def told(call: Call, *args: Any, **kwargs: Any) -> Any:
         if "training" in inspect.signature(call.operation.call).parameters:
-            kwargs["training"] = training
+            kwargs["training"] = False
         return visit(call, *args, **kwargs)
 
     return told

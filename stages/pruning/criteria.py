@@ -11,8 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from stages.keras_graph.channel_rules import PRODUCERS
-from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.kernels import output_axis
+from stages.keras_graph.producers import channel_kernels
 from stages.keras_graph.walk import Call, calls
 from stages.numerics.channel_scores import Scores, norm_scores, scale_scores, taylor_scores
 
@@ -37,27 +36,19 @@ def layer_scores(
     if criterion == "taylor":
         return _taylor(flat, graph, batches, from_logits)
     gammas = _gammas(flat)
-    return {
-        call.operation.name: _scores(call, criterion, gammas.get(id(call.outputs[0])))
-        for call in graph
-    }
+    scores: dict[str, Scores] = {}
+    for call in graph:
+        for name, (kernel, axis) in channel_kernels(call.operation).items():
+            is_output = name == call.operation.name
+            gamma = gammas.get(id(call.outputs[0])) if is_output else None
+            scores[name] = _scores(kernel.numpy(), axis, criterion, gamma)
+    return scores
 
 
-def _scores(call: Call, criterion: str, gamma: Any) -> Scores:
+def _scores(kernel: Any, axis: int, criterion: str, gamma: Any) -> Scores:
     if criterion == "bn_scale" and gamma is not None:
         return scale_scores(gamma)
-    kernel, axis = channel_kernel(call.operation)
-    return norm_scores(kernel.numpy(), axis, gamma, 1 if criterion == "l1" else 2)
-
-
-def channel_kernel(layer: Any) -> tuple[Any, int]:
-    """The kernel that makes the output channels of `layer`, and their axis in it."""
-    if isinstance(layer, layers.SeparableConv2D):
-        return layer.pointwise_kernel, len(layer.pointwise_kernel.shape) - 1
-    if isinstance(layer, layers.MultiHeadAttention):
-        kernel = kernel_of(layer.output_dense)
-        return kernel, len(kernel.shape) - 1
-    return kernel_of(layer), output_axis(layer)
+    return norm_scores(kernel, axis, gamma, 1 if criterion == "l1" else 2)
 
 
 def _gammas(flat: keras.Model) -> dict[int, Any]:
@@ -76,7 +67,9 @@ def _taylor(
     from_logits: bool,
 ) -> dict[str, Scores]:
     """At inference: in training, batch normalisation undoes any change of a kernel's scale."""
-    producers = {call.operation.name: channel_kernel(call.operation) for call in graph}
+    producers = {
+        name: made for call in graph for name, made in channel_kernels(call.operation).items()
+    }
     kernels = [kernel.value for kernel, _ in producers.values()]
     loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     gradients: list[list[Any]] = [[] for _ in kernels]

@@ -12,6 +12,7 @@ from stages.errors import ModelError, nearest, suggestion
 from stages.keras_graph.blocks import remove
 from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.channels import Group, groups
+from stages.keras_graph.producers import channel_kernels, layer_of
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import calls
 from stages.numerics.channel_scores import Scores, group_scores, strongest, width
@@ -50,7 +51,7 @@ def prunable(
     """
     check_names(flat, exclude_layers)
     found = groups(flat)
-    free = [group for group in found if not set(group.layers) & set(exclude_layers)]
+    free = [group for group in found if not set(map(layer_of, group.layers)) & set(exclude_layers)]
     if found and not free:
         raise ModelError(
             f"the model {flat.name!r} has no channels that can be removed: all of its groups of "
@@ -154,9 +155,10 @@ def compare_groups(before: keras.Model, after: keras.Model) -> tuple[PrunedGroup
 
 
 def _output_channels(flat: keras.Model) -> dict[str, int]:
-    """Of every layer that makes new channels, by its name."""
-    makers = [call for call in calls(flat) if type(call.operation) in PRODUCERS]
-    return {call.operation.name: call.outputs[0].shape[-1] for call in makers}
+    """By the name of what makes new channels."""
+    makers = [call.operation for call in calls(flat) if type(call.operation) in PRODUCERS]
+    kernels = (made for layer in makers for made in channel_kernels(layer).items())
+    return {name: kernel.shape[axis] for name, (kernel, axis) in kernels}
 
 
 def _layer_within(group: Group, channels: Mapping[str, int], lost: Collection[str]) -> str | None:

@@ -40,18 +40,24 @@ def test_attention_to_itself_makes_channels_and_keeps_all_of_what_else_it_sees()
     x = image()
     y = layers.MultiHeadAttention(2, 3, name="attention")(*2 * [convolution("seen")(x)])
     y = layers.Add()([y, convolution("added")(y)])
-    assert found(x, layers.Dense(5)(y)) == {("seen",): 4, ("attention", "added"): 4}
-    other = layers.MultiHeadAttention(2, 3)(y, convolution("other")(x))
-    assert found(x, layers.Dense(5)(other)) == {("seen",): 4}
+    inside = heads("attention")
+    assert found(x, layers.Dense(5)(y)) == {("seen",): 4, ("attention", "added"): 4} | inside
+    other = layers.MultiHeadAttention(2, 3, name="across")(y, convolution("other")(x))
+    assert found(x, layers.Dense(5)(other)) == {("seen",): 4} | inside | heads("across")
 
 
 def test_all_calls_of_attention_keep_their_channels_if_one_does() -> None:
     x = image()
     for both in ("seen", "other"), ("other", "seen"):
         seen = {name: convolution(name)(x) for name in ("seen", "other")}
-        attention = layers.MultiHeadAttention(2, 3, output_shape=6)
+        attention = layers.MultiHeadAttention(2, 3, output_shape=6, name="shared")
         y = [attention(seen["seen"], seen[name]) for name in both]
-        assert found(x, layers.Dense(5)(layers.Concatenate()(y))) == {}
+        assert found(x, layers.Dense(5)(layers.Concatenate()(y))) == heads("shared")
+
+
+def heads(name: str) -> dict[tuple[str, ...], int]:
+    """The groups inside an attention layer with 3 channels per head."""
+    return {(f"{name}/query", f"{name}/key"): 3, (f"{name}/value",): 3}
 
 
 def test_concatenated_channels_stay_apart_until_an_add_ties_parts_of_them() -> None:

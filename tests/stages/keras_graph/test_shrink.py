@@ -25,6 +25,7 @@ MIXING = (
     layers.Conv2D,
     layers.Conv2DTranspose,
     layers.Dense,
+    layers.EinsumDense,
     layers.MultiHeadAttention,
     layers.SeparableConv2D,
 )
@@ -89,6 +90,18 @@ def run_with_nan(flat: keras.Model, removed: dict[str, list[int]], images: Any) 
     return walk(flat, [images], visit)[0]
 
 
+def without_heads_channels(flat: keras.Model, removed: dict[str, list[int]]) -> None:
+    """Zeros, in place, for what attention layers make inside: no NaN can be put there."""
+    for layer in flat.layers:
+        if isinstance(layer, layers.MultiHeadAttention):
+            for part in ("query", "key", "value"):
+                gone = removed.get(f"{layer.name}/{part}", [])
+                for variable in getattr(layer, f"{part}_dense").weights:
+                    values = np.array(variable)
+                    values[..., gone] = 0
+                    variable.assign(values)
+
+
 def shrink_at_random(
     model: keras.Model, seed: int = 0
 ) -> tuple[keras.Model, keras.Model, dict[str, list[int]]]:
@@ -111,6 +124,7 @@ def relative_difference(model: keras.Model) -> float:
     """Shrunk against full network with NaN, relative to the largest output."""
     flat, small, removed = shrink_at_random(model)
     assert small.count_params() < flat.count_params()
+    without_heads_channels(flat, removed)
     images = pixels(flat, 4)
     expected = run_with_nan(flat, removed, images)
     assert expected.std(axis=0).max() > 1e-3 * np.abs(expected).max(), "the signal died"
@@ -250,8 +264,22 @@ def attentive(x: Any) -> Any:
     shared = layers.MultiHeadAttention(1, 4)
     x = shared(x, x) + shared(x, x, attention_mask=np.tril(np.ones((1, 4, 4))))
     y = layers.Dense(5)(layers.Dense(7, activation="relu")(x))
-    x = layers.Dense(9, activation="relu")(layers.MultiHeadAttention(2, 2)(x, y))
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 2)(x, y)])
+    x = layers.Dense(9, activation="relu")(x)
     return layers.Dense(5)(layers.GlobalAveragePooling1D()(x))
+
+
+def einsums(x: Any) -> Any:
+    """Sums over one axis, over heads, with biases of every form, and one that keeps channels."""
+    x = 0.004 * x  # or the softmax would be sure, and hide mistakes
+    x = layers.EinsumDense("...x,xy->...y", 8, bias_axes="y", activation="relu")(x)
+    x = layers.Reshape((25, 8))(layers.Conv2D(8, 3, strides=2)(x))
+    x = layers.EinsumDense("abc,cde->abde", (25, 3, 6), activation="relu", bias_axes="de")(x)
+    x = layers.EinsumDense("abde,dec->abc", (25, 10), bias_axes="b", name="back")(x)
+    x = layers.EinsumDense("abc,bd->adc", (7, 10))(layers.Conv1D(10, 3)(x))
+    x = layers.EinsumDense("abc,cd->abd", (7, 8), activation="softmax")(x)
+    x = layers.EinsumDense("abc,bcd->ad", 9, bias_axes="d")(x)
+    return layers.Dense(5)(x)
 
 
 def partly_unknown(x: Any) -> Any:
@@ -281,6 +309,7 @@ NETS: list[Callable[[Any], Any]] = [
     learned_slopes,
     sequences,
     attentive,
+    einsums,
     partly_unknown,
 ]
 
@@ -328,6 +357,35 @@ def test_keeping_every_channel_changes_no_bit() -> None:
     same = shrink(flat, [np.arange(len(group.channels)) for group in groups(flat)])
     for old, new in zip(flat.get_weights(), same.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_heads_lose_channels_of_query_and_key_together_and_of_value() -> None:
+    image = keras.Input((6, 4))
+    attention = layers.MultiHeadAttention(2, 8, value_dim=6, name="heads")
+    answers = layers.Dense(3)(layers.Flatten()(attention(image, image[:, :3])))
+    model = randomise(flatten(keras.Model(image, answers)))
+    sizes = {group.layers: len(group.channels) for group in groups(model)}
+    assert sizes == {("heads/query", "heads/key"): 8, ("heads/value",): 6}
+    kept = {("heads/query", "heads/key"): [1, 4, 5], ("heads/value",): [0, 2]}
+    small = shrink(model, [np.array(kept[group.layers]) for group in groups(model)])
+    heads = small.get_layer("heads")
+    assert (heads.key_dim, heads.value_dim, heads.num_heads) == (3, 2, 2)
+    gone = {
+        "heads/query": [0, 2, 3, 6, 7],
+        "heads/key": [0, 2, 3, 6, 7],
+        "heads/value": [1, 3, 4, 5],
+    }
+    without_heads_channels(model, gone)
+    batch = np.random.default_rng(1).normal(size=(5, 6, 4)).astype(np.float32)
+    np.testing.assert_allclose(small(batch), model(batch), atol=1e-5)
+
+
+def test_heads_of_an_attention_layer_with_lora_stay() -> None:
+    attention = layers.MultiHeadAttention(2, 8)
+    image = keras.Input((6, 4))
+    model = keras.Model(image, layers.Flatten()(attention(image, image)))
+    attention.query_dense.enable_lora(2)
+    assert groups(model) == []
 
 
 def test_dropout_falls_with_the_square_root_of_the_weights_before_it() -> None:

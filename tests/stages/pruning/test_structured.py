@@ -57,6 +57,26 @@ def test_excluded_layers_lose_nothing_nor_do_those_tied_to_them() -> None:
     assert all(2 * row.channels_after == row.channels_before for row in others)
 
 
+def test_the_weakest_channels_of_all_heads_go_unless_the_layer_is_excluded() -> None:
+    image = keras.Input((6, 4))
+    attention = layers.MultiHeadAttention(2, 4, value_dim=6, name="heads")
+    x = layers.Flatten()(layers.Dense(8, name="behind")(attention(image, image)))
+    model = keras.Model(image, layers.Dense(4)(x))
+    for projection in (attention.query_dense, attention.key_dense):
+        projection.kernel.assign(projection.kernel.numpy() * [1e-3, 1, 1e-3, 1])
+    names = ("heads/query", "heads/key"), ("heads/value",), ("heads",), ("behind",)
+    small = narrowed(model, 0.5)
+    rows = {
+        row.layers: (row.channels_before, row.channels_after)
+        for row in compare_groups(model, small)
+    }
+    assert rows == dict(zip(names, [(4, 2), (6, 3), (4, 2), (8, 4)], strict=True))
+    key = small.get_layer("heads").key_dense.kernel.numpy()
+    np.testing.assert_array_equal(key, attention.key_dense.kernel.numpy()[..., [1, 3]])
+    kept = narrowed(model, 0.5, exclude_layers=("heads",))
+    assert [row.channels_after for row in compare_groups(model, kept)] == [4, 6, 4, 4]
+
+
 def test_an_excluded_name_that_is_no_layer_gets_the_nearest_one() -> None:
     with pytest.raises(
         ModelError, match=r"prune\.exclude_layers names 'conv9'.*did you mean 'conv1'"
