@@ -143,8 +143,10 @@ def _by_ratio(context: PruneContext) -> Pruned:
     goes on.
     """
     settings, flat = context.settings, flatten(context.trained)
-    groups = structured.prunable(flat, settings.exclude_layers, settings.channel_multiple)
-    if why := structured.obstacle(groups):
+    groups = structured.prunable(
+        flat, settings.exclude_layers, settings.channel_multiple, settings.layers
+    )
+    if why := structured.obstacle(flat, groups):
         note = f"{flat.name!r} goes on unpruned, {why}"
         progress.warn(note)
         return Pruned(context.source, PruneDetails(method=settings.method), notes=(note,))
@@ -177,7 +179,7 @@ def _to_target(context: PruneContext) -> Pruned:
     settings, flat = context.settings, flatten(context.trained)
     groups = structured.prunable(flat, settings.exclude_layers, settings.channel_multiple)
     blocks = removable(flat, settings.exclude_layers) if settings.depth else []
-    if (why := structured.obstacle(groups)) and not blocks:
+    if (why := structured.obstacle(flat, groups)) and not blocks:
         fix = f"{structured.WITHOUT_TARGET}: the network then goes on unpruned"
         raise ModelError(f"{flat.name!r} cannot be pruned to a target, {why}", fix)
     with context.stopwatch(flat) as stopwatch:

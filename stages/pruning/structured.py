@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import keras
 
@@ -23,6 +24,8 @@ Widths = Mapping[Layers, int]
 """Channels that groups are to have, by the names of their layers; other groups do not change.
 
 0 is for the layers of a block: it goes (stages/keras_graph/blocks.py)."""
+
+VECTOR_RANK = 2
 
 UNPRUNED = "leave it unpruned: --set prune.ratio=0"
 WITHOUT_TARGET = "leave out prune.target_latency_ratio and prune.max_accuracy_drop"
@@ -43,11 +46,15 @@ class Prunable:
 
 
 def prunable(
-    flat: keras.Model, exclude_layers: Collection[str], channel_multiple: int
+    flat: keras.Model,
+    exclude_layers: Collection[str],
+    channel_multiple: int,
+    layers: Literal["convolutions", "all"] = "all",
 ) -> list[Prunable]:
     """The groups of a flat model that may lose channels, without those of `exclude_layers`.
 
-    Raises ModelError for an excluded name that is no layer, and where all groups are excluded.
+    Nor with `convolutions` those of nothing but Dense layers on one vector per image. Raises
+    ModelError for an excluded name that is no layer, and where all groups are excluded.
     """
     check_names(flat, exclude_layers)
     found = groups(flat)
@@ -58,14 +65,21 @@ def prunable(
             "layers have one in prune.exclude_layers",
             UNPRUNED,
         )
+    spared = _on_vectors(flat) if layers == "convolutions" else set()
     return [
         Prunable(group.layers, len(group.channels), _multiple(group, channel_multiple))
         for group in free
+        if not set(group.layers) <= spared
     ]
 
 
-def obstacle(found: Sequence[Prunable]) -> str | None:
-    """Why no ratio removes a channel of a network with the groups `found`; None if one does."""
+def obstacle(flat: keras.Model, found: Sequence[Prunable]) -> str | None:
+    """Why no ratio removes a channel of the groups `found` of `flat`; None if one does."""
+    if not found and groups(flat):
+        return (
+            "because only Dense layers on one vector per image could lose channels, which "
+            "prune.layers=all would let them"
+        )
     if not found:
         return (
             "because no channels can be removed: its outputs must stay, and so must all channels "
@@ -178,6 +192,12 @@ def _multiple(group: Group, channel_multiple: int) -> int:
 def _first_loss(group: Prunable) -> int:
     """The fewest channels that the group can lose."""
     return group.channels - (group.channels - 1) // group.multiple * group.multiple
+
+
+def _on_vectors(flat: keras.Model) -> set[str]:
+    """The names of Dense layers that see one vector per image: (N, features)."""
+    dense = [call for call in calls(flat) if isinstance(call.operation, keras.layers.Dense)]
+    return {call.operation.name for call in dense if len(call.inputs[0].shape) == VECTOR_RANK}
 
 
 def check_names(flat: keras.Model, exclude_layers: Collection[str]) -> None:

@@ -18,10 +18,14 @@ class Prune(FineTune):
     """`channels` makes layers smaller, which every engine turns into speed; `2:4` zeroes two of
     four weights for TensorRT's sparse kernels; `magnitude` zeroes single weights or blocks,
     which makes the file smaller once it is compressed, and no engine faster."""
-    ratio: Share = 0.4
-    """Share to remove: of the channels of every group of layers that can lose some, or of the
+    ratio: Share = 0.5
+    """Share to remove: of the channels of every group of `layers` that can lose some, or of the
     weights with `magnitude`; 0 leaves the model unpruned. `2:4` always removes half, and with
     a target below the stage itself decides how much goes where."""
+    layers: Literal["convolutions", "all"] = "convolutions"
+    """What loses channels by the ratio: `convolutions`, and Dense layers at every position of an
+    image, which are 1x1 convolutions; or `all`, so also Dense layers on one vector per image:
+    they hold many of the weights, but take little of the time."""
     criterion: Literal["l1", "l2", "bn_scale", "taylor"] = "l2"
     """What makes a channel matter: norms of its kernel, its scale in batch normalisation, or
     what the loss would change without it (first-order Taylor, on training images)."""

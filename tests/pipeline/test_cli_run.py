@@ -78,7 +78,7 @@ def test_status_tells_fresh_stale_and_missing_and_why(finished: Path, tmp_path: 
     done = tiny("copy", "status", "--set", "prune.ratio=0.25", cwd=finished)
     assert done.stdout.splitlines() == [
         "write      fresh",
-        "copy       stale    prune.ratio 0.4 -> 0.25",
+        "copy       stale    prune.ratio 0.5 -> 0.25",
         "join       stale    copy is stale",
     ]
     done = tiny("copy", "status", cwd=tmp_path)
@@ -91,7 +91,7 @@ def test_a_dry_run_tells_what_would_run_and_writes_nothing(finished: Path, tmp_p
     done = tiny("copy", "run", "all", "--dry-run", "--set", "prune.ratio=0.25", cwd=finished)
     assert done.stdout.splitlines() == [
         "write      skip  fresh",
-        "copy       run   stale    prune.ratio 0.4 -> 0.25",
+        "copy       run   stale    prune.ratio 0.5 -> 0.25",
         "join       run   stale    copy is stale",
     ]
     assert sorted(path.stat().st_mtime_ns for path in finished.rglob("*")) == before
@@ -105,7 +105,7 @@ def test_scripts_get_status_and_plan_as_json(finished: Path, tmp_path: Path) -> 
     assert found["stages"][1] == {
         "stage": "copy",
         "state": "stale",
-        "reasons": ["prune.ratio 0.4 -> 0.25"],
+        "reasons": ["prune.ratio 0.5 -> 0.25"],
     }
     assert found["last_run"] == {"options": []}
     found = json.loads(tiny("copy", "run", "all", "--dry-run", *changed, cwd=finished).stdout)

@@ -33,7 +33,9 @@ def run(
     trained: Path, out: Path, resume: Path | None = None, data: Data = DATA, **options: Any
 ) -> PruneResult:
     out.mkdir(exist_ok=True)
-    settings = PruneStage(data=data, prune=Prune(**{"channel_multiple": 1, **options}))
+    settings = PruneStage(
+        data=data, prune=Prune(**{"channel_multiple": 1, "layers": "all", **options})
+    )
     return prune.run(settings, {"train": trained}, out, resume)
 
 
@@ -72,6 +74,14 @@ def test_half_the_channels_go_and_the_fine_tune_brings_the_accuracy_back(
     outputs = evaluate.logits(model, SIGNATURE.preprocess(digits.test.images))
     correct = int((outputs.argmax(axis=1) == digits.test.labels).sum())
     assert correct == round(repaired.top1 * 360)
+
+
+def test_left_as_they_are_the_settings_spare_the_dense_layers(
+    trained: Path, tmp_path: Path
+) -> None:
+    default = Prune().layers
+    details = run(trained, tmp_path, layers=default, ratio=0.5, epochs=0).details
+    assert [row.channels_after for row in details.groups] == [4, 8, 32]
 
 
 def test_ratio_0_copies_the_trained_model_byte_for_byte(trained: Path, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_users_mistake_in_a_stage_arrives_as_what_it_is(
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        ("tiny_line.fails", "stage copy: KeyError: 0.4"),
+        ("tiny_line.fails", "stage copy: KeyError: 0.5"),
         (
             "tiny_line.answers_oddly",
             "stage copy: TypeError: tiny_line.answers_oddly.run returned a dict, expected",

@@ -111,7 +111,7 @@ def done(bench: Bench, finished: Path) -> Bench:
 def test_a_first_run_runs_everything_in_order(bench: Bench) -> None:
     assert bench.run() == {"write": RAN, "copy": RAN, "join": RAN}
     joined = (bench.root / "join/joined.txt").read_text()
-    assert joined == "epochs 24\nepochs 24\nratio 0.4\n"
+    assert joined == "epochs 24\nepochs 24\nratio 0.5\n"
     assert bench.notes.said == [
         "start write: missing",
         "finish write",
@@ -149,11 +149,11 @@ def test_a_changed_setting_runs_its_stage_and_what_stands_on_it(done: Bench) -> 
     settings = {"prune": {"ratio": 0.25}}
     assert done.states(settings) == {
         "write": ("fresh",),
-        "copy": ("stale", "prune.ratio 0.4 -> 0.25"),
+        "copy": ("stale", "prune.ratio 0.5 -> 0.25"),
         "join": ("stale", "copy is stale"),
     }
     assert done.run(settings=settings) == {"write": CACHED, "copy": RAN, "join": RAN}
-    assert done.notes.said[1] == "start copy: stale: prune.ratio 0.4 -> 0.25"
+    assert done.notes.said[1] == "start copy: stale: prune.ratio 0.5 -> 0.25"
     assert done.notes.said[3] == "start join: stale: copy changed"
 
 
@@ -248,7 +248,7 @@ def test_a_stage_that_refuses_leaves_what_was_done_before_and_the_old_artifact(
         done.run(settings=settings, plan=tiny_line.plan_with_copy("tiny_line.refuses"))
     assert done.states(settings)["write"] == ("fresh",)
     assert done.states(settings)["copy"] == ("stale", "write changed")
-    assert (done.root / "copy/copy.txt").read_text() == "epochs 24\nratio 0.4\n"
+    assert (done.root / "copy/copy.txt").read_text() == "epochs 24\nratio 0.5\n"
 
 
 def test_a_crash_is_the_stages_failure_and_the_next_run_resumes_there(bench: Bench) -> None:
@@ -277,7 +277,7 @@ def test_a_stage_that_was_killed_goes_on_from_what_it_kept_and_then_nothing_is_l
         bench.run("write", "copy", plan=DIES_ONCE)
     (kept,) = (bench.root / ".resume-copy").iterdir()
     assert bench.run("write", "copy", plan=DIES_ONCE) == {"write": CACHED, "copy": RAN}
-    assert (bench.root / "copy/copy.txt").read_text() == "ratio 0.4, and the rest"
+    assert (bench.root / "copy/copy.txt").read_text() == "ratio 0.5, and the rest"
     assert kept.name == bench.record("copy").key
     assert not (bench.root / ".resume-copy").exists()
 

@@ -95,9 +95,33 @@ def test_a_model_of_which_all_is_excluded_is_refused() -> None:
 def test_a_model_of_output_layers_only_has_no_channels_to_lose() -> None:
     image = keras.Input((4, 4, 1))
     model = keras.Model(image, layers.Dense(3)(layers.Flatten()(image)), name="linear")
-    why = obstacle(prunable(model, (), 1))
+    why = obstacle(model, prunable(model, (), 1))
     assert why is not None
     assert "no channels can be removed: its outputs must stay" in why
+
+
+def test_of_convolutions_alone_dense_layers_on_vectors_keep_their_widths() -> None:
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, name="conv")(image)
+    x = layers.Dense(8, name="pointwise")(x)
+    gate = layers.Dense(4, name="squeeze")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = layers.Multiply()([x, layers.Dense(8, name="excite")(gate)])
+    x = layers.Dense(8, name="hidden")(layers.Flatten()(x))
+    model = keras.Model(image, layers.Dense(4)(x))
+    found = [group.layers for group in prunable(model, (), 1, "convolutions")]
+    assert found == [("conv",), ("pointwise", "excite"), ("squeeze",)]
+    assert [group.layers for group in prunable(model, (), 1)] == [*found, ("hidden",)]
+
+
+def test_a_network_without_convolutions_says_how_it_could_be_pruned() -> None:
+    image = keras.Input((4, 4, 1))
+    hidden = layers.Dense(8)(layers.Flatten()(image))
+    model = keras.Model(image, layers.Dense(3)(hidden), name="dense")
+    why = obstacle(model, prunable(model, (), 1, "convolutions"))
+    assert why is not None
+    assert "only Dense layers on one vector per image could lose channels" in why
+    assert "prune.layers=all" in why
+    assert obstacle(model, prunable(model, (), 1)) is None
 
 
 def test_a_ratio_that_removes_no_channel_names_the_smallest_that_does() -> None:
@@ -117,10 +141,10 @@ def test_a_ratio_that_rounding_makes_nothing_of_says_so() -> None:
 
 
 def test_groups_no_wider_than_the_multiple_cannot_be_narrowed() -> None:
-    why = obstacle(prunable(chain(8, 4), (), 8))
+    why = obstacle(chain(8, 4), prunable(chain(8, 4), (), 8))
     assert why is not None
     assert "the widest (conv1) has 8 channels and keeps a multiple of 8" in why
-    assert obstacle(prunable(chain(8, 9), (), 8)) is None
+    assert obstacle(chain(8, 9), prunable(chain(8, 9), (), 8)) is None
 
 
 def test_the_width_of_a_group_that_is_none_any_more_is_counted() -> None:
