@@ -140,10 +140,11 @@ def clone_layer(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer
 
 
 def copy_weights(layer: Any, copy: Any) -> None:
-    """Give `copy`, built like `layer`, the weights of `layer`."""
+    """Give `copy`, a layer or model built like `layer`, the weights of `layer`."""
     copy.set_weights(layer.get_weights())
-    if isinstance(copy, keras.layers.Normalization):
-        copy.finalize_state()  # it computes with what it derived from its weights when built
+    for each in copy._flatten_layers():
+        if isinstance(each, keras.layers.Normalization):
+            each.finalize_state()  # it computes with what it derived from its weights when built
 
 
 def name_operation(tensor: Any, name: str) -> None:

@@ -7,18 +7,19 @@ Recognition", 2015.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
 from stages.errors import ModelError
-from stages.keras_graph.walk import apply, walk
+from stages.keras_graph.walk import apply, copy_weights, walk
 from stages.models.blocks import relu
 from stages.models.variant import vary
 from stages.settings import Model
@@ -27,6 +28,9 @@ NONE, IMAGENET = "none", "imagenet"
 VGG = "vgg16_transfer"
 FILTERS = 32
 """Of the head's own convolution."""
+
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of its red, green and blue, in [0, 1]."""
 
 Pixels = tuple[float, float]
 """`data.scale` and `data.offset`."""
@@ -107,16 +111,9 @@ def _load(base: keras.Model, name: str, weights: str) -> None:
             full = getattr(keras.applications, name)(
                 include_top=False, weights=IMAGENET, input_shape=base.input_shape[1:]
             )
-            base.set_weights(full.get_weights())
-            return
-        path = _existing(weights)
-        try:
-            base.load_weights(path)
-        except ValueError:
-            full = getattr(keras.applications, name)(weights=None)
-            full.load_weights(path)
-            for layer in base.layers:
-                layer.set_weights(full.get_layer(layer.name).get_weights())
+            copy_weights(full, base)
+        else:
+            _read(base, name, _existing(weights))
     except ModelError:
         raise
     except Exception as error:  # Keras raises a bare Exception when the address does not answer
@@ -130,6 +127,49 @@ def _load(base: keras.Model, name: str, weights: str) -> None:
             "(storage.googleapis.com/tensorflow/keras-applications), then: --set "
             "model.weights=PATH; or start from random weights: --set model.weights=none",
         ) from error
+    _divide_by_deviation(base)
+
+
+def _read(base: keras.Model, name: str, path: Path) -> None:
+    """Give `base` the weights of a file. Raises what Keras does."""
+    try:
+        base.load_weights(path)
+    except ValueError:
+        # Keras reads the older format by the order of all layers, so into the same ones.
+        if not h5py.is_hdf5(path) or not (classes := _classes(path)):
+            raise
+        full = getattr(keras.applications, name)(weights=None, classes=classes)
+        full.load_weights(path)
+        # In order: the numbers in the names of layers depend on what else the process has made.
+        for layer, own in zip(_with_weights(full), _with_weights(base), strict=False):
+            copy_weights(layer, own)
+
+
+def _with_weights(model: keras.Model) -> list[layers.Layer]:
+    return [layer for layer in model.layers if layer.weights]
+
+
+def _classes(path: Path) -> int | None:
+    """How many the network of an `.h5` file in the format of Keras 2 has; None for another file."""
+    with h5py.File(path) as file:
+        saved = file.get("model_weights", file)
+        for name in reversed(saved.attrs.get("layer_names", ())):
+            if len(weights := saved[name].attrs["weight_names"]):
+                return int(saved[name][weights[-1]].shape[-1])
+    return None
+
+
+def _divide_by_deviation(base: keras.Model) -> None:
+    """Where EfficientNet was trained on ImageNet, pixels are divided twice by a square root.
+
+    Keras has a Rescaling for the second one where it fetches the weights, which no file holds
+    (https://github.com/tensorflow/tensorflow/issues/49930). Here the Normalization does both.
+    """
+    adapted = [layer for layer in base.layers if hasattr(layer, "adapt_mean")]
+    for layer in adapted:
+        if np.allclose(layer.adapt_mean, IMAGENET_MEAN, atol=1e-3):
+            layer.adapt_variance.assign(layer.adapt_variance * IMAGENET_DEVIATION)
+            layer.finalize_state()
 
 
 def _existing(weights: str) -> Path:
@@ -149,7 +189,7 @@ def _first_line(error: Exception) -> str:
 
 def _take_pixels(base: keras.Model, name: str, pixels: Pixels) -> layers.Rescaling:
     """From the line's RGB to what `base` was trained on; BGR becomes the order of its kernel."""
-    order, factors, offsets = affine(_module(architecture(name)).preprocess_input)
+    order, factors, offsets = affine(preprocess_input(name))
     scale, offset = pixels
     if list(order) != [0, 1, 2]:
         first = next(layer for layer in base.layers if isinstance(layer, layers.Conv2D))
@@ -161,6 +201,13 @@ def _take_pixels(base: keras.Model, name: str, pixels: Pixels) -> layers.Rescali
     return layers.Rescaling(
         factor.tolist(), (offsets - offset * factor).tolist(), name="pixels_of_weights"
     )
+
+
+def preprocess_input(name: str) -> Callable[[Any], Any]:
+    """That of the module with the architecture: MobileNetV3 has it under another public name."""
+    module = inspect.getmodule(getattr(keras.applications, architecture(name)))
+    prepare: Callable[[Any], Any] = vars(module)["preprocess_input"]
+    return prepare
 
 
 def affine(
@@ -176,9 +223,3 @@ def affine(
     order = np.abs(matrix).argmax(axis=0)
     outputs = np.argsort(order)
     return order, matrix[np.arange(3), outputs], black[outputs]
-
-
-def _module(name: str) -> Any:
-    """The module of keras.applications that has the architecture and its preprocess_input."""
-    modules = vars(keras.applications).values()
-    return next(each for each in modules if isinstance(each, ModuleType) and hasattr(each, name))

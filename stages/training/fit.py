@@ -13,6 +13,7 @@ import tensorflow as tf
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.errors import SettingsError
+from stages.keras_graph.walk import copy_weights
 from stages.results.training import GpuUsage, TrainingDetails
 from stages.settings import Data, Training
 from stages.training import balance, devices, gpu_usage, optimizers
@@ -166,7 +167,7 @@ def _check(training: Training, label: str) -> None:
 def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None) -> keras.Model:
     """The same model with variables of the current strategy."""
     copy = rebuild() if rebuild else keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy_weights(model, copy)
     for own, other in zip(copy.trainable_variables, model.trainable_variables, strict=True):
         # clone_model does not carry constraints over, and with them the zeros of sparse pruning.
         own.constraint = other.constraint

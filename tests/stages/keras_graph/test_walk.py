@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from stages.errors import ModelError
-from stages.keras_graph.walk import apply, calls, rebuild, walk
+from stages.keras_graph.walk import apply, calls, copy_weights, rebuild, walk
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized
 
 
@@ -60,3 +60,12 @@ def test_a_subclassed_model_is_refused_with_what_to_do():
 def test_a_sequential_model_without_an_input_is_refused():
     with pytest.raises(ModelError, match="no input shape"):
         calls(keras.Sequential([layers.Dense(3)]))
+
+
+def test_a_copy_of_an_adapted_model_sees_pixels_as_the_model_does():
+    inner = keras.Sequential([keras.Input(SHAPE), layers.Normalization()])
+    model = keras.Sequential([keras.Input(SHAPE), inner, layers.Flatten()])
+    inner.layers[0].adapt(images(8))
+    copy = keras.models.clone_model(model)
+    copy_weights(model, copy)
+    np.testing.assert_allclose(copy(images(2)), model(images(2)), atol=1e-6)

@@ -60,10 +60,19 @@ def test_weights_see_the_pixels_that_they_were_trained_on(name, module, pixels, 
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("module", ["vgg16", "resnet", "mobilenet", "densenet", "efficientnet"])
-def test_what_preprocess_input_does_is_found_by_trying_it(module):
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("vgg16_transfer", "vgg16"),
+        ("ResNet50", "resnet"),
+        ("MobileNetV3Small", "mobilenet_v3"),
+        ("DenseNet121", "densenet"),
+        ("EfficientNetB0", "efficientnet"),
+    ],
+)
+def test_what_preprocess_input_does_is_found_by_trying_it(name, module):
     prepare = getattr(keras.applications, module).preprocess_input
-    order, factors, offsets = transfer.affine(prepare)
+    order, factors, offsets = transfer.affine(transfer.preprocess_input(name))
     rgb = np.random.default_rng(0).integers(0, 256, (5, 1, 1, 3)).astype(np.float32)
     np.testing.assert_allclose(
         (rgb * factors + offsets)[..., order], prepare(rgb.copy()), rtol=1e-4, atol=1e-4
@@ -82,6 +91,28 @@ def test_a_file_with_the_top_is_taken_without_it(tmp_path):
     ):
         np.testing.assert_array_equal(ours, wanted)
     assert model.output_shape == (None, 7)
+
+
+def test_a_file_of_the_older_format_may_have_a_top_of_any_number_of_classes(tmp_path):
+    # Of few architectures does Keras number some names, and differently in every model.
+    theirs = keras.applications.Xception(weights=None, classes=5)
+    theirs.save(tmp_path / "old.h5", include_optimizer=False)
+    settings = Model(name="Xception", weights=str(tmp_path / "old.h5"))
+    ours = transfer.backbone(settings, (71, 71, 3)).get_weights()
+    for own, wanted in zip(ours, theirs.get_weights(), strict=False):
+        np.testing.assert_array_equal(own, wanted)
+
+
+def test_pixels_of_imagenet_are_divided_by_their_standard_deviation():
+    base = keras.Sequential(
+        [keras.Input((1, 1, 3)), layers.Rescaling(1 / 255), layers.Normalization()]
+    )
+    mean, deviation = transfer.IMAGENET_MEAN, transfer.IMAGENET_DEVIATION
+    base.layers[1].set_weights([np.array(mean), np.array(deviation), np.array(0)])
+    transfer._divide_by_deviation(base)
+    rgb = np.array([[[[255.0, 128.0, 0.0]]]], np.float32)
+    expected = (rgb / 255 - mean) / deviation
+    np.testing.assert_allclose(base(rgb), expected, rtol=1e-5)
 
 
 def test_the_head_may_have_a_convolution_of_its_own():
