@@ -196,7 +196,8 @@ def _first_loss(group: Prunable) -> int:
 
 def _on_vectors(flat: keras.Model) -> set[str]:
     """The names of Dense layers that see one vector per image: (N, features)."""
-    dense = [call for call in calls(flat) if isinstance(call.operation, keras.layers.Dense)]
+    kinds = (keras.layers.Dense, keras.layers.EinsumDense)
+    dense = [call for call in calls(flat) if isinstance(call.operation, kinds)]
     return {call.operation.name for call in dense if len(call.inputs[0].shape) == VECTOR_RANK}
 
 

@@ -161,7 +161,7 @@ class ParameterClock:
 
     reference_ms = 1.0
 
-    def __init__(self, target: str, reference: keras.Model, *_: Any) -> None:
+    def __init__(self, target: str, reference: keras.Model, *_: Any, **__: Any) -> None:
         self.whole = reference.count_params()
 
     def __enter__(self) -> ParameterClock:
