@@ -111,14 +111,14 @@ class Gpu(Section):
     """How engines on a GPU are fed and waited for, while they are chosen and measured."""
 
     wait: Wait = "auto"
-    """What the CPU does until a call is done. `spin` asks again and again, which answers soonest
-    and takes a core (`trtexec --useSpinWait`); `block` sleeps until the GPU interrupts it, for a
-    machine whose cores have other work, at some 10 us a call; `auto` leaves it to CUDA, which spins
-    unless there are more contexts than cores."""
+    """What the CPU does until a call is done. `spin` asks again and again, which is soonest and
+    takes a core (`trtexec --useSpinWait`); `block` sleeps until the GPU interrupts it, which is
+    later and leaves the core to others; `auto` leaves it to CUDA, which spins unless there are more
+    contexts than cores."""
     input: Placement = "copied"
     """`copied` copies every batch to the GPU's memory; `mapped` lets kernels read it from
-    page-locked memory of the host: one queued operation fewer, which may pay for small images and
-    on chips that share their memory (Jetson), and a slower first layer elsewhere."""
+    page-locked memory of the host: one operation fewer, which may pay for small images and on
+    chips that share their memory (Jetson), and a first layer that reads through the bus."""
     streams: Annotated[int, Field(ge=1, le=64)] = 2
     """Batches in flight while throughput is measured (`trtexec --infStreams`), each with a context
     and buffers of its own on the GPU: 2 copy behind the computation, more fill a GPU that small

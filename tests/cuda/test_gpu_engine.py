@@ -100,7 +100,7 @@ def measured(engine: StandInEngine, seconds: float = 0.02) -> dict[str, Any]:
     test = Split(images[:6], np.append(labels[:5], (labels[5] + 1) % WIDTH))
     batch = SIGNATURE.preprocess(images[:BATCH])
     row: dict[str, Any] = {}
-    for part in gpu_engine.measure(NAME, engine, samples, test, batch, seconds):
+    for part in gpu_engine.measure(NAME, engine, samples, test, batch, seconds, (BATCH,)):
         row |= part
     return row
 

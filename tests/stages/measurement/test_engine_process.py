@@ -83,6 +83,17 @@ def test_a_trial_begins_with_what_the_one_before_it_has_timed(tmp_path: Path) ->
     assert (tmp_path / TIMING_CACHE).read_text() == "first second "
 
 
+def test_the_users_settings_reach_the_builder_in_the_child(converted: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
+    source = converted / "model.fp8.onnx"
+    turing = TensorRT(compute_capabilities=("7.5",))
+    with (
+        EngineProcess(EngineName("tensorrt_rtx", "fp8"), source, converted, 1, None, turing) as it,
+        pytest.raises(EngineError, match=r"fp8 needs compute capability 8\.9 or higher"),
+    ):
+        it.wait()
+
+
 def test_an_engine_that_does_not_exist_is_refused() -> None:
     assert engine_process.require(FLOAT) == "model.fp32.onnx"
     with pytest.raises(EngineError, match="litert has no fp16 engine"):
