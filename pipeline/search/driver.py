@@ -12,14 +12,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipeline import config
 from pipeline.core.plan import PLAN
 from pipeline.core.store import Store
 from pipeline.search import objectives, rungs
 from pipeline.search.job import Job, folder_of, stages_of_trial
-from pipeline.search.knobs import Dimension, values_of
+from pipeline.search.knobs import Dimension, controls
 from pipeline.search.model import RungResult, Tested, Trial
 from pipeline.search.objectives import Yardstick
 from pipeline.search.places import Done, Place, Said
@@ -36,8 +36,6 @@ FIRST_FAILURES = 3
 
 KEPT_STAGES = ("train", "prune")
 """Of a trial that was stopped: training is what others may share, and what takes longest."""
-
-UNPRUNED = "prune.ratio"
 
 
 class Shown(Protocol):
@@ -68,6 +66,9 @@ class Driver:
     waiting: deque[Job] = field(default_factory=deque)
     running: set[int] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.controls = controls(self.settings, self.varied)
+
     def run(self) -> None:
         """Until all trials have ended, or the time is up. Raises UserError."""
         end = None if self.settings.search.hours is None else self._after_hours()
@@ -96,23 +97,11 @@ class Driver:
         """Let what an earlier call began go on; of a new search the controls come first."""
         trials = self.study.trials()
         if not trials:
-            for values in self.controls():
+            for values in self.controls:
                 self.study.enqueue(values, self.varied)
         for trial in trials:
             if trial.state == "running":
                 self._continue(trial)
-
-    def controls(self) -> list[dict[str, Any]]:
-        """The line as it is set, and unpruned: what all others are to beat. They are not stopped.
-
-        A knob that does not hold the value of the settings is left to Optuna.
-        """
-        given = values_of(self.settings, self.varied)
-        ratio = next((each for each in self.varied if each.name == UNPRUNED), None)
-        found = [given] if given else []
-        if ratio and ratio.holds(0.0) and given.get(UNPRUNED) != 0.0:
-            found.append({**given, UNPRUNED: 0.0})
-        return found
 
     def _next(self, end: float | None) -> Job | None:
         if end is not None and self.clock() >= end:
@@ -121,6 +110,8 @@ class Driver:
             return self.waiting.popleft()
         while len(self.study.trials()) < self.settings.search.trials:
             trial = self.study.ask(self.varied)
+            if trial is None:  # Every combination that there is has been tried.
+                return None
             try:
                 return self._job(trial, 0)
             except SettingsError as error:  # These values do not go together.
@@ -187,7 +178,7 @@ class Driver:
             mine = objectives.standing(trial.last, self.settings, yardstick, is_last)
             if is_last:
                 self._finish(trial, yardstick)
-            elif trial.number < len(self.controls()) or rungs.goes_on(
+            elif trial.number < len(self.controls) or rungs.goes_on(
                 mine, self._others(trial, rung, known, yardstick), wanted.kept_share
             ):
                 self.waiting.append(self._job(trial, rung + 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,22 @@ def dimensions(settings: Settings, plan: Plan) -> tuple[Dimension, ...]:
 
 
 HOW = 'as in: [search.knobs] "prune.ratio" = {low = 0.1, high = 0.8}, or "prune.criterion" = ["l2"]'
+
+
+UNPRUNED = "prune.ratio"
+
+
+def controls(settings: Settings, varied: Sequence[Dimension]) -> list[dict[str, Any]]:
+    """The line as it is set, and unpruned: what all trials are to beat.
+
+    A knob that does not hold the value of the settings is left to Optuna.
+    """
+    given = values_of(settings, varied)
+    ratio = next((each for each in varied if each.name == UNPRUNED), None)
+    found = [given] if given else []
+    if ratio and ratio.holds(0.0) and given.get(UNPRUNED) != 0.0:
+        found.append({**given, UNPRUNED: 0.0})
+    return found
 
 
 def values_of(settings: Settings, varied: Iterable[Dimension]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pipeline.core.plan import PLAN
 from pipeline.core.runner import require_packages
 from pipeline.search import header, knobs, results, study
 from pipeline.search.driver import Driver, Shown
+from pipeline.search.header import Header
 from pipeline.search.job import stages_of_trial
 from pipeline.search.places import Place
 from pipeline.search.results import Found
@@ -49,12 +50,12 @@ def search(
     folder = artifacts / FOLDER
     ownership.claim(folder, PLAN, [])
     with locked(folder, command):
-        kept = _study(settings, folder)
-        driver = Driver(settings, varied, kept, place, shown, folder, artifacts)
-        now = header.of(settings, len(driver.controls()))
+        now = header.of(settings, len(knobs.controls(settings, varied)))
         header.refuse_other(now, folder)
+        kept = _study(settings, folder, now)
         header.write(now, folder)
         with place:
+            driver = Driver(settings, varied, kept, place, shown, folder, artifacts)
             driver.run()
             found = _found(kept, settings, now.controls)
             driver.test(results.winners(found, settings))
@@ -95,7 +96,7 @@ def read(settings: Settings, artifacts: Path) -> Searched:
     storage = settings.search.storage or before.search.storage
     own = before.search.model_copy(update={"storage": storage})
     settings = settings.model_copy(update={"search": own})
-    kept = Study(study.address(storage, folder), before.study, len(own.objectives), own.seed)
+    kept = _study(settings, folder, before)
     return Searched(folder, _found(kept, settings, before.controls), settings)
 
 
@@ -111,12 +112,11 @@ def refuse_missed(searched: Searched) -> None:
         )
 
 
-def _study(settings: Settings, folder: Path) -> Study:
-    """The study of these settings. Raises SettingsError."""
+def _study(settings: Settings, folder: Path, of: Header) -> Study:
+    """The study of this header. Raises SettingsError."""
     search = settings.search
-    name = header.of(settings, 0).study
     url = study.address(search.storage, folder)
-    return Study(url, name, len(search.objectives), search.seed)
+    return Study(url, of.study, len(search.objectives), search.seed)
 
 
 def _found(kept: Study, settings: Settings, controls: int) -> Found:

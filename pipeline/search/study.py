@@ -1,6 +1,7 @@
 """Optuna: it chooses what is tried next, and its storage keeps what came of it.
 
-    user attributes of a trial   rung-0, rung-1, ...: RungResult; reason: why it failed
+    user attributes of a trial   rung-0, rung-1, ...: RungResult; reason: why it failed; repeated:
+                                 the same as an earlier one, which stands for both
     user attributes of a study   tested-7: Tested, of trial 7
 
 TPE with several objectives (Ozaki et al., "Multiobjective Tree-Structured Parzen Estimator",
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 PACKAGE = "optuna"
 FEWEST_COMPLETE = 8
 """Complete trials that importances need: of fewer they would be chance."""
+MOST_REPEATS = 30
+"""In a row, before all that there is counts as tried."""
+REPEATED = "repeated"
 DIGITS = 12
 """Of a number on a grid: 3 * 0.05 is a little more than 0.15."""
 
@@ -70,6 +74,7 @@ class Study:
             # The same seed again would try the same values again.
             seed = (seed + len(self._study.get_trials(deepcopy=False))) % 2**32
             self._study.sampler = optuna.samplers.TPESampler(seed=seed)
+            self._random = optuna.samplers.RandomSampler(seed=seed)
         self._asked: dict[int, optuna.trial.Trial] = {}
 
     @contextlib.contextmanager
@@ -99,12 +104,27 @@ class Study:
         with self._talking():
             self._study.enqueue_trial(encoded)
 
-    def ask(self, varied: Sequence[Dimension]) -> Trial:
-        """A new trial."""
+    def ask(self, varied: Sequence[Dimension]) -> Trial | None:
+        """A new trial; None where nothing but what was tried before comes, time and again.
+
+        What TPE repeats, once it has found the best, is drawn at random instead.
+        """
+        import optuna
+
+        sampler = self._study.sampler
         with self._talking():
-            asked = self._study.ask({each.name: _distribution(each) for each in varied})
-            self._asked[asked.number] = asked
-            return self.trial(asked.number)
+            for _ in range(MOST_REPEATS):
+                asked = self._study.ask({each.name: _distribution(each) for each in varied})
+                before = self._study.get_trials(deepcopy=False)[: asked.number]
+                if not any(each.params == asked.params for each in before):
+                    self._study.sampler = sampler
+                    self._asked[asked.number] = asked
+                    return self.trial(asked.number)
+                asked.set_user_attr(REPEATED, True)
+                self._study.tell(asked.number, state=optuna.trial.TrialState.FAIL)
+                self._study.sampler = self._random
+            self._study.sampler = sampler
+        return None
 
     def add(self, number: int, result: RungResult) -> Trial:
         """Keep what a trial measured at a rung."""
@@ -142,7 +162,7 @@ class Study:
             self._study.set_user_attr(f"tested-{number}", json.loads(tested.model_dump_json()))
 
     def trials(self) -> list[Trial]:
-        """All that was begun, in order."""
+        """All that was begun, in order, without what only repeated another."""
         from optuna.trial import TrialState
 
         with self._talking():
@@ -150,7 +170,7 @@ class Study:
             return [
                 _trial(each, tested.get(f"tested-{each.number}"))
                 for each in self._study.get_trials(deepcopy=False)
-                if each.state != TrialState.WAITING
+                if each.state != TrialState.WAITING and REPEATED not in each.user_attrs
             ]
 
     def trial(self, number: int) -> Trial:

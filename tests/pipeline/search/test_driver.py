@@ -33,7 +33,7 @@ def test_a_search_ends_with_a_front_that_no_trial_beats_and_tests_it_alone(tmp_p
     for trial in trials:
         wanted = [0, 1, 2] if trial.state == "complete" else [0, 1, 2][: len(trial.rungs)]
         assert rungs(place)[trial.number] == wanted
-    found = find(trials, search.settings, search.study.importances(), len(search.controls()))
+    found = find(trials, search.settings, search.study.importances(), len(search.controls))
     best = {trial.number for trial in results.front(found, search.settings)}
     complete = [(each.number, each.last.top1, each.last.latency.ratio) for each in found.complete]
     assert best == {
@@ -143,3 +143,11 @@ def test_a_budget_that_nothing_meets_names_what_came_nearest_and_by_how_much(tmp
     assert trial.last.size_bytes == min(each.last.size_bytes for each in found.trials)
     size = trial.last.size_bytes / 1e6
     assert miss.in_words == f"search.max_size_mb 0.1: {size:.3g} MB, {size - 0.1:.3g} too much"
+
+
+def test_no_trial_repeats_another_and_where_all_were_tried_the_search_ends(tmp_path):
+    knobs = 'search.knobs={"prune.ratio" = [0.0, 0.4, 0.6], "prune.criterion" = ["l1", "l2"]}'
+    search = driver(tmp_path, Arithmetic(), "search.trials=30", knobs)
+    search.run()
+    tried = [tuple(each.values.items()) for each in search.study.trials()]
+    assert len(tried) == len(set(tried)) == 6
