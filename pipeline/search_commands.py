@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline import finalize
 from pipeline.core import ownership
 from pipeline.core.plan import PLAN
+from pipeline.core.store import Store
+from pipeline.results import gate
 from pipeline.search import live, searching, showing, taking
 from pipeline.search.places.local import Local
 from stages.settings import Settings
@@ -29,5 +32,11 @@ def show_search(artifacts: Path, settings: Settings, format: str) -> None:
 
 
 def take_trial(artifacts: Path, settings: Settings, number: int) -> None:
-    """Make a trial the artifacts of the line, and say how to go on. Raises UserError."""
-    print(taking.take(searching.read(settings, artifacts), artifacts, number))
+    """Make a trial the artifacts of the line, with its reports, and say how to go on.
+
+    Raises UserError.
+    """
+    words = taking.take(searching.read(settings, artifacts), artifacts, number)
+    limits = gate.limits_of(settings.gates)
+    finalize.publish(finalize.report_of(Store(artifacts, PLAN), PLAN, {}, limits), artifacts, None)
+    print(words)

@@ -56,6 +56,44 @@ def test_every_stage_leaves_a_record_with_accuracy_and_latency(finished):
         assert record["measurements"]["latency"][0]["p50_ms"] > 0
 
 
+def test_a_search_shares_what_is_fresh_and_one_of_its_trials_becomes_the_artifacts(copy):
+    """Of engines alone, so that nothing is trained: with other knobs trials train, as runs do."""
+    knobs = 'search.knobs={"build.backends" = [["litert"], ["onnxruntime"]]}'
+    brief = ("search.rungs=[1.0]", "search.winners=1", "benchmark.batch_sizes=[1]")
+    options = quick(knobs, *brief, "build.batch_sizes=[1]", 'build.precisions=["int8"]')
+    done = pipeline("search", "--trials", "2", "--artifacts", copy, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((copy / "search/report.json").read_text())
+    first, second = report["trials"]
+    assert {first["rungs"][0]["engine"], second["rungs"][0]["engine"]} == {
+        "litert.int8",
+        "onnxruntime.int8",
+    }
+    for trial in (first, second):
+        assert trial["state"] == "complete"
+        assert trial["rungs"][0]["ran"] == ["build"]
+        assert trial["rungs"][0]["samples"] == len(
+            np.load(copy / "build/samples.npz")["validation_labels"]
+        )
+        folder = copy / f"search/trials/{trial['number']:04}"
+        assert (folder / "train/model.keras").samefile(copy / "train/model.keras")
+    (winner,) = [each for each in (first, second) if each["tested"]]
+    assert winner["number"] in report["front"]
+    assert winner["tested"]["samples"] == len(load_test_split(Data()).labels)
+
+    trained = (copy / "train/model.keras").stat()
+    taken = pipeline("search", "--take", str(winner["number"]), "--artifacts", copy)
+    assert taken.returncode == 0, taken.stderr
+    engines = [each.name for each in records.read(copy / "build") if each.file]
+    assert [str(name) for name in engines] == [winner["rungs"][0]["engine"]]
+    (line,) = re.findall("^its settings: (.*)$", taken.stdout, re.MULTILINE)
+    values = shlex.split(line)
+    assert set(states(copy, *options[1::2], *values[1::2]).values()) == {"fresh"}
+    assert (copy / "train/model.keras").stat().st_ino == trained.st_ino
+    bundle = copy.parent / "bundle"
+    assert pipeline("export", "--to", bundle, "--artifacts", copy).returncode == 0
+
+
 def test_the_report_follows_its_published_schema(report):
     schema = json.loads((Path(reports.__file__).parent / "report.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(report)

@@ -20,8 +20,10 @@ from pipeline.report.svg import (
     rows_only,
 )
 from pipeline.results import units
+from pipeline.search import sentences
 from pipeline.search.model import Trial
 from pipeline.search.searching import Searched
+from stages.settings.searching import Objective
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,8 +37,8 @@ def charts(searched: Searched) -> Iterator[Chart]:
     if len(measured) > 1:
         yield _pareto(measured, searched)
         yield _parallel(measured, searched)
-    if searched.found.importances:
-        yield _importances(searched.found.importances)
+    for objective, shares in searched.found.importances.items():
+        yield _importances(objective, shares)
 
 
 def _pareto(trials: Sequence[Trial], searched: Searched) -> Chart:
@@ -115,7 +117,7 @@ def _heights(values: Sequence[Any]) -> list[float]:
     return [(each - low) / (high - low) if high > low else 0.5 for each in values]
 
 
-def _importances(found: dict[str, float]) -> Chart:
+def _importances(objective: Objective, found: dict[str, float]) -> Chart:
     ranked = sorted(found.items(), key=lambda pair: -pair[1])
     axes = panel(ROW * len(ranked) + 44, bottom=34)
     axes.set_xlim(0, 1.08 * 100 * max(value for _, value in ranked))
@@ -123,9 +125,10 @@ def _importances(found: dict[str, float]) -> Chart:
         axes.barh(row, 100 * value, height=0.3, color=ACCENT)
         row_label(axes, row, name, f"{100 * value:.0f} %")
     rows_only(axes, len(ranked))
-    axes.set_xlabel("share of what decides who comes near the front, %")
+    axes.set_xlabel("share of what varied between trials, %")
     text = "; ".join(f"{name}: {100 * value:.0f} %" for name, value in ranked)
-    return Chart("search-knobs", "What each knob is worth", f"{text}.", figure_of(axes))
+    title = f"What each knob is worth for {sentences.WORDS[objective]}"
+    return Chart(f"search-knobs-{objective}", title, f"{text}.", figure_of(axes))
 
 
 def _is_number(value: Any) -> bool:

@@ -32,7 +32,7 @@ class Found(BaseModel):
 
     front            trials on the Pareto front, complete and within every budget, fastest first
     reference_ms     median latency of the trained network in ONNX Runtime float32, over all trials
-    importances      of the knobs, together 1; empty while too few trials are complete
+    importances      by objective, of the knobs, together 1; none while too few are complete
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,7 +45,7 @@ class Found(BaseModel):
     reference_ms: float | None = None
     trained_top1: float | None = None
     correlations: tuple[RungPair, ...] = ()
-    importances: dict[str, float] = {}
+    importances: dict[Objective, dict[str, float]] = {}
     controls: int = 0
 
     @property
@@ -65,9 +65,12 @@ class Found(BaseModel):
 
 
 def find(
-    trials: Sequence[Trial], settings: Settings, importances: dict[str, float], controls: int = 0
+    trials: Sequence[Trial],
+    settings: Settings,
+    importances: Sequence[dict[str, float]] = (),
+    controls: int = 0,
 ) -> Found:
-    """What these trials amount to under `settings.search`."""
+    """What these trials amount to under `settings.search`; `importances` are by objective."""
     search = settings.search
     found = Found(
         objectives=search.objectives,
@@ -75,7 +78,11 @@ def find(
         batch_size=search.batch_size,
         trials=tuple(trials),
         correlations=tuple(correlations(trials, len(search.rungs))),
-        importances=importances,
+        importances={
+            name: shares
+            for name, shares in zip(search.objectives, importances, strict=False)
+            if shares
+        },
         controls=controls,
     )
     yardstick = found.yardstick

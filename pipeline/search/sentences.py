@@ -11,7 +11,6 @@ from pipeline.search.results import Found
 from pipeline.search.searching import Searched
 from stages.settings.searching import Objective
 
-MOST_KNOBS = 3
 WORDS: dict[Objective, str] = {
     "accuracy": "accuracy",
     "p50": "latency",
@@ -134,10 +133,13 @@ def _share(share: float) -> str:
 
 
 def _knobs(found: Found) -> Iterator[str]:
-    ranked = sorted(found.importances.items(), key=lambda pair: -pair[1])[:MOST_KNOBS]
-    if ranked:
-        parts = [f"{name} {100 * value:.0f} %" for name, value in ranked]
-        yield (
-            f"What decided most whether a trial came near the front: {', '.join(parts)} "
-            f"(PED-ANOVA, {len(found.complete)} trials)."
-        )
+    if not found.importances:
+        return
+    parts = []
+    for objective, shares in found.importances.items():
+        name, share = max(shares.items(), key=lambda pair: pair[1])
+        parts.append(f"{WORDS[objective]} by {name} ({100 * share:.0f} %)")
+    yield (
+        f"What varied was explained best in {units.listed(parts)} "
+        f"(fANOVA, {len(found.complete)} trials trained in full)."
+    )

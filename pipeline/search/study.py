@@ -28,7 +28,7 @@ from stages.packages import install, missing, not_installed
 if TYPE_CHECKING:
     import optuna
 
-PACKAGE = "optuna"
+PACKAGES = ("optuna", "scikit-learn")
 FEWEST_COMPLETE = 8
 """Complete trials that importances need: of fewer they would be chance."""
 MOST_REPEATS = 30
@@ -39,8 +39,8 @@ DIGITS = 12
 
 
 def require() -> None:
-    """Raise MachineError where Optuna is not installed."""
-    if absent := missing([PACKAGE]):
+    """Raise MachineError where Optuna, or what its importances need, is not installed."""
+    if absent := missing(PACKAGES):
         raise MachineError(f"a search needs Optuna: {not_installed(absent)}", install(absent))
 
 
@@ -178,20 +178,31 @@ class Study:
         found = self._study.get_trials(deepcopy=False)[number]
         return _trial(found, self._study.user_attrs.get(f"tested-{number}"))
 
-    def importances(self) -> dict[str, float]:
-        """What each knob is worth, all together 1, for getting near the front (PED-ANOVA:
-        Watanabe, Bansal and Hutter, IJCAI 2023); empty while too few trials are complete.
+    def importances(self) -> list[dict[str, float]]:
+        """For each objective: the share of its variance over the complete trials that each knob
+        explains (fANOVA: Hutter, Hoos and Leyton-Brown, ICML 2014), together 1.
+
+        Empty while too few trials are complete, and for an objective that never varied.
         """
-        from optuna.importance import get_param_importances
+        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
         from optuna.trial import TrialState
 
         with self._talking():
             complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if len(complete) < FEWEST_COMPLETE:
-                return {}
-            return {
-                name: float(value) for name, value in get_param_importances(self._study).items()
-            }
+            found: list[dict[str, float]] = []
+            for place in range(len(self._study.directions)):
+
+                def cost(trial: optuna.trial.FrozenTrial, place: int = place) -> float:
+                    return float(trial.values[place])
+
+                varies = len({cost(each) for each in complete}) > 1
+                if len(complete) < FEWEST_COMPLETE or not varies:
+                    found.append({})
+                    continue
+                evaluator = FanovaImportanceEvaluator(seed=0)
+                shares = get_param_importances(self._study, evaluator=evaluator, target=cost)
+                found.append({name: float(value) for name, value in shares.items()})
+            return found
 
     def _live(self, number: int) -> optuna.trial.Trial:
         """The trial to write to: that of an earlier process is opened again."""

@@ -32,11 +32,15 @@ def everything(searched: Searched) -> Table:
 
 
 def knobs(searched: Searched) -> Table:
-    """What each knob is worth."""
-    ranked = sorted(searched.found.importances.items(), key=lambda pair: -pair[1])
-    rows = tuple((name, f"{100 * value:.1f}") for name, value in ranked)
-    title, caption = "Knobs", "How much each decides whether a trial comes near the front"
-    return Table(title, caption, ("what", "importance in %"), rows)
+    """What each knob is worth, for each objective."""
+    found = searched.found.importances
+    names = dict.fromkeys(name for shares in found.values() for name in shares)
+    ranked = sorted(names, key=lambda name: -sum(shares[name] for shares in found.values()))
+    rows = tuple(
+        (name, *(f"{100 * shares[name]:.1f}" for shares in found.values())) for name in ranked
+    )
+    caption = "Share of what varied between trials that each knob explains, in %"
+    return Table("Knobs", caption, ("what", *found), rows)
 
 
 def _table(title: str, caption: str, trials: Sequence[Trial], searched: Searched) -> Table:
@@ -54,7 +58,7 @@ def _table(title: str, caption: str, trials: Sequence[Trial], searched: Searched
 def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
     found, result = searched.found, trial.last
     yardstick = found.yardstick
-    values = ", ".join(f"{name} {value}" for name, value in trial.values.items())
+    values = _values(trial, found)
     if result is None or yardstick is None:
         return (str(trial.number), trial.state, *[units.UNKNOWN] * 8, trial.reason or values)
     doubt = "" if result.latency.stable else " UNSTABLE"
@@ -71,6 +75,14 @@ def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
         units.percent(trial.tested.top1 if trial.tested else None),
         trial.reason or values,
     )
+
+
+def _values(trial: Trial, found: Found) -> str:
+    """Those that the line as it is set does not have."""
+    given = found.trials[0].values if found.controls else {}
+    changed = {name: value for name, value in trial.values.items() if value != given.get(name)}
+    text = ", ".join(f"{name} {value}" for name, value in units.spelled(changed).items())
+    return text or "the line as it is set"
 
 
 def _state(trial: Trial, searched: Searched) -> str:

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from children import environment, output_of
 
-from pipeline.core.lock import FILE, locked
+from pipeline.core.lock import FILE, MACHINE_FILE, alone_on_machine, locked, waiting
 from stages.errors import ArtifactError, SettingsError
 
 HOLD = """
@@ -103,3 +104,11 @@ def test_a_folder_that_one_may_not_write_to_is_refused_with_its_name(tmp_path: P
     assert said == (
         f"SettingsError cannot write to the artifact folder {str(tmp_path)!r}: Permission denied\n"
     )
+
+
+def test_one_measurement_at_a_time_has_the_machine() -> None:
+    file = Path(tempfile.gettempdir(), MACHINE_FILE)
+    with alone_on_machine(), pytest.raises(BlockingIOError), waiting(file, blocking=False):
+        pass
+    with waiting(file, blocking=False):
+        pass

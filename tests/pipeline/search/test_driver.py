@@ -127,7 +127,7 @@ def test_after_its_hours_no_rung_begins_any_more(tmp_path):
 def test_what_misses_a_budget_of_latency_is_stopped_at_the_first_rung(tmp_path):
     search = driver(tmp_path, Arithmetic(), "search.trials=8", "search.max_p50_ms=0.05")
     search.run()
-    found = find(search.study.trials(), search.settings, {})
+    found = find(search.study.trials(), search.settings)
     slow = [each for each in found.trials[2:] if found.yardstick.p50_ms(each.last) > 0.05]
     assert slow
     assert {(each.state, len(each.rungs)) for each in slow} == {("stopped", 1)}
@@ -137,7 +137,7 @@ def test_what_misses_a_budget_of_latency_is_stopped_at_the_first_rung(tmp_path):
 def test_a_budget_that_nothing_meets_names_what_came_nearest_and_by_how_much(tmp_path):
     search = driver(tmp_path, Arithmetic(), "search.trials=4", "search.max_size_mb=0.1")
     search.run()
-    found = find(search.study.trials(), search.settings, {})
+    found = find(search.study.trials(), search.settings)
     trial, (miss,) = results.nearest_miss(found, search.settings)
     assert found.front == ()
     assert trial.last.size_bytes == min(each.last.size_bytes for each in found.trials)

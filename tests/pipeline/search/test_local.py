@@ -51,6 +51,16 @@ def test_a_process_that_dies_is_told_and_another_one_takes_its_place(tmp_path):
         assert isinstance(wait(place).error, DataError)
 
 
+def test_a_process_whose_search_was_killed_ends_in_the_middle_of_a_job(tmp_path):
+    pipe = tmp_path / "images.npz"
+    os.mkfifo(pipe)
+    with Local(1, tmp_path / "logs") as place:
+        place.start(job(tmp_path, f"data.path={pipe}"))
+        (worker,) = place._busy.values()
+        worker._process.stdin.close()  # as the system does it for a process that is gone
+        assert ends_soon(worker._process.pid)
+
+
 def test_at_the_end_a_process_is_killed_whatever_it_does(tmp_path):
     pipe = tmp_path / "images.npz"
     os.mkfifo(pipe)

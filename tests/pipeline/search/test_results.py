@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+from arithmetic import REFERENCE_MS, result, settings_of
+
+from pipeline.search.job import Job
+from pipeline.search.live import Moving
+from pipeline.search.model import Trial
+from pipeline.search.objectives import Yardstick, costs
+from pipeline.search.results import best_of, correlations, find
+from stages.errors import SettingsError
+from stages.numerics import proportions
+
+
+def trial(number: int, *shares: float, state: str = "complete") -> Trial:
+    """One whose accuracies at its rungs are these."""
+    job = Job(root=".", base=".", trial=number, rung=0, settings={})
+    measured = result(job)
+    rungs = [
+        measured.model_copy(update={"rung": rung, "top1": top1}) for rung, top1 in enumerate(shares)
+    ]
+    return Trial(number=number, state=state, values={}, rungs=tuple(rungs))
+
+
+def test_rungs_that_order_alike_correlate_and_a_stopped_trial_counts_where_it_was():
+    trials = [
+        trial(0, 0.1, 0.5, 0.9),
+        trial(1, 0.2, 0.7, 0.8),
+        trial(2, 0.3, 0.9, 0.7),
+        trial(3, 0.1, 0.4, state="stopped"),
+    ]
+    found = {(each.lower, each.upper): each for each in correlations(trials, 3)}
+    assert found[0, 2].correlation == found[1, 2].correlation == -1.0
+    assert (found[0, 1].trials, found[0, 2].trials) == (4, 3)
+    assert found[0, 1].correlation > 0.9
+
+
+def test_the_interval_of_the_best_of_many_is_wider_than_that_of_one():
+    alone = find([trial(0, 0.9)], settings_of("search.rungs=[1.0]"))
+    many = find([trial(n, 0.9) for n in range(20)], settings_of("search.rungs=[1.0]"))
+    single = best_of(alone.trials[0], alone)
+    assert (single.low, single.high) == pytest.approx(
+        (proportions.wilson(900, 1000).low, proportions.wilson(900, 1000).high)
+    )
+    chosen = best_of(many.trials[0], many)
+    assert chosen.low < single.low < single.high < chosen.high
+
+
+def test_hours_in_which_the_machine_is_slower_change_no_milliseconds():
+    first = trial(0, 0.9).last
+    slow = first.latency.model_copy(
+        update={"p50_ms": 3 * first.latency.p50_ms, "reference_p50_ms": 3 * REFERENCE_MS}
+    )
+    second = first.model_copy(update={"latency": slow})
+    yardstick = Yardstick.of([first, second, first])
+    assert yardstick.reference_ms == REFERENCE_MS
+    assert yardstick.p50_ms(second) == yardstick.p50_ms(first)
+
+
+def test_an_objective_that_was_not_measured_is_said():
+    with pytest.raises(SettingsError) as caught:
+        costs(trial(0, 0.9).last, ("accuracy", "energy"))
+    assert caught.value.message == (
+        "search.objectives: 'energy' was never measured on litert.int8: no power of a GPU was read "
+        "while the engine was timed"
+    )
+
+
+def test_a_terminal_gets_a_line_for_each_rung_and_a_table_of_what_is_under_way(capsys):
+    done = trial(3, 0.9722)
+    with Moving() as shown:
+        shown.started(Job(root=".", base=".", trial=4, rung=0, settings={}))
+        shown.said(Job(root=".", base=".", trial=4, rung=0, settings={}), "prune")
+        shown.ended(done, "goes on")
+        table = shown._table()
+        assert [next(iter(column.cells)) for column in table.columns][:3] == ["4", "0", "prune"]
+    assert "trial 3    rung 0  97.22 %  0.640 of the reference  litert.int8  goes on" in (
+        capsys.readouterr().out
+    )
