@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from stages.numerics import pareto
 from stages.settings import Settings
 
-WITHOUT_TRAINING = ("learning_rate", "distillation")
+WITHOUT_TRAINING = ("learning_rate", "distillation", "temperature")
 """Settings of a fine-tune that change nothing where it has no epochs: trials that differ in these
 alone share the stage."""
 
