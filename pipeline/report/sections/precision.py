@@ -19,7 +19,7 @@ from pipeline.report.svg import (
 from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.model import Report
-from stages.engines.registry import EngineName, precision_label
+from stages.engines.registry import QUANTIZED, EngineName, precision_label
 from stages.engines.tensorrt.kernel_names import only_moves
 from stages.results.conversion import ConvertDetails
 from stages.results.engines import BuildDetails, LayerFacts
@@ -69,12 +69,12 @@ def differs(layer: LayerFacts) -> bool:
 
 
 def in_float(report: Report) -> Iterator[str]:
-    """Sentences that name the convolutions and Dense layers in float inside INT8 engines."""
+    """Sentences that name the convolutions and Dense layers in float inside quantized engines."""
     quantize = report.details(QuantizeDetails)
     kept = set(quantize.float_layers) if quantize else set()
     for name, layers in by_engine(report).items():
         engine, whys = EngineName.parse(name), dict[str, list[str]]()
-        if engine.precision != "int8":
+        if engine.precision not in QUANTIZED:
             continue
         for layer in filter(_is_float, layers):
             node = layer.nodes[0] if layer.nodes else layer.name
@@ -86,21 +86,22 @@ def in_float(report: Report) -> Iterator[str]:
 
 
 def requantized(report: Report) -> Iterator[str]:
-    """Where integer kernels of an INT8 engine write float, and others make integers of it again."""
+    """Where kernels of eight bits in a quantized engine write float, and others round it again."""
     details = report.details(BuildDetails)
     for name, layers in by_engine(report).items():
         engine = EngineName.parse(name)
-        integer = [each for each in layers if each.requested and family(each.executed) == "int8"]
-        wide = [each for each in integer if family(each.written) in FLOATS]
+        own, label = engine.precision, precision_label(engine.precision)
+        narrow = [each for each in layers if each.requested and family(each.executed) == own]
+        wide = [each for each in narrow if family(each.written) in FLOATS]
         again = [
             each
             for each in layers
-            if family(each.executed) in FLOATS and family(each.written) == "int8"
+            if family(each.executed) in FLOATS and family(each.written) == own
         ]
-        if engine.precision == "int8" and wide and again and details:
+        if own in QUANTIZED and wide and again and details:
             yield (
-                f"{engine.words}: {len(wide)} of {len(integer)} INT8 convolutions and matrix "
-                f"products write float, and kernels that read float and write INT8 number "
+                f"{engine.words}: {len(wide)} of {len(narrow)} {label} convolutions and matrix "
+                f"products write float, and kernels that read float and write {label} number "
                 f"{len(again)}{_beside_fp16(engine, details.kernels)}."
             )
 
@@ -119,7 +120,7 @@ def moving(report: Report) -> Iterator[str]:
 
 
 def _beside_fp16(engine: EngineName, kernels: Mapping[str, int]) -> str:
-    counts = [kernels.get(f"{engine.backend}.{precision}") for precision in ("int8", "fp16")]
+    counts = [kernels.get(f"{engine.backend}.{each}") for each in (engine.precision, "fp16")]
     return f"; it starts {counts[0]} kernels, FP16 {counts[1]}" if all(counts) else ""
 
 

@@ -157,6 +157,23 @@ def test_int8_kernels_that_write_float_are_counted_with_those_that_make_integers
     assert set(precision.requantized(report)) <= set(engines.engine_table(report).notes)
 
 
+def test_an_fp8_engine_is_described_as_an_int8_one_is() -> None:
+    found = records()
+    found["build"]["measurements"]["details"]["layers"] = {
+        "tensorrt_rtx.fp8": [
+            layer("conv1", "fp16", requested="fp8", written="fp16"),
+            layer("conv2", "fp8", requested="fp8", written="fp16"),
+            layer("again", "fp16", requested=None, written="fp8"),
+        ]
+    }
+    report = report_of(found)
+    assert list(precision.in_float(report)) == ["tensorrt_rtx fp8 computes conv1 in float."]
+    assert list(precision.requantized(report)) == [
+        "tensorrt_rtx fp8: 1 of 1 FP8 convolutions and matrix products write float, "
+        "and kernels that read float and write FP8 number 1."
+    ]
+
+
 def test_the_share_of_kernels_that_only_move_values_is_told_where_all_are_known() -> None:
     found = records()
     details = found["build"]["measurements"]["details"]
