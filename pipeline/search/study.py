@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PACKAGES = ("optuna", "scikit-learn")
 FEWEST_COMPLETE = 8
 """Complete trials that importances need: of fewer they would be chance."""
-MOST_REPEATS = 30
+MOST_REPEATS = 20
 """In a row, before all that there is counts as tried."""
 REPEATED = "repeated"
 DIGITS = 12

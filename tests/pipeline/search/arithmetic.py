@@ -83,7 +83,7 @@ KNOBS = '{"prune.ratio" = {low = 0.0, high = 0.8, step = 0.05}, "prune.criterion
 
 
 def settings_of(*overrides: str) -> Settings:
-    return config.load(None, [f"search.knobs={KNOBS}", *overrides])
+    return config.load(None, [f"search.knobs={KNOBS}", "prune.ratio=0.4", *overrides])
 
 
 def driver(folder: Path, place: Arithmetic, *overrides: str) -> Driver:

@@ -29,10 +29,10 @@ def work(job: Job) -> object:
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory) -> Path:
-    """After a search of 18 trials, of which the third failed."""
+    """After a search of 20 trials, of which the third failed."""
     folder = tmp_path_factory.mktemp("searched") / "artifacts"
     ownership.claim(folder, PLAN, [])
-    settings = settings_of("search.trials=18", "search.rungs=[0.0, 1.0]")
+    settings = settings_of("search.trials=20", "search.rungs=[0.0, 1.0]")
     showing.publish(search(settings, folder, Arithmetic(work=work), Quiet(), "search"))
     return folder
 
@@ -104,7 +104,7 @@ def test_other_knobs_in_the_same_folder_are_refused_and_nothing_is_lost(artifact
 
 def test_settings_that_change_no_trial_may_differ_from_call_to_call(artifacts):
     settings = settings_of(
-        "search.trials=18",
+        "search.trials=20",
         "search.rungs=[0.0, 1.0]",
         "search.max_accuracy_loss=1.0",
         "gates.parity=true",

@@ -90,7 +90,7 @@ def test_a_trial_that_fails_is_told_and_ends_nothing(tmp_path):
 
 def test_values_that_do_not_go_together_are_a_failed_trial(tmp_path):
     knobs = 'search.knobs={"prune.method" = ["channels", "2:4"], "prune.max_accuracy_drop" = [1.0]}'
-    search = driver(tmp_path, Arithmetic(), "search.trials=6", knobs)
+    search = driver(tmp_path, Arithmetic(), "search.trials=2", knobs)
     search.run()
     reasons = {each.reason for each in search.study.trials() if each.state == "failed"}
     assert reasons == {"prune.max_accuracy_drop: got 1.0, expected none, for prune.method is '2:4'"}
@@ -146,8 +146,8 @@ def test_a_budget_that_nothing_meets_names_what_came_nearest_and_by_how_much(tmp
 
 
 def test_no_trial_repeats_another_and_where_all_were_tried_the_search_ends(tmp_path):
-    knobs = 'search.knobs={"prune.ratio" = [0.0, 0.4, 0.6], "prune.criterion" = ["l1", "l2"]}'
+    knobs = 'search.knobs={"prune.ratio" = [0.0, 0.4], "prune.criterion" = ["l1", "l2"]}'
     search = driver(tmp_path, Arithmetic(), "search.trials=30", knobs)
     search.run()
     tried = [tuple(each.values.items()) for each in search.study.trials()]
-    assert len(tried) == len(set(tried)) == 6
+    assert len(tried) == len(set(tried)) == 4

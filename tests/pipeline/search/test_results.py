@@ -14,7 +14,7 @@ from stages.numerics import proportions
 
 def trial(number: int, *shares: float, state: str = "complete") -> Trial:
     """One whose accuracies at its rungs are these."""
-    job = Job(root=".", base=".", trial=number, rung=0, settings={})
+    job = Job(root=".", base=".", trial=number, rung=0, settings={"prune": {"ratio": 0.4}})
     measured = result(job)
     rungs = [
         measured.model_copy(update={"rung": rung, "top1": top1}) for rung, top1 in enumerate(shares)
