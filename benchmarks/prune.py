@@ -122,6 +122,8 @@ def describe(pruned: dict[str, Any]) -> None:
     for group in details["groups"]:
         widths = f"{group['channels_before']} -> {group['channels_after']}"
         print(f"- {', '.join(group['layers'])}: {widths}")
+    for layers in details.get("removed_blocks", ()):
+        print(f"- removed whole: {', '.join(layers)}")
     if latency := details.get("latency"):
         print(
             f"\n{latency['target']}: predicted {latency['predicted_ratio']:.2f}, when chosen "
