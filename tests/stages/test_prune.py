@@ -227,7 +227,7 @@ def test_a_block_that_does_nothing_goes_to_meet_a_latency_target(
     trained: Path, tmp_path: Path
 ) -> None:
     source = with_idle_block(trained, tmp_path / "train")
-    options: Options = {"target_latency_ratio": 0.65, "epochs": 0, "channel_multiple": 4}
+    options: Options = {"target_latency_ratio": 0.75, "epochs": 0, "channel_multiple": 16}
     measured = run(source, tmp_path / "out", **options)
     details = measured.details
     assert details.removed_blocks == (("idle1", "idle2"),)
@@ -241,7 +241,7 @@ def test_a_block_that_does_nothing_goes_to_meet_a_latency_target(
     kept = run(source, tmp_path / "kept", depth=False, **options).details
     assert kept.removed_blocks == ()
     assert "idle1" in {name for group in kept.groups for name in group.layers}
-    assert kept.parameters_after <= 0.65 * kept.parameters_before
+    assert kept.parameters_after <= 0.75 * kept.parameters_before
 
 
 @pytest.mark.usefixtures("clock")
