@@ -116,6 +116,7 @@ def _bring_up_to_date(
         line.store.forget(stage.name)
     with _lent(line, stage, identity) as is_lent:
         if is_lent:
+            line.store.forget(stage.name)
             return "cached"
         line.display.start(stage.name, reason)
         line.begun.append(stage.name)

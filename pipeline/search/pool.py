@@ -41,8 +41,7 @@ class Pool:
         with waiting(folder / MAKING):
             shelf = Store(folder, self._plan)
             for source in filter(None, (shelf, self._base)):
-                if _has_sound(source, stage.name, key):
-                    share(source, store, stage.name)
+                if _has_sound(source, stage.name, key) and _taken(source, store, stage.name):
                     yield True
                     return
             shelf.discard(stage.name)
@@ -81,9 +80,20 @@ def share(source: Store, target: Store, stage: str) -> None:
             _link(folder / name, draft / name)
 
 
+def _taken(source: Store, target: Store, stage: str) -> bool:
+    """Whether `target` has the artifact now: a run may replace one of the line at any moment."""
+    try:
+        share(source, target, stage)
+    except (FileNotFoundError, ArtifactError):
+        return False
+    return True
+
+
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
+    except FileNotFoundError:
+        raise
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
 

@@ -94,6 +94,11 @@ def read(settings: Settings, artifacts: Path) -> Searched:
     if before is None:
         raise ArtifactError(f"no search was made in {str(artifacts)!r}", "run: pipeline search")
     storage = settings.search.storage or before.search.storage
+    if storage is None and not (folder / study.FILE).is_file():
+        raise ArtifactError(
+            f"{folder / study.FILE} is missing, which held the trials",
+            "its folders are still there: trials; search anew: pipeline search",
+        )
     own = before.search.model_copy(update={"storage": storage})
     settings = settings.model_copy(update={"search": own})
     kept = _study(settings, folder, before)

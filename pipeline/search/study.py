@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import optuna
 
 PACKAGES = ("optuna", "scikit-learn")
+FILE = "study.db"
 FEWEST_COMPLETE = 8
 """Complete trials that importances need: of fewer they would be chance."""
 MOST_REPEATS = 20
@@ -48,7 +49,7 @@ def address(storage: str | None, root: Path) -> str:
     """The database of `search.storage`: a file in the folder `root` if none is set."""
     if storage is not None and "://" in storage:
         return storage
-    return f"sqlite:///{(Path(storage) if storage else root / 'study.db').absolute()}"
+    return f"sqlite:///{(Path(storage) if storage else root / FILE).absolute()}"
 
 
 class Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,29 @@ def test_settings_that_change_no_trial_may_differ_from_call_to_call(artifacts):
     front = [searched.found.trial(number) for number in searched.found.front]
     assert max(loss) > 1
     assert max(searched.found.yardstick.loss_points(each.last) for each in front) <= 1 + 1e-9
+
+
+def test_a_search_whose_trials_are_gone_is_not_shown_as_an_empty_one(artifacts, tmp_path):
+    copy = Path(shutil.copytree(artifacts, tmp_path / "copy"))
+    (copy / "search/study.db").unlink()
+    code, line = said("--show", "--artifacts", copy)
+    assert (code, line) == (
+        1,
+        f"error: {copy / 'search/study.db'} is missing, which held the trials",
+    )
+    assert not (copy / "search/study.db").exists()
+
+
+def test_a_damaged_header_is_said_in_one_line(artifacts, tmp_path):
+    copy = Path(shutil.copytree(artifacts, tmp_path / "copy"))
+    header = copy / "search/header.json"
+    header.write_bytes(header.read_bytes().replace(b"prune.ratio", b"prune.ratin", 1))
+    code, line = said("--show", "--artifacts", copy)
+    assert code == 1
+    assert (
+        line
+        == f"error: {header} is damaged: its seal does not fit: it was changed after it was written"
+    )
 
 
 @pytest.mark.parametrize(
