@@ -108,7 +108,7 @@ class Driver:
             return None
         if self.waiting:
             return self.waiting.popleft()
-        while len(self.study.trials()) < self.settings.search.trials:
+        while len(self.study.trials()) < self.settings.search.most_trials:
             trial = self.study.ask(self.varied)
             if trial is None:  # Every combination that there is has been tried.
                 return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.search import results
@@ -22,13 +20,21 @@ def front(searched: Searched) -> Table:
     found = searched.found
     numbers = [*found.front, *(n for n in range(found.controls) if n not in found.front)]
     trials = [trial for number in numbers if (trial := found.trial(number))]
+    notes = (
+        f"p50 of the reference, the trained network in ONNX Runtime float32: "
+        f"{units.milliseconds(found.reference_ms)} ms.",
+        "Every engine was timed in turns with it; p50 is that share of the reference's p50.",
+        "Accuracy is on validation images, change in points against the trained network.",
+    )
+    rows = tuple(_cells(trial, searched) for trial in trials)
     caption = f"Pareto front and controls, {units.images(found.batch_size)} per call"
-    return _table("Pareto front", caption, trials, searched)
+    return Table("Pareto front", caption, COLUMNS, rows, notes if rows else ())
 
 
 def everything(searched: Searched) -> Table:
     """Every trial."""
-    return _table("Trials", "Every trial, at its last rung", searched.found.trials, searched)
+    rows = tuple(_cells(trial, searched) for trial in searched.found.trials)
+    return Table("Trials", "Every trial, at its last rung", COLUMNS, rows)
 
 
 def knobs(searched: Searched) -> Table:
@@ -41,18 +47,6 @@ def knobs(searched: Searched) -> Table:
     )
     caption = "Share of what varied between trials that each knob explains, in %"
     return Table("Knobs", caption, ("what", *found), rows)
-
-
-def _table(title: str, caption: str, trials: Sequence[Trial], searched: Searched) -> Table:
-    found = searched.found
-    reference = units.milliseconds(found.reference_ms)
-    notes = (
-        f"p50 of the reference, the trained network in ONNX Runtime float32: {reference} ms.",
-        "Every engine was timed in turns with it; p50 is that share of the reference's p50.",
-        "Accuracy is on validation images, change in points against the trained network.",
-    )
-    rows = tuple(_cells(trial, searched) for trial in trials)
-    return Table(title, caption, COLUMNS, rows, notes if rows else ())
 
 
 def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:

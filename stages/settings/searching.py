@@ -84,6 +84,9 @@ KNOBS = {
 """What mattered most on the networks measured here; the engine and its threads `build` chooses."""
 
 
+DEFAULT_TRIALS = 30
+
+
 class Search(Section):
     """What `pipeline search` may vary, what it looks for, and how long it looks."""
 
@@ -110,8 +113,9 @@ class Search(Section):
     """Budget: longest median latency, in milliseconds."""
     max_size_mb: Limit | None = None
     """Budget: largest engine file, in megabytes (1 MB is 1,000,000 bytes)."""
-    trials: Positive = 30
-    """Trials in all, those of an earlier call among them."""
+    trials: Positive | None = None
+    """Trials in all, those of an earlier call among them; not set: as many as `hours` allow, and 30
+    where neither is set."""
     hours: Limit | None = None
     """No trial begins, and none goes on to another rung, after so many hours of this call."""
     workers: Positive = 1
@@ -133,6 +137,13 @@ class Search(Section):
     in the artifact folder."""
     seed: Seed = 0
     """Decides which values are tried."""
+
+    @property
+    def most_trials(self) -> float:
+        """At which number of trials the search ends; infinite where its hours end it."""
+        if self.trials is not None:
+            return self.trials
+        return DEFAULT_TRIALS if self.hours is None else math.inf
 
     @field_validator("rungs")
     @classmethod

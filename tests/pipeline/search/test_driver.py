@@ -117,7 +117,7 @@ def test_if_the_first_trials_all_fail_the_search_ends_with_the_reason(tmp_path):
 
 def test_after_its_hours_no_rung_begins_any_more(tmp_path):
     place, now = Arithmetic(), iter(range(0, 10**6, 600))
-    search = driver(tmp_path, place, "search.trials=30", "search.hours=1")
+    search = driver(tmp_path, place, "search.hours=1")
     search.clock = lambda: float(next(now))
     search.run()
     assert len(place.started) == 5

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from arithmetic import REFERENCE_MS, result, settings_of
 
@@ -77,3 +79,11 @@ def test_a_terminal_gets_a_line_for_each_rung_and_a_table_of_what_is_under_way(c
     assert "trial 3    rung 0  97.22 %  0.640 of the reference  litert.int8  goes on" in (
         capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [((), 30), (("search.hours=2",), math.inf), (("search.hours=2", "search.trials=5"), 5)],
+)
+def test_the_hours_end_a_search_alone_where_no_number_of_trials_is_given(options, most):
+    assert settings_of(*options).search.most_trials == most
