@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 COMMANDS = ["run", "status", "report", "compare", "compare-devices", "history", "config", "doctor"]
-COMMANDS += ["verify", "export", "predict", "init"]
+COMMANDS += ["verify", "export", "predict", "init", "search"]
 
 
 def test_the_commands_are_the_promised_ones() -> None:
