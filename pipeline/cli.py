@@ -20,6 +20,7 @@ from pipeline.options import (
     format_option,
     given,
     read_settings,
+    set_option,
     settings_options,
     version_option,
 )
@@ -50,15 +51,18 @@ def pipeline() -> None:
 
 @pipeline.command()
 @click.argument("words", nargs=-1, metavar="[MODEL] [DATA]")
+@set_option
 @artifacts_option
 @debug_option
-def init(words: tuple[str, ...], artifacts: Path) -> None:
+def init(words: tuple[str, ...], overrides: tuple[str, ...], artifacts: Path) -> None:
     """Look at a model and images, and write pipeline.toml.
 
     MODEL: a .keras or .h5 file, module:function, or the name of a network;
     without it, one of our own that suits the images. DATA: a folder with
-    train/<class>/* and test/<class>/*, an .npz file or its address, or the
-    name of a data set; without it, digits. No file is ever overwritten.
+    train/<class>/* and test/<class>/*, a .csv of images and labels, an .npz
+    file or its address, or the name of a data set; without it, digits. No
+    file is ever overwritten. --set says where the data are, as in
+    --set data.label_column=kind.
 
     \b
     pipeline init network.keras photos
@@ -66,7 +70,7 @@ def init(words: tuple[str, ...], artifacts: Path) -> None:
     """
     from pipeline import commands
 
-    commands.write_first_settings(words, artifacts)
+    commands.write_first_settings(words, artifacts, overrides)
 
 
 class RunCommand(click.Command):

@@ -245,10 +245,13 @@ def show_settings(settings: Settings) -> None:
     print(config.to_toml(settings), end="")
 
 
-def write_first_settings(words: Sequence[str], artifacts: Path) -> None:
+def write_first_settings(
+    words: Sequence[str], artifacts: Path, overrides: Sequence[str] = ()
+) -> None:
     """Look at the model and the data set that `words` name, and write `pipeline.toml`.
 
-    Raises UserError where a file of that name is there, or where the two do not suit the line.
+    `overrides` say where the data are, where `words` do not say it all. Raises UserError where a
+    file of that name is there, or where the two do not suit the line.
     """
     from pipeline.checks import first_settings
 
@@ -257,11 +260,13 @@ def write_first_settings(words: Sequence[str], artifacts: Path) -> None:
             f"{config.FILE} is there already, and nothing is overwritten",
             "rename it, or look at it: pipeline config",
         )
-    given = config.load(None, first_settings.settings_of(words))
+    first_settings.refuse_others(overrides)
+    given = config.load(None, [*first_settings.settings_of(words), *overrides])
     with display() as shown:
         found = first_settings.look(given, artifacts, shown)
     parts = first_settings.describe(found, given)
-    text = first_settings.to_toml(parts, redacted(shlex.join(["pipeline", "init", *words])))
+    command = ["pipeline", "init", *words, *(f"--set={each}" for each in overrides)]
+    text = first_settings.to_toml(parts, redacted(shlex.join(command)))
     with config.FILE.open("x", encoding="utf-8") as stream:
         stream.write(text)
     config.load(config.FILE)

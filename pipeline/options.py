@@ -84,16 +84,19 @@ format_option = click.option(
 )
 
 
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    type=Setting(),
+    metavar="SECTION.KEY=VALUE",
+    help="One setting, as in train.epochs=3; repeatable, wins over --config.",
+)
+
+
 def settings_options(command: Command) -> Command:
     """Add `--config` and `--set`."""
-    command = click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        type=Setting(),
-        metavar="SECTION.KEY=VALUE",
-        help="One setting, as in train.epochs=3; repeatable, wins over --config.",
-    )(command)
+    command = set_option(command)
     return click.option(
         "--config",
         "file",

@@ -34,6 +34,12 @@ LOOK = Stage(
 MODEL_FILE = re.compile(r".*\.(keras|h5|hdf5)|[\w.]+:\w+")
 """A model's file, or module:function."""
 
+NAMED = [name for name in DATASETS if name not in ("npz", "folder", "csv")]
+"""Data sets that need no path."""
+
+WHERE = ("name", "path", "test_path", "split_column", "file_column", "label_column", "group_column")
+"""Settings of `data` that say where images and labels are."""
+
 OFTEN_CHANGED = (
     ("prune", ("ratio", "epochs")),
     ("quantize", ("epochs",)),
@@ -77,16 +83,28 @@ def _meaning(word: str) -> tuple[str, list[str]]:
         return "model", [f"model.name={as_text}"]
     if "://" not in word and MODEL_FILE.fullmatch(word):
         return "model", [f"model.source={as_text}"]
-    if word in DATASETS and word not in ("npz", "folder"):
+    if word in NAMED:
         return "data set", [f"data.name={as_text}"]
     if "://" not in word and not Path(word).exists():
         raise SettingsError(
             f"{shown(word)} is no file or folder, no data set and no network",
-            "expected a .keras or .h5 file or module:function, and a folder of images, an .npz, or "
-            f"one of {', '.join(name for name in DATASETS if name not in ('npz', 'folder'))}",
+            "expected a .keras or .h5 file or module:function, and a folder of images, a .csv, an "
+            f".npz, or one of {', '.join(NAMED)}",
         )
-    name = "folder" if Path(word).is_dir() else "npz"
+    name = "csv" if Path(word).suffix.lower() == ".csv" else "npz"
+    name = "folder" if Path(word).is_dir() else name
     return "data set", [f'data.name="{name}"', f"data.path={as_text}"]
+
+
+def refuse_others(overrides: Sequence[str]) -> None:
+    """Only where the data are can be set: the rest is found. Raises SettingsError."""
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key not in [f"data.{name}" for name in WHERE]:
+            raise SettingsError(
+                f"init got --set {shown(key)}, expected one of {', '.join(WHERE)} of data",
+                "init finds the others; change them in pipeline.toml",
+            )
 
 
 def look(settings: Settings, artifacts: Path, display: Display) -> Findings:
@@ -108,7 +126,7 @@ def describe(found: Findings, settings: Settings) -> list[Part]:
 
 def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
     data, counted = settings.data, found.dataset
-    named = {"name": data.name} | ({"path": data.path} if data.path else {})
+    named = {key: value for key in WHERE if (value := getattr(data, key)) is not None}
     size = " x ".join(map(str, found.input_shape))
     yield Part(
         "data",

@@ -19,6 +19,8 @@ from stages.errors import ArtifactError, DataError, UserError, redacted_values, 
 from stages.settings import Settings, StageSettings
 
 MOST_REASONS = 3
+LISTED = "a listed image"
+"""Of the images that a CSV file lists: what a reason says has changed, and where their hash is."""
 
 Environment = Mapping[str, Any]
 
@@ -79,6 +81,8 @@ def _hash_external(settings: StageSettings, store: Store) -> dict[str, str]:
                 f"cannot read {shown(str(file))}: {error.strerror}; expected a file or folder",
                 "paths in settings are relative to the current folder",
             ) from error
+    if listed := settings.listed_files():
+        hashes[LISTED] = store.hashes.of_listed(listed, settings.hash_contents)
     return hashes
 
 

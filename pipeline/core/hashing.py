@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ of the file system's clock would leave no trace. https://git-scm.com/docs/racy-g
 same trap."""
 
 CHUNK_BYTES = 1 << 20
+NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def canonical_json(value: Any) -> bytes:
@@ -82,9 +83,9 @@ def _tell(path: Path, content: Callable[[Path], str] | None) -> list[str | int]:
             return [content(path)]
         return list(_fingerprint(path))
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ELOOP):
+        if error.errno not in NOTHING_THERE:
             raise
-        return []  # A link to nothing.
+        return []  # A link to nothing, or a name in a CSV file.
 
 
 class Hashes:
@@ -113,6 +114,11 @@ class Hashes:
             self._known[name] = [*before, digest]
             self._is_changed = True
         return digest
+
+    def of_listed(self, files: Mapping[str, Path], by_content: bool = False) -> str:
+        """SHA-256 of `files` by name, each known as one of a folder is. Raises OSError."""
+        content = self.of if by_content else None
+        return key_of(sorted([name, *_tell(file, content)] for name, file in files.items()))
 
     def save(self) -> None:
         """Write the memory down, without the files that are gone; a read-only disk is no error."""

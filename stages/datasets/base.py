@@ -9,6 +9,7 @@ A module of this package is a data set if it has these two functions; the table 
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,20 +37,23 @@ class Split:
 
     Images may lie on disk and be more than memory holds: index them, a batch at a time.
     `skipped` says of every file that was left out why; `changed` counts the images by what was
-    done to them.
+    done to them. `groups` int64 (N,), where there are any, numbers what must not be divided.
     """
 
     images: Images
     labels: NDArray[np.int64]
     skipped: tuple[str, ...] = ()
     changed: Mapping[str, int] = field(default_factory=dict)
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Indices) -> Split:
         """The images at `indices`, in that order."""
-        return Split(take(self.images, indices), self.labels[indices], self.skipped, self.changed)
+        groups = None if self.groups is None else self.groups[indices]
+        images, labels = take(self.images, indices), self.labels[indices]
+        return Split(images, labels, self.skipped, self.changed, groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +109,15 @@ def required_path(settings: Data) -> Path:
     if not (path.is_file() or path.is_dir()):
         raise DataError(f"data.path is {shown(settings.path)}, {SPECIAL}", "name another path")
     return path
+
+
+BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
+def is_control(character: str) -> bool:
+    """Whether a terminal obeys `character`, or no UTF-8 has it."""
+    is_direction = unicodedata.bidirectional(character) in BIDIRECTIONAL
+    return is_direction or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Split:

@@ -1,21 +1,15 @@
-"""An image folder: train/<class>/* and test/<class>/*, in the formats of image_files.py.
-
-The set may be larger than memory: see decoded.py.
-"""
+"""An image folder: train/<class>/* and test/<class>/*, in the formats of image_files.py."""
 
 from __future__ import annotations
 
 import os
-import unicodedata
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from stages import progress
-from stages.datasets import image_files
-from stages.datasets.base import Part, Split, required_path
-from stages.datasets.decoded import decoded
+from stages.datasets import labelled_files
+from stages.datasets.base import Part, Split, is_control, required_path
+from stages.datasets.labelled_files import Form, LabelledFiles
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -38,30 +32,21 @@ def read(settings: Data, part: Part) -> Split:
     root = _root(settings)
     names = _class_names(root)
     _check_classes(root, names)
-    mode, size = _form(root, names, settings.skip_bad_images)
-    if settings.image_size:
-        size = (settings.image_size, settings.image_size)
     files = [(file, label) for label, name in enumerate(names) for file in _files(root, part, name)]
-    labels = np.array([label for _, label in files], np.int64)
-    result = decoded(
+    given = LabelledFiles(
         [file for file, _ in files],
-        (size[1], size[0], 1 if mode == "L" else 3),
-        f"{root / part} {mode} {size}",
-        partial(image_files.read, mode=mode, size=size),
-        settings.skip_bad_images,
+        np.array([label for _, label in files], np.int64),
+        owner=str(root / part),
+        named=lambda label: f"the class folder {root / part / names[label]}",
     )
-    skipped = tuple(reason for reason in result.bad if reason)
-    split = Split(result.images, labels, skipped, result.changed)
-    return _without_bad(split, result.bad, names, root / part) if split.skipped else split
+    return labelled_files.read(given, form(settings), settings)
 
 
-def form(settings: Data) -> tuple[str, tuple[int, int]]:
-    """Mode, "L" or "RGB", and size (width, height) of the first training image. Raises DataError.
-
-    Those of all images unless data.image_size replaces the size.
-    """
+def form(settings: Data) -> Form:
+    """That of the first training image that is fit. Raises DataError."""
     root = _root(settings)
-    return _form(root, _class_names(root), settings.skip_bad_images)
+    files = [file for name in _class_names(root) for file in _files(root, "train", name)]
+    return labelled_files.form_of_first(files, settings.skip_bad_images)
 
 
 def _root(settings: Data) -> Path:
@@ -74,25 +59,11 @@ def _root(settings: Data) -> Path:
     return root
 
 
-def _without_bad(split: Split, bad: list[str], names: tuple[str, ...], folder: Path) -> Split:
-    """The images that could be read. Raises DataError for a class that has none."""
-    progress.report(f"{len(split.skipped)} bad images are left out; the first: {split.skipped[0]}")
-    good = split.take(np.flatnonzero([not reason for reason in bad]))
-    emptied = np.setdiff1d(split.labels, good.labels)
-    if emptied.size:
-        raise DataError(
-            f"the class folder {folder / names[emptied[0]]} holds no image that can be read; "
-            f"{split.skipped[0]}",
-            "replace the files, or remove the class from both train/ and test/",
-        )
-    return good
-
-
 def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in _folders(root / "train"))
     if not names:
         raise DataError(f"{root / 'train'} holds no class folder", _LAYOUT)
-    unfit = next((name for name in names if any(map(_is_control, name))), None)
+    unfit = next((name for name in names if any(map(is_control, name))), None)
     if unfit is not None:
         raise DataError(
             f"the class folder {unfit!a} in {root / 'train'} has a name that is not UTF-8 or "
@@ -100,15 +71,6 @@ def _class_names(root: Path) -> tuple[str, ...]:
             "rename the folder, in train/ and in test/",
         )
     return names
-
-
-BIDIRECTIONAL = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-
-
-def _is_control(character: str) -> bool:
-    """Whether a terminal obeys `character`, or no UTF-8 has it."""
-    is_direction = unicodedata.bidirectional(character) in BIDIRECTIONAL
-    return is_direction or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 _LAYOUT = "arrange the images as train/<class>/* and test/<class>/*"
@@ -139,15 +101,3 @@ def _files(root: Path, part: Part, name: str) -> list[Path]:
             "add images of this class, or remove it from both train/ and test/",
         )
     return files
-
-
-def _form(root: Path, names: tuple[str, ...], skip_bad: bool) -> tuple[str, tuple[int, int]]:
-    """Mode ("L" or "RGB") and size (width, height) of the first training image that is fit."""
-    *files, last = (file for name in names for file in _files(root, "train", name))
-    for file in files:
-        try:
-            return image_files.form_of(file)
-        except DataError:
-            if not skip_bad:
-                raise
-    return image_files.form_of(last)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.datasets.base import DataSet, DataSetModule, Split
 from stages.datasets.registry import DATASETS
-from stages.datasets.splits import divide, stratified
-from stages.errors import DataError, SettingsError
+from stages.datasets.splits import divide, divide_groups, stratified
+from stages.errors import DataError, SettingsError, shown
 from stages.packages import install, providing
 from stages.settings import Data
 
@@ -18,8 +20,8 @@ from stages.settings import Data
 def load_dataset(settings: Data) -> DataSet:
     """Read the data set and divide it.
 
-    Validation and calibration images are taken out of the training part, class by class, as
-    data.seed decides; the test split depends on no setting but data.test_samples.
+    Validation and calibration images are taken out of the training part, class by class or by
+    whole groups, as data.seed decides; the test split depends on no setting but data.test_samples.
     Raises DataError where the data are missing, unreadable or unfit, SettingsError where they do
     not suit data.shift_pixels.
     """
@@ -111,7 +113,12 @@ def _held_back(settings: Data, part: Split, names: tuple[str, ...]) -> tuple[Spl
             f"classes needs one to learn from: at most {max(room, 0)} are left",
             f"use fewer: --set data.calibration_samples={max(1, room // 4)}",
         )
-    splits = [part.take(indices) for indices in divide(part.labels, counts, settings.seed)]
+    if part.groups is None:
+        divided = divide(part.labels, counts, settings.seed)
+    else:
+        divided = divide_groups(part.labels, part.groups, counts, settings.seed)
+        _refuse_empty(settings, part.groups, divided)
+    splits = [part.take(indices) for indices in divided]
     emptied = np.setdiff1d(np.arange(len(names)), splits[2].labels)
     if emptied.size:
         raise DataError(
@@ -120,3 +127,20 @@ def _held_back(settings: Data, part: Split, names: tuple[str, ...]) -> tuple[Spl
             "add images of this class, or lower data.calibration_samples",
         )
     return splits[0], splits[1], splits[2]
+
+
+def _refuse_empty(
+    settings: Data, groups: NDArray[np.int64], divided: Sequence[NDArray[np.int64]]
+) -> None:
+    """Groups that are too few or too unlike leave a split without any."""
+    names = ("validation", "calibration", "training")
+    empty = [name for name, part in zip(names, divided, strict=True) if not len(part)]
+    if empty:
+        sizes = np.bincount(groups)
+        sizes = sizes[sizes > 0]
+        raise DataError(
+            f"data.group_column {shown(settings.group_column)} has {len(sizes)} groups of "
+            f"{sizes.min()} to {sizes.max()} training images, which leave none for "
+            f"{' and '.join(empty)} if training is to keep every class",
+            "add groups, or leave out data.group_column if images of a group are independent",
+        )

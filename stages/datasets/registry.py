@@ -12,11 +12,13 @@ DATASETS: dict[str, str] = {
     ),
     "npz": "stages.datasets.npz",
     "folder": "stages.datasets.folder",
+    "csv": "stages.datasets.csv_file",
 }
 """Name -> module: see stages/datasets/base.py."""
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "digits": ("scikit-learn", "pillow"),
     "folder": ("pillow",),
+    "csv": ("pillow",),
 }
 """What a data set needs beside NumPy."""

@@ -34,19 +34,87 @@ def divide(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> tuple
     rest = np.random.RandomState(seed).permutation(len(labels)).astype(np.int64)
     parts: list[Indices] = []
     for count in counts:
-        chosen = _rank_in_class(labels[rest]) < _quota(labels[rest], count)[labels[rest]]
+        chosen = (
+            _rank_in_class(labels[rest]) < _quota(np.bincount(labels[rest]), count)[labels[rest]]
+        )
         parts.append(np.sort(rest[chosen]))
         rest = rest[~chosen]
     return (*parts, np.sort(rest))
 
 
-def _quota(labels: NDArray[np.int64], count: int) -> Indices:
-    """Samples to take per class, `count` in all: largest remainders, ties to the lower class."""
-    if count > len(labels):
-        raise ValueError(f"cannot take {count} of {len(labels)} samples")
-    sizes = np.bincount(labels)
+def divide_groups(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], counts: Sequence[int], seed: int
+) -> tuple[Indices, ...]:
+    """As `divide`, for samples whose groups (N,), numbers from 0, are never divided.
+
+    Each part has about as many samples as `counts` says, at least one group, and about the mix of
+    classes of all: groups come in an order of the seed's, and one joins where that brings the
+    number of samples nearer to the count, first only those that bring every class nearer too. Every
+    class keeps a group in the rest. A part is empty where no group could go.
+    """
+    by_group = np.split(
+        np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1].tolist()
+    )
+    order = np.random.RandomState(seed).permutation(len(by_group))
+    rest = [by_group[group] for group in order if len(by_group[group])]
+    parts: list[Indices] = []
+    for position, count in enumerate(counts):
+        keep = len(counts) - position  # One for each part to come, and one for the rest.
+        chosen, rest = _gather(labels, rest, count, keep)
+        parts.append(_joined(chosen))
+    return (*parts, _joined(rest))
+
+
+def _gather(
+    labels: NDArray[np.int64], groups: list[Indices], count: int, keep: int
+) -> tuple[list[Indices], list[Indices]]:
+    """Groups of about `count` samples in all, and the others, of which there are `keep` or more."""
+    left = np.bincount(labels[_joined(groups)], minlength=labels.max(initial=0) + 1)
+    missing = _quota(left, min(count, int(left.sum())))
+    short = count
+    chosen: set[int] = set()
+    for must_mix in (True, False):
+        for place, group in enumerate(groups):
+            # Nearer to the count with the group than without.
+            is_nearer = place not in chosen and len(group) <= 2 * short
+            if not is_nearer or len(groups) - len(chosen) <= keep:
+                continue
+            mix = np.bincount(labels[group], minlength=len(left))
+            # The same for the classes: the squared distance to what is missing becomes less.
+            is_mixed = mix @ (2 * missing - mix) > 0
+            if (is_mixed or not must_mix) and not _is_last(mix, left):
+                chosen.add(place)
+                left, missing, short = left - mix, missing - mix, short - len(group)
+    if not chosen and len(groups) > keep:
+        chosen = set(_smallest(labels, groups, left))
+    return (
+        [group for place, group in enumerate(groups) if place in chosen],
+        [group for place, group in enumerate(groups) if place not in chosen],
+    )
+
+
+def _smallest(labels: NDArray[np.int64], groups: list[Indices], left: Indices) -> Sequence[int]:
+    """The place of the smallest group without which every class is left, if there is one."""
+    places = sorted(range(len(groups)), key=lambda place: len(groups[place]))
+    mixes = ((place, np.bincount(labels[groups[place]], minlength=len(left))) for place in places)
+    return next(([place] for place, mix in mixes if not _is_last(mix, left)), [])
+
+
+def _is_last(mix: Indices, left: Indices) -> bool:
+    """Whether samples by class `mix` are all of some class that are `left`."""
+    return bool(np.any((mix > 0) & (mix == left)))
+
+
+def _joined(groups: Sequence[Indices]) -> Indices:
+    return np.sort(np.concatenate([np.empty(0, np.int64), *groups]))
+
+
+def _quota(sizes: Indices, count: int) -> Indices:
+    """Of classes of these sizes, `count` in all: largest remainders, ties to the lower class."""
+    if count > sizes.sum():
+        raise ValueError(f"cannot take {count} of {sizes.sum()} samples")
     # In whole numbers: a float share would make ties depend on rounding.
-    quota, remainder = np.divmod(sizes * count, max(len(labels), 1))
+    quota, remainder = np.divmod(sizes * count, max(int(sizes.sum()), 1))
     missing = count - int(quota.sum())
     quota[np.argsort(-remainder, kind="stable")[:missing]] += 1
     return quota.astype(np.int64)

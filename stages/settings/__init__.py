@@ -95,6 +95,11 @@ class StageSettings(Section):
         sections = (getattr(self, name) for name in type(self).model_fields)
         return [file for section in sections if section for file in section.external_files()]
 
+    def listed_files(self) -> dict[str, Path]:
+        """Those of its data set, which alone lists any."""
+        data = getattr(self, "data", None)
+        return data.listed_files() if data else {}
+
     def to_json(self) -> dict[str, Any]:
         """The sections as JSON values, without those that this stage does not read."""
         sections = self.model_dump(mode="json")

@@ -68,3 +68,7 @@ class Section(BaseModel):
     def external_files(self) -> list[Path]:
         """Files and folders outside the artifact folder that a stage with this section reads."""
         return []
+
+    def listed_files(self) -> dict[str, Path]:
+        """Files that those list, by the names there, known as the files of a folder are."""
+        return {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from stages.datasets.registry import DATASETS
@@ -70,6 +70,9 @@ RANDOM_OR_FETCHED = ("none", "imagenet")
 Float32 = Annotated[float, AfterValidator(_in_float32)]
 
 
+Column = Annotated[str, Field(min_length=1)] | None
+
+
 class Data(Section):
     """The images and labels, and how they are divided."""
 
@@ -77,8 +80,22 @@ class Data(Section):
     """`digits` ships with scikit-learn (the extra `digits`) and needs no network; the others read
     `path`, and those of keras.datasets are downloaded by Keras if it is not set."""
     path: Annotated[str, AfterValidator(_path_or_address)] | None = None
-    """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; else an `.npz` in the
-    layout of keras.datasets.mnist, or its http or https address."""
+    """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; for `csv`, a CSV file
+    with labels and the names of images, relative to it; else an `.npz` in the layout of
+    keras.datasets.mnist, or its http or https address."""
+    test_path: Annotated[str, AfterValidator(usable_path)] | None = None
+    """With `csv`: a second file, with the same columns, that lists the test images."""
+    split_column: Column = None
+    """With `csv`: the column that says train or test; not set takes the only one that does."""
+    file_column: Column = None
+    """With `csv`: the column of the images' files; not set takes the only one that names files."""
+    label_column: Column = None
+    """With `csv`: the column of the labels; not set takes the one called label or class, or the
+    only one left. Classes are in sorted order."""
+    group_column: Column = None
+    """With `csv`: the column of what belongs together, as images of one patient or video: no group
+    is in two of training, validation, calibration and test images. Sizes are kept as nearly as
+    whole groups allow."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
     """Checksum that a file fetched from the address in `path` must have."""
     max_download_mib: Positive = 2048
@@ -86,11 +103,11 @@ class Data(Section):
     max_unpacked_mib: Positive = 16_384
     """An `.npz` may unpack to no more: a small file can unpack to more than any memory holds."""
     hash_contents: bool = False
-    """Whether the images of a `folder` changed is decided by their content, each read once, where
-    otherwise names, sizes, times and inodes decide. Those differ in a copy of the folder too."""
+    """Whether the images of a `folder` or `csv` changed is decided by their content, each read
+    once, where otherwise names, sizes, times and inodes decide. Those differ in a copy too."""
     skip_bad_images: bool = False
-    """With `folder`: leave out files that cannot be read, and count them in the record, where
-    otherwise the first of them ends the run."""
+    """With `folder` and `csv`: leave out files that cannot be read, and count them in the record,
+    where otherwise the first of them ends the run."""
     test_samples: Count = 0
     """Test images to use, of each class in proportion to its size; 0 takes all of them."""
     validation_share: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
@@ -99,7 +116,7 @@ class Data(Section):
     """Training images held back to calibrate INT8 ranges; they are never trained on, so
     the ranges are those of unseen images."""
     image_size: Annotated[int, Field(ge=0, le=MOST_PIXELS)] = 0
-    """Height and width in pixels that `folder` resizes to; 0 keeps the first image's size."""
+    """Height and width in pixels that `folder` and `csv` resize to; 0 keeps the first image's."""
     scale: Annotated[Float32, AfterValidator(_nonzero)] = 1 / 255
     """The model sees pixel * scale + offset."""
     offset: Float32 = 0.0
@@ -119,9 +136,32 @@ class Data(Section):
     seed: Seed = 0
     """Decides which images are held back."""
 
+    @field_validator("test_path", "split_column", "file_column", "label_column", "group_column")
+    @classmethod
+    def _needs_csv(cls, value: str | None, info: ValidationInfo) -> str | None:
+        name = info.data.get("name", "csv")
+        if value is not None and name != "csv":
+            # Read after "expected": see pipeline/config.py.
+            raise PydanticCustomError("needs_csv", f"none, for data.name is {name!r}")
+        return value
+
     def external_files(self) -> list[Path]:
-        """The data set's own file or folder; what has an address is fetched and kept."""
-        return [Path(self.path)] if self.path and "://" not in self.path else []
+        """The data set's own files or folder; what has an address is fetched and kept."""
+        files = [self.path, self.test_path]
+        return [Path(file) for file in files if file and "://" not in file]
+
+    def listed_files(self) -> dict[str, Path]:
+        """Images that CSV files list, by the names there. Raises DataError for an unfit file."""
+        if self.name != "csv":
+            return {}
+        from stages.settings.listing import files  # `csv`, for the few who need it
+
+        return files(self.external_files(), self.file_column, self.other_columns)
+
+    @property
+    def other_columns(self) -> tuple[str | None, ...]:
+        """Those that are set and name no files."""
+        return (self.label_column, self.group_column, self.split_column)
 
 
 class Model(Section):

@@ -12,7 +12,7 @@ import numpy as np
 
 from stages import models
 from stages.artifacts.signature import Signature
-from stages.datasets import folder
+from stages.datasets import csv_file, folder
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
 from stages.keras_graph.own_scaling import scaling_layers
@@ -29,6 +29,8 @@ from stages.training.scaling import best_settable, refuse_other_scaling
 LARGE = 128
 """Pixels from which images of a folder are resized for a network of our own, to `RESIZED`."""
 RESIZED = 96
+FILES = {"folder": folder, "csv": csv_file}
+"""Data sets whose images can be resized."""
 SMALL, SMALLEST = 40, 12
 """Sizes that the networks for small images are made for."""
 
@@ -79,12 +81,12 @@ def _size_of(model: keras.Model) -> tuple[int | None, int | None] | None:
 
 def _image_size(data: Data, wanted: tuple[int | None, int | None] | None) -> int:
     """What `data.image_size` must be: that of the model, one for a network of our own, or 0."""
-    if data.name != "folder":
+    if data.name not in FILES:
         return 0
     height, width = wanted or (None, None)
     if height is not None and height == width:
         return height
-    is_large = wanted is None and max(folder.form(data)[1]) > LARGE
+    is_large = wanted is None and max(FILES[data.name].form(data)[1]) > LARGE
     return RESIZED if is_large else 0
 
 

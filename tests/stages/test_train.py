@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages import train
 from stages.artifacts.signature import Signature
@@ -26,6 +27,32 @@ def test_a_trained_model_and_its_signature_are_written(tmp_path, digits):
     counted = measured.dataset.model_dump()
     assert counted.pop("name") == "digits"
     assert sum(counted.values()) == 1797
+
+
+def test_patients_of_a_csv_are_learnt_from_in_one_split_each(tmp_path):
+    rows = ["file,label,patient,part"]
+    for patient in range(20):
+        for number in range(4):
+            file, label = tmp_path / f"{patient}-{number}.png", ("dark", "light")[number % 2]
+            noise = np.random.default_rng(patient).integers(0, 40, (12, 12), np.uint8)
+            Image.fromarray(noise + np.uint8(200 * (label == "light"))).save(file)
+            rows.append(f"{file.name},{label},p{patient},{'test' if patient > 15 else 'train'}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    data = Data(
+        name="csv",
+        path=str(tmp_path / "list.csv"),
+        group_column="patient",
+        calibration_samples=8,
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = TrainStage(data=data, model=Model(name="lenet"), train=Train(epochs=1))
+    measured = train.run(settings, {}, out)
+    assert Signature.read(out).class_names == ("dark", "light")
+    assert measured.accuracy.samples == 16
+    counted = measured.dataset
+    assert (counted.train_samples, counted.validation_samples) == (48, 8)
+    assert counted.calibration_samples == 8
 
 
 def test_a_frozen_backbone_learns_again_after_the_training(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from children import call
 
 from pipeline import config
-from pipeline.checks.first_settings import describe, settings_of, to_toml
+from pipeline.checks.first_settings import describe, refuse_others, settings_of, to_toml
 from pipeline.core import runner
 from stages.errors import SettingsError
 from stages.results.asides import Findings
@@ -97,10 +97,26 @@ def test_what_is_often_changed_is_there_to_be_uncommented(tmp_path: Path) -> Non
             ['data.name="npz"', 'data.path="https://host/a.npz"'],
         ),
         (["."], ['data.name="folder"', 'data.path="."']),
+        ([__file__], ['data.name="npz"', f'data.path="{__file__}"']),
     ],
 )
 def test_a_word_is_a_model_or_a_data_set(words: list[str], settings: list[str]) -> None:
     assert settings_of(words) == settings
+
+
+def test_a_csv_keeps_the_columns_that_were_given(tmp_path: Path) -> None:
+    (tmp_path / "list.CSV").touch()
+    words = settings_of([str(tmp_path / "list.CSV")])
+    assert words == ['data.name="csv"', f'data.path="{tmp_path}/list.CSV"']
+    columns = ["data.group_column=patient", "data.split_column=part"]
+    refuse_others(columns)
+    data = read(written(TRAINED, *words, *columns), tmp_path).data
+    assert (data.group_column, data.split_column, data.label_column) == ("patient", "part", None)
+
+
+def test_what_init_finds_itself_cannot_be_set() -> None:
+    with pytest.raises(SettingsError, match=r"init got --set 'data\.scale', expected one of name"):
+        refuse_others(["data.scale=1"])
 
 
 def test_a_word_that_is_neither_is_refused_with_what_is_expected() -> None:

@@ -32,13 +32,16 @@ BEFORE: dict[str, Any] = {
     "environment": {"gpu": {"driver": "550"}, "python": "3.11.7"},
 }
 
+OF_CSV = ("test_path", "split_column", "file_column", "label_column", "group_column")
 SEEN_BY_TRAIN = [
     (section, knob)
     for section, part in TrainStage()
     for knob in type(part).model_fields
     if (section, knob) not in {("data", "path"), ("model", "source")}
+    if knob not in OF_CSV
 ]
-"""All settings of the stage but its two files, whose content is in the key as well."""
+"""All settings of the stage but its files, whose content is in the key as well, and what describes
+such a file."""
 
 
 SHA256 = "0" * 64
@@ -117,6 +120,17 @@ def test_every_setting_that_train_sees_changes_its_key(
     assert key("train", other, store) != key("train", Settings(), store)
 
 
+@pytest.mark.parametrize("knob", OF_CSV)
+def test_every_setting_of_a_csv_changes_the_key(knob: str, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("file,label\nlist.csv,x\n")
+    data = Data(name="csv", path=str(file))
+    values = {"test_path": str(file), "file_column": "file"}
+    other = data.model_copy(update={knob: values.get(knob, "label")})
+    keys = {key("train", Settings(data=each), Store(tmp_path)) for each in (data, other)}
+    assert len(keys) == 2
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.floats(0, 0.9), st.floats(0, 0.9))
 def test_two_ratios_have_one_key_only_if_they_are_equal(one: float, other: float) -> None:
@@ -141,6 +155,22 @@ def test_a_changed_file_of_the_user_changes_the_key(tmp_path: Path) -> None:
     before = key("train", of, Store(tmp_path / "a"))
     file.write_bytes(b"two")
     assert key("train", of, Store(tmp_path / "a")) != before
+
+
+def test_a_changed_image_that_a_csv_lists_changes_the_key(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file,label,part\na.png,x,train\nb.png,y,test\n")
+    for name in ("a.png", "b.png", "other.png"):
+        (tmp_path / name).write_bytes(b"one")
+    data = Data(name="csv", path=str(tmp_path / "list.csv"))
+    for by_content in (False, True):
+        of = Settings(data=data.model_copy(update={"hash_contents": by_content}))
+        before = identify(find(PLAN, "train"), of, Store(tmp_path / "a"), {})
+        (tmp_path / "other.png").write_bytes(b"is not listed")
+        assert identify(find(PLAN, "train"), of, Store(tmp_path / "a"), {}) == before
+        (tmp_path / "b.png").write_bytes(b"another length" * (1 + by_content))
+        after = identify(find(PLAN, "train"), of, Store(tmp_path / "a"), {})
+        old, new = (set(each.external.items()) for each in (before, after))
+        assert {name for name, _ in old ^ new} == {"a listed image"}
 
 
 def test_a_missing_file_of_the_user_is_named(tmp_path: Path) -> None:

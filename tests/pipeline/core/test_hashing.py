@@ -232,6 +232,22 @@ def test_by_content_a_copy_of_a_folder_is_the_same_and_else_another(images: Path
     assert hashes.of(images) != hashes.of(copy)
 
 
+def test_files_of_a_list_are_known_as_those_of_a_folder(images: Path) -> None:
+    copy = images.parent / "copy"
+    shutil.copytree(images, copy)
+    listed, copied = ({"a.png": folder / "cat/a.png"} for folder in (images, copy))
+    hashes = Hashes(images.parent / ".hashes.json")
+    assert hashes.of_listed(listed, True) == hashes.of_listed(copied, True)
+    assert hashes.of_listed(listed) != hashes.of_listed(copied)
+    before = hashes.of_listed(listed)
+    replace_keeping_size_and_time(images)
+    assert hashes.of_listed(listed) != before
+    for nothing in ("gone.png", "a.png/below", "x" * 300):
+        assert hashes.of_listed({"a": images / "cat" / nothing}) == hashes.of_listed(
+            {"a": images / "no"}
+        )
+
+
 def test_by_content_unchanged_files_are_read_once(images: Path, reads: list[str]) -> None:
     hashes = Hashes(images.parent / ".hashes.json")
     assert hashes.of(images, True) == hashes.of(images, True)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from stages.datasets.loading import load_dataset, load_test_split
 from stages.datasets.registry import DATASETS
@@ -120,16 +121,24 @@ def test_training_and_test_images_of_different_sizes_are_refused(tmp_path: Path)
         load_dataset(data)
 
 
-def test_the_data_sets_import_neither_tensorflow_nor_keras() -> None:
+def test_the_data_sets_import_neither_tensorflow_nor_keras(tmp_path: Path) -> None:
+    Image.new("L", (3, 2), 7).save(tmp_path / "a.png")
+    Image.new("L", (3, 2), 9).save(tmp_path / "b.png")
+    (tmp_path / "list.csv").write_text("file,label,part\na.png,x,train\nb.png,x,test\n")
     program = (
         "import sys; from stages.datasets.loading import DATASETS, load_test_split; "
         "from stages.settings import Data; import importlib; "
         "[importlib.import_module(module) for module in DATASETS.values()]; "
         "load_test_split(Data()); "
+        "split = load_test_split(Data(name='csv', path=sys.argv[1])); "
+        "assert split.images[0, 0, 0, 0] == 9; "
         "print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(tmp_path / "list.csv")],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert result.stdout == "[]\n"
 

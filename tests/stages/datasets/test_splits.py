@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.datasets.splits import divide, stratified
+from stages.datasets.splits import divide, divide_groups, stratified
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(lambda x: np.array(x, np.int64))
 
@@ -74,3 +74,99 @@ def test_the_parts_are_the_same_on_every_machine() -> None:
 def test_more_samples_than_there_are_is_an_error_of_the_caller() -> None:
     with pytest.raises(ValueError, match="cannot take 4 of 3 samples"):
         divide(np.zeros(3, np.int64), [4], seed=0)
+
+
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, list[int], int]:
+    labels = draw(LABELS)
+    groups = draw(
+        st.lists(st.integers(0, 20), min_size=len(labels), max_size=len(labels)).map(np.array)
+    )
+    counts = draw(st.lists(st.integers(1, max(1, len(labels) // 3)), min_size=1, max_size=3))
+    return labels, groups, counts, draw(st.integers(0, 2**32 - 1))
+
+
+def spared(labels: np.ndarray, rest: np.ndarray, group: np.ndarray) -> bool:
+    """Whether every class of the rest is still there without the group."""
+    return set(labels[rest]) == set(labels[np.setdiff1d(rest, group)])
+
+
+@settings(deadline=None, derandomize=True)
+@given(grouped())
+def test_no_group_is_in_two_parts_and_together_they_are_everything(
+    division: tuple[np.ndarray, np.ndarray, list[int], int],
+) -> None:
+    labels, groups, counts, seed = division
+    parts = divide_groups(labels, groups, counts, seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(labels)))
+    owners = [set(groups[part]) for part in parts]
+    assert sum(map(len, owners)) == len(set(groups))
+    assert len(parts) == len(counts) + 1
+    for part, again in zip(parts, divide_groups(labels, groups, counts, seed), strict=True):
+        np.testing.assert_array_equal(part, again)
+
+
+@settings(deadline=None, derandomize=True)
+@given(grouped())
+def test_a_part_is_as_near_to_its_size_as_one_group_more_could_bring_it(
+    division: tuple[np.ndarray, np.ndarray, list[int], int],
+) -> None:
+    labels, groups, counts, seed = division
+    part, rest = divide_groups(labels, groups, counts[:1], seed)
+    sizes = np.bincount(groups)
+    inside, outside = np.unique(groups[part]), np.unique(groups[rest])
+    assert set(labels[rest]) == set(labels)
+    assert len(inside) <= 1 or len(part) - counts[0] <= sizes[inside].max() / 2
+    free = [each for each in outside if spared(labels, rest, np.flatnonzero(groups == each))]
+    if len(outside) > 1:
+        assert all(
+            abs(counts[0] - len(part)) <= abs(counts[0] - len(part) - sizes[g]) for g in free
+        )
+        assert len(part) or not free
+
+
+@settings(deadline=None, derandomize=True)
+@given(divisions())
+def test_groups_of_one_sample_are_stratified_as_samples_are(
+    division: tuple[np.ndarray, list[int], int],
+) -> None:
+    labels, counts, seed = division
+    wanted = max(1, counts[0] // 2)
+    share = np.bincount(labels) * wanted / len(labels)
+    part = divide_groups(labels, np.arange(len(labels)), [wanted], seed)[0]
+    taken = np.bincount(labels[part], minlength=len(share))
+    # A class that has one sample keeps it in the rest, and others make up for it.
+    if np.bincount(labels)[np.unique(labels)].min() > 2:
+        assert np.abs(taken - share).max() < 1
+
+
+def test_patients_with_both_classes_give_each_part_the_mix_of_all() -> None:
+    groups = np.repeat(np.arange(60), 10)
+    labels = ((np.arange(600) + groups) % 10 < groups % 5).astype(np.int64)
+    parts = divide_groups(labels, groups, [60, 120], seed=3)
+    assert [len(part) for part in parts] == [60, 120, 420]
+    assert [labels[part].mean() for part in parts] == pytest.approx([0.2] * 3, abs=0.05)
+
+
+def test_groups_are_drawn_by_the_seed_and_not_by_their_size() -> None:
+    groups = np.repeat(np.arange(30), np.arange(1, 31))
+    labels = np.arange(len(groups)) % 2
+    drawn = [set(groups[divide_groups(labels, groups, [90], seed)[0]]) for seed in range(20)]
+    assert len({frozenset(each) for each in drawn}) == 20
+    assert set.union(*drawn) == set(range(30))
+
+
+def test_a_class_of_one_group_stays_in_the_rest() -> None:
+    labels, groups = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1, 2, 3, 4, 4])
+    for seed in range(5):
+        part, rest = divide_groups(labels, groups, [3], seed)
+        assert set(labels[part]) == {0}
+        assert len(part) == 3
+        assert set(labels[rest]) == {0, 1}
+
+
+def test_too_few_groups_leave_a_part_empty() -> None:
+    labels, groups = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    assert [len(part) for part in divide_groups(labels, groups, [1, 1], 0)] == [0, 2, 2]
+    labels, groups = np.array([0, 1] * 3), np.array([0, 0, 1, 1, 2, 2])
+    assert [len(part) for part in divide_groups(labels, groups, [1, 1], 0)] == [2, 2, 2]

@@ -111,6 +111,17 @@ def test_large_photos_without_a_model_get_a_size_and_a_network(photos, tmp_path)
     assert (found.image_size, found.input_shape, found.network) == (96, (96, 96, 3), "ds_cnn")
 
 
+def test_large_photos_of_a_csv_get_a_size_as_well(photos, tmp_path):
+    rows = ["file,label,part"]
+    for file in sorted(tmp_path.glob("photos/*/*/*")):
+        rows.append(f"{file},{file.parent.name},{file.parent.parent.name}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    data = Data(name="csv", path=str(tmp_path / "list.csv"))
+    found = look.run(TrainStage(data=data), {}, tmp_path)
+    assert (found.image_size, found.network) == (96, "ds_cnn")
+    assert found.classes == ("day", "night")
+
+
 def test_images_without_a_test_part_are_refused(photos, tmp_path):
     (tmp_path / "photos" / "test").rename(tmp_path / "other")
     with pytest.raises(DataError, match="there is no folder"):
