@@ -18,6 +18,7 @@ from stages.errors import SettingsError, redacted
 @click.option("--trials", type=click.IntRange(1), help="Trials in all; search.trials.")
 @click.option("--hours", type=click.FloatRange(0, min_open=True), help="search.hours.")
 @click.option("--workers", type=click.IntRange(1), help="Trials at a time; search.workers.")
+@click.option("--cluster", metavar="ADDRESS", help="Ray's: auto or HOST:PORT. See docs/search.md.")
 @click.option("--show", is_flag=True, help="Show what was found so far; search nothing.")
 @click.option("--take", type=click.IntRange(0), metavar="N", help="Trial N becomes the artifacts.")
 @click.option("--format", type=click.Choice(["table", "json"]), help="Of --show.")
@@ -30,6 +31,7 @@ def search(
     trials: int | None,
     hours: float | None,
     workers: int | None,
+    cluster: str | None,
     show: bool,
     take: int | None,
     format: str | None,
@@ -60,4 +62,4 @@ def search(
         search_commands.take_trial(artifacts, settings, take)
     else:
         command = redacted(shlex.join(["pipeline", *sys.argv[1:]]))
-        search_commands.search(artifacts, settings, command, quiet)
+        search_commands.search(artifacts, settings, command, quiet, cluster)

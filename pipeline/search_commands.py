@@ -11,15 +11,23 @@ from pipeline.core.store import Store
 from pipeline.results import gate
 from pipeline.search import live, searching, showing, taking
 from pipeline.search.places.local import Local
+from pipeline.search.places.ray import Ray
 from stages.settings import Settings
 
 
-def search(artifacts: Path, settings: Settings, command: str, is_quiet: bool = False) -> None:
+def search(
+    artifacts: Path,
+    settings: Settings,
+    command: str,
+    is_quiet: bool = False,
+    cluster: str | None = None,
+) -> None:
     """Search, write the reports and print what was found. Raises UserError."""
     searching.prepare(settings)
     files = [file for stage in PLAN for file in stage.settings.of(settings).external_files()]
     ownership.claim(artifacts, PLAN, files)
-    place = Local(settings.search.workers, artifacts / searching.FOLDER / ".logs")
+    folder, workers = artifacts / searching.FOLDER, settings.search.workers
+    place = Ray(cluster, workers, folder, files) if cluster else Local(workers, folder / ".logs")
     with live.display(is_quiet) as shown:
         searched = searching.search(settings, artifacts, place, shown, command)
     showing.publish(searched)

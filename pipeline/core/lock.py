@@ -112,8 +112,8 @@ def waiting(file: Path, blocking: bool = True) -> Iterator[None]:
 
 
 def _opened(file: Path) -> int:
-    """For reading: that of another user can be locked too, but not written."""
+    """For writing, as NFS wants it; for reading that of another user, which can be locked too."""
     try:
+        return os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
         return os.open(file, os.O_RDONLY)
-    except FileNotFoundError:
-        return os.open(file, os.O_RDONLY | os.O_CREAT, 0o644)

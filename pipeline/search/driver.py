@@ -8,7 +8,7 @@ continues at its rung.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +22,10 @@ from pipeline.search.job import Job, folder_of, stages_of_trial
 from pipeline.search.knobs import Dimension, controls
 from pipeline.search.model import RungResult, Tested, Trial
 from pipeline.search.objectives import Yardstick
-from pipeline.search.places import Done, Place, Said
+from pipeline.search.places import Done, Lost, Place, Said
 from pipeline.search.pool import Pool
 from pipeline.search.study import Study
-from stages.errors import DataError, MachineError, SettingsError, UserError
+from stages.errors import DataError, MachineError, SettingsError, StageCrashed, UserError
 from stages.settings import Settings
 
 ENDS_ALL = (DataError, MachineError)
@@ -33,6 +33,9 @@ ENDS_ALL = (DataError, MachineError)
 
 FIRST_FAILURES = 3
 """So many trials that fail before any has succeeded end the search."""
+
+MOST_LOST = 3
+"""A job whose place is lost more often than this is what kills it."""
 
 KEPT_STAGES = ("train", "prune")
 """Of a trial that was stopped: training is what others may share, and what takes longest."""
@@ -65,6 +68,7 @@ class Driver:
     clock: Callable[[], float] = time.monotonic
     waiting: deque[Job] = field(default_factory=deque)
     running: set[int] = field(default_factory=set)
+    lost: Counter[int] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.controls = controls(self.settings, self.varied)
@@ -83,11 +87,10 @@ class Driver:
 
     def test(self, winners: Sequence[Trial]) -> None:
         """Benchmark winners: they alone see the test images, and each of them once."""
-        left = deque(trial for trial in winners if trial.tested is None)
-        while left or self.running:
-            while left and len(self.running) < self.place.slots:
-                trial = left.popleft()
-                self._start(self._job(trial, None))
+        self.waiting = deque(self._job(each, None) for each in winners if each.tested is None)
+        while self.waiting or self.running:
+            while self.waiting and len(self.running) < self.place.slots:
+                self._start(self.waiting.popleft())
             self._hear(self.place.wait())
 
     def _after_hours(self) -> float:
@@ -146,12 +149,19 @@ class Driver:
         build = own.build.model_copy(update={"batch_sizes": (*sizes, size)})
         return own.model_copy(update={"build": build})
 
-    def _hear(self, heard: Said | Done) -> None:
+    def _hear(self, heard: Said | Done | Lost) -> None:
         if isinstance(heard, Said):
             self.shown.said(heard.job, heard.stage)
             return
         number = heard.job.trial
         self.running.discard(number)
+        if isinstance(heard, Lost):
+            self.lost[number] += 1
+            if self.lost[number] <= MOST_LOST:
+                self.waiting.appendleft(heard.job)
+                self.shown.ended(self.study.trial(number), f"once more: {heard.reason}")
+                return
+            heard = Done(heard.job, error=StageCrashed(heard.reason))
         if isinstance(heard.error, ENDS_ALL):
             raise heard.error
         if isinstance(heard.result, Tested):

@@ -119,8 +119,8 @@ class Search(Section):
     hours: Limit | None = None
     """No trial begins, and none goes on to another rung, after so many hours of this call."""
     workers: Positive = 1
-    """Trials at the same time, each in processes of its own. More than one on the same cores
-    disturb each other's timings: see docs/search.md."""
+    """Trials at the same time, with --cluster on each node, in processes of their own. Several on
+    the same cores disturb each other's timings: see docs/search.md."""
     rungs: Annotated[tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...], Field(min_length=1)] = (
         0.0,
         0.25,

@@ -1,6 +1,7 @@
 """Where jobs run: one file per place.
 
     local    processes of this machine
+    ray      the nodes of a Ray cluster
 
 A place takes a job while one of its slots is free, runs `job.run_job` with it somewhere, and says
 how that ended, in the order in which they end.
@@ -33,10 +34,20 @@ class Done:
     error: Exception | None = None
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Where a job ran is gone, through no fault that is known of the job."""
+
+    job: Job
+    reason: str
+
+
 class Place(Protocol):
     """A context manager; what still runs at its end is ended."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """Jobs at a time. Raises MachineError where there is nowhere left to run one."""
 
     def __enter__(self) -> Place: ...
 
@@ -50,5 +61,5 @@ class Place(Protocol):
     def start(self, job: Job) -> None:
         """Begin with a job; there is a free slot."""
 
-    def wait(self) -> Said | Done:
+    def wait(self) -> Said | Done | Lost:
         """What happens next to one of the jobs that were started."""

@@ -21,6 +21,11 @@ from pipeline.search.places import Done, Said
 from stages.engines.child import command
 from stages.errors import KINDS, StageCrashed
 
+Work = tuple[str, str]
+"""Module and name of what does a job, as `job.run_job` does."""
+
+RUN_JOB: Work = ("pipeline.search.job", "run_job")
+
 
 class JobBug(Exception):
     """A job ended with an exception that is no UserError: a mistake in our code."""
@@ -29,8 +34,8 @@ class JobBug(Exception):
 class Local:
     """`slots` processes, each started with the first job that finds none idle."""
 
-    def __init__(self, slots: int, logs: Path) -> None:
-        self.slots, self._logs = slots, logs
+    def __init__(self, slots: int, logs: Path, work: Work = RUN_JOB) -> None:
+        self.slots, self._logs, self._work = slots, logs, work
         self._heard: queue.SimpleQueue[Said | Done] = queue.SimpleQueue()
         self._idle: list[Worker] = []
         self._busy: dict[int, Worker] = {}
@@ -50,7 +55,7 @@ class Local:
     def start(self, job: Job) -> None:
         """Give the job to an idle process, or to a new one."""
         log = self._logs / f"worker-{len(self._busy) + 1}.log"
-        worker = self._idle.pop() if self._idle else Worker(log)
+        worker = self._idle.pop() if self._idle else Worker(log, self._work)
         self._busy[job.trial] = worker
         worker.start(job, self._heard)
 
@@ -69,12 +74,12 @@ class Local:
 class Worker:
     """A process that does one job after the other, and ends with this one."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, work: Work) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
             # A session of its own: Ctrl-C reaches the search, which then ends its workers.
             self._process = subprocess.Popen(
-                command("pipeline.search.places.worker", "main", path=sys.path),
+                command("pipeline.search.places.worker", "main", *work, path=sys.path),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

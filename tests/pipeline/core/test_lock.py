@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -104,6 +105,18 @@ def test_a_folder_that_one_may_not_write_to_is_refused_with_its_name(tmp_path: P
     assert said == (
         f"SettingsError cannot write to the artifact folder {str(tmp_path)!r}: Permission denied\n"
     )
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
+def test_a_lock_is_held_in_a_way_that_nfs_takes(tmp_path: Path) -> None:
+    """Its flock is one of fcntl, which wants a file that is open for writing."""
+    with waiting(tmp_path / "lock"):
+        (held,) = [
+            each
+            for each in Path("/proc/self/fd").iterdir()
+            if os.path.realpath(each) == str(tmp_path / "lock")
+        ]
+        fcntl.lockf(int(held.name), fcntl.LOCK_EX)
 
 
 def test_one_measurement_at_a_time_has_the_machine() -> None:

@@ -14,7 +14,7 @@ from pipeline.search.driver import Driver
 from pipeline.search.job import Job, stages_of_trial
 from pipeline.search.live import Quiet
 from pipeline.search.model import RungResult, Tested
-from pipeline.search.places import Done
+from pipeline.search.places import Done, Lost
 from pipeline.search.study import Study, address
 from stages.results.comparing import AgainstReference
 from stages.settings import Settings
@@ -55,7 +55,7 @@ def result(job: Job) -> RungResult | Tested:
 class Arithmetic:
     """Does a job when it is waited for, the last started first, as workers may."""
 
-    def __init__(self, slots: int = 1, work: Callable[[Job], RungResult | Tested] = result) -> None:
+    def __init__(self, slots: int = 1, work: Callable[[Job], object] = result) -> None:
         self.slots, self._work = slots, work
         self.started: list[Job] = []
         self._waiting: deque[Job] = deque()
@@ -71,10 +71,11 @@ class Arithmetic:
         self.started.append(job)
         self._waiting.append(job)
 
-    def wait(self) -> Done:
+    def wait(self) -> Done | Lost:
         job = self._waiting.pop()
         try:
-            return Done(job, self._work(job))
+            found = self._work(job)
+            return found if isinstance(found, Lost) else Done(job, found)
         except Exception as error:
             return Done(job, error=error)
 

@@ -7,7 +7,9 @@ import pytest
 from arithmetic import Arithmetic, driver, result
 
 from pipeline.search import results
+from pipeline.search.driver import MOST_LOST
 from pipeline.search.job import Job
+from pipeline.search.places import Lost
 from pipeline.search.results import find
 from stages.errors import DataError, EngineError, UserError
 
@@ -86,6 +88,39 @@ def test_a_trial_that_fails_is_told_and_ends_nothing(tmp_path):
     failed = search.study.trials()[2]
     assert (failed.state, failed.reason) == ("failed", "no engine can be built")
     assert len(search.study.trials()) == 4
+
+
+def lost_at(trial: int, rung: int | None, times: int) -> Arithmetic:
+    left = iter([True] * times)
+
+    def work(job: Job) -> object:
+        is_lost = (job.trial, job.rung) == (trial, rung) and next(left, False)
+        return Lost(job, "node 7 was lost") if is_lost else result(job)
+
+    return Arithmetic(slots=2, work=work)
+
+
+def test_a_rung_whose_place_is_lost_runs_again_and_nothing_else_does(tmp_path):
+    place = lost_at(1, 1, MOST_LOST)
+    driver(tmp_path, place, "search.trials=2").run()
+    assert rungs(place) == {0: [0, 1, 2], 1: [0, *([1] * (1 + MOST_LOST)), 2]}
+    assert states(tmp_path) == {"complete": 2}
+
+
+def test_a_trial_that_is_lost_again_and_again_has_failed(tmp_path):
+    search = driver(tmp_path, lost_at(1, 0, 1 + MOST_LOST), "search.trials=2")
+    search.run()
+    failed = search.study.trials()[1]
+    assert (failed.state, failed.reason) == ("failed", "node 7 was lost")
+
+
+def test_a_winner_whose_place_is_lost_is_tested_all_the_same(tmp_path):
+    place = lost_at(0, None, 1)
+    search = driver(tmp_path, place, "search.trials=2")
+    search.run()
+    search.test(search.study.trials())
+    assert [each.tested is not None for each in search.study.trials()] == [True, True]
+    assert rungs(place)[0].count(None) == 2
 
 
 def test_values_that_do_not_go_together_are_a_failed_trial(tmp_path):
