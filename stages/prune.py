@@ -155,7 +155,7 @@ def _by_ratio(context: PruneContext) -> Pruned:
     ratios = [1 - (1 - settings.ratio) ** (number / settings.rounds) for number in numbers]
     stops: list[Widths] = [{g.layers: g.narrowed(ratio) for g in groups} for ratio in ratios]
     file, finished = context.run_rounds(_rounds(context, [*stops, last]))
-    return Pruned(file, _details(settings, finished), last)
+    return Pruned(file, _details(settings, finished), last, _left_out(context))
 
 
 def _rounds(context: PruneContext, stops: Sequence[Widths]) -> list[Round]:
@@ -207,7 +207,16 @@ def _to_target(context: PruneContext) -> Pruned:
             "validation_top1_before": before,
         }
     )
-    return Pruned(file, details, reached.widths)
+    return Pruned(file, details, reached.widths, _left_out(context))
+
+
+def _left_out(context: PruneContext) -> tuple[str, ...]:
+    """The note on layers that are as wide as they were, if there are any."""
+    note = structured.left_out(flatten(context.trained), context.settings.exclude_layers)
+    if note is None:
+        return ()
+    progress.warn(note)
+    return (note,)
 
 
 def _analyse(

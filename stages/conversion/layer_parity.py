@@ -34,6 +34,8 @@ from stages.results.conversion import LayerParity
 
 STEPS = 256
 OUTPUT = "the output"
+COMPARISONS = ("Greater", "GreaterEqual", "Less", "LessEqual")
+"""Operations of keras.ops; their classes are not public, so they go by name."""
 
 
 def compare_layers(
@@ -61,16 +63,19 @@ def compare_layers(
     def quantize(point: Point, value: Any) -> Any:
         grid, scale = ranges[point.name].grid(target), ranges[point.name].scale(target)
         steps = np.asarray(value, np.float32) / np.float32(scale)
+        otherwise = np.asarray(bounds.otherwise(value), np.float32) / np.float32(scale)
         # Dividing by the scale is one operation more.
         tolerance = bounds.of(value) / scale + STEPS * arithmetic.operation
-        got, counts[point.name] = _best(steps, trace.stored.get(point.name, ()), grid, tolerance)
+        stored = trace.stored.get(point.name, ())
+        got, counts[point.name] = _best(steps, otherwise, stored, grid, tolerance)
         # The engine's value, not ours: each segment starts from what the engine really had.
         return keras.ops.convert_to_tensor(got * np.float32(scale))
 
     output = execute(model, wanted, signature.preprocess(pixels), quantize, bounds.visit)
     # LiteRT's softmax has a grid of its own, and may be off by a step of it.
     tolerance = max(bounds.of(output), trace.logit_step)
-    differs = ~(np.abs(np.asarray(output) - trace.logits) <= tolerance)
+    either = (np.asarray(each) for each in (output, bounds.otherwise(output)))
+    differs = np.all([~(np.abs(each - trace.logits) <= tolerance) for each in either], axis=0)
     counts[OUTPUT] = Counts(differs.size, 0, 0, int(differs.sum()))
     return _summary(name, counts)
 
@@ -101,9 +106,14 @@ def _summary(name: str, counts: Mapping[str, Counts]) -> LayerParity:
 
 
 def _best(
-    steps: NDArray[np.float32], stored: Sequence[Stored], grid: Grid, tolerance: float
+    steps: NDArray[np.float32],
+    otherwise: NDArray[np.float32],
+    stored: Sequence[Stored],
+    grid: Grid,
+    tolerance: float,
 ) -> tuple[NDArray[np.float32], Counts]:
-    """The levels of the tensor that agrees best with `steps`, and how well it does.
+    """The levels of the tensor that agrees best with `steps`, or where it does not with `otherwise`
+    (of the same shape), and how well it does.
 
     An engine without such a tensor gets our own levels, and no value of them is explained.
     """
@@ -112,6 +122,7 @@ def _best(
     for tensor in stored:
         for layout in _layouts(grid.of_stored(tensor), steps.shape):
             beyond = rounding.beyond_rounding(steps, layout, grid, tolerance)
+            beyond &= rounding.beyond_rounding(otherwise, layout, grid, tolerance)
             elements, by_one, by_more = steps_apart(grid.place(expected), grid.place(layout))
             found.append((layout, Counts(elements, by_one, by_more, int(beyond.sum()))))
     tried = found[1:] or found
@@ -166,21 +177,30 @@ class RoundingBounds:
     of its inputs. That is tried, on inputs that are all off by their bound, up or down at random.
     Values that come from an engine are off by nothing. The results with the ids `without_grid` are
     not rounded to a grid of their function's own.
+
+    A comparison of two numbers that are not further apart than their bounds may have the other
+    answer: what follows from these answers is computed as well, and is right too, value by value.
     """
 
     layers: Visit
     arithmetic: Arithmetic
     without_grid: Set[int] = frozenset()
     _bounds: dict[int, tuple[Any, float]] = field(default_factory=dict)
+    _otherwise: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     def of(self, value: Any) -> float:
         """Largest absolute error of a tensor."""
         return self._bounds.get(id(value), (value, 0.0))[1]
 
+    def otherwise(self, value: Any) -> Any:
+        """The tensor if every comparison before it that may have the other answer has it."""
+        return self._otherwise.get(id(value), (value, value))[1]
+
     def visit(self, call: Call, *args: Any, **kwargs: Any) -> Any:
         """Call the layer, and remember the bounds of its results."""
         result = self.layers(call, *args, **kwargs)
         inputs, results = keras.tree.flatten((args, kwargs)), keras.tree.flatten(result)
+        self._follow_answers(call, args, kwargs, results)
         moved = results
         if any(self.of(each) for each in inputs):
             args, kwargs = keras.tree.map_structure(self._moved, (args, kwargs))
@@ -199,6 +219,21 @@ class RoundingBounds:
             # With the value itself, so that its id is not given to another.
             self._bounds[id(value)] = (value, bound)
         return result
+
+    def _follow_answers(self, call: Call, args: Any, kwargs: Any, results: Sequence[Any]) -> None:
+        """Remember what the `results` of a call are if undecided comparisons come out otherwise."""
+        inputs = keras.tree.flatten((args, kwargs))
+        if type(call.operation).__name__ in COMPARISONS:
+            first, second = (np.asarray(each, np.float32) for each in inputs)
+            is_undecided = np.abs(first - second) <= sum(map(self.of, inputs))
+            others = [np.asarray(results[0]) ^ is_undecided] if is_undecided.any() else []
+        elif any(id(each) in self._otherwise for each in inputs):
+            args, kwargs = keras.tree.map_structure(self.otherwise, (args, kwargs))
+            others = keras.tree.flatten(self.layers(call, *args, **kwargs))
+        else:
+            others = []
+        for value, other in zip(results, others, strict=False):
+            self._otherwise[id(value)] = (value, keras.ops.convert_to_tensor(other))
 
     def _of_own_grid(self, function: str, inputs: Sequence[Any]) -> float:
         """A step of the grid that the runtime has for a function: half for rounding to it, half for

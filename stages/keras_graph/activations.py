@@ -33,6 +33,17 @@ def activation_name(operation: Any) -> str:
     return "" if isinstance(operation, layers.Layer) else type(operation).__name__.lower()
 
 
+def is_clamp(operation: Any) -> bool:
+    """Whether it computes min(max(x, a), b) with constants a and b, and is no ReLU of FUSED."""
+    return activation_name(operation) in ("clip", "clipped_relu", "hard_tanh", "hardtanh")
+
+
+def has_threshold(operation: Any) -> bool:
+    """Whether it is a ReLU of what is above a threshold, with or without a limit."""
+    is_relu = isinstance(operation, layers.ReLU)
+    return is_relu and bool(operation.threshold) and not operation.negative_slope
+
+
 def is_homogeneous(operation: Any) -> bool:
     """Whether f(a x) = a f(x) for every a >= 0, channel by channel, as of a ReLU."""
     if isinstance(operation, layers.ReLU):

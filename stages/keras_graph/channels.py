@@ -39,13 +39,14 @@ class Trace:
     """The units of all tensors of a flat model: `of[id(tensor)]` has one per channel.
 
     `produced` maps each layer that makes new channels to their units, `roots` each unit to the
-    representative of its set.
+    representative of its set. `whole` has the layers with a kernel of which a call has no rule.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self.units = UnionFind()
         self.of: dict[int, Indices] = {}
         self.produced: dict[str, Indices] = {}
+        self.whole: dict[str, Any] = {}
         self._first_calls: dict[int, tuple[Indices, Indices]] = {}
         graph = functional(model)
         for tensor in graph.inputs:
@@ -74,6 +75,8 @@ class Trace:
             rule = RULES.get(type(call.operation)) or operation_rule(call.operation)
             units = rule(self, call) if rule else None
         if units is None:
+            if any(len(each.shape) > 1 for each in getattr(call.operation, "weights", ())):
+                self.whole[call.operation.name] = call.operation
             for tensor in call.inputs:
                 self.units.unite(self.of[id(tensor)], FROZEN)
             self.of.update({id(tensor): _frozen(tensor) for tensor in call.outputs})
@@ -103,6 +106,12 @@ def groups(model: keras.Model) -> list[Group]:
     (stages/keras_graph/channel_rules.py), are in no group.
     """
     return Trace(model).groups()
+
+
+def left_whole(model: keras.Model) -> list[Any]:
+    """The layers with a kernel, of a flat model, none of which can lose a channel: those without a
+    rule, and attention with a mask, returned scores or LoRA."""
+    return list(Trace(model).whole.values())
 
 
 def _frozen(tensor: Any) -> Indices:

@@ -40,7 +40,13 @@ from keras import layers
 from stages.artifacts.signature import Signature
 from stages.engines.registry import FEW_CHANNELS, Target
 from stages.errors import ModelError
-from stages.keras_graph.activations import FUSED, NOT_NEGATIVE, activation_name
+from stages.keras_graph.activations import (
+    FUSED,
+    NOT_NEGATIVE,
+    activation_name,
+    has_threshold,
+    is_clamp,
+)
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.kernels import WEIGHTED
 from stages.keras_graph.walk import Call, calls
@@ -110,7 +116,12 @@ def keeps_values(operation: Any) -> bool:
 
 def _chooses(operation: Any) -> bool:
     """Whether all that `operation` returns are values of one of its inputs, or constants."""
-    return isinstance(operation, CHOOSES) or _is_named(operation, CHOOSING_OPERATIONS)
+    return (
+        isinstance(operation, CHOOSES)
+        or _is_named(operation, CHOOSING_OPERATIONS)
+        or is_clamp(operation)
+        or has_threshold(operation)
+    )
 
 
 def _is_named(operation: Any, names: Collection[str]) -> bool:
@@ -176,11 +187,44 @@ class _Graph:
         return [arm for arm in addition.inputs if arm is not fused]
 
     def result(self, call: Call) -> Any:
-        """What the kernel of a weighted `call` gives: its output, or that of the ReLU in it."""
+        """What the kernel of a weighted `call` gives: its output, or that of the ReLU in it or of
+        the clamp behind it, which the quantizer of its result does as well."""
         users = self.consumers.get(id(call.outputs[0]), [])
         # A second reader needs what comes before the ReLU, which then is a kernel of its own.
-        is_fused = len(users) == 1 and activation_name(users[0].operation) in FUSED
+        is_alone = len(users) == 1
+        is_fused = is_alone and activation_name(users[0].operation) in FUSED
+        is_fused |= is_alone and is_clamp(users[0].operation)
         return (users[0] if is_fused else call).outputs[0]
+
+    def is_in_kernel(self, call: Call) -> bool:
+        """Whether `call` makes the result of a weighted one."""
+        before = self.producer.get(id(call.inputs[0]))
+        if before is None or not isinstance(before.operation, WEIGHTED):
+            return False
+        return self.result(before) is call.outputs[0]
+
+    def chooses(self, call: Call) -> bool:
+        """Whether all that `call` returns are values of its inputs, or constants, and the choice is
+        made between integers."""
+        if not _chooses(call.operation) or self.is_in_kernel(call):
+            return False
+        # A clamp of what nobody else quantizes is computed in float, with all steps for its result.
+        return not is_clamp(call.operation) or self.is_quantized(call.inputs[0])
+
+    def is_quantized(self, tensor: Any) -> bool:
+        """Whether `tensor` comes from integers, or something else than a clamp quantizes it."""
+        root = self.root(tensor)
+        call = self.producer.get(id(root))
+        if call is None or _chooses(call.operation):
+            return True
+        if isinstance(call.operation, (*WEIGHTED, *AVERAGES)):
+            return True
+        others = [each for each in self.calls if any(self.root(t) is root for t in each.inputs)]
+        return any(
+            isinstance(each.operation, (*WEIGHTED, *MERGES, *AVERAGES))
+            or (_chooses(each.operation) and not is_clamp(each.operation))
+            for each in others
+        )
 
     def is_signed(self, tensor: Any) -> bool:
         """Whether `tensor` may be negative (rule 6)."""
@@ -189,7 +233,8 @@ class _Graph:
             return True
         sources = _numbers(call.inputs)
         # What is chosen from a single tensor and a constant may be that.
-        is_choice = _chooses(call.operation) and len(sources) > 1
+        is_clamped = is_clamp(call.operation) or has_threshold(call.operation)
+        is_choice = (len(sources) > 1 or is_clamped) and self.chooses(call)
         if is_choice or isinstance(call.operation, (*AVERAGES, *MERGES)):
             return any(map(self.is_signed, sources))
         return activation_name(call.operation) not in NOT_NEGATIVE
@@ -248,7 +293,7 @@ def tied(model: keras.Model, points: Mapping[str, Point]) -> list[set[str]]:
     by_tensor = {id(point.tensor): point.name for point in points.values()}
     groups: list[set[str]] = []
     for call in graph.calls:
-        if isinstance(call.operation, AVERAGES) or _chooses(call.operation):
+        if isinstance(call.operation, AVERAGES) or graph.chooses(call):
             around = [*_numbers(call.inputs), *call.outputs]
             names = {by_tensor.get(id(graph.root(tensor))) for tensor in around} - {None}
             joined = [group for group in groups if group & names]
@@ -294,7 +339,7 @@ def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
             want(call.inputs, "cpu", "litert")
             if isinstance(call.operation, layers.Add):
                 want(graph.shortcuts(call), "tensorrt")
-        elif isinstance(call.operation, AVERAGES) or _chooses(call.operation):
+        elif isinstance(call.operation, AVERAGES) or graph.chooses(call):
             want(_numbers(call.inputs), "cpu", "litert")
     for call in graph.calls:
         # ONNX Runtime 1.31 makes an integer kernel of a softmax between two pairs, which is wrong

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
 from stages.artifacts.node_names import scope
+from stages.keras_graph.activations import activation_name
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.walk import Call, Visit, apply
 
@@ -37,8 +39,20 @@ def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
         return _convolution_along_rows(operation, args[0])
     if type(operation) is layers.Conv2D and operation.groups > 1:
         return _grouped_convolution(operation, args[0])
+    if (limit := _limit_of_relu(operation)) is not None:
+        # In this order: LiteRT's converter fuses the kernel before it with a ReLU that comes first,
+        # and leaves it in float before a minimum with a ReLU behind it.
+        return tf.minimum(tf.nn.relu(args[0]), limit)
     with _unrolled(operation):
         return apply(call, *args, **kwargs)
+
+
+def _limit_of_relu(operation: Any) -> float | None:
+    """The largest value of a ReLU, or of a clip from zero on, that has one other than 6."""
+    name = activation_name(operation)
+    if name == "clip" and np.ndim(operation.x_max) == 0 and np.array_equal(operation.x_min, 0):
+        return float(operation.x_max)
+    return float(operation.max_value) if name == "clipped_relu" else None
 
 
 def in_scopes(visit: Visit) -> Visit:

@@ -12,7 +12,7 @@ import keras
 from stages.errors import ModelError, nearest, suggestion
 from stages.keras_graph.blocks import remove
 from stages.keras_graph.channel_rules import PRODUCERS
-from stages.keras_graph.channels import Group, groups
+from stages.keras_graph.channels import Group, groups, left_whole
 from stages.keras_graph.producers import channel_kernels, layer_of
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import calls
@@ -93,6 +93,21 @@ def obstacle(flat: keras.Model, found: Sequence[Prunable]) -> str | None:
         f"({', '.join(widest.layers)}) has {widest.channels} channels and keeps a multiple of "
         f"{widest.multiple}"
     )
+
+
+def left_out(flat: keras.Model, exclude_layers: Collection[str]) -> str | None:
+    """Which layers of `flat` no ratio cuts, although nobody excluded them; None if there are none.
+
+    A sentence without a full stop.
+    """
+    names = [
+        f"{layer.name} ({type(layer).__name__})"
+        for layer in left_whole(flat)
+        if layer.name not in exclude_layers
+    ]
+    if not names:
+        return None
+    return f"pruning does not know how to cut these layers, and left them whole: {', '.join(names)}"
 
 
 def widths_for(found: Sequence[Prunable], ratio: float) -> dict[Layers, int]:

@@ -20,7 +20,7 @@ from onnx import version_converter
 from stages.artifacts.node_names import layer_of
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
-from stages.conversion.onnx import dense, qdq
+from stages.conversion.onnx import clamps, dense, qdq
 from stages.conversion.onnx.export import OPSET, to_onnx
 from stages.conversion.onnx.graph import check
 from stages.engines.registry import Target
@@ -81,6 +81,8 @@ def int8_graph(
     name_nodes(graph)
     layers = {name for names in fed_layers(model, wanted).values() for name in names}
     qdq.sink_moves(graph)
+    if target == "cpu":
+        clamps.saturate(graph)
     # After name_nodes, whose names it uses, and before the kernels, which
     # only become INT8 behind a pair.
     qdq.repeat_pairs(graph, layers)

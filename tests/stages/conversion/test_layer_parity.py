@@ -22,7 +22,7 @@ from stages.conversion.traces import traces
 from stages.convert import FP8_GRAPHS, INT8_GRAPHS
 from stages.engines.onnxruntime import interpret
 from stages.keras_graph.walk import apply, walk
-from stages.numerics.rounding import FLOAT32
+from stages.numerics.rounding import FLOAT16, FLOAT32
 from stages.results.conversion import LayerParity
 from tests.stages.conversion import mutants
 from tests.stages.conversion.onnx.builders import SIGNATURE
@@ -218,6 +218,17 @@ def test_comparisons_have_no_bound_and_what_follows_them_or_a_root_of_zero_has_o
     bounds = RoundingBounds(apply, FLOAT32)
     (output,) = walk(model, [keras.ops.convert_to_tensor(images(4))], bounds.visit)
     assert 0 < bounds.of(output) < 0.05
+
+
+def test_only_what_rounding_can_put_on_the_other_side_of_a_comparison_may_be_otherwise():
+    image = keras.Input((3,), name="image")
+    scaled = layers.Rescaling(0.3)(image)
+    model = keras.Model(image, 2 * keras.ops.where(scaled > 0.3, scaled, 0.7))
+    bounds = RoundingBounds(apply, FLOAT16)
+    (output,) = walk(model, [keras.ops.convert_to_tensor([[0.5, 1.001, 2.0]])], bounds.visit)
+    np.testing.assert_allclose(output, [[1.4, 0.6006, 1.2]], rtol=1e-5)
+    np.testing.assert_allclose(bounds.otherwise(output), [[1.4, 1.4, 1.2]], rtol=1e-5)
+    assert bounds.of(output) < 0.01
 
 
 def _in_float64(model: keras.Model) -> Any:

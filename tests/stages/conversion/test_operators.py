@@ -1,4 +1,4 @@
-"""Gates, maxima and choices written as operators are right to a rounding in every CPU runtime."""
+"""Gates, maxima, choices and clamps are right to a rounding in every runtime."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.engines import onnxruntime
 from stages.engines.base import BuildRequest
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.conversion.onnx.test_targets import Quantized
-from tests.stages.conversion.test_layer_parity import TAKES_PIXELS, Converted
+from tests.stages.conversion.test_layer_parity import TAKES_PIXELS, Converted, converted
 from tests.stages.networks import SHAPE, randomized
 
 
@@ -41,6 +41,31 @@ def test_operators_are_right_in_every_cpu_runtime_and_leave_no_kernel_in_float(t
     assert [each.name.rpartition(" in ")[2] for each in found] == [
         *("model.int8.cpu.onnx", "ONNX Runtime", "OpenVINO", "model.int8.tflite"),
     ]
+    assert [each for each in found if not each.passes] == []
+    request = BuildRequest(SIGNATURE, "int8")
+    engine = onnxruntime.build(tmp_path / "model.int8.cpu.onnx", tmp_path / "engine.onnx", request)
+    assert {layer.executed for layer in engine.layers} == {"int8"}
+
+
+def clamped() -> keras.Model:
+    """Clamps whose bounds are no steps of what comes before them, one of it read by others, a ReLU
+    with a threshold, and a choice that jumps where float16 cannot tell on which side a value is."""
+    image = keras.Input(SHAPE, name="image")
+
+    def conv(x):
+        return layers.Conv2D(6, 3, padding="same")(x)
+
+    x = layers.Activation("hard_tanh")(conv(ops.clip(conv(image), -0.2, 0.4)))
+    x = conv(layers.ReLU(0.69)(conv(x)))
+    x = conv(layers.ReLU(1.0, threshold=0.2)(x + ops.clip(x, -0.13, 0.29)))
+    x = conv(ops.where(x > 0, x, 0.7))
+    return keras.Model(image, layers.Dense(4, name="answers")(layers.GlobalAveragePooling2D()(x)))
+
+
+def test_clamps_and_jumping_choices_are_right_in_every_runtime(tmp_path):
+    network = converted(Quantized(randomized(clamped())), tmp_path)
+    found = network.judge(tmp_path)
+    assert len(found) == 7
     assert [each for each in found if not each.passes] == []
     request = BuildRequest(SIGNATURE, "int8")
     engine = onnxruntime.build(tmp_path / "model.int8.cpu.onnx", tmp_path / "engine.onnx", request)

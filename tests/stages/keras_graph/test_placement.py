@@ -108,8 +108,15 @@ def test_rule_4_cpu_engines_get_the_output_of_a_relu_whatever_reads_it():
 
 
 def test_rule_4_a_layer_is_quantized_before_an_activation_that_engines_do_not_fuse():
-    for activation in (layers.ReLU(4.0), layers.LeakyReLU(), layers.Activation("tanh")):
+    for activation in (layers.LeakyReLU(), layers.Activation("tanh")):
         assert "first" in only(place(small(activation)), "cpu")
+
+
+@pytest.mark.parametrize("clamp", [layers.ReLU(4.0), layers.Activation("hard_tanh")])
+def test_rule_4_a_clamp_behind_a_layer_is_quantized_behind_it_alone(clamp):
+    found = only(place(small(clamp)), "cpu")
+    assert "first" not in found
+    assert clamp.name in found
 
 
 def test_rule_4_a_layer_is_quantized_before_a_relu_if_something_else_reads_it():
@@ -201,6 +208,26 @@ def test_rule_7_pools_and_concatenations_share_one_scale():
     operations = {name: found[name].tensor._keras_history.operation for name in group}
     kinds = sorted(type(operation).__name__ for operation in operations.values())
     assert kinds == ["AveragePooling2D", "Concatenate", "ReLU", "ReLU"]
+
+
+def test_rule_7_a_clamp_and_a_relu_with_a_threshold_share_the_scale_of_what_else_is_read():
+    def clamped(x, y):
+        return x + y + keras.ops.clip(x, -0.2, 0.4) + layers.ReLU(threshold=0.1, name="on")(y)
+
+    folded = fold(two_arms(clamped))
+    found = points(folded, SIGNATURE)
+    groups = sorted(map(sorted, tied(folded, found)))
+    assert [len(group) for group in groups] == [2, 2]
+    assert groups[0][0].startswith("clip")
+    assert [groups[0][1], *groups[1]] == ["left", "on", "right"]
+    assert all(found[name].signed for group in groups for name in group)
+
+
+def test_rule_7_a_clamp_of_a_float_sum_has_all_steps_for_itself():
+    folded = fold(two_arms(lambda x, y: layers.ReLU(4.0, name="act")(x + y)))
+    found = points(folded, SIGNATURE)
+    assert tied(folded, found) == []
+    assert not found["act"].signed
 
 
 def test_rule_7_nothing_is_tied_where_there_is_no_pool():

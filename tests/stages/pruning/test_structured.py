@@ -8,8 +8,16 @@ import pytest
 from keras import layers
 
 from stages.errors import ModelError
+from stages.keras_graph.fold import flatten
 from stages.pruning.criteria import layer_scores
-from stages.pruning.structured import compare_groups, narrow, obstacle, prunable, widths_for
+from stages.pruning.structured import (
+    compare_groups,
+    left_out,
+    narrow,
+    obstacle,
+    prunable,
+    widths_for,
+)
 from tests.stages.networks import NETWORKS, randomized
 
 
@@ -183,3 +191,27 @@ def test_a_subclassed_model_is_refused() -> None:
 
     with pytest.raises(ModelError, match="its layers cannot be read"):
         prunable(Own(), (), 1)
+
+
+def test_layers_that_pruning_does_not_know_are_named_but_not_those_excluded() -> None:
+    image = keras.Input((6, 16))
+    x = layers.Dense(16, name="cut")(image)
+    for name, options in {
+        "masked": {"attention_mask": np.ones((1, 6, 6), bool)},
+        "heads": {},
+    }.items():
+        x = layers.MultiHeadAttention(2, 4, name=name)(x, x, **options)
+    x, _ = layers.MultiHeadAttention(2, 4, name="scores")(x, x, return_attention_scores=True)
+    x = layers.Dense(16, name="between")(x)
+    x = layers.GroupQueryAttention(8, 2, 1, name="grouped")(x, x)
+    x = layers.LayerNormalization()(layers.MultiHeadAttention(2, 4, name="low_rank")(x, x))
+    flat = flatten(keras.Model(image, layers.Dense(4)(layers.Flatten()(x))))
+    flat.get_layer("low_rank").query_dense.enable_lora(2)
+    sentence = left_out(flat, ["scores"])
+    assert sentence is not None
+    assert sentence.partition(": ")[2].split(", ") == [
+        "masked (MultiHeadAttention)",
+        "grouped (GroupedQueryAttention)",
+        "low_rank (MultiHeadAttention)",
+    ]
+    assert left_out(keras.Sequential([keras.Input((3,)), layers.Dense(2)]), ()) is None
