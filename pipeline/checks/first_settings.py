@@ -34,10 +34,13 @@ LOOK = Stage(
 MODEL_FILE = re.compile(r".*\.(keras|h5|hdf5)|[\w.]+:\w+")
 """A model's file, or module:function."""
 
-NAMED = [name for name in DATASETS if name not in ("npz", "folder", "csv")]
+NAMED = [name for name in DATASETS if name not in ("npz", "folder", "csv", "source")]
 """Data sets that need no path."""
 
-WHERE = ("name", "path", "test_path", "split_column", "file_column", "label_column", "group_column")
+WHERE = (
+    *("name", "path", "test_path", "split_column", "file_column", "label_column", "group_column"),
+    *("source", "version"),
+)
 """Settings of `data` that say where images and labels are."""
 
 OFTEN_CHANGED = (

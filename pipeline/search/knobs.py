@@ -14,7 +14,7 @@ from stages.settings import Knob, Settings
 
 SAME_IMAGES = (
     "name", "path", "test_path", "split_column", "file_column", "label_column", "group_column",
-    "sha256", "hash_contents", "skip_bad_images", "test_samples",
+    "source", "version",    "sha256", "hash_contents", "skip_bad_images", "test_samples",
     "validation_share", "calibration_samples", "image_size", "seed",
 )  # fmt: skip
 """Settings of `data` that decide which images accuracy is measured on: no knobs."""

@@ -153,6 +153,11 @@ def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Sp
 
 
 def _checked_labels(labels: NDArray[Any], origin: str) -> NDArray[np.int64]:
+    if np.issubdtype(labels.dtype, np.floating) and (lacking := int(np.isnan(labels).sum())):
+        raise DataError(
+            f"{origin}: {lacking} of {labels.size} labels are NaN, expected integers from 0",
+            "leave out the images that have no label",
+        )
     if not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
             f"{origin}: the labels are {labels.dtype}, expected integers from 0",

@@ -13,6 +13,7 @@ DATASETS: dict[str, str] = {
     "npz": "stages.datasets.npz",
     "folder": "stages.datasets.folder",
     "csv": "stages.datasets.csv_file",
+    "source": "stages.datasets.own_function",
 }
 """Name -> module: see stages/datasets/base.py."""
 

@@ -6,15 +6,11 @@ every stage that loads one imports the module again (`make_known`).
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -24,7 +20,7 @@ from stages import progress
 from stages.errors import ModelError, SettingsError
 from stages.models import files
 from stages.settings import Model
-from stages.settings.modules import TAKEN, is_users, own_file, source_files
+from stages.settings.modules import TAKEN, imported, unseen
 
 CODE_OF_A_LAMBDA = ("function", "mask", "_output_shape")
 """Attributes of a Lambda layer that may be functions."""
@@ -73,7 +69,8 @@ def load(settings: Model) -> keras.Model:
             )
         return files.load(Path(source))
     model = _built(source)
-    _report_unseen(source.partition(":")[0])
+    for name in unseen(source.partition(":")[0]):
+        progress.report(f"a change of {name} will not make the training stale: import it by name")
     lambdas = [layer.name for layer in _lambdas(model)]
     if lambdas and not settings.trust_source:
         raise ModelError(
@@ -135,7 +132,7 @@ def _is_registered(code: Any) -> bool:
 def _function(source: str) -> Any:
     module, _, function = source.partition(":")
     try:
-        return getattr(_imported(module), function)
+        return getattr(imported(module), function)
     except (ImportError, AttributeError) as error:
         hint = "expected module:function, with the module's folder on PYTHONPATH"
         if module.partition(".")[0] in TAKEN:
@@ -156,38 +153,8 @@ def _built(source: str) -> keras.Model:
     return model
 
 
-def _imported(module: str) -> ModuleType:
-    """The user's module, also where it is called as one of our packages.
-
-    Such a one is loaded by its file, under another name: what it imports by the taken name is ours.
-    """
-    file = own_file(module) if module.partition(".")[0] in TAKEN else None
-    if file is None:
-        return importlib.import_module(module)
-    spec = spec_from_file_location(f"own_{module.replace('.', '_')}", file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{str(file)!r} is no module")
-    loaded = module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
 def _failed(source: str, error: Exception) -> ModelError:
     return ModelError(
         f"model.source {source!r} raised {type(error).__name__}: {error}",
         "the traceback is in the stage's log",
     )
-
-
-def _report_unseen(module: str) -> None:
-    """Name the user's modules whose changes will not be noticed: found only by running them."""
-    followed = {file.resolve() for file in source_files(module)}
-    folders = {file.parent for file in followed}
-    for name, loaded in list(sys.modules.items()):
-        file = Path(getattr(loaded, "__file__", None) or "")
-        if file.suffix != ".py" or not is_users(file) or file.resolve() in followed:
-            continue
-        if folders & set(file.resolve().parents):
-            progress.report(
-                f"a change of {name} will not make the training stale: import it by name"
-            )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from stages.datasets.registry import DATASETS
@@ -42,12 +42,22 @@ def _path_or_address(text: str) -> str:
 
 
 def _model_source(text: str) -> str:
-    module, colon, function = text.partition(":")
-    if not colon:
+    if ":" not in text:
         return usable_path(text)
-    if not all(part.isidentifier() for part in (*module.split("."), function)):
+    if not _names_function(text):
         raise PydanticCustomError("model_source", "a .keras or .h5 file, or module:function")
     return text
+
+
+def _data_source(text: str) -> str:
+    if not _names_function(text):
+        raise PydanticCustomError("data_source", "module:function")
+    return text
+
+
+def _names_function(text: str) -> bool:
+    module, _, function = text.partition(":")
+    return all(part.isidentifier() for part in (*module.split("."), function))
 
 
 def _weights(text: str) -> str:
@@ -96,12 +106,21 @@ class Data(Section):
     """With `csv`: the column of what belongs together, as images of one patient or video: no group
     is in two of training, validation, calibration and test images. Sizes are kept as nearly as
     whole groups allow."""
+    source: Annotated[str, AfterValidator(_data_source)] | None = None
+    """A function of yours, `module:function`, instead: called with "train" and with "test", it
+    returns images and labels as arrays, a keras.utils.PyDataset or a tf.data.Dataset, always the
+    same in the same order. A change in that module, or in one of yours that it imports by name,
+    makes the training stale."""
+    version: Annotated[str, Field(min_length=1)] | None = None
+    """With `source`: what you call the present content of what it reads. Another name makes the
+    training stale."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
     """Checksum that a file fetched from the address in `path` must have."""
     max_download_mib: Positive = 2048
     """A file fetched from an address may be no larger."""
     max_unpacked_mib: Positive = 16_384
-    """An `.npz` may unpack to no more: a small file can unpack to more than any memory holds."""
+    """An `.npz` may unpack to no more, for a small file can unpack to more than any memory holds;
+    and what `source` returns may give no more."""
     hash_contents: bool = False
     """Whether the images of a `folder` or `csv` changed is decided by their content, each read
     once, where otherwise names, sizes, times and inodes decide. Those differ in a copy too."""
@@ -145,10 +164,31 @@ class Data(Section):
             raise PydanticCustomError("needs_csv", f"none, for data.name is {name!r}")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_follows(cls, values: Any) -> Any:
+        """A function alone says what is read."""
+        if isinstance(values, dict) and values.get("source") is not None:
+            return {"name": "source", **values}
+        return values
+
+    @field_validator("source", "version")
+    @classmethod
+    def _needs_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        name, path = info.data.get("name", "source"), info.data.get("path")
+        if value is not None and (name != "source" or path is not None):
+            got = f"data.path is {path!r}" if name == "source" else f"data.name is {name!r}"
+            raise PydanticCustomError("needs_source", f"none, for {got}")
+        return value
+
     def external_files(self) -> list[Path]:
-        """The data set's own files or folder; what has an address is fetched and kept."""
+        """The data set's own files or folder, or those of the user's that `source` imports.
+
+        What has an address is fetched and kept.
+        """
         files = [self.path, self.test_path]
-        return [Path(file) for file in files if file and "://" not in file]
+        own = [Path(file) for file in files if file and "://" not in file]
+        return [*own, *_files_of(self.source)]
 
     def listed_files(self) -> dict[str, Path]:
         """Images that CSV files list, by the names there. Raises DataError for an unfit file."""
@@ -162,6 +202,17 @@ class Data(Section):
     def other_columns(self) -> tuple[str | None, ...]:
         """Those that are set and name no files."""
         return (self.label_column, self.group_column, self.split_column)
+
+
+def _files_of(source: str | None) -> list[Path]:
+    """A file itself, or the files of a `module:function`."""
+    if source is None:
+        return []
+    if ":" not in source:
+        return [Path(source)]
+    from stages.settings.modules import source_files  # `ast`, for the few who need it
+
+    return source_files(source.split(":")[0])
 
 
 class Model(Section):
@@ -198,13 +249,4 @@ class Model(Section):
     def external_files(self) -> list[Path]:
         """The model's file, or those of the user's that its `module:function` imports."""
         weights = [] if self.weights in RANDOM_OR_FETCHED else [Path(self.weights)]
-        return [*weights, *self._source_files()]
-
-    def _source_files(self) -> list[Path]:
-        if self.source is None:
-            return []
-        if ":" not in self.source:
-            return [Path(self.source)]
-        from stages.settings.modules import source_files  # `ast`, for the few who need it
-
-        return source_files(self.source.split(":")[0])
+        return [*weights, *_files_of(self.source)]

@@ -1,4 +1,4 @@
-"""The files of a user's module and of all that it imports, found without running any of them.
+"""A user's module: the files of all that it imports, found without running any of them.
 
 Imports are followed from file to file, wherever in a file they stand, as far as the code is the
 user's own: neither installed, nor part of Python, nor ours. What this cannot see: names that are
@@ -9,13 +9,16 @@ files that are read.
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, all_suffixes
 from pathlib import Path
+from types import ModuleType
 
 INSTALLED = ("site-packages", "dist-packages")
 STANDARD_LIBRARY = Path(os.__file__).resolve().parent
@@ -54,6 +57,39 @@ def own_file(module: str) -> Path | None:
     """The user's file of a module whose name begins as a package of ours, None without one."""
     file, _ = _locate(module)
     return file if file is not None and is_users(file) else None
+
+
+def imported(module: str) -> ModuleType:
+    """The user's module, also where it is called as one of our packages.
+
+    Such a one is loaded by its file, under another name: what it imports by the taken name is ours.
+    Raises what importing it raises.
+    """
+    file = own_file(module) if module.partition(".")[0] in TAKEN else None
+    if file is None:
+        return importlib.import_module(module)
+    spec = importlib.util.spec_from_file_location(f"own_{module.replace('.', '_')}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{str(file)!r} is no module")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def unseen(module: str) -> list[str]:
+    """The user's modules beside `module`, loaded by now, that `source_files` does not find."""
+    followed = {file.resolve() for file in source_files(module)}
+    folders = tuple({f"{file.parent}{os.sep}" for file in followed})
+    real = cache(os.path.realpath)  # There are thousands of modules, in hundreds of folders.
+    found = []
+    for name, loaded in list(sys.modules.items()):
+        file = getattr(loaded, "__file__", None) or ""
+        is_beside = file.endswith(".py") and f"{real(os.path.dirname(file))}{os.sep}".startswith(
+            folders
+        )
+        if is_beside and is_users(Path(file)) and Path(file).resolve() not in followed:
+            found.append(name)
+    return found
 
 
 def _locate(name: str) -> tuple[Path | None, list[str]]:

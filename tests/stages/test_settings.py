@@ -150,6 +150,29 @@ def test_files_outside_the_artifacts_are_named():
     assert BenchmarkStage().external_files() == []
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"source": "own:images", "name": "npz"}, "none, for data.name is 'npz'"),
+        ({"source": "own:images", "path": "a.npz"}, "none, for data.path is 'a.npz'"),
+        ({"version": "2"}, "none, for data.name is 'digits'"),
+        ({"source": "images.py"}, "module:function"),
+        ({"name": "folder", "group_column": "patient"}, "none, for data.name is 'folder'"),
+        ({"name": "npz", "test_path": "a.csv"}, "none, for data.name is 'npz'"),
+    ],
+)
+def test_a_setting_of_another_data_set_is_refused_where_it_would_not_be_read(given, words):
+    with pytest.raises(ValidationError, match=words):
+        Data(**given)
+
+
+def test_a_function_of_images_needs_no_name_of_a_data_set():
+    data = Data(source="own:images")
+    assert data.name == "source"
+    assert Data.model_validate(data.model_dump(mode="json")) == data
+    assert Data(source=None).name == "digits"
+
+
 def test_the_home_folder_is_expanded_wherever_a_file_is_named(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     data, model = Data(path="~/d.npz"), Model(source="~/m.keras", weights="~/w.h5")

@@ -114,6 +114,14 @@ def test_a_csv_keeps_the_columns_that_were_given(tmp_path: Path) -> None:
     assert (data.group_column, data.split_column, data.label_column) == ("patient", "part", None)
 
 
+def test_a_function_of_images_is_kept_with_its_version(tmp_path: Path) -> None:
+    given = ["data.source=own:images", "data.version=may"]
+    refuse_others(given)
+    text = written(TRAINED, *given)
+    data = read(text, tmp_path).data
+    assert (data.name, data.source, data.version) == ("source", "own:images", "may")
+
+
 def test_what_init_finds_itself_cannot_be_set() -> None:
     with pytest.raises(SettingsError, match=r"init got --set 'data\.scale', expected one of name"):
         refuse_others(["data.scale=1"])

@@ -38,6 +38,7 @@ SEEN_BY_TRAIN = [
     for section, part in TrainStage()
     for knob in type(part).model_fields
     if (section, knob) not in {("data", "path"), ("model", "source")}
+    if (section, knob) not in {("data", "source"), ("data", "version")}
     if knob not in OF_CSV
 ]
 """All settings of the stage but its files, whose content is in the key as well, and what describes
@@ -129,6 +130,24 @@ def test_every_setting_of_a_csv_changes_the_key(knob: str, tmp_path: Path) -> No
     other = data.model_copy(update={knob: values.get(knob, "label")})
     keys = {key("train", Settings(data=each), Store(tmp_path)) for each in (data, other)}
     assert len(keys) == 2
+
+
+def test_a_function_its_module_and_its_version_change_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "own_images_here.py"
+    file.write_text("def load(part): ...")
+    keys = []
+    for data in (
+        Data(source="own_images_here:load"),
+        Data(source="own_images_here:load", version="2"),
+        Data(source="own_images_here:other"),
+    ):
+        keys.append(key("train", Settings(data=data), Store(tmp_path / "a")))
+    file.write_text("def load(part): return part")
+    keys.append(key("train", Settings(data=data), Store(tmp_path / "a")))
+    assert len(set(keys)) == 4
 
 
 @settings(deadline=None, max_examples=50)

@@ -34,6 +34,7 @@ def test_labels_in_a_column_are_flattened_as_cifar_has_them() -> None:
         (IMAGES[:0], LABELS[:0], r"the shape \(0, 5, 6, 3\)"),
         (IMAGES.transpose(0, 3, 1, 2).repeat(2, 3), LABELS, r"12 channels, expected 1 to 4 as"),
         (IMAGES, LABELS.astype(np.float64), "the labels are float64, expected integers"),
+        (IMAGES, np.array([0, np.nan, 1, np.nan]), "2 of 4 labels are NaN, expected integers"),
         (IMAGES, np.eye(4, dtype=np.int64), r"the labels have the shape \(4, 4\), expected \(N,\)"),
         (IMAGES, LABELS[:3], "4 images but 3 labels, expected one for each image"),
         (IMAGES, LABELS - 1, "a label is -1, expected class numbers from 0"),

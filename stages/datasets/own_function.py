@@ -1,0 +1,192 @@
+"""What a function of the user's returns: arrays, a keras.utils.PyDataset or a tf.data.Dataset.
+
+Neither Keras nor TensorFlow is imported here: whoever returns an object of theirs has done so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import progress
+from stages.artifacts.atomic import replacing
+from stages.datasets import cache
+from stages.datasets.base import Part, Split, checked_split
+from stages.errors import DataError, shown
+from stages.settings import Data
+from stages.settings.modules import TAKEN, imported, source_files, unseen
+
+BATCH = 256
+ENDLESS = -1
+"""What `tf.data.Dataset.cardinality` says of one without end."""
+EXPECTED = "expected (images, labels), a keras.utils.PyDataset or a tf.data.Dataset"
+
+
+def class_names(settings: Data) -> tuple[str, ...]:
+    """Numbers as names, "0", "1" and so on: one for each distinct training label."""
+    labels = read(settings, "train").labels
+    return tuple(str(label) for label in range(len(np.unique(labels))))
+
+
+def read(settings: Data, part: Part) -> Split:
+    """What the function gives for one part, in memory: uint8 (N, H, W, C).
+
+    Raises DataError where data.source is not set, fails, or returns what is not fit, or not what it
+    returned before: the splits are drawn by position.
+    """
+    if settings.source is None:
+        raise DataError(
+            "the data set 'source' is read from data.source, which is not set",
+            "give it: --set data.source=module:function",
+        )
+    return _read(settings.source, settings.version, part, settings.max_unpacked_mib)
+
+
+@lru_cache(maxsize=1)  # Class names and images of one part come from one call.
+def _read(source: str, version: str | None, part: Part, limit_mib: int) -> Split:
+    returned = _returned(source, part)
+    origin = f"data.source {source!r}, {part!r}"
+    if isinstance(returned, (tuple, list)):
+        split = _checked(returned, origin)
+    else:
+        split = _joined(_batches(returned, origin), origin, limit_mib)
+    _refuse_other(split, source, version, part)
+    return split
+
+
+def _returned(source: str, part: Part) -> Any:
+    module, _, function = source.partition(":")
+    try:
+        read_part = getattr(imported(module), function)
+    except (ImportError, AttributeError) as error:
+        hint = "expected module:function, with the module's folder on PYTHONPATH"
+        if module.partition(".")[0] in TAKEN:
+            hint = f"rename your package: {' and '.join(TAKEN)} are names of ours"
+        raise DataError(f"data.source {source!r} cannot be imported: {error}", hint) from error
+    except Exception as error:
+        raise _failed(f"data.source {source!r}, imported,", error) from error
+    try:
+        returned = read_part(part)
+    except Exception as error:
+        raise _failed(f"data.source {source!r}, {part!r}", error) from error
+    for name in unseen(module):
+        progress.report(f"a change of {name} will not make the training stale: import it by name")
+    return returned
+
+
+def _failed(origin: str, error: Exception) -> DataError:
+    return DataError(
+        f"{origin} raised {type(error).__name__}: {str(error)[:200]}",
+        'it is called with "train" and "test"; the traceback is in the stage\'s log',
+    )
+
+
+def _batches(returned: Any, origin: str) -> Iterator[Any]:
+    """What a PyDataset or a tf.data.Dataset gives, in its order. Raises DataError."""
+    keras, tensorflow = (sys.modules.get(name) for name in ("keras", "tensorflow"))
+    if keras and isinstance(returned, keras.utils.PyDataset):
+        count = returned.num_batches
+        batches: Iterable[Any] = (returned[number] for number in range(count or 0))
+        is_endless = count is None
+    elif tensorflow and isinstance(returned, tensorflow.data.Dataset):
+        is_endless = int(returned.cardinality()) == ENDLESS
+        batches = _batched(returned)
+    else:
+        raise DataError(f"{origin} returned a {type(returned).__name__}, {EXPECTED}")
+    if is_endless:
+        raise DataError(
+            f"{origin} returned a {type(returned).__name__} without end, expected one pass over "
+            "all images",
+            "leave out repeat(), or count the batches",
+        )
+    try:
+        yield from batches
+    except Exception as error:
+        raise _failed(origin, error) from error
+
+
+def _batched(dataset: Any) -> Iterable[Any]:
+    """Of a tf.data.Dataset of single images batches are made."""
+    spec = dataset.element_spec
+    is_single = isinstance(spec, tuple) and len(spec) == 2
+    is_single = is_single and getattr(getattr(spec[1], "shape", None), "rank", None) == 0
+    batches: Iterable[Any] = (dataset.batch(BATCH) if is_single else dataset).as_numpy_iterator()
+    return batches
+
+
+def _joined(batches: Iterator[Any], origin: str, limit_mib: int) -> Split:
+    """All batches as one part. Raises DataError where they differ in size, or are too much."""
+    splits: list[Split] = []
+    size = 0
+    for number, batch in enumerate(batches):
+        split = _checked(batch, f"{origin}, batch {number}")
+        splits.append(split)
+        size += split.images[:].nbytes + split.labels.nbytes
+        if size > limit_mib << 20:
+            raise DataError(
+                f"{origin} gives more than data.max_unpacked_mib allows, {limit_mib} MiB, and may "
+                f"be without end: {number + 1} batches so far",
+                "if it ends, and memory holds it: --set data.max_unpacked_mib=MIB",
+            )
+        if split.images.shape[1:] != splits[0].images.shape[1:]:
+            raise DataError(
+                f"{origin}: images of batch {number} are {split.images.shape[1:]}, those of the "
+                f"first {splits[0].images.shape[1:]} (height, width, channels)",
+                "resize all to one size",
+            )
+    if not splits:
+        raise DataError(f"{origin} gives no batch, expected at least one")
+    images = np.concatenate([split.images[:] for split in splits])
+    return Split(images, np.concatenate([split.labels for split in splits]))
+
+
+def _checked(pair: Any, origin: str) -> Split:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        got = f"{len(pair)} values" if isinstance(pair, (tuple, list)) else type(pair).__name__
+        raise DataError(
+            f"{origin}: got {got}, expected images and labels",
+            "weights of single images are not supported",
+        )
+    images, labels = (_array(each, origin) for each in pair)
+    return checked_split(images, labels, origin)
+
+
+def _array(given: Any, origin: str) -> NDArray[Any]:
+    if not hasattr(given, "__array__"):
+        raise DataError(
+            f"{origin}: got a {type(given).__name__}, expected arrays of NumPy",
+            "images uint8 (N, height, width, channels), labels integers (N,)",
+        )
+    return np.asarray(given)
+
+
+def _refuse_other(split: Split, source: str, version: str | None, part: Part) -> None:
+    """Other images, or another order, would move images from one split to another unseen.
+
+    What the same code gave under the same version is kept as a hash in the cache folder.
+    """
+    code = [file.read_text(errors="replace") for file in source_files(source.partition(":")[0])]
+    key = hashlib.sha256(json.dumps([source, version, part, code]).encode()).hexdigest()[:16]
+    kept = cache.folder() / f"source-{key}.sha256"
+    digest = hashlib.sha256(json.dumps(split.images.shape).encode())
+    digest.update(np.ascontiguousarray(split.images[:]).data)
+    digest.update(split.labels.data)
+    try:
+        before = kept.read_text()
+    except OSError:
+        with replacing(kept) as draft:
+            draft.write_text(digest.hexdigest())
+        return
+    if before != digest.hexdigest():
+        raise DataError(
+            f"data.source {source!r}, {part!r} gives other images, or another order of them, than "
+            f"it did before with data.version {shown(version)}: images would change their split",
+            "leave out shuffling and randomness; for new content: --set data.version=NAME",
+        )

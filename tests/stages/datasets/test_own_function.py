@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.datasets import own_function
+from stages.datasets.loading import load_dataset, load_test_split
+from stages.errors import DataError
+from stages.settings import Data
+
+ARRAYS = """
+from pathlib import Path
+import numpy as np
+def arrays(part):
+    count = {"train": 200, "test": 40}[part]
+    images = np.arange(count * 4, dtype=np.uint32).view(np.uint8).reshape(count, 4, 4, 1)
+    return images, np.arange(count) % 4
+def load(part):
+    return arrays(part)
+"""
+Write = Callable[..., Data]
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Write a module, each with a name of its own, and give the settings that read it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def written(text: str = "", **more: object) -> Data:
+        own_function._read.cache_clear()
+        name = f"own_images_{next(NUMBERS)}"
+        (tmp_path / f"{name}.py").write_text(ARRAYS + text)
+        settings = {"source": f"{name}:load", "calibration_samples": 20, **more}
+        return Data.model_validate(settings)
+
+    yield written
+    own_function._read.cache_clear()
+
+
+def test_arrays_are_a_data_set(write: Write) -> None:
+    data = write()
+    dataset = load_dataset(data)
+    assert dataset.class_names == ("0", "1", "2", "3")
+    assert [len(each) for each in (dataset.train, dataset.validation)] == [160, 20]
+    seen = [split.images for split in (dataset.train, dataset.validation, dataset.calibration)]
+    assert len({image.tobytes() for images in seen for image in images[:]}) == 200
+    assert len(load_test_split(data)) == 40
+
+
+def test_a_part_is_read_once_for_its_names_and_its_images(write: Write, tmp_path: Path) -> None:
+    data = write(
+        f"def load(part):\n    Path({str(tmp_path)!r}, part).touch(exist_ok=False)\n"
+        "    return arrays(part)"
+    )
+    load_dataset(data)
+    assert (tmp_path / "train").exists()
+    assert (tmp_path / "test").exists()
+
+
+TENSORFLOW = "import tensorflow as tf\ndef load(part):\n    data = "
+OF_ARRAYS = f"{TENSORFLOW}tf.data.Dataset.from_tensor_slices(arrays(part))\n    return data"
+SEQUENCE = """
+import keras
+class Sequence(keras.utils.PyDataset):
+    def __init__(self, part):
+        super().__init__()
+        self.images, self.labels = arrays(part)
+    def __len__(self):
+        return 5
+    def __getitem__(self, number):
+        return self.images[number::5], self.labels[number::5]
+def load(part):
+    return Sequence(part)
+"""
+
+
+@pytest.mark.parametrize("text", [OF_ARRAYS, f"{OF_ARRAYS}.batch(7)"])
+def test_a_tf_dataset_is_read_batch_by_batch_or_image_by_image(write: Write, text: str) -> None:
+    found, expected = (load_dataset(write(each)) for each in (text, ""))
+    np.testing.assert_array_equal(found.test.images[:], expected.test.images[:])
+    np.testing.assert_array_equal(found.train.labels, expected.train.labels)
+
+
+def test_a_py_dataset_is_read_in_the_order_of_its_batches(write: Write) -> None:
+    test, expected = (own_function.read(write(each), "test") for each in (SEQUENCE, ""))
+    order = np.concatenate([np.arange(40)[number::5] for number in range(5)])
+    np.testing.assert_array_equal(test.images[:], expected.images[:][order])
+    np.testing.assert_array_equal(test.labels, expected.labels[order])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("del load", "cannot be imported: module .* has no attribute 'load'"),
+        ("import no_such_package", "cannot be imported: No module named 'no_such_package'"),
+        ("1 / 0", "imported, raised ZeroDivisionError"),
+        ("def load(): ...", "'train' raised TypeError"),
+        ("def load(part): raise ValueError('no disk')", "raised ValueError: no disk"),
+        ("def load(part): return iter([1])", r"returned a list_iterator, expected \(images, lab"),
+        ("def load(part): return arrays(part)[0]", "returned a ndarray, expected"),
+        ("def load(part): return (*arrays(part), 1)", "got 3 values, expected images and labels"),
+        ("def load(part): return 'x', [1]", "got a str, expected arrays of NumPy"),
+        ("def load(part): x, y = arrays(part); return x / 255, y", "images are float64, expected"),
+        ("def load(part): x, y = arrays(part); return x[0], y[0]", "labels have the shape"),
+        ("def load(part): x, y = arrays(part); return x, y[:9]", "200 images but 9 labels"),
+        (
+            "def load(part): x, y = arrays(part); return x, np.where(y > 2, np.nan, y)",
+            "50 of 200 labels are NaN, expected integers from 0",
+        ),
+        (f"{OF_ARRAYS}.repeat()", "RepeatDataset without end, expected one pass over all images"),
+        (f"{OF_ARRAYS}.take(0)", "gives no batch, expected at least one"),
+        (f"{SEQUENCE}Sequence.num_batches = None", "returned a Sequence without end"),
+        (
+            f"{SEQUENCE}Sequence.__getitem__ = lambda self, n: (self.images[:, n:], self.labels)",
+            r"images of batch 1 are \(3, 4, 1\), those of the first \(4, 4, 1\)",
+        ),
+        (f"{SEQUENCE}Sequence.__getitem__ = lambda self, n: 1 / 0", "raised ZeroDivisionError"),
+    ],
+)
+def test_what_is_not_fit_is_refused_in_clear_words(write: Write, text: str, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        own_function.class_names(write(text))
+    assert str(caught.value).count("\n") <= 1
+
+
+def test_a_generator_without_end_is_refused_at_the_limit(write: Write) -> None:
+    endless = """
+import itertools, tensorflow as tf
+def load(part):
+    spec = (tf.TensorSpec((None, 256, 256, 1), tf.uint8), tf.TensorSpec((None,), tf.int64))
+    batch = np.zeros((8, 256, 256, 1), np.uint8), np.zeros(8, np.int64)
+    return tf.data.Dataset.from_generator(lambda: itertools.repeat(batch), output_signature=spec)
+"""
+    with pytest.raises(DataError, match=r"allows, 1 MiB, and may be without end: 2 batches"):
+        own_function.class_names(write(endless, max_unpacked_mib=1))
+
+
+def test_another_order_under_the_same_version_is_refused(write: Write, tmp_path: Path) -> None:
+    order = tmp_path / "seed"
+    order.write_text("1")
+    shuffled = f"""
+def load(part):
+    images, labels = arrays(part)
+    order = np.random.default_rng(int(Path({str(order)!r}).read_text())).permutation(len(labels))
+    return images[order], labels[order]
+"""
+    data = write(shuffled)
+    own_function.read(data, "train")
+    order.write_text("2")
+    own_function._read.cache_clear()
+    with pytest.raises(DataError, match=r"'train' gives other images, or another order") as caught:
+        own_function.read(data, "train")
+    assert "data.version=NAME" in caught.value.hint
+    own_function.read(data.model_copy(update={"version": "second"}), "train")
+
+
+def test_without_a_function_the_setting_is_asked_for() -> None:
+    with pytest.raises(DataError, match=r"read from data\.source, which is not set"):
+        load_test_split(Data(name="source"))
