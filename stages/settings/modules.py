@@ -79,15 +79,14 @@ def imported(module: str) -> ModuleType:
 def unseen(module: str) -> list[str]:
     """The user's modules beside `module`, loaded by now, that `source_files` does not find."""
     followed = {file.resolve() for file in source_files(module)}
-    folders = tuple({f"{file.parent}{os.sep}" for file in followed})
+    folders = tuple({f"{file.parent}/" for file in followed})
     real = cache(os.path.realpath)  # There are thousands of modules, in hundreds of folders.
     found = []
     for name, loaded in list(sys.modules.items()):
         file = getattr(loaded, "__file__", None) or ""
-        is_beside = file.endswith(".py") and f"{real(os.path.dirname(file))}{os.sep}".startswith(
-            folders
-        )
-        if is_beside and is_users(Path(file)) and Path(file).resolve() not in followed:
+        if not file.endswith(".py") or not f"{real(os.path.dirname(file))}/".startswith(folders):
+            continue
+        if is_users(Path(file)) and Path(file).resolve() not in followed:
             found.append(name)
     return found
 
