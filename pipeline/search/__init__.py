@@ -7,7 +7,7 @@
     study        Optuna, which chooses what is tried and keeps what came of it
     pool         artifacts that trials share
     job, timing  one rung of one trial: an ordinary run of the line, then its latency
-    places       where jobs run: processes of this machine
+    places       where jobs run: processes of this machine, or a Ray cluster
     driver       asks, starts jobs, tells
     results      the front, correlations of rungs, importances of knobs
     showing      tables and pages; live while it runs

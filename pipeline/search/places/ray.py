@@ -29,11 +29,11 @@ from typing import Any
 from pipeline.core.lock import waiting
 from pipeline.search.job import Job
 from pipeline.search.places import Done, Lost, Said
+from pipeline.search.places.fitness import Seen, difference, see
 from pipeline.search.places.local import RUN_JOB, Local, Work
-from stages.engines import child, environment
+from stages.engines import child
 from stages.errors import MachineError, SettingsError
 from stages.packages import install, missing, not_installed
-from stages.results.machine import MachineFacts
 
 PACKAGE = "ray"
 ADDRESS = re.compile(r"auto|[^\s:/]+:\d+")
@@ -54,14 +54,6 @@ class Node:
     name: str
     cpus: float
     gpus: float
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a node was found to be: why no trial can run there, or its machine."""
-
-    fault: str = ""
-    machine: MachineFacts | None = None
 
 
 class Ray:
@@ -191,7 +183,7 @@ class Ray:
                     "all nodes must share the artifact folder, the data and the current folder, "
                     "under the same paths",
                 )
-            if differing := _difference(seen[0], each):
+            if differing := difference(seen[0], each):
                 raise MachineError(
                     f"nodes {nodes[0].name} and {node.name} differ in {differing}",
                     "latencies compare between machines that are alike only: start Ray on those",
@@ -292,45 +284,6 @@ def _first_line(error: Exception) -> str:
     """The last line of a traceback, the first of all else."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1] if any(each.startswith("Traceback") for each in lines) else lines[0]
-
-
-def _difference(first: Seen, other: Seen) -> str:
-    """What differs between two machines, of all that decides how fast an engine is."""
-    if first.machine is None or other.machine is None:
-        return ""
-    ours, theirs = _facts(first.machine), _facts(other.machine)
-    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    return ", ".join(f"{name} ({ours.get(name)}, {theirs.get(name)})" for name in differing)
-
-
-def _facts(machine: MachineFacts) -> dict[str, Any]:
-    return {
-        "processor": machine.cpu.model,
-        "cores": machine.cpu.cores,
-        "instruction sets": machine.cpu.flags,
-        "GPUs": machine.gpu.names,
-        "driver": machine.gpu.driver,
-        **machine.packages,
-    }
-
-
-def see(file: Path, token: str, files: Sequence[Path]) -> Seen:
-    """On a node, while the search holds the lock of `file`, which has the `token` in it."""
-    try:
-        is_shared = file.read_text(encoding="utf-8") == token
-    except OSError:
-        is_shared = False
-    if not is_shared:
-        return Seen(f"does not see the folder {str(file.parent)!r} of the search")
-    try:
-        with waiting(file, blocking=False):
-            return Seen(f"does not see that {str(file.parent)!r} is locked: mount it with locks")
-    except BlockingIOError:
-        pass
-    for each in files:
-        if not each.exists():
-            return Seen(f"does not see {str(each)!r}")
-    return Seen(machine=environment.describe())
 
 
 def _do(job: Job, current: Path, logs: Path, work: Work) -> Iterator[Said | Done]:

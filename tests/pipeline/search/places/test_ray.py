@@ -9,13 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy
 import pytest
 from children import ends_soon
 
-from pipeline.core.lock import waiting
-from pipeline.search.places.ray import Ray, Seen, _difference, _part, see
-from stages.engines import environment
+from pipeline.search.places.ray import Ray, _part
 from stages.errors import MachineError, SettingsError
 from stages.packages import missing
 
@@ -90,33 +87,6 @@ def test_without_ray_its_package_is_named(tmp_path):
 def test_what_is_no_address_is_refused(tmp_path, address):
     with pytest.raises(SettingsError, match="expected auto or HOST:PORT"):
         Ray(address, 1, tmp_path)
-
-
-def test_a_node_sees_whether_the_folder_is_the_one_of_the_search(tmp_path):
-    file = tmp_path / ".shared"
-    elsewhere = f"does not see the folder '{tmp_path}' of the search"
-    assert see(file, "token", []) == Seen(elsewhere)
-    file.write_text("of another machine")
-    assert see(file, "token", []) == Seen(elsewhere)
-    file.write_text("token")
-    assert see(file, "token", []).fault.startswith(f"does not see that '{tmp_path}' is locked")
-    with waiting(file):
-        assert see(file, "token", [tmp_path / "d.npz"]).fault == f"does not see '{tmp_path}/d.npz'"
-        assert see(file, "token", [tmp_path]) == Seen(machine=environment.describe())
-
-
-def test_nodes_with_other_processors_or_packages_differ():
-    machine = environment.describe()
-    other = machine.model_copy(
-        update={"cpu": machine.cpu.model_copy(update={"model": "Another One"})}
-    )
-    newer = machine.model_copy(update={"packages": {**machine.packages, "numpy": "99.1"}})
-    kernel = machine.model_copy(update={"platform": "Linux 99"})
-    first = Seen(machine=machine)
-    differing = f"processor ({machine.cpu.model}, Another One)"
-    assert _difference(first, Seen(machine=other)) == differing
-    assert _difference(first, Seen(machine=newer)) == f"numpy ({numpy.__version__}, 99.1)"
-    assert _difference(first, Seen(machine=kernel)) == ""
 
 
 @pytest.mark.parametrize(
