@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from children import ends_soon
+from children import call, ends_soon
 
 from pipeline.search.places.ray import Ray, _part
 from stages.errors import MachineError, SettingsError
@@ -68,6 +68,12 @@ def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path):
         Ray(address, 1, tmp_path),
     ):
         pass
+
+
+def test_the_command_hands_its_cluster_on(tmp_path):
+    said = call("search", "--cluster", "local", "--artifacts", str(tmp_path / "artifacts"))
+    assert said.exit_code == 2
+    assert "--cluster: got 'local', expected auto or HOST:PORT" in said.output
 
 
 @needs_ray
