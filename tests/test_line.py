@@ -29,6 +29,7 @@ from tests.test_readme import LINE as README
 from tests.test_readme import blocks
 
 STAGES = [stage.name for stage in PLAN]
+SEARCH = "pipeline search "
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,18 @@ def test_every_stage_leaves_a_record_with_accuracy_and_latency(finished):
 
 
 def test_a_search_shares_what_is_fresh_and_one_of_its_trials_becomes_the_artifacts(copy):
-    """Of engines alone, so that nothing is trained: with other knobs trials train, as runs do."""
+    """Of engines alone, so that nothing is trained: with other knobs trials train, as runs do.
+
+    The commands of the README; once both values are tried, nothing is left for the hour.
+    """
+    words = [shlex.split(line)[1:] for line in README if line.startswith(SEARCH)]
+    search, take = (each for each in words if each[1] != "--cluster")
     knobs = 'search.knobs={"build.backends" = [["litert"], ["onnxruntime"]]}'
     brief = ("search.rungs=[1.0]", "search.winners=1", "benchmark.batch_sizes=[1]")
     options = quick(knobs, *brief, "build.batch_sizes=[1]", 'build.precisions=["int8"]')
-    done = pipeline("search", "--trials", "2", "--artifacts", copy, *options)
+    home = copy.parent
+    (home / "pipeline.toml").write_text(pipeline("config", *options).stdout)
+    done = pipeline(*search, cwd=home)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((copy / "search/report.json").read_text())
     first, second = report["trials"]
@@ -82,10 +90,11 @@ def test_a_search_shares_what_is_fresh_and_one_of_its_trials_becomes_the_artifac
     assert winner["tested"]["samples"] == len(load_test_split(Data()).labels)
 
     trained = (copy / "train/model.keras").stat()
-    taken = pipeline("search", "--take", str(winner["number"]), "--artifacts", copy)
+    taken = pipeline(*take, cwd=home)
     assert taken.returncode == 0, taken.stderr
     engines = [each.name for each in records.read(copy / "build") if each.file]
-    assert [str(name) for name in engines] == [winner["rungs"][0]["engine"]]
+    assert take == ["search", "--take", str(second["number"])]
+    assert [str(name) for name in engines] == [second["rungs"][0]["engine"]]
     (line,) = re.findall("^its settings: (.*)$", taken.stdout, re.MULTILINE)
     values = shlex.split(line)
     assert set(states(copy, *options[1::2], *values[1::2]).values()) == {"fresh"}
@@ -277,7 +286,8 @@ def test_init_of_the_readme_writes_settings_that_run_at_once(finished, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "command", [each for each in README if " run " not in each and " init" not in each]
+    "command",
+    [each for each in README if not each.startswith(("pipeline run ", "pipeline init ", SEARCH))],
 )
 def test_any_other_command_of_the_readme_works_on_a_finished_run(command, home):
     words = shlex.split(command)[1:]
