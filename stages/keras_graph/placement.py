@@ -22,7 +22,8 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
    keeps the sign) never gets a step below zero.
 7. Average pools, concatenations, maxima of several tensors and choices between them have one scale
    and zero point for all their inputs and outputs: only so can they copy, compare and add integers
-   without rescaling, for which XNNPACK has factors of 8 binary places only.
+   without rescaling, for which XNNPACK has factors of 8 binary places only. A choice between a
+   constant and a tensor that nothing else quantizes is made in float, as the mask of attention.
 8. The image's range is that of all pixels, as the normalisation makes them. Where its steps are
    the pixels themselves (offset 0, or -128 times the scale), engines read pixels as they are.
 """
@@ -30,7 +31,7 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,12 +209,14 @@ class _Graph:
         made between integers."""
         if not _chooses(call.operation) or self.is_in_kernel(call):
             return False
-        # A clamp of what nobody else quantizes is computed in float, with all steps for its result.
-        return not is_clamp(call.operation) or self.is_quantized(call.inputs[0])
+        # Between a constant and a tensor that nobody else quantizes it is made in float: a clamp
+        # has all steps for its result, and the mask of attention a score that no grid holds.
+        return len(_numbers(call.inputs)) > 1 or self.is_quantized(call.inputs)
 
-    def is_quantized(self, tensor: Any) -> bool:
-        """Whether `tensor` comes from integers, or something else than a clamp quantizes it."""
-        root = self.root(tensor)
+    def is_quantized(self, tensors: Sequence[Any]) -> bool:
+        """Whether the number among `tensors` comes from integers, or something that does not choose
+        between it and a constant quantizes it."""
+        root = self.root(_numbers(tensors)[0])
         call = self.producer.get(id(root))
         if call is None or _chooses(call.operation):
             return True
@@ -222,7 +225,7 @@ class _Graph:
         others = [each for each in self.calls if any(self.root(t) is root for t in each.inputs)]
         return any(
             isinstance(each.operation, (*WEIGHTED, *MERGES, *AVERAGES))
-            or (_chooses(each.operation) and not is_clamp(each.operation))
+            or (_chooses(each.operation) and len(_numbers(each.inputs)) > 1)
             for each in others
         )
 

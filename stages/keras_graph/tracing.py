@@ -39,7 +39,8 @@ def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
         return _convolution_along_rows(operation, args[0])
     if type(operation) is layers.Conv2D and operation.groups > 1:
         return _grouped_convolution(operation, args[0])
-    if (limit := _limit_of_relu(operation)) is not None:
+    limit = _limit_of_relu(operation)  # no walrus: AutoGraph warns of it
+    if limit is not None:
         # In this order: LiteRT's converter fuses the kernel before it with a ReLU that comes first,
         # and leaves it in float before a minimum with a ReLU behind it.
         return tf.minimum(tf.nn.relu(args[0]), limit)
