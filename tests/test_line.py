@@ -62,8 +62,7 @@ def test_a_search_shares_what_is_fresh_and_one_of_its_trials_becomes_the_artifac
 
     The commands of the README; once both values are tried, nothing is left for the hour.
     """
-    words = [shlex.split(line)[1:] for line in README if line.startswith(SEARCH)]
-    search, take = (each for each in words if each[1] != "--cluster")
+    search, take = (shlex.split(line)[1:] for line in README if line.startswith(SEARCH))
     knobs = 'search.knobs={"build.backends" = [["litert"], ["onnxruntime"]]}'
     brief = ("search.rungs=[1.0]", "search.winners=1", "benchmark.batch_sizes=[1]")
     options = quick(knobs, *brief, "build.batch_sizes=[1]", 'build.precisions=["int8"]')

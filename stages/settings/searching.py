@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from stages.settings.base import (
@@ -132,7 +139,7 @@ class Search(Section):
     """A trial goes on to the next rung if it is among this share of the best at its own."""
     winners: Count = 5
     """Trials of the Pareto front that are benchmarked at the end, and so see the test images."""
-    storage: Annotated[str, BeforeValidator(_storage)] | None = None
+    storage: Annotated[str, AfterValidator(_storage)] | None = None
     """Where Optuna keeps the trials: a database as in `postgresql://host/name`; not set: a file
     in the artifact folder."""
     seed: Seed = 0
