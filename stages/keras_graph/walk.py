@@ -140,7 +140,17 @@ def clone_layer(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer
 
 
 def copy_weights(layer: Any, copy: Any) -> None:
-    """Give `copy`, a layer or model built like `layer`, the weights of `layer`."""
+    """Give `copy`, a layer or model built like `layer`, the weights of `layer`.
+
+    Raises ModelError if `layer` has others than its configuration makes, as with LoRA.
+    """
+    found, made = ([each.shape for each in x.weights] for x in (layer, copy))
+    if found != made:
+        raise ModelError(
+            f"the layer {layer.name!r} has {len(found)} weights, a new one of its configuration has "
+            f"{len(made)}: it was changed after it was made, by LoRA for instance",
+            "save_weights merges LoRA into the kernels: load_weights into a new model, and bring that",
+        )
     copy.set_weights(layer.get_weights())
     for each in copy._flatten_layers():
         if isinstance(each, keras.layers.Normalization):

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from stages.errors import ModelError
+from stages.keras_graph.fold import flatten
 from stages.keras_graph.walk import apply, calls, copy_weights, rebuild, walk
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized
 
@@ -69,3 +70,12 @@ def test_a_copy_of_an_adapted_model_sees_pixels_as_the_model_does():
     copy = keras.models.clone_model(model)
     copy_weights(model, copy)
     np.testing.assert_allclose(copy(images(2)), model(images(2)), atol=1e-6)
+
+
+def test_a_layer_that_was_changed_after_it_was_made_is_refused_with_what_to_do():
+    image = keras.Input((4, 8))
+    attention = layers.MultiHeadAttention(2, 4, name="heads")
+    model = keras.Model(image, attention(image, image))
+    attention.query_dense.enable_lora(2)
+    with pytest.raises(ModelError, match="'heads' has 10 weights, a new one of its configuration has 8: "):
+        flatten(model)
