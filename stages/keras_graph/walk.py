@@ -147,9 +147,9 @@ def copy_weights(layer: Any, copy: Any) -> None:
     found, made = ([each.shape for each in x.weights] for x in (layer, copy))
     if found != made:
         raise ModelError(
-            f"the layer {layer.name!r} has {len(found)} weights, a new one of its configuration has "
-            f"{len(made)}: it was changed after it was made, by LoRA for instance",
-            "save_weights merges LoRA into the kernels: load_weights into a new model, and bring that",
+            f"the layer {layer.name!r} has {len(found)} weights, but one of its configuration "
+            f"has {len(made)}: it was changed after it was made, by LoRA for instance",
+            "save_weights merges LoRA into the kernels: load_weights into a new model and bring it",
         )
     copy.set_weights(layer.get_weights())
     for each in copy._flatten_layers():

@@ -77,5 +77,5 @@ def test_a_layer_that_was_changed_after_it_was_made_is_refused_with_what_to_do()
     attention = layers.MultiHeadAttention(2, 4, name="heads")
     model = keras.Model(image, attention(image, image))
     attention.query_dense.enable_lora(2)
-    with pytest.raises(ModelError, match="'heads' has 10 weights, a new one of its configuration has 8: "):
+    with pytest.raises(ModelError, match=r"'heads' has 10 weights, but .* has 8: "):
         flatten(model)
