@@ -211,10 +211,14 @@ def run(name: str, limit: float) -> dict[str, Any]:
     """Examine one architecture in a child process, for at most `limit` seconds."""
     command = [sys.executable, __file__, "--child", name]
     start = time.monotonic()
+    # Its temporary files are gone even where it is killed, for the memory it takes say.
+    folder = tempfile.TemporaryDirectory()
+    variables = {**environment(), "TMPDIR": folder.name}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=limit, check=False, env=environment()
-        )
+        with folder:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=limit, check=False, env=variables
+            )
         return dict(json.loads(done.stdout.splitlines()[-1]))
     except subprocess.TimeoutExpired:
         reason = f"stopped after {limit:.0f} s"

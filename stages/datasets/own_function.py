@@ -21,7 +21,7 @@ from stages.datasets import cache
 from stages.datasets.base import Part, Split, checked_split
 from stages.errors import DataError, shown
 from stages.settings import Data
-from stages.settings.modules import TAKEN, imported, source_files, unseen
+from stages.settings.modules import function_of, source_files, unseen
 
 BATCH = 256
 ENDLESS = -1
@@ -62,21 +62,12 @@ def _read(source: str, version: str | None, part: Part, limit_mib: int) -> Split
 
 
 def _returned(source: str, part: Part) -> Any:
-    module, _, function = source.partition(":")
-    try:
-        read_part = getattr(imported(module), function)
-    except (ImportError, AttributeError) as error:
-        hint = "expected module:function, with the module's folder on PYTHONPATH"
-        if module.partition(".")[0] in TAKEN:
-            hint = f"rename your package: {' and '.join(TAKEN)} are names of ours"
-        raise DataError(f"data.source {source!r} cannot be imported: {error}", hint) from error
-    except Exception as error:
-        raise _failed(f"data.source {source!r}, imported,", error) from error
+    read_part = function_of("data.source", source, DataError)
     try:
         returned = read_part(part)
     except Exception as error:
         raise _failed(f"data.source {source!r}, {part!r}", error) from error
-    for name in unseen(module):
+    for name in unseen(source.partition(":")[0]):
         progress.report(f"a change of {name} will not make the training stale: import it by name")
     return returned
 

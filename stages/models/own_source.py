@@ -20,7 +20,7 @@ from stages import progress
 from stages.errors import ModelError, SettingsError
 from stages.models import files
 from stages.settings import Model
-from stages.settings.modules import TAKEN, imported, unseen
+from stages.settings.modules import function_of, unseen
 
 CODE_OF_A_LAMBDA = ("function", "mask", "_output_shape")
 """Attributes of a Lambda layer that may be functions."""
@@ -50,7 +50,7 @@ def make_known(settings: Model) -> None:
     if settings.trust_source:
         _name_lambdas(_built(source))
     else:
-        _function(source)
+        function_of("model.source", source, ModelError)
 
 
 @_precision_of_ours()
@@ -129,21 +129,8 @@ def _is_registered(code: Any) -> bool:
     return bool(keras.saving.get_registered_name(code) != code.__name__)
 
 
-def _function(source: str) -> Any:
-    module, _, function = source.partition(":")
-    try:
-        return getattr(imported(module), function)
-    except (ImportError, AttributeError) as error:
-        hint = "expected module:function, with the module's folder on PYTHONPATH"
-        if module.partition(".")[0] in TAKEN:
-            hint = f"rename your package: {' and '.join(TAKEN)} are names of ours"
-        raise ModelError(f"model.source {source!r} cannot be imported: {error}", hint) from error
-    except Exception as error:
-        raise _failed(source, error) from error
-
-
 def _built(source: str) -> keras.Model:
-    build = _function(source)
+    build = function_of("model.source", source, ModelError)
     try:
         model = build()
     except Exception as error:

@@ -19,6 +19,9 @@ from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, all_suffixes
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from stages.errors import UserError
 
 INSTALLED = ("site-packages", "dist-packages")
 STANDARD_LIBRARY = Path(os.__file__).resolve().parent
@@ -74,6 +77,26 @@ def imported(module: str) -> ModuleType:
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def function_of(setting: str, source: str, failure: type[UserError]) -> Any:
+    """The user's function that the value `source` of `setting` names, as module:function.
+
+    Raises `failure` where the module cannot be imported or has no such function.
+    """
+    module, _, function = source.partition(":")
+    try:
+        return getattr(imported(module), function)
+    except (ImportError, AttributeError) as error:
+        hint = "expected module:function, with the module's folder on PYTHONPATH"
+        if module.partition(".")[0] in TAKEN:
+            hint = f"rename your package: {' and '.join(TAKEN)} are names of ours"
+        raise failure(f"{setting} {source!r} cannot be imported: {error}", hint) from error
+    except Exception as error:
+        raise failure(
+            f"{setting} {source!r}, imported, raised {type(error).__name__}: {str(error)[:200]}",
+            "the traceback is in the stage's log",
+        ) from error
 
 
 def unseen(module: str) -> list[str]:

@@ -10,7 +10,6 @@ how that ended, in the order in which they end.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 from pipeline.search.job import Job
@@ -51,12 +50,7 @@ class Place(Protocol):
 
     def __enter__(self) -> Place: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def start(self, job: Job) -> None:
         """Begin with a job; there is a free slot."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from stages.engines.base import missing_package
 from stages.engines.environment import PACKAGES
 from stages.engines.modules import load, source_file
 from stages.engines.registry import ENGINES, EngineName, backend_label
+from stages.packages import native_module
 
 
 @pytest.mark.parametrize("backend", ENGINES)
@@ -34,7 +35,8 @@ def test_the_command_that_installs_a_missing_package_is_that_of_the_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert missing_package("onnxruntime") is None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for package in {each for row in ENGINES.values() for each in row.packages}:
+        monkeypatch.setitem(sys.modules, native_module(package).partition(".")[0], None)
     fixes = {name: missing.fix for name in ENGINES if (missing := missing_package(name))}
     assert fixes.keys() == ENGINES.keys()
     assert fixes["litert"] == "pip install ai-edge-litert"
@@ -42,9 +44,11 @@ def test_the_command_that_installs_a_missing_package_is_that_of_the_row(
 
 
 def test_the_second_package_of_a_row_is_missed_where_the_first_is_installed(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name != "pycuda" or None)
+    (tmp_path / "tensorrt_rtx.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
     blocker = missing_package("tensorrt_rtx")
     assert blocker is not None
     assert blocker.reason == "the package pycuda is not installed"

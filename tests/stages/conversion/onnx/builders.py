@@ -15,6 +15,11 @@ from tests.stages.networks import SHAPE
 SIGNATURE = Signature(SHAPE, ("a", "b", "c", "d"), scale=1 / 255, offset=0.0)
 
 
+RNG = np.random.default_rng(0)
+KERNEL = RNG.normal(size=(6, 3, 3, 3)).astype(np.float32)
+IMAGES = RNG.normal(size=(2, 3, 8, 8)).astype(np.float32)
+
+
 def graph(
     nodes: list[onnx.NodeProto],
     constants: dict[str, np.ndarray],
@@ -33,6 +38,15 @@ def graph(
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def conv(kernel: np.ndarray = KERNEL) -> onnx.ModelProto:
+    """A convolution and a ReLU."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    return graph(nodes, {"w": kernel}, ("N", 3, 8, 8), ("N", 6, 6, 6), opset=17)
 
 
 def evaluate(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:

@@ -2,24 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from stages.conversion.onnx.bfloat16 import in_float32
 from stages.conversion.onnx.float16 import to_bfloat16
 from stages.engines.onnxruntime import outputs
-from tests.stages.conversion.onnx.builders import SIGNATURE, evaluate, graph, kinds
-
-RNG = np.random.default_rng(0)
-W = RNG.normal(size=(6, 3, 3, 3)).astype(np.float32)
-X = RNG.normal(size=(2, 3, 8, 8)).astype(np.float32)
-
-
-def conv(kernel: np.ndarray = W) -> onnx.ModelProto:
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
-        helper.make_node("Relu", ["c"], ["y"]),
-    ]
-    return graph(nodes, {"w": kernel}, ("N", 3, 8, 8), ("N", 6, 6, 6), opset=17)
+from tests.stages.conversion.onnx.builders import IMAGES as X
+from tests.stages.conversion.onnx.builders import KERNEL as W
+from tests.stages.conversion.onnx.builders import SIGNATURE, conv, evaluate, kinds
 
 
 def test_everything_between_the_casts_is_bfloat16_and_the_ends_are_float32():

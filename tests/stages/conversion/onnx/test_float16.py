@@ -1,23 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from stages.conversion.onnx.float16 import to_float16
-from tests.stages.conversion.onnx.builders import evaluate, graph, kinds
-
-RNG = np.random.default_rng(0)
-W = RNG.normal(size=(6, 3, 3, 3)).astype(np.float32)
-X = RNG.normal(size=(2, 3, 8, 8)).astype(np.float32)
-
-
-def conv(kernel: np.ndarray = W) -> onnx.ModelProto:
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
-        helper.make_node("Relu", ["c"], ["y"]),
-    ]
-    return graph(nodes, {"w": kernel}, ("N", 3, 8, 8), ("N", 6, 6, 6), opset=17)
+from tests.stages.conversion.onnx.builders import IMAGES as X
+from tests.stages.conversion.onnx.builders import KERNEL as W
+from tests.stages.conversion.onnx.builders import conv, evaluate, graph, kinds
 
 
 def test_everything_between_the_casts_is_float16_and_the_ends_are_float32():
