@@ -23,7 +23,8 @@ import numpy as np
 from stages.artifacts.signature import Signature
 from stages.engines import child, modules, onnxruntime
 from stages.engines.base import BuildRequest, EngineModule, Images
-from stages.measurement.parity import RELATIVE
+from stages.engines.registry import ENGINES, QUANTIZED, EngineName
+from stages.measurement.parity import relative_limit
 from stages.results.engines import Divergence
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def find(search: Search, module: EngineModule) -> Divergence | None:
 
     model = onnx.shape_inference.infer_shapes(onnx.load(search.source))
     candidates = places(model)
-    limit = RELATIVE.get(search.request.precision, QUANTIZED_RELATIVE)
+    limit = _limit(search)
     apart: dict[int, float] = {}
 
     def is_off(index: int) -> bool:
@@ -101,6 +102,14 @@ def find(search: Search, module: EngineModule) -> Divergence | None:
         max_relative_difference=apart[first] if np.isfinite(apart[first]) else None,
         builds=len(apart),
     )
+
+
+def _limit(search: Search) -> float:
+    """That of the whole engine's check; of quantized ones, whose labels are checked, our own."""
+    precision = search.request.precision
+    if precision in QUANTIZED:
+        return QUANTIZED_RELATIVE
+    return relative_limit(EngineName(search.backend, precision), search.request.tensorrt.tf32)
 
 
 def first_off(count: int, is_off: Callable[[int], bool]) -> int | None:
@@ -185,6 +194,10 @@ def _difference(
     with tempfile.TemporaryDirectory() as folder:
         graph, file = Path(folder, "part.onnx"), Path(folder, "part.engine")
         onnx.save(part, graph)
+        # TensorRT 8.6 reads off the typed graph beside its own what stays in float32.
+        typed = search.source.with_name(ENGINES[search.backend].sources[search.request.precision])
+        if typed != search.source and typed.is_file():
+            Path(folder, typed.name).symlink_to(typed.absolute())
         module.build(graph, file, dataclasses.replace(search.request, signature=signature))
         with module.Runner(file, signature) as engine:
             got = engine.infer(search.images)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from stages import progress
 from stages.artifacts.signature import Signature
 from stages.engines import records
 from stages.engines.base import BuildReport, Images
 from stages.engines.registry import EngineName
+from stages.errors import EngineError
 from stages.results.engines import EngineResult, Int8Regression, LayerFacts, SlowerNode
 
 CALLS = 50
@@ -25,8 +27,8 @@ def explain(
 ) -> tuple[Int8Regression, ...]:
     """For every runtime whose INT8 engine is slower than its FP16 engine, by how much and where.
 
-    `images` are one batch. Empty where INT8 is the faster one, or no runtime has both. Raises
-    EngineError.
+    `images` are one batch. Empty where INT8 is the faster one, or no runtime has both. Where layers
+    cannot be timed only the engines' times are known: the engines themselves are whole by now.
     """
     timed = {each.name: each for each in results if each.latency}
     found = []
@@ -36,7 +38,13 @@ def explain(
             continue
         int8_ms, fp16_ms = int8.latency[0].p50_ms, fp16.latency[0].p50_ms
         if int8_ms > fp16_ms:
-            nodes = [_node_ms(each, reports, folder, signature, images) for each in (int8, fp16)]
+            try:
+                nodes = [
+                    _node_ms(each, reports, folder, signature, images) for each in (int8, fp16)
+                ]
+            except EngineError as error:
+                progress.report(f"{name.backend}: its layers cannot be timed: {error.message}")
+                nodes = [{}]
             found.append(
                 Int8Regression(
                     backend=name.backend,

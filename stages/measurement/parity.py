@@ -118,9 +118,14 @@ def engine_check(
     name, against = str(engine), reference(engine)
     if engine.precision in QUANTIZED:
         return check_int8(name, against, expected, got, explained_difference)
+    return check_float(name, expected, got, relative_limit(engine, tf32))
+
+
+def relative_limit(engine: EngineName, tf32: bool) -> float:
+    """The largest difference that rounding explains in an engine that is not quantized, as a share
+    of the largest value; `tf32` is of float32 engines on a GPU."""
     is_tf32 = tf32 and engine.precision == "fp32" and ENGINES[engine.backend].device == "gpu"
-    relative = TF32_RELATIVE if is_tf32 else RELATIVE[engine.precision]
-    return check_float(name, expected, got, relative)
+    return TF32_RELATIVE if is_tf32 else RELATIVE[engine.precision]
 
 
 def first_mismatch(checks: Iterable[ParityCheck], layers: Iterable[LayerParity] = ()) -> str | None:

@@ -46,8 +46,16 @@ class Compatibility:
 def here(trt: Any) -> BuildInfo:
     """This TensorRT on this machine. Where there is a GPU, CUDA is started."""
     gpu = environment.describe().gpu
-    capability = None if gpu_blocker() else compute_capability()
-    return BuildInfo(f"{trt.__name__} {trt.__version__}", gpu.names, gpu.driver, capability)
+    return BuildInfo(f"{trt.__name__} {trt.__version__}", gpu.names, gpu.driver, _capability())
+
+
+def _capability() -> str | None:
+    """That of the first GPU; None without one, and where it cannot be asked: TensorRT-RTX builds
+    without a GPU, and then one that is busy must not cost the engine."""
+    try:
+        return None if gpu_blocker() else compute_capability()
+    except EngineError:
+        return None
 
 
 def write(engine: Path, info: BuildInfo, compatibility: Compatibility) -> None:

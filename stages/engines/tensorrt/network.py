@@ -81,14 +81,14 @@ def build(
         float32_nodes.hold(trt, network, config, float32)
     if timing_cache is not None:
         _use_timing_cache(config, timing_cache, request.tensorrt.timing_cache)
+    asked = requested(graph, "fp16" if "FP16" in flags else None)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(f"{trt.__name__} cannot build {source.name}: {said(log)}")
-    out.write_bytes(plan)
     if timing_cache is not None:
         timing_cache.write_bytes(config.get_timing_cache().serialize())
+    out.write_bytes(plan)
     verdict = sparsity_verdict(log.sparsity)
-    asked = requested(graph, "fp16" if "FP16" in flags else None)
     # Not a layer that runs wider than asked for: it was held back.
     asked |= {name: "fp32" for name in asked if (float32 or {}).get(name) is False}
     found, fault = _described(trt, plan, out, request, asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from stages.engines.registry import Precision
 from stages.measurement import divergence
 from stages.measurement.divergence import Search, first_off
 from stages.results.engines import Divergence
+from stages.settings import TensorRT
 from tests.stages.graphs import GRAPHS, SIGNATURE, graph, images
 
 
@@ -41,12 +42,14 @@ class Broken:
     """ONNX Runtime, which gets every graph with a bias of the node of `operator` moved."""
 
     operator: str
+    by: float = 3.0
 
     def build(self, source: Path, out: Path, request: BuildRequest) -> None:
         model = onnx.load(source)
         for node in [each for each in model.graph.node if each.op_type == self.operator]:
             (bias,) = [each for each in model.graph.initializer if each.name == node.input[2]]
-            values = numpy_helper.to_array(bias) + np.asarray(3, numpy_helper.to_array(bias).dtype)
+            values = numpy_helper.to_array(bias)
+            values = values + np.asarray(self.by, values.dtype)
             bias.CopyFrom(numpy_helper.from_array(values, bias.name))
         onnxruntime.build(_saved(model, out), out, request)
 
@@ -88,6 +91,34 @@ def test_the_node_that_an_engine_breaks_is_named(
 
 def test_a_right_engine_has_no_place_that_is_off(tmp_path: Path) -> None:
     assert divergence.search_in_child(search(tmp_path, "model.fp32.onnx", "fp32")) is None
+
+
+def test_what_tf32_explains_is_no_place_that_is_off(tmp_path: Path) -> None:
+    """By the limit of the check of the whole engine."""
+    asked = search(tmp_path, "model.fp32.onnx", "fp32")
+    asked = replace(asked, backend="tensorrt")
+    slightly: Any = Broken("Gemm", by=0.002)
+    assert divergence.find(asked, slightly) is not None
+    tf32 = replace(asked.request, tensorrt=TensorRT(tf32=True))
+    assert divergence.find(replace(asked, request=tf32), slightly) is None
+
+
+def test_a_part_has_the_typed_graph_beside_it_of_which_8_6_reads_what_stays_float32(
+    tmp_path: Path,
+) -> None:
+    seen = []
+
+    class Looking(Broken):
+        def build(self, source: Path, out: Path, request: BuildRequest) -> None:
+            seen.append(source.with_name("model.fp16.onnx").read_bytes())
+            super().build(source, out, request)
+
+    asked = search(tmp_path, "model.fp32.onnx", "fp32")
+    (tmp_path / "model.fp16.onnx").write_bytes(b"typed")
+    request = replace(asked.request, precision="fp16")
+    looking: Any = Looking("Conv", by=0.0)
+    divergence.find(replace(asked, backend="tensorrt", request=request), looking)
+    assert set(seen) == {b"typed"}
 
 
 def test_a_builder_that_fails_is_told_and_takes_nothing_with_it(tmp_path: Path) -> None:

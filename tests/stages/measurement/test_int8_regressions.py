@@ -66,6 +66,18 @@ def test_a_slower_engine_is_told_even_where_its_runtime_times_no_layers(
     assert int8_regressions.describe(found) == said
 
 
+def test_engines_that_cannot_be_opened_again_are_told_as_slower_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """As on a GPU whose memory is taken: a diagnosis takes no engine with it."""
+    rows = [
+        result("onnxruntime.int8", (1, 0.3), file="gone.onnx"),
+        result("onnxruntime.fp16", (1, 0.2), file="gone.onnx"),
+    ]
+    (found,) = int8_regressions.explain(rows, {}, tmp_path, SIGNATURE, IMAGES)
+    assert found == Int8Regression(backend="onnxruntime", int8_ms=0.3, fp16_ms=0.2)
+
+
 def test_the_layers_responsible_are_in_the_sentence() -> None:
     lost = tuple(slower(name, 2.0, 1.0) for name in ("a", "b", "c", "d"))
     found = Int8Regression(backend="tensorrt", int8_ms=0.3, fp16_ms=0.2, layers=lost)

@@ -120,3 +120,18 @@ def test_this_machine_is_described_with_the_runtime() -> None:
     runtime = ModuleType("tensorrt")
     runtime.__version__ = "9.9.9"  # type: ignore[attr-defined]
     assert build_info.here(runtime).runtime == "tensorrt 9.9.9"
+
+
+def test_a_gpu_that_cannot_be_asked_leaves_its_capability_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TensorRT-RTX has built its engine by then, without a GPU."""
+
+    def busy() -> str:
+        raise EngineError("CUDA cannot start: all devices are busy")
+
+    monkeypatch.setattr(build_info, "gpu_blocker", lambda: None)
+    monkeypatch.setattr(build_info, "compute_capability", busy)
+    runtime = ModuleType("tensorrt_rtx")
+    runtime.__version__ = "1.7"  # type: ignore[attr-defined]
+    assert build_info.here(runtime).capability is None
