@@ -5,8 +5,11 @@ This project is on no public index, so hints name the packages that are.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Iterable
+from importlib.metadata import Distribution, PackageNotFoundError
 
 TRAINING = (
     *("tensorflow", "keras", "h5py", "tf2onnx", "onnx", "onnxslim"),
@@ -17,6 +20,9 @@ TRAINING = (
 IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn"}
 """Of the others the import name is their own, with underscores."""
 
+
+ALSO_AS = {"tensorrt": ("tensorrt-cu12", "tensorrt-cu13")}
+"""Distributions of the same package, each for one CUDA; the extra `gpu-cu12` installs the first."""
 
 LOADED_WITH = {"ai-edge-litert": "ai_edge_litert.interpreter", "pycuda": "pycuda.driver"}
 """Of these the package alone is Python, and loads where its native code does not."""
@@ -52,7 +58,17 @@ def install(packages: Iterable[str]) -> str:
 
 def reinstall(packages: Iterable[str]) -> str:
     """The command that replaces `packages` that are there and broken."""
-    return f"pip install --force-reinstall {' '.join(packages)}"
+    found = ((distribution(name), name) for name in packages)
+    names = [each.name if each else name for each, name in found]
+    return f"pip install --force-reinstall {' '.join(names)}"
+
+
+def distribution(package: str) -> Distribution | None:
+    """That which has installed `package`, under whichever of its names; None if none has."""
+    for name in (package, *ALSO_AS.get(package, ())):
+        with contextlib.suppress(PackageNotFoundError):
+            return importlib.metadata.distribution(name)
+    return None
 
 
 def not_installed(packages: Iterable[str]) -> str:

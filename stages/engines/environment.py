@@ -6,9 +6,7 @@ changes by itself between two runs: no load, no clock frequency, no uptime.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib.metadata
 import os
 import platform
 import re
@@ -16,6 +14,7 @@ import subprocess
 from pathlib import Path
 
 from stages.engines.registry import ENGINES
+from stages.packages import distribution
 from stages.results.machine import CpuFacts, GpuFacts, MachineFacts
 
 PACKAGES = tuple(
@@ -130,8 +129,7 @@ def _packages() -> dict[str, str]:
     """As importlib.metadata.version has them, which parses the whole description of each."""
     versions: dict[str, str] = {}
     for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            package = importlib.metadata.distribution(name)
+        if package := distribution(name):
             text = next(filter(None, map(package.read_text, METADATA)), "")
             if line := re.search(r"^Version: *(\S+)", text, re.MULTILINE):
                 versions[name] = line[1]

@@ -53,3 +53,11 @@ def test_the_extra_train_is_what_training_needs(extras: dict[str, set[str]]) -> 
 def test_the_extra_of_an_engine_installs_what_it_needs(extras: dict[str, set[str]]) -> None:
     for row in ENGINES.values():
         assert {*row.packages, "pillow"} <= extras[row.extra]
+
+
+def test_the_extra_for_older_drivers_installs_the_same_packages_for_cuda_12(
+    extras: dict[str, set[str]],
+) -> None:
+    (for_cuda_12,) = extras["gpu-cu12"] - extras["gpu"]
+    assert for_cuda_12 in packages.ALSO_AS["tensorrt"]
+    assert extras["gpu"] - extras["gpu-cu12"] == {"tensorrt"}

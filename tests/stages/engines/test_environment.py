@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.engines import environment
+from stages.packages import reinstall
 from stages.results.machine import MachineFacts
 
 X86 = """processor	: 0
@@ -175,6 +176,18 @@ def test_a_version_is_read_wherever_a_package_tells_it(
     assert environment.describe().packages["tensorrt"] == version("tensorrt") == "8.6.1+cu12"
 
 
+def test_tensorrt_has_its_version_under_whichever_name_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra `gpu-cu12` installs `tensorrt-cu12`: its version counts too."""
+    folder = tmp_path / "tensorrt_cu12-10.3.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Name: tensorrt-cu12\nVersion: 10.3.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert environment.describe().packages["tensorrt"] == "10.3.0"
+    assert reinstall(["tensorrt"]) == "pip install --force-reinstall tensorrt-cu12"
+
+
 def test_two_descriptions_of_this_machine_are_equal_and_fit_into_json() -> None:
     first = environment.describe()
     assert first == environment.describe()
@@ -188,6 +201,7 @@ forbidden = {"subprocess.Popen", "os.system", "os.fork", "os.posix_spawn"}
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event in forbidden else None)
 from stages.engines import environment
+from stages.packages import reinstall
 environment.describe()
 heavy = {"numpy", "rich", "tensorflow", "keras", "onnx", "onnxruntime", "tensorrt"}
 print(started, sorted(heavy & set(sys.modules)))
