@@ -59,7 +59,8 @@ def install(packages: Iterable[str]) -> str:
 def reinstall(packages: Iterable[str]) -> str:
     """The command that replaces `packages` that are there and broken."""
     found = ((distribution(name), name) for name in packages)
-    names = [each.name if each else name for each, name in found]
+    # The metadata of a package may spell its name with underscores.
+    names = [each.name.replace("_", "-") if each else name for each, name in found]
     return f"pip install --force-reinstall {' '.join(names)}"
 
 
