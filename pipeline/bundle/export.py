@@ -27,7 +27,7 @@ from pipeline.results import summary
 from pipeline.results.assemble import assemble
 from pipeline.results.model import EngineReport, Report
 from stages.artifacts.signature import Signature
-from stages.engines import records
+from stages.engines import files, records
 from stages.engines.registry import ENGINES, EngineName
 from stages.engines.tensorrt import weights
 from stages.errors import ArtifactError, EngineError, SettingsError, nearest, suggestion
@@ -132,15 +132,8 @@ def _fill(
     """Write every file of the bundle into the new `folder`; bundle.json last."""
     signature = Signature.read(source)
     (folder / contents.SAMPLES).mkdir(parents=True)
-    # TensorRT's engines have a file beside them that says what they were built for, and some their
-    # weights.
-    for name in (
-        str(engine.file),
-        f"{engine.file}.json",
-        str(weights.beside(Path(str(engine.file)))),
-    ):
-        if name in record.files:
-            shutil.copyfile(source / name, folder / name)
+    for name in files.of_engine(str(engine.file), record.files):
+        shutil.copyfile(source / name, folder / name)
     labels = "".join(f"{name}\n" for name in signature.class_names)
     (folder / contents.LABELS).write_text(labels, encoding="utf-8")
     _write_samples(folder, source, engine, signature)

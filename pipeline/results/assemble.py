@@ -13,14 +13,13 @@ Where a number in the report comes from:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.core.record import FileEntry, Record
 from pipeline.results import comparability
 from pipeline.results.model import Baseline, EngineReport, Report, ReportRow, StageReport
 from pipeline.results.verdict import verdict
-from stages.engines.tensorrt import weights
+from stages.engines.files import of_engine
 from stages.errors import ArtifactError
 from stages.results.base import LatencyRow, ModelFacts, Quality, StageResult
 from stages.results.conversion import ConvertResult
@@ -106,9 +105,9 @@ def _with_file(model: ModelFacts, record: Record, records: Records) -> ModelFact
 
 
 def _entry(file: str, files: Mapping[str, FileEntry]) -> dict[str, Any]:
-    """Hash and size of a file; the size of a plan without weights is that with them."""
-    entry, apart = files[file], files.get(str(weights.beside(Path(file))))
-    return {**dict(entry), "size_bytes": entry.size_bytes + (apart.size_bytes if apart else 0)}
+    """Hash of a file, and its size with those that an engine is exported with."""
+    size = sum(files[name].size_bytes for name in of_engine(file, files))
+    return {**dict(files[file]), "size_bytes": size}
 
 
 def _rows(rows: Iterable[LatencyRow], measured_in: str) -> tuple[ReportRow, ...]:

@@ -21,11 +21,12 @@ from pipeline.core.display import Nothing, Step
 from pipeline.core.lock import FILE as LOCK
 from pipeline.core.lock import alone_on_machine, waiting
 from pipeline.core.plan import PLAN, Plan, select
+from pipeline.core.record import Record
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.pool import MAKING, Pool, share
-from stages.engines import environment
+from stages.engines import environment, files
 from stages.errors import ArtifactError, EngineError
 from stages.measurement import against_reference, throughput
 from stages.results.engines import (
@@ -139,11 +140,17 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
         top1=chosen.top1 or 0.0,
         trained_top1=trained_top1,
         samples=samples,
-        size_bytes=record.files[str(engine.file)].size_bytes,
+        size_bytes=size_of(engine, record),
         latency=latency,
         memory_mib=memory.get(search.batch_size),
         seconds=0.0,
     )
+
+
+def size_of(engine: EngineRecord, record: Record) -> int:
+    """Bytes of every file that the engine is exported with."""
+    names = files.of_engine(str(engine.file), record.files)
+    return sum(record.files[name].size_bytes for name in names)
 
 
 def candidate(details: BuildDetails, search: Search) -> tuple[Candidate, float, int]:

@@ -46,10 +46,23 @@ def require() -> None:
 
 
 def address(storage: str | None, root: Path) -> str:
-    """The database of `search.storage`: a file in the folder `root` if none is set."""
+    """The database of `search.storage`: a file in the folder `root` if none is set.
+
+    Raises SettingsError for the path of a file that no address can hold, and what `require` does.
+    """
     if storage is not None and "://" in storage:
         return storage
-    return f"sqlite:///{(Path(storage) if storage else root / FILE).absolute()}"
+    require()
+    from sqlalchemy.engine import URL, make_url
+
+    file = str((Path(storage) if storage else root / FILE).absolute())
+    url = URL.create("sqlite", database=file).render_as_string(hide_password=False)
+    if make_url(url).database != file:  # SQLAlchemy quotes what it must from 2.1 on.
+        raise SettingsError(
+            f"search.storage: this SQLAlchemy cannot open {file!r}, for a character in its name",
+            "name another file with --set search.storage=FILE",
+        )
+    return url
 
 
 class Study:
@@ -225,12 +238,16 @@ STATES: dict[str, State] = {
 
 def _trial(frozen: optuna.trial.FrozenTrial, tested: Any) -> Trial:
     attributes = frozen.user_attrs
-    rungs = sorted(name for name in attributes if name.startswith("rung-"))
+    rungs = [
+        RungResult.model_validate(value)
+        for name, value in attributes.items()
+        if name.startswith("rung-")
+    ]
     return Trial(
         number=frozen.number,
         state=STATES[frozen.state.name],
         values={name: _decoded(value) for name, value in frozen.params.items()},
-        rungs=tuple(RungResult.model_validate(attributes[name]) for name in rungs),
+        rungs=tuple(sorted(rungs, key=lambda each: each.rung)),
         reason=attributes.get("reason"),
         tested=None if tested is None else Tested.model_validate(tested),
     )

@@ -73,12 +73,15 @@ def test_hash_and_size_of_an_engine_come_from_the_files_of_build() -> None:
     assert found.size_bytes == 120_500
 
 
-def test_the_size_of_a_plan_without_weights_is_that_with_them() -> None:
+def test_the_size_of_a_plan_is_that_of_all_files_that_it_is_exported_with() -> None:
     found = parsed(records())
-    weights = FileEntry(sha256="0" * 64, size_bytes=1000)
-    files = {**found["build"].files, "litert.int8.tflite.weights.onnx": weights}
+    apart = {
+        "litert.int8.tflite.weights.onnx": FileEntry(sha256="0" * 64, size_bytes=1000),
+        "litert.int8.tflite.json": FileEntry(sha256="1" * 64, size_bytes=200),
+    }
+    files = {**found["build"].files, **apart}
     report = assemble({**found, "build": found["build"].model_copy(update={"files": files})}, {})
-    assert engine(report, "litert", "int8").size_bytes == 121_500
+    assert engine(report, "litert", "int8").size_bytes == 121_700
     assert engine(report, "litert", "int8").sha256 == sha256("build", "litert.int8.tflite")
 
 
