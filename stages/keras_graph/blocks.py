@@ -88,11 +88,11 @@ def remove(flat: keras.Model, gone: Collection[Names]) -> keras.Model:
         if start := [starts[id(each)] for each in call.outputs if id(each) in starts]:
             return values[id(start[0])]
         kind = _activation(call.operation)
-        if type(call.operation) not in REPEATABLE and _is_idle(kind, kinds.get(id(given[0]), "")):
+        if _is_idle(kind, kinds.get(id(given[0]), "")):
             return given[0]
         result = copies.call(call.operation, *args, **kwargs)
         if isinstance(result, keras.KerasTensor):
-            kinds[id(result)] = kind
+            kinds[id(result)] = kind or _fused(call.operation)
         return result
 
     return rebuild(flat, visit)
@@ -205,9 +205,18 @@ def _keeps_shape(call: Call) -> bool:
 
 
 def _activation(operation: Any) -> str:
-    """Name of the activation that an operation is, or that is fused into its layer."""
-    fused = getattr(getattr(operation, "activation", None), "__name__", "")
-    return activation_name(operation) or str(fused)
+    """Name of the activation that an operation is; "" for a subclass, which may compute more."""
+    is_keras = type(operation).__module__.startswith("keras.src.")
+    return activation_name(operation) if is_keras else ""
+
+
+def _fused(operation: Any) -> str:
+    """Name of the activation that ends a layer with a kernel; "" where it may not be what ends it.
+
+    A GRU and a custom layer have an attribute of this name, too, and compute something else.
+    """
+    activation = getattr(operation, "activation", None) if type(operation) in REPEATABLE else None
+    return str(getattr(activation, "__name__", ""))
 
 
 def _is_idle(kind: str, before: str) -> bool:

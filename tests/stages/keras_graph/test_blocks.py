@@ -113,6 +113,44 @@ def test_a_relu_behind_a_relu_goes_with_the_block() -> None:
     assert [type(layer).__name__ for layer in smaller.layers].count("ReLU") == 1
 
 
+class Shifted(layers.Layer):
+    """Its activation is neither all that it computes nor the last of it."""
+
+    activation = staticmethod(keras.activations.relu)
+
+    def call(self, inputs: Any) -> Any:
+        return 3 * self.activation(inputs - 0.2) - 0.5
+
+
+class ShiftedReLU(layers.ReLU):
+    def call(self, inputs: Any) -> Any:
+        return 3 * super().call(inputs - 0.2) - 0.5
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        Shifted,
+        ShiftedReLU,
+        lambda: layers.DepthwiseConv1D(3, padding="same", activation="relu"),
+        lambda: layers.Conv1DTranspose(6, 3, padding="same", activation="relu"),
+        lambda: layers.GRU(6, activation="relu", return_sequences=True),
+    ],
+)
+def test_layers_that_do_more_than_their_relu_stay_behind_a_relu_and_so_does_a_relu_behind_them(
+    behind: Callable[[], layers.Layer],
+) -> None:
+    def body(x: Any) -> Any:
+        x = layers.ReLU(name="before")(layers.Reshape((64, 6))(basic(x)))
+        return layers.Reshape((8, 8, 6))(layers.ReLU(name="again")(behind()(x)))
+
+    flat = network(body)
+    silence(flat, "last")
+    smaller = remove(flat, [("a", "b")])
+    assert "again" in {layer.name for layer in smaller.layers}
+    assert_equal(flat, smaller)
+
+
 def test_a_layer_that_repeats_a_shape_goes_exactly_if_it_was_the_identity() -> None:
     def body(x: Any) -> Any:
         x = norm_relu(layers.Conv2D(6, 3, padding="same", name="again")(x))
