@@ -57,9 +57,9 @@ def find_blocks(flat: keras.Model) -> list[Block]:
     residual: set[int] = set()
     for call in graph.calls:
         if _is_addition(call):
-            block, inside = _residual(graph, call)
-            residual |= inside
-            if block is not None:
+            sides = _sides(graph, call)
+            residual |= {id(each) for _, gone in sides for each in gone}
+            if block := _residual([block for block, _ in sides]):
                 found.setdefault(block.layers, block)
     for call in graph.calls:
         if id(call) not in residual and (block := _repeated(graph, call)):
@@ -70,12 +70,13 @@ def find_blocks(flat: keras.Model) -> list[Block]:
 def remove(flat: keras.Model, gone: Collection[Names]) -> keras.Model:
     """A new flat model without the blocks that have these layers, with weights of its own.
 
-    Blocks that are no longer there are passed over. A ReLU that then follows a ReLU goes as well:
-    it would change nothing and cost time. Raises ValueError for layers that are no block.
+    Blocks that are no longer there are passed over, and what is left of one that lost others within
+    it is still one. A ReLU that then follows a ReLU goes as well: it would change nothing and cost
+    time. Raises ValueError for layers that are no block.
     """
     there = {layer.name for layer in flat.layers}
     left = [tuple(name for name in names if name in there) for names in gone]
-    known = {block.layers: block for block in find_blocks(flat)}
+    known = _known(flat)
     if unknown := [names for names in left if names and names not in known]:
         raise ValueError(f"no removable blocks of {flat.name!r}: {unknown}")
     starts = {id(known[names].end): known[names].start for names in left if names}
@@ -127,17 +128,35 @@ class _Graph:
         return [call for call in self.calls if any(each is tensor for each in call.inputs)]
 
 
-def _residual(graph: _Graph, call: Call) -> tuple[Block | None, set[int]]:
-    """The block that ends in the addition `call`, and the calls of both of its sides."""
-    end, (one, other) = call.outputs[0], call.inputs
-    sides = [(start, graph.unused(end, start)) for start in (one, other)]
-    known = [_block(graph, start, end, gone) for start, gone in sides if gone is not None]
-    inside = {id(each) for _, gone in sides for each in gone or ()}
-    known.sort(key=lambda block: -len(block.layers))
+def _known(flat: keras.Model) -> dict[Names, Block]:
+    """The blocks of `flat`, and both sides of each addition, by the names of their layers.
+
+    Once it lost a block within it, the larger side may have as few kernels as the other.
+    """
+    graph = _Graph(flat)
+    known = {block.layers: block for block in find_blocks(flat)}
+    for call in filter(_is_addition, graph.calls):
+        for block, _ in _sides(graph, call):
+            known.setdefault(block.layers, block)
+    return known
+
+
+def _sides(graph: _Graph, call: Call) -> list[tuple[Block, list[Call]]]:
+    """Both sides of the addition `call`, each as a block with its calls.
+
+    A side is left out without which an input of the model would be unused.
+    """
+    end = call.outputs[0]
+    sides = [(start, graph.unused(end, start)) for start in call.inputs]
+    return [(_block(graph, start, end, gone), gone) for start, gone in sides if gone is not None]
+
+
+def _residual(sides: Sequence[Block]) -> Block | None:
+    """Of the `sides` of an addition the one with more kernels, for which the other stands in."""
+    ordered = sorted(sides, key=lambda block: len(block.layers))
     # Equal sides: neither is a shortcut of the other.
-    if len(known) < len(sides) or len(known[0].layers) == len(known[1].layers):
-        return None, inside
-    return known[0], inside
+    is_clear = len(ordered) > 1 and len(ordered[0].layers) < len(ordered[1].layers)
+    return ordered[1] if is_clear else None
 
 
 def _repeated(graph: _Graph, call: Call) -> Block | None:

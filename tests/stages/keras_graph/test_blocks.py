@@ -187,6 +187,21 @@ def test_several_blocks_go_at_once_or_one_after_the_other() -> None:
     assert_equal(smaller, again)
 
 
+def test_a_block_goes_after_one_within_it_went_and_both_its_sides_are_of_one_size() -> None:
+    def body(x: Any) -> Any:
+        side = layers.Conv2D(6, 1, name="side")(x)
+        inner = layers.Conv2D(6, 3, padding="same", name="outer")(x)
+        again = layers.Conv2D(6, 3, padding="same", name="inner")(inner)
+        return layers.Add()([side, layers.Add()([inner, again])])
+
+    flat = network(body)
+    names = [block.layers for block in find_blocks(flat)]
+    assert names == [("inner",), ("outer", "inner")]
+    first = remove(flat, names[:1])
+    assert find_blocks(first) == []
+    assert_equal(remove(first, names), remove(flat, names))
+
+
 def test_a_shared_layer_stays_with_the_call_that_stays() -> None:
     shared = layers.Conv2D(6, 3, padding="same", name="shared")
 
