@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from stages.errors import ModelError
+from stages.keras_graph.producers import layer_of
 from stages.pruning.structured import Widths, removed
 from stages.results.pruning import PruneDetails
 
@@ -26,7 +27,7 @@ def check(details: PruneDetails, widths: Widths, lost: Collection[str] = ()) -> 
             BUG,
         )
     for group in details.groups:
-        is_gone = set(group.layers) <= blocks
+        is_gone = set(map(layer_of, group.layers)) <= blocks
         decided = 0 if is_gone else widths.get(group.layers, group.channels_before)
         if group.channels_after != decided:
             raise ModelError(

@@ -24,6 +24,7 @@ from types import MappingProxyType
 
 from stages import progress
 from stages.errors import ModelError
+from stages.keras_graph.producers import layer_of
 from stages.pruning.sensitivity import LEAST_SAVING, Narrow
 from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import WITHOUT_TARGET, Layers, Widths, removed
@@ -127,7 +128,7 @@ def _contains(wide: Widths, narrow: Widths) -> bool:
 def _is_possible(level: SensitivityLevel, widths: Widths, whole: Whole) -> bool:
     """Whether a step to `level` can be taken from `widths`: its layers are there, and it fits."""
     gone = {name for layers in removed(widths) for name in layers}
-    is_there = not set(level.layers) <= gone
+    is_there = not set(map(layer_of, level.layers)) <= gone
     return is_there and (level.width > 0 or not whole.get(level.layers, set()) & widths.keys())
 
 

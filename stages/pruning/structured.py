@@ -156,7 +156,7 @@ def removed(widths: Widths) -> list[Layers]:
 
 def remaining(layers: Layers, lost: Collection[str]) -> Layers:
     """`layers` without those that went with a block."""
-    return tuple(name for name in layers if name not in lost)
+    return tuple(name for name in layers if layer_of(name) not in lost)
 
 
 def lost_layers(before: keras.Model, after: keras.Model) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ from keras import layers
 
 from stages.keras_graph.fold import flatten
 from stages.models import resnet
+from stages.pruning.consistency import check
 from stages.pruning.criteria import layer_scores
 from stages.pruning.depth import Removable, removable
 from stages.pruning.structured import Widths, compare_groups, lost_layers, narrow
+from stages.results.pruning import PruneDetails
 
 
 def small(*names: str) -> keras.Model:
@@ -88,3 +90,44 @@ def test_a_network_without_its_repeated_layers_has_the_channels_of_the_first(
     if names:
         smaller = narrowed(flat, {("again",): 0, ("first",): 4})
         assert widths_of(flat, smaller) == {("first",): 4, ("again",): 0, ("last",): 4}
+
+
+def transformer() -> keras.Model:
+    """Two blocks of attention, each with one of two Dense layers."""
+    image = keras.Input((6, 5))
+    x = layers.Dense(8, name="embed")(image)
+    for number in (1, 2):
+        y = layers.LayerNormalization()(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name=f"heads{number}")(y, y)])
+        y = layers.Dense(16, activation="gelu", name=f"wide{number}")(
+            layers.LayerNormalization()(x)
+        )
+        x = layers.Add()([x, layers.Dense(8, name=f"narrow{number}")(y)])
+    x = layers.GlobalAveragePooling1D()(x)
+    return flatten(keras.Model(image, layers.Dense(3, name="logits")(x)))
+
+
+@pytest.mark.parametrize("gone", [("heads1",), ("wide2", "narrow2")])
+def test_each_block_of_a_transformer_may_go_and_takes_the_channels_within_its_heads_along(
+    gone: tuple[str, ...],
+) -> None:
+    flat = transformer()
+    found = [block.layers for block in removable(flat)]
+    assert sorted(found) == [
+        ("heads1",),
+        ("heads2",),
+        ("wide1", "narrow1"),
+        ("wide2", "narrow2"),
+    ]
+    widths = {gone: 0, ("heads2/value",): 2}
+    smaller = narrowed(flat, widths)
+    after = widths_of(flat, smaller)
+    inside = {("heads1/query", "heads1/key"), ("heads1/value",)}
+    assert {names for names, width in after.items() if width == 0} == (
+        inside if gone == ("heads1",) else {("wide2",)}
+    )
+    assert after["heads2/value",] == 2
+    details = PruneDetails(
+        method="channels", groups=compare_groups(flat, smaller), removed_blocks=(gone,)
+    )
+    check(details, widths, lost_layers(flat, smaller))

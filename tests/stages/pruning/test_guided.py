@@ -171,6 +171,18 @@ def test_a_block_is_given_back_where_the_goal_leaves_room() -> None:
     assert end.widths == {BLOCK: 16}
 
 
+def test_the_channels_within_the_heads_of_a_block_that_went_are_no_step():
+    heads, block = ("heads/query", "heads/key"), ("heads",)
+    levels = [level(block, 8, 0, 0.0, 0.5), level(heads, 8, 4, 0.0, 0.9), LEVELS[3]]
+
+    class Table(Clock):
+        def ratios(self, candidates: Sequence[Any]) -> list[float]:
+            return [guided.predict(levels, widths) for widths in candidates]
+
+    path = guided.descend(levels, lambda widths: dict(widths), Table(), 0.3, 0.005)
+    assert [point.widths for point in path] == [{}, {block: 0}, {block: 0, B: 8}]
+
+
 @pytest.mark.parametrize(
     ("options", "goals"),
     [
