@@ -176,7 +176,8 @@ def _attention_weights(
             values = values.compress(made, -1)
             weights.append(values.compress(heads["value"], 1) if is_kernel else values)
             continue
-        values = values.compress(heads[projection], -1)
+        # The gate is a factor of what the heads return, and as wide.
+        values = values.compress(heads["value" if projection == "gate" else projection], -1)
         if projection == "query":
             values = values * values.dtype.type(math.sqrt(heads["query"].mean()))
         # Where key and value are of another tensor, which may be wider, all of both stays.

@@ -7,6 +7,7 @@ went on one side of an Add only, or that reaches something unforeseen, spoils th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -378,6 +379,19 @@ def test_heads_lose_channels_of_query_and_key_together_and_of_value() -> None:
     without_heads_channels(model, gone)
     batch = np.random.default_rng(1).normal(size=(5, 6, 4)).astype(np.float32)
     np.testing.assert_allclose(small(batch), model(batch), atol=1e-5)
+
+
+@pytest.mark.skipif(
+    "use_gate" not in inspect.signature(layers.MultiHeadAttention).parameters,
+    reason="this Keras has no gates in attention",
+)
+def test_the_gate_of_an_attention_layer_loses_the_channels_of_its_values() -> None:
+    def gated(x: Any) -> Any:
+        x = layers.Reshape((16, 6))(layers.Conv2D(6, 3, strides=3, padding="same")(0.004 * x))
+        x = layers.MultiHeadAttention(2, 4, value_dim=6, use_gate=True, name="heads")(x, x)
+        return layers.Dense(5)(layers.Flatten()(x))
+
+    assert relative_difference(build(gated)) <= 1e-5
 
 
 def test_heads_of_an_attention_layer_with_lora_stay() -> None:
