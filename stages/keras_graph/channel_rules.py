@@ -98,11 +98,7 @@ def attend(trace: Tracing, call: Call) -> Indices | None:
 
 def sum_products(trace: Tracing, call: Call) -> Indices | None:
     """An EinsumDense layer produces where its kernel ends the last axis and makes a new one."""
-    try:
-        einsum_axes(call.operation)
-    except ValueError:
-        return None
-    return produce(trace, call)
+    return produce(trace, call) if einsum_axes(call.operation) else None
 
 
 def normalise(trace: Tracing, call: Call) -> Indices | None:

@@ -1,7 +1,8 @@
 """The kernels that make channels, by the name of what they make.
 
-A layer has one, of its own name; attention has four. Those of its heads have names with a slash,
-which no layer has: "heads/query" is what the query projection of the layer "heads" makes.
+A layer has one, of its own name; an EinsumDense layer that makes no new channels has none, and
+attention has four. Those of its heads have names with a slash, which no layer has: "heads/query" is
+what the query projection of the layer "heads" makes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def channel_kernels(layer: Any) -> dict[str, tuple[Any, int]]:
     if isinstance(layer, layers.SeparableConv2D):
         return {name: (layer.pointwise_kernel, len(layer.pointwise_kernel.shape) - 1)}
     if isinstance(layer, layers.EinsumDense):
-        return {name: (kernel_of(layer), einsum_axes(layer)[1])}
+        axes = einsum_axes(layer)
+        return {name: (kernel_of(layer), axes[1])} if axes else {}
     if isinstance(layer, layers.MultiHeadAttention):
         kernel = kernel_of(layer.output_dense)
         heads = {part: kernel_of(getattr(layer, f"{part}_dense")) for part in HEADS}
@@ -44,14 +46,16 @@ def layer_of(name: str) -> str:
     return name.partition("/")[0]
 
 
-def einsum_axes(layer: Any) -> tuple[int, int]:
+def einsum_axes(layer: Any) -> tuple[int, int] | None:
     """Axes of the last axis of the input and of the output in the kernel of an EinsumDense layer.
 
-    "abc,cde->abde" -> (0, 2). Raises ValueError where one is not in the kernel, or in both.
+    "abc,cde->abde" -> (0, 2). None where the kernel does not end the one and make the other, as
+    in "abc,bd->adc": the layer makes no new channels of those that it sees.
     """
     source, rest = layer.equation.replace(" ", "").split(",")
     kernel, result = rest.split("->")
     seen, made = source[-1], result[-1]
-    if seen in result or made in source:
-        raise ValueError(f"{layer.equation} keeps an axis in its last place")
+    is_kept = seen in result or made in source
+    if is_kept or seen not in kernel or made not in kernel:
+        return None
     return kernel.index(seen), kernel.index(made)

@@ -126,8 +126,8 @@ def _weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
         return [slopes if slopes.ndim in (layer.shared_axes or ()) else slopes[..., made]]
     if type(layer) is layers.SeparableConv2D:
         return _separable_weights(layer, seen, made)
-    if type(layer) is layers.EinsumDense:
-        return _einsum_weights(layer, seen, made)
+    if type(layer) is layers.EinsumDense and (axes := einsum_axes(layer)):
+        return _einsum_weights(layer, axes, seen, made)
     if type(layer) not in KERNEL_AXES:
         return list(weights)
     input_axis, output_axis = KERNEL_AXES[type(layer)]
@@ -149,11 +149,13 @@ def _separable_weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray
     return [depthwise.take(seen, 2), pointwise, *(values[made] for values in bias)]
 
 
-def _einsum_weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
+def _einsum_weights(
+    layer: Any, axes: tuple[int, int], seen: Indices, made: Indices
+) -> list[NDArray[Any]]:
     """A kernel with any axes, then the bias, whose last axis is that of the output if it has one
     value for each channel."""
     kernel, *bias = layer.get_weights()
-    input_axis, output_axis = einsum_axes(layer)
+    input_axis, output_axis = axes
     has_channels = layer.equation[-1] in (layer.bias_axes or "")
     kernel = kernel.take(seen, input_axis).take(made, output_axis)
     return [kernel, *(each.take(made, -1) if has_channels else each for each in bias)]

@@ -215,3 +215,20 @@ def test_layers_that_pruning_does_not_know_are_named_but_not_those_excluded() ->
         "low_rank (MultiHeadAttention)",
     ]
     assert left_out(keras.Sequential([keras.Input((3,)), layers.Dense(2)]), ()) is None
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape"), [("abc,bd->adc", (5, 8)), ("abc,c->abc", (6, 8)), ("abc,b->abc", (6, 8))]
+)
+def test_an_einsum_that_makes_no_channels_stays_whole_and_the_rest_is_narrowed(
+    equation: str, shape: tuple[int, int]
+) -> None:
+    image = keras.Input((6, 5))
+    x = layers.Dense(8, name="free")(layers.Dense(8, activation="relu", name="first")(image))
+    x = layers.EinsumDense(equation, shape, name="whole")(x)
+    x = layers.GlobalAveragePooling1D()(x)
+    model = keras.Model(image, layers.Dense(3, name="logits")(x))
+    small = narrowed(model, 0.5)
+    after = {row.layers: row.channels_after for row in compare_groups(model, small)}
+    assert after == {("first",): 4}
+    np.testing.assert_array_equal(small.get_layer("whole").kernel, model.get_layer("whole").kernel)
