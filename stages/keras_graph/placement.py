@@ -31,7 +31,7 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,12 +211,13 @@ class _Graph:
             return False
         # Between a constant and a tensor that nobody else quantizes it is made in float: a clamp
         # has all steps for its result, and the mask of attention a score that no grid holds.
-        return len(_numbers(call.inputs)) > 1 or self.is_quantized(call.inputs)
+        numbers = _numbers(call.inputs)
+        return len(numbers) > 1 or (len(numbers) == 1 and self.is_quantized(numbers[0]))
 
-    def is_quantized(self, tensors: Sequence[Any]) -> bool:
-        """Whether the number among `tensors` comes from integers, or something that does not choose
-        between it and a constant quantizes it."""
-        root = self.root(_numbers(tensors)[0])
+    def is_quantized(self, tensor: Any) -> bool:
+        """Whether `tensor` comes from integers, or something that does not choose between it and a
+        constant quantizes it."""
+        root = self.root(tensor)
         call = self.producer.get(id(root))
         if call is None or _chooses(call.operation):
             return True

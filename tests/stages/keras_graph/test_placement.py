@@ -252,6 +252,16 @@ def test_rule_7_what_is_chosen_of_two_tensors_shares_their_scale(choose):
     assert all(found[name].signed for name in group)
 
 
+def test_a_choice_between_constants_alone_is_tied_to_nothing():
+    image = keras.Input(SHAPE, name="image")
+    x = layers.Conv2D(4, 3, name="first")(image)
+    chosen = keras.ops.where(x > 0, 1.0, 0.0)
+    folded = fold(keras.Model(image, layers.Conv2D(4, 3, name="second")(chosen)))
+    found = points(folded, SIGNATURE)
+    assert len(found) == 4
+    assert tied(folded, found) == []
+
+
 @pytest.mark.parametrize(("constant", "signed"), [(-0.5, True), (None, False)])
 def test_rule_6_a_choice_is_signed_if_it_may_be_a_constant(constant, signed):
     def choose(x, y):
