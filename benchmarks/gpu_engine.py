@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from stages.engines import modules, records, registry
 from stages.engines.base import BuildReport, BuildRequest, Engine
 from stages.engines.cuda.memory import DRIVER_LIBRARY
 from stages.engines.registry import EngineName
+from stages.engines.tensorrt.kernel_names import only_moves
 from stages.errors import EngineError
 from stages.measurement import throughput, turns
 from stages.measurement.accuracy import accuracy, batch_of, logits
@@ -105,15 +106,19 @@ def measure(
     images: Any,
     seconds: float,
     varied: Collection[int],
+    kinds: Mapping[str, str | None],
 ) -> Iterator[dict[str, Any]]:
-    """Of the opened `engine`, part by part; one that fails is named and costs no other."""
+    """Of the opened `engine`, part by part; one that fails is named and costs no other.
+
+    `kinds` are those of the built layers, by name.
+    """
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "accuracy": lambda: judge(name, engine, samples, test, len(images)),
         "latency": lambda: time_calls(engine, images, seconds),
         "parts": lambda: time_parts(engine, images),
         "replay": lambda: time_replay(engine, images, seconds),
         "throughput": lambda: saturate(engine, images, seconds),
-        "layer_times": lambda: time_layers(engine, images),
+        "layer_times": lambda: time_layers(engine, images, kinds),
     }
     if len(images) in varied:
         steps["variants"] = lambda: vary(engine, images, seconds / 3)
@@ -239,14 +244,14 @@ def vary(engine: Engine, images: Any, seconds: float) -> dict[str, Any]:
     return found
 
 
-def time_layers(engine: Engine, images: Any) -> dict[str, Any]:
+def time_layers(engine: Engine, images: Any, kinds: Mapping[str, str | None]) -> dict[str, Any]:
     """What TensorRT says of every kernel, in calls without a graph."""
     found = engine.layer_milliseconds(images, min(100, affordable_calls(engine, images))) or {}
-    reformats = sum(ms for name, ms in found.items() if "reformat" in name.lower())
+    moves = sum(ms for name, ms in found.items() if only_moves(name, kinds.get(name)))
     total = sum(found.values())
     return {
         "kernel_sum_ms": total,
-        "reformat_share": reformats / total if total else None,
+        "moves_share": moves / total if total else None,
         "layer_ms": found,
     }
 
@@ -255,6 +260,7 @@ def examine(name: EngineName, batch: int, options: Any, folder: Path) -> Iterato
     """Everything about one batch size, as it becomes known. Raises EngineError."""
     module, signature = modules.load(name.backend), Signature.read(options.convert)
     file, found = build(name, batch, options, folder)
+    kinds = {layer["name"]: layer["kind"] for layer in found["layers"]}
     yield found
     records.require(module.run_blocker())
     samples, test = np.load(options.convert / "samples.npz"), carried.read(options.convert)
@@ -263,7 +269,7 @@ def examine(name: EngineName, batch: int, options: Any, folder: Path) -> Iterato
     start = time.perf_counter()
     with engine:
         yield {"open_ms": 1000 * (time.perf_counter() - start)}
-        yield from measure(name, engine, samples, test, images, options.seconds, VARIED)
+        yield from measure(name, engine, samples, test, images, options.seconds, VARIED, kinds)
     yield gpu_bare.trtexec(file, signature, batch, options.seconds)
 
 

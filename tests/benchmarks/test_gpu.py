@@ -46,6 +46,12 @@ def test_a_row_without_trtexec_leaves_its_cells_empty() -> None:
     assert line.endswith("|  | FAILED | UNSTABLE |")
 
 
+def test_the_share_of_kernels_that_only_move_is_in_the_table() -> None:
+    heads, _, cells = gpu.table([{"moves_share": 0.125}]).splitlines()
+    row = dict(zip(heads.split(" | "), cells.split(" | "), strict=True))
+    assert row["moves"] == "0.1250"
+
+
 def test_without_a_gpu_it_says_why(tmp_path: Path) -> None:
     write_converted(tmp_path)
     words = ("--backends", "tensorrt_rtx", "--precisions", "int8", "--batch-sizes", "1")
