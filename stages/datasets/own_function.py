@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -55,6 +56,7 @@ def _read(source: str, version: str | None, part: Part, limit_mib: int) -> Split
     origin = f"data.source {source!r}, {part!r}"
     if isinstance(returned, (tuple, list)):
         split = _checked(returned, origin)
+        _refuse_large(split, origin, limit_mib)
     else:
         split = _joined(_batches(returned, origin), origin, limit_mib)
     _refuse_other(split, source, version, part)
@@ -74,7 +76,7 @@ def _returned(source: str, part: Part) -> Any:
 
 def _failed(origin: str, error: Exception) -> DataError:
     return DataError(
-        f"{origin} raised {type(error).__name__}: {str(error)[:200]}",
+        f"{origin} raised {type(error).__name__}: {' '.join(str(error).split())[:200]}",
         'it is called with "train" and "test"; the traceback is in the stage\'s log',
     )
 
@@ -83,28 +85,34 @@ def _batches(returned: Any, origin: str) -> Iterator[Any]:
     """What a PyDataset or a tf.data.Dataset gives, in its order. Raises DataError."""
     keras, tensorflow = (sys.modules.get(name) for name in ("keras", "tensorflow"))
     if keras and isinstance(returned, keras.utils.PyDataset):
-        count = returned.num_batches
-        batches: Iterable[Any] = (returned[number] for number in range(count or 0))
-        is_endless = count is None
+        open_batches = _of_py_dataset
     elif tensorflow and isinstance(returned, tensorflow.data.Dataset):
-        is_endless = int(returned.cardinality()) == ENDLESS
-        batches = _batched(returned)
+        open_batches = _of_tf_dataset
     else:
         raise DataError(f"{origin} returned a {type(returned).__name__}, {EXPECTED}")
-    if is_endless:
+    try:
+        batches = open_batches(returned)
+        yield from batches or ()
+    except Exception as error:
+        raise _failed(origin, error) from error
+    if batches is None:
         raise DataError(
             f"{origin} returned a {type(returned).__name__} without end, expected one pass over "
             "all images",
             "leave out repeat(), or count the batches",
         )
-    try:
-        yield from batches
-    except Exception as error:
-        raise _failed(origin, error) from error
 
 
-def _batched(dataset: Any) -> Iterable[Any]:
-    """Of a tf.data.Dataset of single images batches are made."""
+def _of_py_dataset(dataset: Any) -> Iterable[Any] | None:
+    """None where it is without end."""
+    count = dataset.num_batches
+    return None if count is None else (dataset[number] for number in range(count))
+
+
+def _of_tf_dataset(dataset: Any) -> Iterable[Any] | None:
+    """None where it is without end; of single images batches are made."""
+    if int(dataset.cardinality()) == ENDLESS:
+        return None
     spec = dataset.element_spec
     is_single = isinstance(spec, tuple) and len(spec) == 2
     is_single = is_single and getattr(getattr(spec[1], "shape", None), "rank", None) == 0
@@ -150,12 +158,25 @@ def _checked(pair: Any, origin: str) -> Split:
 
 
 def _array(given: Any, origin: str) -> NDArray[Any]:
-    if not hasattr(given, "__array__"):
+    try:
+        array = np.asarray(given) if hasattr(given, "__array__") else None
+    except Exception as error:
+        raise _failed(origin, error) from error
+    if array is None:
         raise DataError(
             f"{origin}: got a {type(given).__name__}, expected arrays of NumPy",
             "images uint8 (N, height, width, channels), labels integers (N,)",
         )
-    return np.asarray(given)
+    return array
+
+
+def _refuse_large(split: Split, origin: str, limit_mib: int) -> None:
+    mib = math.ceil((split.images[:].nbytes + split.labels.nbytes) / 2**20)
+    if mib > limit_mib:
+        raise DataError(
+            f"{origin} gives {mib} MiB, more than data.max_unpacked_mib allows, {limit_mib} MiB",
+            f"if memory holds it: --set data.max_unpacked_mib={mib}",
+        )
 
 
 def _refuse_other(split: Split, source: str, version: str | None, part: Part) -> None:

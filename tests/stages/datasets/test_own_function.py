@@ -64,6 +64,23 @@ def test_a_part_is_read_once_for_its_names_and_its_images(write: Write, tmp_path
 
 TENSORFLOW = "import tensorflow as tf\ndef load(part):\n    data = "
 OF_ARRAYS = f"{TENSORFLOW}tf.data.Dataset.from_tensor_slices(arrays(part))\n    return data"
+BROKEN = """
+class Broken(tf.data.Dataset):
+    def __init__(self, data):
+        self.data = data
+        super().__init__(data._variant_tensor)
+    def _inputs(self):
+        return [self.data]
+    @property
+    def element_spec(self):
+        return self.data.element_spec
+    @property
+    def {0}(self):
+        raise RuntimeError("no {0}")
+read = load
+def load(part):
+    return Broken(read(part))
+"""
 SEQUENCE = """
 import keras
 class Sequence(keras.utils.PyDataset):
@@ -120,6 +137,17 @@ def test_a_py_dataset_is_read_in_the_order_of_its_batches(write: Write) -> None:
             r"images of batch 1 are \(3, 4, 1\), those of the first \(4, 4, 1\)",
         ),
         (f"{SEQUENCE}Sequence.__getitem__ = lambda self, n: 1 / 0", "raised ZeroDivisionError"),
+        (f"{SEQUENCE}del Sequence.__len__", "raised NotImplementedError: You need to implement"),
+        (f"{SEQUENCE}Sequence.__len__ = lambda self: 1 / 0", "raised ZeroDivisionError"),
+        (f"{SEQUENCE}Sequence.num_batches = 2.5", "raised TypeError: 'float'"),
+        (
+            "class Lazy:\n    def __array__(self, *_, **__): raise OSError('disk\\nlost')\n"
+            "def load(part): return Lazy(), Lazy()",
+            "raised OSError: disk lost",
+        ),
+        (f"{OF_ARRAYS}\n{BROKEN.format('cardinality')}", "raised RuntimeError: no cardinality"),
+        (f"{OF_ARRAYS}\n{BROKEN.format('element_spec')}", "raised RuntimeError: no element_spec"),
+        (f"{OF_ARRAYS}\n{BROKEN.format('batch')}", "raised RuntimeError: no batch"),
     ],
 )
 def test_what_is_not_fit_is_refused_in_clear_words(write: Write, text: str, words: str) -> None:
@@ -138,6 +166,14 @@ def load(part):
 """
     with pytest.raises(DataError, match=r"allows, 1 MiB, and may be without end: 2 batches"):
         own_function.class_names(write(endless, max_unpacked_mib=1))
+
+
+def test_arrays_that_are_larger_than_the_limit_are_refused(write: Write) -> None:
+    large = "def load(part): return np.zeros((24, 256, 256, 1), np.uint8), np.zeros(24, int)"
+    with pytest.raises(DataError, match=r"gives 2 MiB, more than .*_mib allows, 1 MiB") as caught:
+        own_function.class_names(write(large, max_unpacked_mib=1))
+    assert "data.max_unpacked_mib=2" in caught.value.hint
+    assert own_function.class_names(write(large, max_unpacked_mib=2)) == ("0",)
 
 
 def test_another_order_under_the_same_version_is_refused(write: Write, tmp_path: Path) -> None:
