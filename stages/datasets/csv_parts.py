@@ -49,7 +49,8 @@ def parts(settings: Data) -> dict[Part, Rows]:
     """Both parts of the file at data.path, and of that at data.test_path if it is set.
 
     Raises DataError where columns are uncertain, for cells that are missing or not fit, for a file
-    that two rows name, a label that only the test part has and a group that both parts have.
+    that two rows name (through links too), a label that only the test part has and a group that
+    both parts have.
     """
     first = _table(settings)
     columns = _columns(first, settings)
@@ -209,15 +210,17 @@ def _check_label(label: str, place: str, column: str) -> None:
 
 def _refuse_repeated(train: Rows, test: Rows) -> None:
     """An image in two rows would be in two splits, or have two labels."""
-    seen: dict[Path, str] = {}
+    seen: dict[str, str] = {}
     for rows in (train, test):
         for file, place in zip(rows.files, rows.places, strict=True):
-            if file in seen:
+            real = os.path.realpath(file)
+            if real in seen:
+                link = "" if real == str(file) else f"{file} is "
                 raise DataError(
-                    f"{place}: {file} again, which {seen[file]} has, expected each file once",
+                    f"{place}: {link}{real} again, which {seen[real]} has, expected each file once",
                     "remove one of the rows; an image has one label",
                 )
-            seen[file] = place
+            seen[real] = place
 
 
 def _refuse_unknown(train: Rows, test: Rows) -> None:

@@ -87,6 +87,25 @@ def test_bom_blanks_and_quotes_of_spreadsheets_are_no_part_of_a_name(root: Path)
     assert csv_file.read(data, "train").images[:, 0, 0, 0].tolist() == [0, 1]
 
 
+def test_a_link_to_a_training_image_is_no_test_image(root: Path) -> None:
+    (root / "c.png").unlink()
+    (root / "c.png").symlink_to("a.png")
+    with pytest.raises(DataError) as caught:
+        csv_file.class_names(table(root))
+    file, place = root.resolve() / "a.png", f"{root / 'list.csv'}, line"
+    assert caught.value.message == (
+        f"{place} 4: {root / 'c.png'} is {file} again, which {place} 2 has, expected each file once"
+    )
+
+
+def test_an_image_in_a_linked_folder_is_the_same_image(root: Path) -> None:
+    (root / "linked").symlink_to(root, target_is_directory=True)
+    with pytest.raises(
+        DataError, match=r"line 4: .*linked.* is .*a\.png again, which .*line 2 has"
+    ):
+        csv_file.class_names(table(root, TABLE.replace("c.png", "linked/a.png")))
+
+
 def test_numbers_of_classes_are_sorted_as_numbers(root: Path) -> None:
     save(root, *(f"{number}.png" for number in range(12)))
     rows = "".join(f"{number}.png,{number},train\n" for number in range(12))
