@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.engines.base import BuildReport, BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
@@ -19,9 +19,6 @@ from stages.engines.tensorrt import build_info, drawing, float32_nodes, layers, 
 from stages.engines.tensorrt.logger import logger, said, sparsity_verdict
 from stages.errors import EngineError
 from stages.results.engines import LayerFacts
-
-if TYPE_CHECKING:
-    pass
 
 COULD_NOT_START = "see: nvidia-smi"
 
