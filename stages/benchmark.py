@@ -13,9 +13,9 @@ among themselves. TensorFlow is not needed: this stage runs on the machine that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ from stages.results.engines import (
     PredictionDiff,
 )
 from stages.settings import Benchmark, BenchmarkStage
+
+Peaks = TypeVar("Peaks")
 
 LATENCY_FILE = "latency.npz"
 PREDICTIONS_FILE = "predictions.npz"
@@ -98,11 +100,21 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
             differences=counted,
             images="carried" if settings.data is None else "test",
             conditions=describe(before, gpus, settings),
-            peaks=tuple(peaks.arithmetic(results, source, counts, seconds)),
-            bandwidths=tuple(peaks.memory(counts, seconds / COPIES)),
+            peaks=measured(lambda: peaks.arithmetic(results, source, counts, seconds)),
+            bandwidths=measured(lambda: peaks.memory(counts, seconds / COPIES)),
         ),
         engines=results,
     )
+
+
+def measured(peaks_of: Callable[[], Iterable[Peaks]]) -> tuple[Peaks, ...]:
+    """The peaks, or none with a warning where that fails: the engines are timed by then."""
+    try:
+        return tuple(peaks_of())
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        progress.warn(f"a peak of this CPU is left out: {type(error).__name__}: {said}")
+        return ()
 
 
 def images_of(settings: BenchmarkStage, source: Path) -> Split:

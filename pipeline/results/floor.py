@@ -5,6 +5,7 @@ Joined from what `convert` counted of the network and what `benchmark` measured 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -90,15 +91,16 @@ def _floor(
         return None
     moved = BYTES[engine.precision] * (weights + row.batch_size * activations)
     bandwidths = [each for each in benchmark.bandwidths if each.threads == row.threads]
-    # The largest that is not larger than what the engine moves: caches are never underestimated.
-    fits = [each for each in bandwidths if each.moved_bytes <= moved] or bandwidths[:1]
-    if not fits:
+    if not bandwidths:
         return None
+    # The largest that is not larger than what the engine moves: caches are never underestimated.
+    # Where all are larger, memory is no bound.
+    fits = [each.bytes_per_second for each in bandwidths if each.moved_bytes <= moved]
     return roofline.floor(
         row.batch_size * multiply_adds,
         moved,
         peak.multiply_adds_per_second,
-        fits[-1].bytes_per_second,
+        fits[-1] if fits else math.inf,
     )
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -116,6 +117,39 @@ def saturated(calls: Sequence[Call], seconds: float) -> float:
     if errors:
         raise errors[0]
     return sum(counts) / seconds
+
+
+def rounds(calls: Sequence[Call], seconds: float) -> Samples:
+    """Milliseconds of rounds in which each of `calls` is made once, by a thread of its own.
+
+    Float64 (rounds,), after a first round that is not counted. A round begins when all threads
+    have ended the last one, and ends with its last call. Raises what a call or a start raised.
+    """
+    marks = array("q")
+    every = threading.Barrier(len(calls), lambda: marks.append(time.perf_counter_ns()))
+
+    def work(call: Call) -> None:
+        try:
+            every.wait()
+            # All decide alike: a mark is made only when all have come back to the barrier.
+            while len(marks) < 3 or marks[-1] - marks[0] < seconds * NS_PER_SECOND:
+                call()
+                every.wait()
+        except BaseException:
+            every.abort()  # or the others would wait without end
+            raise
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        try:
+            done = [pool.submit(work, call) for call in calls]
+        except BaseException:
+            every.abort()
+            raise
+    errors = [error for each in done if (error := each.exception())]
+    # The others say only that the barrier broke.
+    for error in sorted(errors, key=lambda each: isinstance(each, threading.BrokenBarrierError)):
+        raise error
+    return np.diff(np.array(marks, np.float64))[1:] / NS_PER_MS
 
 
 def once(call: Callable[[], Result]) -> tuple[Result, float]:

@@ -9,13 +9,14 @@ else the machine did can only have made a call slower.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.engines import amx, onnxruntime, openvino
@@ -23,6 +24,7 @@ from stages.engines.base import Engine
 from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
 from stages.measurement import clock
+from stages.measurement.throughput import usable_cores
 from stages.results.engines import Bandwidth, EngineRecord, Peak
 
 if TYPE_CHECKING:
@@ -37,8 +39,12 @@ SECONDS = 0.1
 COPY_SECONDS = 0.02
 COPIED_BYTES = tuple(1 << power for power in (15, 20, 24, 26))
 """Read and written, by all threads together: in the caches of a core, and beyond."""
-LEAST = 64
-"""Bytes of a copy that takes no longer than the call itself."""
+LEAST = 4096
+"""Bytes that a thread copies at once: fewer take hardly longer than going on to the next copy."""
+PER_ROUND = COPIED_BYTES[-1]
+"""Read and written by each thread between two meetings of all, which take little beside it."""
+LINE = 64
+"""Bytes of a cache line."""
 
 
 def arithmetic(
@@ -172,34 +178,36 @@ def convolutions(precision: Precision) -> onnx.ModelProto:
 
 
 def memory(threads: Iterable[int], seconds: float = COPY_SECONDS) -> list[Bandwidth]:
-    """Bytes per second of copies of each size of COPIED_BYTES, for each number of threads."""
+    """Bytes per second of copies of each size of COPIED_BYTES, for each number of threads.
+
+    More threads than cores have none, nor have sizes of which a thread's share is below LEAST.
+    """
     return [
         Bandwidth(threads=count, moved_bytes=moved, bytes_per_second=_copied(moved, count, seconds))
         for count in threads
         for moved in COPIED_BYTES
+        if count <= usable_cores() and moved // 2 // count >= LEAST
     ]
 
 
 def _copied(moved_bytes: int, threads: int, seconds: float) -> float:
-    """Each thread copies its share; NumPy holds no lock meanwhile."""
+    """What all threads moved in the best round, each its share, by the time from the first to the
+    last of them.
+    """
     length = moved_bytes // 2 // threads
-    rates = [0.0] * threads
-    begin = threading.Barrier(threads)
+    copies = PER_ROUND // (2 * length)
+    calls = [partial(np.copyto, *_shifted(length, copies)) for _ in range(threads)]
+    best_ms = float(clock.rounds(calls, seconds).min())
+    return 1000.0 * threads * copies * 2 * length / best_ms
 
-    def work(index: int) -> None:
-        calls = {
-            size: partial(np.copyto, np.zeros(size, np.uint8), np.ones(size, np.uint8))
-            for size in (length, LEAST)
-        }
-        begin.wait()
-        taken = clock.measure(calls, 0.0, seconds)
-        # Less what is the call's own, which is longer than copying what a first-level cache holds.
-        copying_ms = float(taken[length].min() - taken[LEAST].min())
-        rates[index] = 1000.0 * 2 * (length - LEAST) / copying_ms
 
-    workers = [threading.Thread(target=work, args=(index,)) for index in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return sum(rates)
+def _shifted(length: int, copies: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Where to and where from, each (copies, length): every row a cache line after the last.
+
+    So one call copies many times and asks for Python's lock once. A copy meets all bytes of the one
+    before it but a cache line: what was in a cache is there still.
+    """
+    size = length + LINE * (copies - 1)
+    target, source = (np.full(size, value, np.uint8) for value in (0, 1))
+    shape, strides = (copies, length), (LINE, 1)
+    return as_strided(target, shape, strides), as_strided(source, shape, strides)

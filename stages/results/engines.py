@@ -254,7 +254,10 @@ class Peak(Measured):
 
 
 class Bandwidth(Measured):
-    """Most bytes per second that copies moved, read and written, among `moved_bytes` in all."""
+    """Most bytes per second that copies moved, read and written, among `moved_bytes` in all.
+
+    All threads together, by one clock; a thread count above the cores has none.
+    """
 
     threads: Count
     moved_bytes: Count

@@ -68,10 +68,8 @@ def _notes(report: Report) -> Iterator[str]:
         ]
         copies = [_copied(each) for each in benchmark.bandwidths if each.threads == threads]
         words = "One thread" if threads == 1 else f"{threads} threads"
-        yield (
-            f"{words}, in billions of multiply-adds a second: {', '.join(peaks)}; "
-            f"copies in GB/s: {', '.join(copies)}."
-        )
+        of_memory = f"copies in GB/s: {', '.join(copies)}" if copies else "copies not measured"
+        yield (f"{words}, in billions of multiply-adds a second: {', '.join(peaks)}; {of_memory}.")
 
 
 def _copied(found: Bandwidth) -> str:

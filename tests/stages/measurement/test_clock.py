@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -13,6 +14,28 @@ def test_a_call_that_sleeps_is_never_measured_as_shorter() -> None:
     assert samples.dtype == np.float64
     assert samples.min() >= 2.0
     assert np.median(samples) < 200.0
+
+
+def test_a_round_lasts_until_the_last_of_all_threads_has_ended() -> None:
+    """Two calls that cannot run at the same time take as long as both of them."""
+    alone = threading.Lock()
+
+    def sleep() -> None:
+        with alone:
+            time.sleep(0.004)
+
+    taken = timing.rounds([sleep, sleep], 0.02)
+    assert taken.dtype == np.float64
+    assert taken.min() >= 8.0
+    assert len(timing.rounds([sleep, sleep], 0.0)) == 1
+
+
+def test_a_call_that_fails_ends_the_rounds_of_all_threads() -> None:
+    def fail() -> None:
+        raise ValueError("no memory")
+
+    with pytest.raises(ValueError, match="no memory"):
+        timing.rounds([lambda: None, fail, lambda: None], 60.0)
 
 
 class Clock:

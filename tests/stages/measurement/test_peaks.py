@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from stages.engines import amx
 from stages.engines.registry import Precision
 from stages.measurement import peaks
+from stages.measurement.throughput import usable_cores
 from stages.results.engines import EngineRecord, Peak
 
 QUICK = 0.01
@@ -62,10 +65,45 @@ def test_every_engine_of_the_cpu_has_the_peak_of_its_instructions(measured: list
     assert all(each.multiply_adds_per_second > 0 for each in measured)
 
 
-def test_a_copy_is_measured_for_every_size_and_number_of_threads() -> None:
-    found = peaks.memory((1, 2), 0.001)
-    assert [(each.threads, each.moved_bytes) for each in found] == [
-        (threads, moved) for threads in (1, 2) for moved in peaks.COPIED_BYTES
-    ]
+def measured_copies(threads: tuple[int, ...]) -> list[tuple[int, int]]:
+    found = peaks.memory(threads, 0.001)
     assert all(each.bytes_per_second > 0 for each in found)
+    return [(each.threads, each.moved_bytes) for each in found]
+
+
+def test_a_copy_is_measured_for_every_size_and_number_of_threads_that_there_are_cores_for() -> None:
+    counts = [threads for threads in (1, 2) if threads <= usable_cores()]
+    expected = [(threads, moved) for threads in counts for moved in peaks.COPIED_BYTES]
+    assert measured_copies((1, 2, 64 * usable_cores())) == expected
     assert all(a < b for a, b in pairwise(peaks.COPIED_BYTES))
+
+
+def test_a_size_of_which_a_share_is_too_small_to_time_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peaks, "usable_cores", lambda: 8)
+    assert measured_copies((8,)) == [(8, moved) for moved in peaks.COPIED_BYTES[1:]]
+
+
+def test_one_call_copies_as_often_as_it_says() -> None:
+    target, source = peaks._shifted(4096, 5)
+    np.copyto(target, source)
+    assert target.shape == (5, 4096)
+    assert target.all()
+    reached = {row.ctypes.data - target.ctypes.data for row in target}
+    assert reached == {peaks.LINE * number for number in range(5)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads can be bound to a core on Linux only")
+def test_threads_that_share_a_core_copy_no_more_than_one_of_them() -> None:
+    """Each thread's own best copies, added up, would be those of two cores, every time."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        # Of a core that others use as well two threads get more than one: so one try is enough.
+        ratios = (
+            peaks._copied(1 << 20, 2, 0.05) / peaks._copied(1 << 20, 1, 0.05) for _ in range(8)
+        )
+        assert any(ratio < 1.5 for ratio in ratios)
+    finally:
+        os.sched_setaffinity(0, cores)

@@ -109,6 +109,21 @@ def test_a_copy_that_is_larger_than_what_is_moved_does_not_count() -> None:
     assert found == pytest.approx([one, many, one, many])
 
 
+def test_memory_is_no_bound_where_every_copy_is_larger_than_what_is_moved() -> None:
+    large = [{"threads": 1, "moved_bytes": 10**9, "bytes_per_second": 1.0}]
+    found = list(floor.distances(report_of(measured(bandwidths=large))))
+    assert [each.floor.memory_ms for each in found] == [0.0] * 4
+
+
+def test_threads_without_a_copy_have_no_floor_and_say_so() -> None:
+    found = measured()
+    details = found["benchmark"]["measurements"]["details"]
+    details["peaks"] += [{**details["peaks"][0], "threads": 64}]
+    assert floor_table(report_of(found)).notes[-1] == (
+        "64 threads, in billions of multiply-adds a second: INT8 peak 400; copies not measured."
+    )
+
+
 def test_with_amx_the_peak_says_so() -> None:
     with_amx = [peak("int8", 400e9, "litert.int8", has_amx=True)]
     (note, *_) = floor_table(report_of(measured(peaks=with_amx))).notes
