@@ -127,7 +127,7 @@ def searched(where: Place, folder: Path, trials: int) -> tuple[float, float]:
     """Seconds of a search, by the wall and of this process's CPU."""
     settings = config.load(None, [f"search.trials={trials}", "search.rungs=[1.0]"])
     count = len(settings.search.objectives)
-    study = Study(address(None, folder), "scale", count, settings.search.seed)
+    study = Study(address(None, folder), "scale", count, settings.search.seed, is_new=True)
     varied = knobs.dimensions(settings, stages_of_trial())
     driver = Driver(settings, varied, study, where, Quiet(), folder, folder.parent)
     begin, used = time.perf_counter(), time.process_time()

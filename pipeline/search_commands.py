@@ -44,7 +44,7 @@ def take_trial(artifacts: Path, settings: Settings, number: int) -> None:
 
     Raises UserError.
     """
-    words = taking.take(searching.read(settings, artifacts), artifacts, number)
+    words = taking.take(searching.read(settings, artifacts), artifacts, number, settings)
     limits = gate.limits_of(settings.gates)
     finalize.publish(finalize.report_of(Store(artifacts, PLAN), PLAN, {}, limits), artifacts, None)
     print(words)

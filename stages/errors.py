@@ -4,6 +4,7 @@ UserError                 what, got, expected; `hint` says how to fix it
 ├── SettingsError         an unknown key, a value out of range, an unknown stage  (exit 2)
 ├── DataError             a data set that is missing, unreadable or unfit         (exit 2)
 ├── ModelError            a Keras model that cannot be loaded, pruned or quantized
+│   └── NothingPruned     a ratio that is too small to remove a channel
 ├── ConversionError       an ONNX or LiteRT graph that is wrong or disagrees with Keras
 ├── EngineError           an engine that cannot be built, opened or fed
 ├── ArtifactError         an artifact that is missing, changed, locked or incomplete
@@ -59,6 +60,10 @@ class ModelError(UserError):
     """A Keras model that cannot be loaded, trained, pruned or quantized."""
 
 
+class NothingPruned(ModelError):
+    """A ratio that is too small to remove a channel."""
+
+
 class ConversionError(UserError):
     """A converted graph that is invalid or disagrees with the Keras model."""
 
@@ -89,7 +94,11 @@ class GateFailed(UserError):
     exit_code = 3
 
 
-_KINDS: tuple[type[UserError], ...] = (UserError, *UserError.__subclasses__())
+_KINDS: tuple[type[UserError], ...] = (
+    UserError,
+    *UserError.__subclasses__(),
+    *ModelError.__subclasses__(),
+)
 KINDS = {kind.__name__: kind for kind in _KINDS}
 """Name -> class, to carry an error from the process of a stage to its caller."""
 
@@ -150,7 +159,7 @@ def suggestion(name: str | None) -> str:
 
 _USER = re.compile(r"""(?<=://)[^/?#\s'"]*@""")
 _BEHIND_THE_PATH = re.compile(r"""(://[^?#\s'"]*[?#])([^\s'"]*)""")
-_SECRET = "***"
+SECRET = "***"
 
 
 def redacted(text: str) -> str:
@@ -158,12 +167,12 @@ def redacted(text: str) -> str:
 
     "http://me:pw@host/a.npz?token=1" -> "http://***@host/a.npz?token=***".
     """
-    return _BEHIND_THE_PATH.sub(_without_values, _USER.sub(f"{_SECRET}@", text))
+    return _BEHIND_THE_PATH.sub(_without_values, _USER.sub(f"{SECRET}@", text))
 
 
 def _without_values(found: re.Match[str]) -> str:
     names = [name + equals for name, equals, _ in (p.partition("=") for p in found[2].split("&"))]
-    return found[1] + "&".join(f"{each if each.endswith('=') else ''}{_SECRET}" for each in names)
+    return found[1] + "&".join(f"{each if each.endswith('=') else ''}{SECRET}" for each in names)
 
 
 def redacted_values(content: Any) -> Any:

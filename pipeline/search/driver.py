@@ -14,18 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from pipeline import config
 from pipeline.core.plan import PLAN
 from pipeline.core.store import Store
 from pipeline.search import objectives, rungs
 from pipeline.search.job import Job, folder_of, stages_of_trial
-from pipeline.search.knobs import Dimension, controls
-from pipeline.search.model import RungResult, Tested, Trial
+from pipeline.search.knobs import Dimension, controls, settings_of
+from pipeline.search.model import RungResult, Tested, Trial, controls_among
 from pipeline.search.objectives import Yardstick
 from pipeline.search.places import Done, Lost, Place, Said
 from pipeline.search.pool import Pool
 from pipeline.search.study import Study
-from stages.errors import DataError, MachineError, SettingsError, StageCrashed, UserError
+from stages.errors import (
+    DataError,
+    MachineError,
+    NothingPruned,
+    SettingsError,
+    StageCrashed,
+    UserError,
+)
 from stages.settings import Settings
 
 ENDS_ALL = (DataError, MachineError)
@@ -100,8 +106,8 @@ class Driver:
         """Let what an earlier call began go on; of a new search the controls come first."""
         trials = self.study.trials()
         if not trials:
-            for values in self.controls:
-                self.study.enqueue(values, self.varied)
+            for control in self.controls:
+                self.study.enqueue(control.values, self.varied)
         for trial in trials:
             if trial.state == "running":
                 self._continue(trial)
@@ -128,7 +134,7 @@ class Driver:
 
     def _job(self, trial: Trial, rung: int | None) -> Job:
         """A rung of a trial; None is its benchmark. Raises SettingsError."""
-        own = self.settings_of(trial)
+        own = settings_of(self.settings, trial.ran_with)
         if rung is not None:
             own = rungs.at_share(own, self.settings.search.rungs[rung], self.settings)
         return Job(
@@ -139,15 +145,6 @@ class Driver:
             settings=own.model_dump(mode="json"),
             engine=trial.last.engine if trial.last else None,
         )
-
-    def settings_of(self, trial: Trial) -> Settings:
-        """Those of the line with the values of the trial. Raises SettingsError."""
-        own = config.changed(self.settings, trial.values)
-        size, sizes = self.settings.search.batch_size, own.build.batch_sizes
-        if size in sizes:
-            return own
-        build = own.build.model_copy(update={"batch_sizes": (*sizes, size)})
-        return own.model_copy(update={"build": build})
 
     def _hear(self, heard: Said | Done | Lost) -> None:
         if isinstance(heard, Said):
@@ -164,7 +161,9 @@ class Driver:
             heard = Done(heard.job, error=StageCrashed(heard.reason))
         if isinstance(heard.error, ENDS_ALL):
             raise heard.error
-        if isinstance(heard.result, Tested):
+        if isinstance(heard.error, NothingPruned) and heard.job.rung is not None:
+            self._unprune(number, heard.job.rung, heard.error)
+        elif isinstance(heard.result, Tested):
             self.study.keep_tested(number, heard.result)
             self.shown.ended(self.study.trial(number), "tested")
         elif isinstance(heard.result, RungResult):
@@ -188,7 +187,7 @@ class Driver:
             mine = objectives.standing(trial.last, self.settings, yardstick, is_last)
             if is_last:
                 self._finish(trial, yardstick)
-            elif trial.number < len(self.controls) or rungs.goes_on(
+            elif trial.number in controls_among(known, self.controls) or rungs.goes_on(
                 mine, self._others(trial, rung, known, yardstick), wanted.kept_share
             ):
                 self.waiting.append(self._job(trial, rung + 1))
@@ -220,6 +219,12 @@ class Driver:
         )
         words = "; ".join(["complete", *(f"misses {each.in_words}" for each in missed)])
         self.shown.ended(self.study.trial(trial.number), words)
+
+    def _unprune(self, number: int, rung: int, error: NothingPruned) -> None:
+        """Its rung again as the unpruned network, which it is: the sampler learns what that is."""
+        trial = self.study.unprune(number, _in_words(error))
+        self.waiting.appendleft(self._job(trial, rung))
+        self.shown.ended(trial, f"goes on unpruned: {trial.unpruned}")
 
     def _stop(self, trial: Trial) -> None:
         self.study.stop(trial.number)

@@ -54,7 +54,7 @@ def _pareto(trials: Sequence[Trial], searched: Searched) -> Chart:
         is_best, is_whole = trial.number in found.front, trial.state == "complete"
         edge = ACCENT if is_best or is_whole else LINE
         axes.plot(p50, top1, "o", ms=7, mfc=ACCENT if is_best else PANEL, mec=edge, mew=1.6)
-        if is_best or trial.number < found.controls:
+        if is_best or trial.number in found.control:
             axes.annotate(
                 str(trial.number), (p50, top1), (0, 6), textcoords="offset points", ha="center",
                 fontsize=SMALL,

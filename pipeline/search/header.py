@@ -4,6 +4,8 @@ compared, and a search that is shown need not be given its settings again.
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from pipeline.core.differences import in_words
 from pipeline.core.hashing import key_of
 from pipeline.core.record import faults
 from pipeline.search.job import stages_of_trial
+from pipeline.search.model import Control
 from stages.artifacts.atomic import replacing
 from stages.errors import ArtifactError, SettingsError, redacted_values
 from stages.settings import Settings
@@ -22,42 +25,54 @@ from stages.settings.searching import Search
 FILE = "header.json"
 COMPARED = {"knobs", "objectives", "engine", "batch_size", "rungs"}
 """Settings of the search itself that all of its trials have in common."""
-NAME_CHARACTERS = 12
+ID_BYTES = 8
 MOST_SHOWN = 3
 
 
 class Header(BaseModel):
     """`settings` are those that trials have in common, and `search` the whole section of the last
-    call; both without what an address can hide, `key` is of all as it was. The first `controls`
-    trials are the line as it is set.
+    call; both without what an address can hide, `key` is of all as it was. `id` is drawn at random:
+    no two folders have the same study, whatever database they share.
     """
 
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = 1
+    id: str
     key: str
     settings: dict[str, Any]
     search: Search
-    controls: int
+    controls: tuple[Control, ...]
 
     @property
     def study(self) -> str:
         """The name of the study, in a database that may hold others."""
-        return f"search-{self.key[:NAME_CHARACTERS]}"
+        return f"search-{self.id}"
+
+    @property
+    def line(self) -> Settings:
+        """The settings of the line, with the section of the search."""
+        return Settings.model_validate({**self.settings, "search": self.search.model_dump()})
 
 
-def of(settings: Settings, controls: int) -> Header:
-    """The header of a search with these settings."""
+def of(settings: Settings, controls: Sequence[Control], before: Header | None) -> Header:
+    """The header of a search with these settings; `before` is that of its earlier calls."""
     common: dict[str, Any] = {}
     for stage in stages_of_trial():
         common |= stage.settings.of(settings).to_json()
     common["search"] = settings.search.model_dump(mode="json", include=COMPARED)
     search = redacted_values(settings.search.model_dump(mode="json"))
+    storage = settings.search.storage
+    if storage is None:
+        search["storage"] = before.search.storage if before else None
+    elif "://" not in storage:
+        search["storage"] = str(Path(storage).absolute())
     return Header(
+        id=before.id if before else secrets.token_hex(ID_BYTES),
         key=key_of(common),
         settings=redacted_values(common),
         search=Search.model_validate(search),
-        controls=controls,
+        controls=tuple(controls),
     )
 
 
@@ -72,7 +87,7 @@ def read(folder: Path) -> Header | None:
         raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         reason = faults(error) if isinstance(error, ValidationError) else error
-        raise ArtifactError(f"{file} is damaged: {reason}", _anew(folder)) from error
+        raise ArtifactError(f"{file} is damaged: {reason}", anew(folder)) from error
 
 
 def write(header: Header, folder: Path) -> None:
@@ -81,9 +96,8 @@ def write(header: Header, folder: Path) -> None:
         draft.write_bytes(seal.seal(header.model_dump_json()))
 
 
-def refuse_other(header: Header, folder: Path) -> None:
+def refuse_other(header: Header, before: Header | None, folder: Path) -> None:
     """Raise SettingsError if the search in `folder` is of other settings than `header` says."""
-    before = read(folder)
     if before is None or before.key == header.key:
         return
     changes = in_words(before.settings, header.settings) or ["what an address hides"]
@@ -91,9 +105,10 @@ def refuse_other(header: Header, folder: Path) -> None:
     raise SettingsError(
         f"the search in {str(folder)!r} is of other settings: "
         f"{', '.join(changes[:MOST_SHOWN])}{more}",
-        _anew(folder),
+        anew(folder),
     )
 
 
-def _anew(folder: Path) -> str:
+def anew(folder: Path) -> str:
+    """How to begin another search."""
     return f"search in another folder with --artifacts, or move {str(folder)!r} away"

@@ -9,6 +9,8 @@ from typing import Any
 
 from pipeline import config
 from pipeline.core.plan import Plan
+from pipeline.search.model import UNPRUNED, Control
+from pipeline.search.rungs import IDLE_WITHOUT_TRAINING, may_train
 from stages.errors import SettingsError, nearest, shown, suggestion
 from stages.settings import Knob, Settings
 
@@ -43,10 +45,10 @@ class Dimension:
 
 
 def dimensions(settings: Settings, plan: Plan) -> tuple[Dimension, ...]:
-    """What `settings.search.knobs` let vary, in their order.
+    """What `settings.search.knobs` let vary, in their order, without those that are `idle`.
 
     Raises SettingsError, one line for each mistake: a setting that is not known, that changes no
-    engine, or that does not take one of its values.
+    engine, or that does not take one of its values; and where nothing is left.
     """
     if not settings.search.knobs:
         raise SettingsError("search.knobs: got none, expected a setting to vary", HOW)
@@ -58,26 +60,63 @@ def dimensions(settings: Settings, plan: Plan) -> tuple[Dimension, ...]:
             faults.append(f"search.knobs: {error.message}")
     if faults:
         raise SettingsError("\n".join(faults), HOW)
-    return tuple(found)
+    without_effect = idle(settings)
+    if len(without_effect) == len(found):
+        raise SettingsError(
+            f"search.knobs: {', '.join(without_effect)} would change nothing, for nothing is "
+            "trained there",
+            "set epochs above 0, or let another setting vary",
+        )
+    return tuple(each for each in found if each.name not in without_effect)
+
+
+def idle(settings: Settings) -> tuple[str, ...]:
+    """The knobs that would change nothing: what only training reads, of a stage without epochs."""
+    knobs = settings.search.knobs
+    return tuple(
+        name
+        for name in knobs
+        if (parts := name.partition("."))[2] in IDLE_WITHOUT_TRAINING
+        and not may_train(settings, parts[0], knobs)
+    )
 
 
 HOW = 'as in: [search.knobs] "prune.ratio" = {low = 0.1, high = 0.8}, or "prune.criterion" = ["l2"]'
 
 
-UNPRUNED = "prune.ratio"
+TARGETS = {"prune.target_latency_ratio", "prune.max_accuracy_drop"}
+"""With one of these a ratio of 0 leaves nothing unpruned."""
 
 
-def controls(settings: Settings, varied: Sequence[Dimension]) -> list[dict[str, Any]]:
+def controls(settings: Settings, varied: Sequence[Dimension]) -> list[Control]:
     """The line as it is set, and unpruned: what all trials are to beat.
 
     A knob that does not hold the value of the settings is left to Optuna.
     """
     given = values_of(settings, varied)
+    absent = tuple(each.name for each in varied if each.name not in given)
+    found = [Control(kind="as_set", values=given, left_out=absent)] if given else []
     ratio = next((each for each in varied if each.name == UNPRUNED), None)
-    found = [given] if given else []
-    if ratio and ratio.holds(0.0) and given.get(UNPRUNED) != 0.0:
-        found.append({**given, UNPRUNED: 0.0})
+    targets = [name for name in TARGETS if _current(settings, name) is not None]
+    targets += [each.name for each in varied if each.name in TARGETS]
+    if ratio and ratio.holds(0.0) and given.get(UNPRUNED) != 0.0 and not targets:
+        others = tuple(name for name in absent if name != UNPRUNED)
+        values = {**given, UNPRUNED: 0.0}
+        found.append(Control(kind="unpruned", values=values, left_out=others))
     return found
+
+
+def settings_of(line: Settings, values: Mapping[str, Any]) -> Settings:
+    """Those of the line with the values of a trial, and engines for the batch that it is judged at.
+
+    Raises SettingsError.
+    """
+    own = config.changed(line, values)
+    size, sizes = line.search.batch_size, own.build.batch_sizes
+    if size in sizes:
+        return own
+    build = own.build.model_copy(update={"batch_sizes": (*sizes, size)})
+    return own.model_copy(update={"build": build})
 
 
 def values_of(settings: Settings, varied: Iterable[Dimension]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,28 @@ from stages.results.base import Amount, Count, Measured, Share
 from stages.results.comparing import AgainstReference
 
 State = Literal["running", "complete", "stopped", "failed"]
+
+
+UNPRUNED = "prune.ratio"
+
+
+class Control(BaseModel):
+    """The line as it is set, or that unpruned: what all trials are to beat.
+
+    Optuna chose the values of the knobs `left_out`, which do not hold those of the settings.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["as_set", "unpruned"]
+    values: dict[str, Any]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def in_words(self) -> str:
+        """ "the line unpruned"."""
+        name = "the line as it is set" if self.kind == "as_set" else "the line unpruned"
+        return f"{name} but for {', '.join(self.left_out)}" if self.left_out else name
 
 
 class RungResult(Measured):
@@ -42,7 +65,10 @@ class Tested(Measured):
 
 
 class Trial(BaseModel):
-    """One trial: the values of its knobs, and what came of it."""
+    """One trial: the values of its knobs, and what came of it.
+
+    `unpruned` says why it is the unpruned network: its ratio is too small to remove a channel.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +77,13 @@ class Trial(BaseModel):
     values: dict[str, Any]
     rungs: tuple[RungResult, ...] = ()
     reason: str | None = None
+    unpruned: str | None = None
     tested: Tested | None = None
+
+    @property
+    def ran_with(self) -> dict[str, Any]:
+        """Its values as they took effect."""
+        return {**self.values, UNPRUNED: 0.0} if self.unpruned else self.values
 
     @property
     def last(self) -> RungResult | None:
@@ -61,3 +93,15 @@ class Trial(BaseModel):
     def at(self, rung: int) -> RungResult | None:
         """What it measured at `rung`."""
         return next((each for each in self.rungs if each.rung == rung), None)
+
+
+def controls_among(trials: Iterable[Trial], controls: Sequence[Control]) -> dict[int, Control]:
+    """The number of the first trial that has the values of each control."""
+    found: dict[int, Control] = {}
+    everyone = list(trials)
+    for control in controls:
+        for trial in everyone:
+            if trial.number not in found and control.values.items() <= trial.values.items():
+                found[trial.number] = control
+                break
+    return found

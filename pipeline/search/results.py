@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.search import objectives
-from pipeline.search.model import RungResult, Trial
+from pipeline.search import knobs, objectives
+from pipeline.search.model import Control, RungResult, Trial, controls_among
 from pipeline.search.objectives import Miss, Yardstick
 from stages.numerics import pareto, proportions
 from stages.numerics.proportions import Interval
@@ -33,6 +33,7 @@ class Found(BaseModel):
     front            trials on the Pareto front, complete and within every budget, fastest first
     reference_ms     median latency of the trained network in ONNX Runtime float32, over all trials
     importances      by objective, of the knobs, together 1; none while too few are complete
+    idle             knobs that were left out, since they would change nothing
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,7 +47,8 @@ class Found(BaseModel):
     trained_top1: float | None = None
     correlations: tuple[RungPair, ...] = ()
     importances: dict[Objective, dict[str, float]] = {}
-    controls: int = 0
+    controls: tuple[Control, ...] = ()
+    idle: tuple[str, ...] = ()
 
     @property
     def yardstick(self) -> Yardstick | None:
@@ -55,9 +57,19 @@ class Found(BaseModel):
         return Yardstick.of(results) if results else None
 
     @property
+    def top(self) -> int:
+        """The number of the last rung."""
+        return len(self.rungs) - 1
+
+    @property
     def complete(self) -> list[Trial]:
         """The trials that were trained in full."""
         return [each for each in self.trials if each.state == "complete"]
+
+    @property
+    def control(self) -> dict[int, Control]:
+        """The controls by the numbers of their trials."""
+        return controls_among(self.trials, self.controls)
 
     def trial(self, number: int) -> Trial | None:
         """The one with this number."""
@@ -68,7 +80,7 @@ def find(
     trials: Sequence[Trial],
     settings: Settings,
     importances: Sequence[dict[str, float]] = (),
-    controls: int = 0,
+    controls: Sequence[Control] = (),
 ) -> Found:
     """What these trials amount to under `settings.search`; `importances` are by objective."""
     search = settings.search
@@ -83,7 +95,8 @@ def find(
             for name, shares in zip(search.objectives, importances, strict=False)
             if shares
         },
-        controls=controls,
+        controls=tuple(controls),
+        idle=knobs.idle(settings),
     )
     yardstick = found.yardstick
     if yardstick is None:
@@ -116,16 +129,28 @@ def missed(trial: Trial, found: Found, settings: Settings) -> list[Miss]:
     return objectives.misses(trial.last, settings.search, yardstick, is_last)
 
 
-def nearest_miss(found: Found, settings: Settings) -> tuple[Trial, list[Miss]] | None:
-    """Where no complete trial meets the budgets: the trial that misses them by least."""
+def shortfall(found: Found, settings: Settings) -> str | None:
+    """Where nothing is on the front: why, what came nearest, and by how much it misses."""
     if found.front:
         return None
-    misses = [(trial, missed(trial, found, settings)) for trial in found.trials]
-    return min(
-        (pair for pair in misses if pair[1]),
-        key=lambda pair: sum(each.share for each in pair[1]),
-        default=None,
+    search, yardstick = settings.search, found.yardstick
+    has_budget = {search.max_accuracy_loss, search.max_p50_ms, search.max_size_mb} != {None}
+    what = "no trial meets the budgets" if has_budget else "no trial was trained in full"
+    if yardstick is None:
+        return f"{what}: none was measured"
+    measured = [
+        (each, each.last, objectives.misses(each.last, search, yardstick, is_last=True))
+        for each in found.trials
+        if each.last
+    ]
+    trial, last, missed = min(
+        measured,
+        key=lambda row: (row[0].state == "failed", sum(m.share for m in row[2]), -row[1].rung),
     )
+    parts = [each.in_words for each in missed]
+    if trial.state != "complete":
+        parts.append(f"not trained in full: {trial.state} at rung {last.rung} of {found.top}")
+    return f"{what}; trial {trial.number} came nearest: {', '.join(parts)}"
 
 
 def winners(found: Found, settings: Settings) -> list[Trial]:

@@ -9,14 +9,18 @@ order of NSGA-II where more than one objective counts. Optuna's pruners know one
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stages.numerics import pareto
-from stages.settings import Settings
+from stages.settings import Prune, Settings, Train, Training
 
-WITHOUT_TRAINING = ("learning_rate", "distillation", "temperature")
-"""Settings of a fine-tune that change nothing where it has no epochs: trials that differ in these
+IDLE_WITHOUT_TRAINING = (
+    "learning_rate", "schedule", "warmup_share", "optimizer", "momentum", "weight_decay",
+    "clip_norm", "patience", "distillation", "temperature",
+)  # fmt: skip
+"""Settings of a training that change nothing where it has no epochs: trials that differ in these
 alone share the stage."""
 
 
@@ -31,23 +35,52 @@ class Standing:
 def at_share(settings: Settings, share: float, base: Settings) -> Settings:
     """`settings` with this share of the epochs of the fine-tunes, one at least if it is above 0.
 
-    Without epochs, what only training would read is as in `base`.
+    What is not read there is as in `base`: without epochs what only training reads, and of a
+    network that stays unpruned all that says how to prune.
     """
-    prune, quantize = settings.prune, settings.quantize
-    changes = {
-        "prune": {
-            "epochs": _part(prune.epochs, share),
-            "round_epochs": _part(prune.round_epochs, share),
-        },
-        "quantize": {"epochs": _part(quantize.epochs, share)},
-    }
-    for name, change in changes.items():
-        if not any(change.values()):
-            change |= {key: getattr(getattr(base, name), key) for key in WITHOUT_TRAINING}
-    sections = {
-        name: getattr(settings, name).model_copy(update=change) for name, change in changes.items()
-    }
-    return settings.model_copy(update=sections)
+    prune = settings.prune.model_copy(
+        update={
+            "epochs": _part(settings.prune.epochs, share),
+            "round_epochs": _part(settings.prune.round_epochs, share),
+        }
+    )
+    quantize = settings.quantize.model_copy(
+        update={"epochs": _part(settings.quantize.epochs, share)}
+    )
+    if is_unpruned(prune):
+        prune = base.prune.model_copy(
+            update={"ratio": 0.0, "target_latency_ratio": None, "max_accuracy_drop": None}
+        )
+    elif not _trains(prune):
+        prune = prune.model_copy(update=_idle_of(base.prune))
+    if not _trains(quantize):
+        quantize = quantize.model_copy(update=_idle_of(base.quantize))
+    return settings.model_copy(update={"prune": prune, "quantize": quantize})
+
+
+def is_unpruned(prune: Prune) -> bool:
+    """Whether these settings leave the trained network as it is."""
+    has_target = prune.target_latency_ratio is not None or prune.max_accuracy_drop is not None
+    return prune.ratio == 0 and not has_target
+
+
+def may_train(settings: Settings, section: str, knobs: Collection[str]) -> bool:
+    """Whether a trial has epochs in this section, as it is set or by one of the `knobs`."""
+    own = getattr(settings, section)
+    return _trains(own) or not {f"{section}.{name}" for name in EPOCHS}.isdisjoint(knobs)
+
+
+EPOCHS = ("epochs", "frozen_epochs", "round_epochs", "rounds")
+
+
+def _trains(own: Training) -> bool:
+    if isinstance(own, Prune) and own.rounds > 1 and own.max_accuracy_drop is None:
+        return own.epochs + own.round_epochs > 0
+    return own.epochs > 0 or (isinstance(own, Train) and own.frozen_epochs > 0)
+
+
+def _idle_of(base: Training) -> dict[str, Any]:
+    return {name: getattr(base, name) for name in IDLE_WITHOUT_TRAINING}
 
 
 def _part(epochs: int, share: float) -> int:

@@ -23,7 +23,7 @@ from pipeline.search.places import Place
 from pipeline.search.results import Found
 from pipeline.search.study import Study
 from stages.engines.registry import ENGINES, EngineName
-from stages.errors import ArtifactError, GateFailed, SettingsError
+from stages.errors import SECRET, ArtifactError, GateFailed, SettingsError
 from stages.measurement import machine_state, throughput
 from stages.settings import Settings
 
@@ -50,16 +50,17 @@ def search(
     folder = artifacts / FOLDER
     ownership.claim(folder, PLAN, [])
     with locked(folder, command):
-        now = header.of(settings, len(knobs.controls(settings, varied)))
-        header.refuse_other(now, folder)
-        kept = _study(settings, folder, now)
+        before = header.read(folder)
+        now = header.of(settings, knobs.controls(settings, varied), before)
+        header.refuse_other(now, before, folder)
+        kept = _study(settings.search.storage, folder, now, is_new=before is None)
         header.write(now, folder)
         with place:
             driver = Driver(settings, varied, kept, place, shown, folder, artifacts)
             driver.run()
-            found = _found(kept, settings, now.controls)
+            found = _found(kept, settings, now)
             driver.test(results.winners(found, settings))
-        found = _found(kept, settings, now.controls)
+        found = _found(kept, settings, now)
     return Searched(folder, found, settings)
 
 
@@ -85,7 +86,7 @@ def _without_power(engine: str) -> str:
 
 
 def read(settings: Settings, artifacts: Path) -> Searched:
-    """The search in an artifact folder, as it is now, by the budgets of its last call.
+    """The search in an artifact folder, as it is now, with the settings of its last call.
 
     Of `settings` only search.storage counts. Raises ArtifactError where there is none.
     """
@@ -93,36 +94,35 @@ def read(settings: Settings, artifacts: Path) -> Searched:
     before = header.read(folder)
     if before is None:
         raise ArtifactError(f"no search was made in {str(artifacts)!r}", "run: pipeline search")
-    storage = settings.search.storage or before.search.storage
-    if storage is None and not (folder / study.FILE).is_file():
-        raise ArtifactError(
-            f"{folder / study.FILE} is missing, which held the trials",
-            "its folders are still there: trials; search anew: pipeline search",
-        )
-    own = before.search.model_copy(update={"storage": storage})
-    settings = settings.model_copy(update={"search": own})
-    kept = _study(settings, folder, before)
-    return Searched(folder, _found(kept, settings, before.controls), settings)
+    kept = _study(settings.search.storage, folder, before, is_new=False)
+    return Searched(folder, _found(kept, before.line, before), before.line)
 
 
 def refuse_missed(searched: Searched) -> None:
-    """Raise GateFailed where no trial meets the budgets: by how much, and what came nearest."""
-    near = results.nearest_miss(searched.found, searched.settings)
-    if near:
-        trial, missed = near
+    """Raise GateFailed where the search found nothing: by how much, and what came nearest."""
+    if shortfall := results.shortfall(searched.found, searched.settings):
         raise GateFailed(
-            f"no trial meets the budgets; trial {trial.number} came nearest: "
-            + ", ".join(each.in_words for each in missed),
-            "try more with --trials, let more vary with search.knobs, or allow more",
+            shortfall,
+            "go on with more --trials or --hours, let more vary with search.knobs, or allow more",
         )
 
 
-def _study(settings: Settings, folder: Path, of: Header) -> Study:
-    """The study of this header. Raises SettingsError."""
-    search = settings.search
-    url = study.address(search.storage, folder)
-    return Study(url, of.study, len(search.objectives), search.seed)
+def _study(storage: str | None, folder: Path, of: Header, is_new: bool) -> Study:
+    """The study of this header, in `storage` or in what it began with.
+
+    Raises SettingsError, and ArtifactError where it is not there.
+    """
+    if storage is None and (storage := of.search.storage) and SECRET in storage:
+        raise SettingsError(
+            f"search.storage: the trials are in {storage}, and what is hidden there is not kept",
+            "name the database again: --set search.storage=...",
+        )
+    file = folder / study.FILE
+    if storage is None and not is_new and not file.is_file():
+        raise ArtifactError(f"{file} is missing, which held the trials", header.anew(folder))
+    url = study.address(storage, folder)
+    return Study(url, of.study, len(of.search.objectives), of.search.seed, is_new)
 
 
-def _found(kept: Study, settings: Settings, controls: int) -> Found:
-    return results.find(kept.trials(), settings, kept.importances(), controls)
+def _found(kept: Study, settings: Settings, of: Header) -> Found:
+    return results.find(kept.trials(), settings, kept.importances(), of.controls)

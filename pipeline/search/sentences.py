@@ -25,8 +25,10 @@ def verdict(searched: Searched) -> list[str]:
     found = searched.found
     return [
         _counts(found),
+        *_shortfall(searched),
         *_front(found),
         *_controls(found),
+        *_unpruned(found),
         *_bias(found),
         *_tested(found),
         *_rungs(found),
@@ -47,6 +49,11 @@ def _counts(found: Found) -> str:
     parts = [f"{count[state]} {text}" for state, text in words.items() if count[state]]
     total = len(found.trials)
     return f"{total} {'trial' if total == 1 else 'trials'}: {', '.join(parts) or 'none'}."
+
+
+def _shortfall(searched: Searched) -> Iterator[str]:
+    if searched.found.trials and (why := results.shortfall(searched.found, searched.settings)):
+        yield f"{why[0].upper()}{why[1:]}."
 
 
 def _front(found: Found) -> Iterator[str]:
@@ -74,13 +81,24 @@ def _described(trial: Trial, found: Found) -> str:
 
 def _controls(found: Found) -> Iterator[str]:
     """Whether the search found anything better than what was there before it."""
-    names = ("the line as it is set", "the line unpruned")
-    for trial, name in zip(found.trials[: found.controls], names, strict=False):
-        if trial.state != "complete":
-            yield f"Trial {trial.number}, {name}: {trial.state}."
+    for number, control in found.control.items():
+        trial = found.trial(number)
+        name = f"Trial {number}, {control.in_words}"
+        if trial and trial.state != "complete":
+            yield f"{name}: {trial.state}."
             continue
-        place = "is on the front" if trial.number in found.front else "is not on the front"
-        yield f"Trial {trial.number}, {name}, {place}."
+        yield f"{name}, {'is' if number in found.front else 'is not'} on the front."
+
+
+def _unpruned(found: Found) -> Iterator[str]:
+    """Trials whose ratio is too small for their rounding."""
+    numbers = [str(trial.number) for trial in found.trials if trial.unpruned]
+    if numbers:
+        are = "Trial {} is" if len(numbers) == 1 else "Trials {} are"
+        yield (
+            f"{are.format(units.listed(numbers))} the unpruned network: so small a ratio removes "
+            "no channel."
+        )
 
 
 def _bias(found: Found) -> Iterator[str]:
@@ -118,9 +136,8 @@ def _tested(found: Found) -> Iterator[str]:
 
 
 def _rungs(found: Found) -> Iterator[str]:
-    top = len(found.rungs) - 1
     for pair in found.correlations:
-        if pair.upper == top and pair.correlation is not None:
+        if pair.upper == found.top and pair.correlation is not None:
             yield (
                 f"Rank correlation of the accuracy at rung {pair.lower} "
                 f"({_share(found.rungs[pair.lower])}) with that after the whole fine-tune: "
@@ -133,6 +150,8 @@ def _share(share: float) -> str:
 
 
 def _knobs(found: Found) -> Iterator[str]:
+    if found.idle:
+        yield f"Not varied, for no epoch reads it: {', '.join(found.idle)}."
     if not found.importances:
         return
     parts = []

@@ -1,7 +1,8 @@
 """Optuna: it chooses what is tried next, and its storage keeps what came of it.
 
     user attributes of a trial   rung-0, rung-1, ...: RungResult; reason: why it failed; repeated:
-                                 the same as an earlier one, which stands for both
+                                 the same as an earlier one, which stands for both; unpruned: why
+                                 its values prune nothing
     user attributes of a study   tested-7: Tested, of trial 7
 
 TPE with several objectives (Ozaki et al., "Multiobjective Tree-Structured Parzen Estimator",
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.search.knobs import Dimension
 from pipeline.search.model import RungResult, State, Tested, Trial
-from stages.errors import MachineError, SettingsError, redacted
+from stages.errors import ArtifactError, MachineError, SettingsError, redacted
 from stages.packages import install, missing, not_installed
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ FEWEST_COMPLETE = 8
 """Complete trials that importances need: of fewer they would be chance."""
 MOST_REPEATS = 20
 """In a row, before all that there is counts as tried."""
-REPEATED = "repeated"
+REPEATED, UNPRUNED = "repeated", "unpruned"
 DIGITS = 12
 """Of a number on a grid: 3 * 0.05 is a little more than 0.15."""
 
@@ -66,25 +67,30 @@ def address(storage: str | None, root: Path) -> str:
 
 
 class Study:
-    """The trials of one search, in the database at `url`.
+    """The trials of one search, in the database at `url`: begun now, or there already.
 
-    Raises SettingsError where that cannot be opened, and where it fails later.
+    Raises SettingsError where that cannot be opened, and where it fails later; ArtifactError where
+    it does not hold the study that is to be there.
     """
 
-    def __init__(self, url: str, name: str, objectives: int, seed: int) -> None:
+    def __init__(self, url: str, name: str, objectives: int, seed: int, is_new: bool) -> None:
         require()
         self._url = url
         with self._talking():
             import optuna
 
             optuna.logging.set_verbosity(optuna.logging.ERROR)
+            if not is_new and not _is_there(url):
+                raise _absent(url, name)
             storage = optuna.storages.RDBStorage(url)
-            self._study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                directions=["minimize"] * objectives,
-                load_if_exists=True,
-            )
+            if is_new:
+                optuna.create_study(
+                    storage=storage, study_name=name, directions=["minimize"] * objectives
+                )
+            try:
+                self._study = optuna.load_study(storage=storage, study_name=name)
+            except KeyError as error:
+                raise _absent(url, name) from error
             # The same seed again would try the same values again.
             seed = (seed + len(self._study.get_trials(deepcopy=False))) % 2**32
             self._study.sampler = optuna.samplers.TPESampler(seed=seed)
@@ -154,6 +160,12 @@ class Study:
             for budget, share in missed.items():
                 trial.set_constraint(budget, share)
             self._study.tell(number, list(costs))
+
+    def unprune(self, number: int, reason: str) -> Trial:
+        """A trial's values prune nothing: it goes on as the unpruned network."""
+        with self._talking():
+            self._live(number).set_user_attr(UNPRUNED, reason)
+            return self.trial(number)
 
     def stop(self, number: int) -> None:
         """A trial was not among the best at its rung."""
@@ -228,6 +240,23 @@ class Study:
         return self._asked[number]
 
 
+def _is_there(url: str) -> bool:
+    """False for a file of SQLite that is none: opening it would make an empty one."""
+    from sqlalchemy.engine import make_url
+
+    where = make_url(url)
+    if where.get_backend_name() != "sqlite" or not where.database:
+        return True
+    return where.database.startswith(("file:", ":")) or Path(where.database).is_file()
+
+
+def _absent(url: str, name: str) -> ArtifactError:
+    return ArtifactError(
+        f"search.storage: {redacted(url)} does not hold the study of this search, {name}",
+        "name the database that the search began with, or search in another folder: --artifacts",
+    )
+
+
 STATES: dict[str, State] = {
     "RUNNING": "running",
     "COMPLETE": "complete",
@@ -249,6 +278,7 @@ def _trial(frozen: optuna.trial.FrozenTrial, tested: Any) -> Trial:
         values={name: _decoded(value) for name, value in frozen.params.items()},
         rungs=tuple(sorted(rungs, key=lambda each: each.rung)),
         reason=attributes.get("reason"),
+        unpruned=attributes.get(UNPRUNED),
         tested=None if tested is None else Tested.model_validate(tested),
     )
 

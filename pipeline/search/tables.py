@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.search import results
 from pipeline.search.model import Trial
 from pipeline.search.results import Found
 from pipeline.search.searching import Searched
+from stages.engines.registry import ENGINES, EngineName
 
 COLUMNS = (
     "trial", "state", "rung", "engine", "accuracy", "change", "p50 ms", "of reference", "size",
@@ -18,17 +21,28 @@ COLUMNS = (
 def front(searched: Searched) -> Table:
     """The Pareto front, and the controls beside it."""
     found = searched.found
-    numbers = [*found.front, *(n for n in range(found.controls) if n not in found.front)]
+    numbers = [*found.front, *(number for number in found.control if number not in found.front)]
     trials = [trial for number in numbers if (trial := found.trial(number))]
     notes = (
         f"p50 of the reference, the trained network in ONNX Runtime float32: "
         f"{units.milliseconds(found.reference_ms)} ms.",
-        "Every engine was timed in turns with it; p50 is that share of the reference's p50.",
+        f"{_turns(trials)}; p50 is that share of the reference's p50.",
         "Accuracy is on validation images, change in points against the trained network.",
     )
     rows = tuple(_cells(trial, searched) for trial in trials)
     caption = f"Pareto front and controls, {units.images(found.batch_size)} per call"
     return Table("Pareto front", caption, COLUMNS, rows, notes if rows else ())
+
+
+def _turns(trials: Sequence[Trial]) -> str:
+    """How engines were timed beside the reference: see stages/measurement/turns.py."""
+    engines = {EngineName.parse(each.last.engine).backend for each in trials if each.last}
+    if all(ENGINES[backend].device == "cpu" for backend in engines):
+        return "Every engine was timed in turns with it"
+    return (
+        "Engines on the CPU were timed in turns with it, those on a GPU right after it: what slows "
+        "the machine in between is in their ratio"
+    )
 
 
 def everything(searched: Searched) -> Table:
@@ -59,7 +73,7 @@ def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
     return (
         str(trial.number),
         _state(trial, searched),
-        f"{result.rung}/{len(found.rungs) - 1}",
+        f"{result.rung}/{found.top}",
         f"{result.engine}{f', {result.threads} threads' if result.threads > 1 else ''}",
         units.percent(result.top1),
         units.points(-yardstick.loss_points(result)),
@@ -73,10 +87,15 @@ def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
 
 def _values(trial: Trial, found: Found) -> str:
     """Those that the line as it is set does not have."""
-    given = found.trials[0].values if found.controls else {}
-    changed = {name: value for name, value in trial.values.items() if value != given.get(name)}
+    given = next((each.values for each in found.controls if each.kind == "as_set"), {})
+    changed = {
+        name: value
+        for name, value in trial.values.items()
+        if name not in given or value != given[name]
+    }
     text = ", ".join(f"{name} {value}" for name, value in units.spelled(changed).items())
-    return text or "the line as it is set"
+    text = text or "the line as it is set"
+    return f"{text}: removes no channel" if trial.unpruned else text
 
 
 def _state(trial: Trial, searched: Searched) -> str:

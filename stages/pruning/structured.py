@@ -9,7 +9,7 @@ from typing import Literal
 
 import keras
 
-from stages.errors import ModelError, nearest, suggestion
+from stages.errors import ModelError, NothingPruned, nearest, suggestion
 from stages.keras_graph.blocks import remove
 from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.channels import Group, groups, left_whole
@@ -113,7 +113,7 @@ def left_out(flat: keras.Model, exclude_layers: Collection[str]) -> str | None:
 def widths_for(found: Sequence[Prunable], ratio: float) -> dict[Layers, int]:
     """Every group without the share `ratio` of its channels, where rounding lets it lose some.
 
-    `found` has no `obstacle`. Raises ModelError where no group loses any.
+    `found` has no `obstacle`. Raises NothingPruned where no group loses any.
     """
     widths = {group.layers: group.narrowed(ratio) for group in found}
     if any(widths[group.layers] < group.channels for group in found):
@@ -122,7 +122,7 @@ def widths_for(found: Sequence[Prunable], ratio: float) -> dict[Layers, int]:
     rounding = f" and keeps a multiple of {best.multiple}" if best.multiple > 1 else ""
     # Rounded up: the ratio that the message suggests must really remove a channel.
     needed = math.ceil(1000 * _first_loss(best) / best.channels) / 1000
-    raise ModelError(
+    raise NothingPruned(
         f"prune.ratio {ratio} removes no channel: the group of layers with most to lose "
         f"({', '.join(best.layers)}) has {best.channels} channels{rounding}",
         f"use at least --set prune.ratio={needed:g}, or a smaller prune.channel_multiple",

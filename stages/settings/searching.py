@@ -106,7 +106,7 @@ class Search(Section):
         "accuracy",
         "p50",
     )
-    """What is better: accuracy on the validation images, median latency, the engine file, the
+    """What is better: accuracy on the validation images, median latency, the engine's size, the
     memory that the engine takes, or the energy of a call where a GPU tells its power."""
     engine: Annotated[str, Field(pattern=rf"^best$|{TARGET_PATTERN}")] = "best"
     """The engine that a trial is measured on, as in `litert.int8`; `best` is the one that `build`
@@ -119,7 +119,8 @@ class Search(Section):
     max_p50_ms: Limit | None = None
     """Budget: longest median latency, in milliseconds."""
     max_size_mb: Limit | None = None
-    """Budget: largest engine file, in megabytes (1 MB is 1,000,000 bytes)."""
+    """Budget: largest engine, with all files that it is exported with, in megabytes (1 MB is
+    1,000,000 bytes)."""
     trials: Positive | None = None
     """Trials in all, those of an earlier call among them; not set: as many as `hours` allow, and 30
     where neither is set."""

@@ -15,7 +15,7 @@ from pipeline.search.job import Job, stages_of_trial
 from pipeline.search.live import Quiet
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.places import Done, Lost
-from pipeline.search.study import Study, address
+from pipeline.search.study import FILE, Study, address
 from stages.results.comparing import AgainstReference
 from stages.settings import Settings
 
@@ -90,6 +90,8 @@ def settings_of(*overrides: str) -> Settings:
 def driver(folder: Path, place: Arithmetic, *overrides: str) -> Driver:
     settings = settings_of(*overrides)
     search = settings.search
-    study = Study(address(search.storage, folder), "s", len(search.objectives), search.seed)
+    is_new = not (folder / FILE).is_file()
+    count, url = len(search.objectives), address(search.storage, folder)
+    study = Study(url, "s", count, search.seed, is_new)
     varied = knobs.dimensions(settings, stages_of_trial())
     return Driver(settings, varied, study, place, Quiet(), folder, folder.parent)

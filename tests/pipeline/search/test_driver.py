@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from arithmetic import Arithmetic, driver, result
 
-from pipeline.search import results
+from pipeline.search import results, sentences, tables
 from pipeline.search.driver import MOST_LOST
 from pipeline.search.job import Job
 from pipeline.search.places import Lost
 from pipeline.search.results import find
-from stages.errors import DataError, EngineError, UserError
+from pipeline.search.searching import Searched
+from stages.errors import DataError, EngineError, NothingPruned, UserError
 
 
 def states(folder: Path, *overrides: str) -> Counter[str]:
@@ -35,7 +36,7 @@ def test_a_search_ends_with_a_front_that_no_trial_beats_and_tests_it_alone(tmp_p
     for trial in trials:
         wanted = [0, 1, 2] if trial.state == "complete" else [0, 1, 2][: len(trial.rungs)]
         assert rungs(place)[trial.number] == wanted
-    found = find(trials, search.settings, search.study.importances(), len(search.controls))
+    found = find(trials, search.settings, search.study.importances(), search.controls)
     best = {trial.number for trial in results.front(found, search.settings)}
     complete = [(each.number, each.last.top1, each.last.latency.ratio) for each in found.complete]
     assert best == {
@@ -131,6 +132,34 @@ def test_values_that_do_not_go_together_are_a_failed_trial(tmp_path):
     assert reasons == {"prune.max_accuracy_drop: got 1.0, expected none, for prune.method is '2:4'"}
 
 
+def test_a_ratio_that_removes_no_channel_is_a_trial_of_the_unpruned_network(tmp_path):
+    knobs = 'search.knobs={"prune.ratio" = [0.4, 0.0, 0.05]}'
+
+    def work(job: Job) -> object:
+        if job.settings["prune"]["ratio"] == 0.05:
+            raise NothingPruned("prune.ratio 0.05 removes no channel: of 32 channels", "hint")
+        return result(job)
+
+    place, more = Arithmetic(work=work), ("search.trials=3", "search.kept_share=0.99", knobs)
+    search = driver(tmp_path, place, *more)
+    search.run()
+    _, unpruned, small = search.study.trials()
+    assert (small.state, small.values) == ("complete", {"prune.ratio": 0.05})
+    assert small.unpruned == "prune.ratio 0.05 removes no channel: of 32 channels"
+    assert [each.top1 for each in small.rungs] == [each.top1 for each in unpruned.rungs]
+    first, *others = [job.settings for job in place.started if job.trial == small.number]
+    alike = [job.settings for job in place.started if job.trial == unpruned.number]
+    assert first not in alike
+    assert others == alike
+    found = find(search.study.trials(), search.settings, controls=search.controls)
+    searched = Searched(tmp_path, found, search.settings)
+    assert (
+        f"Trial {small.number} is the unpruned network: so small a ratio removes no channel."
+        in sentences.verdict(searched)
+    )
+    assert tables.everything(searched).rows[2][-1] == "prune.ratio 0.05: removes no channel"
+
+
 def test_where_the_data_cannot_be_read_the_search_ends_and_loses_no_trial(tmp_path):
     def fails(job: Job) -> object:
         raise DataError("cannot read 'd.npz'")
@@ -173,11 +202,14 @@ def test_a_budget_that_nothing_meets_names_what_came_nearest_and_by_how_much(tmp
     search = driver(tmp_path, Arithmetic(), "search.trials=4", "search.max_size_mb=0.1")
     search.run()
     found = find(search.study.trials(), search.settings)
-    trial, (miss,) = results.nearest_miss(found, search.settings)
     assert found.front == ()
-    assert trial.last.size_bytes == min(each.last.size_bytes for each in found.trials)
+    trial = min(found.trials, key=lambda each: each.last.size_bytes)
     size = trial.last.size_bytes / 1e6
-    assert miss.in_words == f"search.max_size_mb 0.1: {size:.3g} MB, {size - 0.1:.3g} too much"
+    assert trial.state == "stopped"
+    assert results.shortfall(found, search.settings) == (
+        f"no trial meets the budgets; trial {trial.number} came nearest: search.max_size_mb 0.1: "
+        f"{size:.3g} MB, {size - 0.1:.3g} too much, not trained in full: stopped at rung 0 of 2"
+    )
 
 
 def test_no_trial_repeats_another_and_where_all_were_tried_the_search_ends(tmp_path):

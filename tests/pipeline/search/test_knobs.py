@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline import config
 from pipeline.search.job import stages_of_trial
-from pipeline.search.knobs import Dimension, dimensions, values_of, words
+from pipeline.search.knobs import Dimension, controls, dimensions, idle, values_of, words
 from stages.errors import SettingsError
 from stages.settings import Settings
 
@@ -112,6 +112,38 @@ def test_a_grid_holds_its_own_points_and_none_between(place, step):
     assert grid.holds(min(nearest, 1.0 // step * step))
     assert not grid.holds(nearest + step / 2)
     assert not grid.holds(-step)
+
+
+def test_a_knob_of_a_stage_without_epochs_is_left_out_unless_a_trial_has_epochs_there():
+    without = {"prune": {"epochs": 0}, "quantize": {"epochs": 0}}
+    default = Settings.model_validate(without)
+    assert idle(default) == ("prune.learning_rate", "prune.distillation")
+    varied = [each.name for each in dimensions(default, TRIAL)]
+    assert "prune.learning_rate" not in varied
+    assert "quantize.calibration" in varied
+    knobs = {"prune.learning_rate": [1e-3, 2e-3], "prune.epochs": [0, 4]}
+    both = Settings.model_validate({**without, "search": {"knobs": knobs}})
+    assert len(dimensions(both, TRIAL)) == 2
+    rounds = Settings.model_validate({"prune": {"epochs": 0, "rounds": 2}})
+    assert idle(rounds) == ()
+
+
+def test_where_nothing_but_such_knobs_is_left_that_is_said():
+    tree = {
+        "quantize": {"epochs": 0},
+        "search": {"knobs": {"quantize.learning_rate": [7e-4, 9e-4]}},
+    }
+    with pytest.raises(SettingsError) as caught:
+        dimensions(Settings.model_validate(tree), TRIAL)
+    assert caught.value.message == (
+        "search.knobs: quantize.learning_rate would change nothing, for nothing is trained there"
+    )
+
+
+def test_with_a_target_nothing_is_unpruned_and_no_control_is_called_so():
+    knobs = {"prune.ratio": [0.0, 0.5], "prune.target_latency_ratio": [0.3, 0.6]}
+    settings = Settings.model_validate({"search": {"knobs": knobs}})
+    assert [each.kind for each in controls(settings, dimensions(settings, TRIAL))] == ["as_set"]
 
 
 def test_true_is_not_one():

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from arithmetic import REFERENCE_MS, result, settings_of
 
+from pipeline.search import tables
 from pipeline.search.job import Job
 from pipeline.search.live import Moving
 from pipeline.search.model import Trial
 from pipeline.search.objectives import Yardstick, costs
 from pipeline.search.results import best_of, correlations, find
+from pipeline.search.searching import Searched
 from stages.errors import SettingsError
 from stages.numerics import proportions
 
@@ -87,3 +90,16 @@ def test_a_terminal_gets_a_line_for_each_rung_and_a_table_of_what_is_under_way(c
 )
 def test_the_hours_end_a_search_alone_where_no_number_of_trials_is_given(options, most):
     assert settings_of(*options).search.most_trials == most
+
+
+def test_the_table_says_that_engines_of_a_gpu_took_no_turns_with_the_reference():
+    settings = settings_of("search.rungs=[1.0]")
+    on_cpu, on_gpu = trial(0, 0.9), trial(1, 0.95)
+    measured = on_gpu.last.model_copy(update={"engine": "tensorrt.fp16"})
+    on_gpu = on_gpu.model_copy(update={"rungs": (measured,)})
+    for trials, words in (
+        ([on_cpu], "Every engine was timed in turns with it;"),
+        ([on_cpu, on_gpu], "Engines on the CPU were timed in turns with it, those on a GPU right"),
+    ):
+        searched = Searched(Path(), find(trials, settings), settings)
+        assert tables.front(searched).notes[1].startswith(words)

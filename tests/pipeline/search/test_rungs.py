@@ -56,6 +56,15 @@ def test_a_share_of_the_epochs_is_at_least_one_and_never_more_than_the_whole(
     assert at_share(whole, 1.0, BASE).prune.epochs == prune
 
 
+def test_of_an_unpruned_network_nothing_says_how_to_prune_and_it_is_one_at_every_rung():
+    one = config.changed(BASE, {"prune.ratio": 0.0, "prune.criterion": "taylor"})
+    other = config.changed(BASE, {"prune.ratio": 0.0, "prune.channel_multiple": 16})
+    assert at_share(one, 1.0, BASE) == at_share(other, 1.0, BASE)
+    assert at_share(one, 0.0, BASE).prune == at_share(other, 1.0, BASE).prune
+    target = config.changed(one, {"prune.target_latency_ratio": 0.5})
+    assert at_share(target, 1.0, BASE).prune == target.prune
+
+
 def test_without_training_trials_that_differ_in_its_settings_alone_are_the_same():
     one = config.changed(BASE, {"prune.learning_rate": 1e-3, "prune.distillation": 0.9})
     other = config.changed(BASE, {"prune.learning_rate": 4e-3})

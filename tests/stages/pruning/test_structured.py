@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stages.errors import ModelError
+from stages.errors import ModelError, NothingPruned
 from stages.keras_graph.fold import flatten
 from stages.pruning.criteria import layer_scores
 from stages.pruning.structured import (
@@ -134,7 +134,9 @@ def test_a_network_without_convolutions_says_how_it_could_be_pruned() -> None:
 
 def test_a_ratio_that_removes_no_channel_names_the_smallest_that_does() -> None:
     found = prunable(chain(8, 32), (), 1)
-    with pytest.raises(ModelError, match=r"0\.01 removes no channel.*conv2\) has 32 ch") as caught:
+    with pytest.raises(
+        NothingPruned, match=r"0\.01 removes no channel.*conv2\) has 32 ch"
+    ) as caught:
         widths_for(found, 0.01)
     assert caught.value.hint.startswith("use at least --set prune.ratio=0.032")
     assert widths_for(found, 0.032) == {("conv1",): 8, ("conv2",): 31}

@@ -1,0 +1,165 @@
+"""A search as a whole: whose trials it has, where they are kept, and when it has found nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from arithmetic import Arithmetic, result, settings_of
+from children import call
+
+from pipeline.core import ownership
+from pipeline.core.plan import PLAN
+from pipeline.search import sentences
+from pipeline.search.job import Job
+from pipeline.search.live import Quiet
+from pipeline.search.searching import Searched, read, refuse_missed, search
+from stages.errors import ArtifactError, EngineError, GateFailed, SettingsError
+
+BRIEF = ("search.rungs=[0.0, 1.0]", "search.winners=0")
+
+
+def searched(folder: Path, *overrides: str, place: Arithmetic | None = None) -> Searched:
+    ownership.claim(folder, PLAN, [])
+    place = place or Arithmetic()
+    return search(settings_of(*BRIEF, *overrides), folder, place, Quiet(), "search")
+
+
+def test_two_folders_that_share_a_database_have_trials_of_their_own(tmp_path):
+    storage = f"search.storage={tmp_path / 'both.db'}"
+    first = searched(tmp_path / "a", "search.trials=3", storage)
+    place = Arithmetic()
+    second = searched(tmp_path / "b", "search.trials=2", storage, place=place)
+    assert {job.root for job in place.started} == {tmp_path / "b/search"}
+    assert (len(first.found.trials), len(second.found.trials)) == (3, 2)
+    assert len(read(settings_of(), tmp_path / "a").found.trials) == 3
+
+
+def test_a_search_goes_on_where_it_was_kept_whether_or_not_that_is_named_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    searched(tmp_path / "a", "search.trials=2", "search.storage=mine.db")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert len(searched(tmp_path / "a", "search.trials=3").found.trials) == 3
+    assert len(read(settings_of(), tmp_path / "a").found.trials) == 3
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("other", ["none.db", "sqlite:///{}/none.db", "other.db"])
+def test_another_storage_for_the_same_folder_is_refused_and_not_made(tmp_path, monkeypatch, other):
+    monkeypatch.chdir(tmp_path)
+    searched(tmp_path / "b", "search.trials=1", "search.storage=other.db")
+    searched(tmp_path / "a", "search.trials=1")
+    storage = f"search.storage={other.format(tmp_path)}"
+    for again in (
+        lambda: searched(tmp_path / "a", "search.trials=2", storage),
+        lambda: read(settings_of(storage), tmp_path / "a"),
+    ):
+        with pytest.raises(ArtifactError, match="does not hold the study of this search, search-"):
+            again()
+    assert not (tmp_path / "none.db").exists()
+    assert len(read(settings_of(), tmp_path / "a").found.trials) == 1
+
+
+def test_a_search_whose_trials_are_gone_does_not_begin_anew_beside_their_folders(tmp_path):
+    searched(tmp_path / "a", "search.trials=1")
+    (tmp_path / "a/search/study.db").unlink()
+    with pytest.raises(ArtifactError, match="is missing, which held the trials"):
+        searched(tmp_path / "a", "search.trials=1")
+    assert not (tmp_path / "a/search/study.db").exists()
+
+
+def test_a_database_whose_password_is_not_kept_is_to_be_named_again(tmp_path):
+    file = tmp_path / "mine.db"
+    searched(tmp_path / "a", "search.trials=1", f"search.storage=sqlite:///{file}?timeout=60")
+    assert "timeout=60" not in (tmp_path / "a/search/header.json").read_text()
+    with pytest.raises(SettingsError, match=r"the trials are in sqlite:.*timeout=\*\*\*"):
+        read(settings_of(), tmp_path / "a")
+
+
+def shortfall(folder: Path, *overrides: str, place: Arithmetic | None = None) -> str:
+    found = searched(folder, *overrides, place=place)
+    with pytest.raises(GateFailed) as caught:
+        refuse_missed(found)
+    assert caught.value.exit_code == 3
+    text = caught.value.message
+    assert f"{text[0].upper()}{text[1:]}." in sentences.verdict(found) or not found.found.trials
+    return text
+
+
+def test_where_complete_trials_miss_a_budget_the_nearest_says_by_how_much(tmp_path):
+    budget = ("search.trials=2", "search.max_accuracy_loss=0.0", "search.max_p50_ms=0.099")
+    assert shortfall(tmp_path, *budget) == (
+        "no trial meets the budgets; trial 1 came nearest: search.max_p50_ms 0.099: 0.1 ms, 0.001 "
+        "too much"
+    )
+
+
+def test_where_no_trial_is_complete_the_search_has_failed_though_nothing_missed_a_budget(tmp_path):
+    def dies(job: Job) -> object:
+        if job.rung == 1:
+            raise EngineError("no engine")
+        return result(job)
+
+    found = shortfall(
+        tmp_path,
+        "search.trials=3",
+        "search.kept_share=0.01",
+        "search.max_p50_ms=1.0",
+        place=Arithmetic(work=dies),
+    )
+    assert found == (
+        "no trial meets the budgets; trial 2 came nearest: not trained in full: stopped at rung 0 "
+        "of 1"
+    )
+
+
+def test_so_it_has_where_its_hours_were_over_before_anything_was_measured(tmp_path):
+    hours = ("search.hours=1e-12", "search.max_p50_ms=1.0")
+    assert shortfall(tmp_path, *hours) == "no trial meets the budgets: none was measured"
+    assert (
+        shortfall(tmp_path, "search.hours=1e-12")
+        == "no trial was trained in full: none was measured"
+    )
+
+
+def test_the_line_as_it_is_set_is_named_where_a_trial_has_its_values_and_not_by_its_place(tmp_path):
+    """0.4 is on no point of the first grid: what comes first there is the unpruned line."""
+    knob = 'search.knobs={"prune.ratio" = {low = 0.0, high = 0.9, step = 0.3}}'
+    found = searched(tmp_path / "a", "search.trials=2", knob)
+    said = [each for each in sentences.verdict(found) if each.startswith("Trial ")]
+    assert said == ["Trial 0, the line unpruned, is on the front."]
+    knobs = 'search.knobs={"prune.ratio" = [0.1, 0.2], "prune.criterion" = ["l1", "l2"]}'
+    found = searched(tmp_path / "b", "search.trials=1", knobs)
+    (said,) = [each for each in sentences.verdict(found) if each.startswith("Trial ")]
+    assert said == "Trial 0, the line as it is set but for prune.ratio, is on the front."
+
+
+def test_a_copied_folder_goes_on_with_trials_of_its_own(tmp_path):
+    searched(tmp_path / "a", "search.trials=2")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert len(searched(tmp_path / "b", "search.trials=4").found.trials) == 4
+    assert len(read(settings_of(), tmp_path / "a").found.trials) == 2
+
+
+def test_a_storage_that_does_not_hold_the_search_is_said_in_one_line_and_not_made(tmp_path):
+    searched(tmp_path / "a", "search.trials=1")
+    options = (
+        "--artifacts",
+        str(tmp_path / "a"),
+        "--set",
+        f"search.storage={tmp_path / 'typo.db'}",
+    )
+    for words in (("--show",), ("--take", "0")):
+        done = call("search", *words, *options)
+        first, *hints = done.stderr.splitlines()
+        assert done.exit_code == 1
+        assert first.startswith(
+            f"error: search.storage: sqlite:///{tmp_path}/typo.db does not hold"
+        )
+        assert all(hint.startswith("hint: ") for hint in hints)
+    assert not (tmp_path / "typo.db").exists()

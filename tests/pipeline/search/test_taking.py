@@ -1,0 +1,94 @@
+"""Trials of sums whose folders hold records with their settings, as those of a run do."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from arithmetic import Arithmetic, result, settings_of
+from children import call
+from records import parsed, records
+
+from pipeline import config
+from pipeline.core import ownership
+from pipeline.core.freshness import assess_all, identify
+from pipeline.core.plan import PLAN
+from pipeline.core.record import Record, write
+from pipeline.core.store import Store
+from pipeline.search.job import Job, folder_of, stages_of_trial
+from pipeline.search.live import Quiet
+from pipeline.search.searching import search
+from stages.engines import environment
+from stages.settings import Settings
+
+MEASURED = {name: each.measurements for name, each in parsed(records()).items()}
+MACHINE = environment.describe().model_dump(mode="json")
+LINE = ("train.epochs=3", "quantize.exclude_layers=['first']", "build.threads=[1]")
+
+
+def work(job: Job) -> object:
+    if job.rung is not None:
+        store = Store(folder_of(job.root, job.trial), PLAN)
+        for stage in stages_of_trial():
+            identity = identify(stage, Settings.model_validate(job.settings), store, MACHINE)
+            with store.writing(stage.name) as folder:
+                (folder / "content.txt").write_text(identity.model_dump_json())
+                record = Record(
+                    **{**dict(identity), "environment": MACHINE},
+                    key=identity.compute_key(),
+                    started_at="2026-07-01T10:00:00+00:00",
+                    seconds=1.0,
+                    files=store.list_files(folder),
+                    measurements=MEASURED[stage.name],
+                )
+                write(record, folder)
+    return result(job)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    folder = tmp_path / "artifacts"
+    ownership.claim(folder, PLAN, [])
+    options = ("search.trials=2", "search.rungs=[0.0, 1.0]", "search.winners=0", *LINE)
+    search(settings_of(*options), folder, Arithmetic(work=work), Quiet(), "search")
+    return folder
+
+
+def test_with_the_options_that_are_named_every_stage_of_the_taken_trial_is_fresh(artifacts):
+    done = call(
+        "search", "--take", "1", "--artifacts", str(artifacts), "--set", "gates.parity=true"
+    )
+    assert done.exit_code == 0, done.stderr
+    (command,) = [
+        line for line in done.stdout.splitlines() if line.startswith("to measure it at length: ")
+    ]
+    program, run, everything, *options = shlex.split(command.partition(": ")[2])
+    assert (program, run, everything) == ("pipeline", "run", "all")
+    named = dict(zip(options[::2], options[1::2], strict=True))
+    assert named["--artifacts"] == str(artifacts)
+    settings = config.load(Path(named["--config"]))
+    assert (settings.prune.ratio, settings.train.epochs, settings.gates.parity) == (0.0, 3, True)
+    states = assess_all(PLAN, settings, Store(artifacts, PLAN), MACHINE)
+    assert {states[stage.name].name for stage in stages_of_trial()} == {"fresh"}
+
+
+def test_a_folder_whose_records_are_of_another_trial_is_not_taken(artifacts):
+    trials = artifacts / "search/trials"
+    shutil.rmtree(trials / "0000")
+    shutil.copytree(trials / "0001", trials / "0000")
+    done = call("search", "--take", "0", "--artifacts", str(artifacts))
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[0] == (
+        f"error: {trials / '0000'} is not of trial 0: prune has prune.ratio 0.0, not 0.4"
+    )
+    assert not (artifacts / "prune").exists()
+
+
+def test_what_an_address_hides_is_not_in_the_file_of_the_settings_but_asked_for(artifacts):
+    secret = "--set=report.mlflow=http://me:word@host/"
+    done = call("search", "--take", "0", "--artifacts", str(artifacts), secret)
+    assert done.exit_code == 0, done.stderr
+    assert " --set report.mlflow=... --artifacts " in done.stdout
+    assert "word" not in (artifacts / "search/trial-0.toml").read_text()
