@@ -15,6 +15,7 @@ one of its blocks a trained residual network still works.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,28 +105,44 @@ class _Graph:
 
     def __init__(self, flat: keras.Model) -> None:
         self.calls = calls(flat)
-        self.inputs = {id(tensor) for tensor in functional(flat).inputs}
-        self.outputs = list(functional(flat).outputs)
+        self.outputs = {id(tensor) for tensor in functional(flat).outputs}
+        self.uses = Counter(id(call.operation) for call in self.calls)
+        self._place = {id(call): number for number, call in enumerate(self.calls)}
         self._maker = {id(tensor): call for call in self.calls for tensor in call.outputs}
+        self._readers: dict[int, list[Call]] = {}
+        for call in self.calls:
+            for key in {id(tensor) for tensor in call.inputs}:
+                self._readers.setdefault(key, []).append(call)
 
     def unused(self, end: Any, start: Any) -> list[Call] | None:
-        """Calls that nothing needs once `start` stands in for `end`; None if an input is one."""
-        stack, needed = list(self.outputs), set[int]()
+        """Calls that nothing needs once `start` stands in for `end`; None if an input is one.
+
+        Backwards from `end`, no further than what goes: the rest of the graph costs no time.
+        """
+        gone: dict[int, Call] = {}
+
+        def is_needed(tensor: Any) -> bool:
+            if tensor is start or id(tensor) in self.outputs:
+                return True
+            return tensor is not end and any(id(each) not in gone for each in self.readers(tensor))
+
+        stack = [self._maker[id(end)]]
         while stack:
-            tensor = stack.pop()
-            tensor = start if tensor is end else tensor
-            call = self._maker.get(id(tensor))
-            key = id(tensor if call is None else call)
-            if key not in needed:
-                needed.add(key)
-                stack += call.inputs if call else ()
-        if not self.inputs <= needed:
-            return None
-        return [call for call in self.calls if id(call) not in needed]
+            call = stack.pop()
+            gone[id(call)] = call
+            for tensor in call.inputs:
+                if is_needed(tensor):
+                    continue
+                maker = self._maker.get(id(tensor))
+                if maker is None:
+                    return None
+                if not any(map(is_needed, maker.outputs)):
+                    stack.append(maker)
+        return sorted(gone.values(), key=lambda call: self._place[id(call)])
 
     def readers(self, tensor: Any) -> list[Call]:
         """Calls that have `tensor` as an input."""
-        return [call for call in self.calls if any(each is tensor for each in call.inputs)]
+        return self._readers.get(id(tensor), [])
 
 
 def _known(flat: keras.Model) -> dict[Names, Block]:
@@ -169,7 +186,7 @@ def _repeated(graph: _Graph, call: Call) -> Block | None:
     end = call.outputs[0]
     for reader in _tail(graph, end):
         end = reader.outputs[0]
-    if any(end is output for output in graph.outputs):
+    if id(end) in graph.outputs:
         return None
     block = _block(graph, call.inputs[0], end, graph.unused(end, call.inputs[0]) or ())
     return block if block.layers else None
@@ -188,12 +205,11 @@ def _tail(graph: _Graph, tensor: Any) -> Iterator[Call]:
 
 def _block(graph: _Graph, start: Any, end: Any, gone: Sequence[Call]) -> Block:
     """The block of all layers whose calls are all `gone`."""
-    going = {id(call) for call in gone}
-    staying = {id(call.operation) for call in graph.calls if id(call) not in going}
+    going = Counter(id(call.operation) for call in gone)
     operations = {id(call.operation): call.operation for call in gone}
     names: dict[bool, list[str]] = {True: [], False: []}
     for key, operation in operations.items():
-        if key not in staying:
+        if going[key] == graph.uses[key]:
             weights = getattr(operation, "weights", ())
             names[any(len(weight.shape) > 1 for weight in weights)].append(operation.name)
     return Block(tuple(names[True]), tuple(names[False]), start, end)

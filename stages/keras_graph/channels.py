@@ -12,6 +12,7 @@ Idea: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, sectio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from stages.keras_graph.channel_rules import RULES, attend, operation_rule
 from stages.keras_graph.union_find import FROZEN, Indices, UnionFind
-from stages.keras_graph.walk import Call, functional, walk
+from stages.keras_graph.walk import Call, calls, functional, walk
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,20 @@ class Trace:
 
     `produced` maps each layer that makes new channels to their units, `roots` each unit to the
     representative of its set. `whole` has the layers with a kernel of which a call has no rule.
+
+    With `stand_ins`, id of a tensor -> an earlier one, all are those of the model in which these
+    take its place, without making that.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, stand_ins: Mapping[int, Any] | None = None) -> None:
         self.units = UnionFind()
         self.of: dict[int, Indices] = {}
         self.produced: dict[str, Indices] = {}
         self.whole: dict[str, Any] = {}
         self._first_calls: dict[int, tuple[Indices, Indices]] = {}
         graph = functional(model)
+        self._stand_ins = stand_ins or {}
+        self._needed = _needed(model, self._stand_ins)
         for tensor in graph.inputs:
             self.of[id(tensor)] = _frozen(tensor)
         walk(model, graph.inputs, self._visit)
@@ -70,6 +76,15 @@ class Trace:
         return [Group(names, tuple(channels)) for names, channels in grouped.items()]
 
     def _visit(self, call: Call, *args: Any, **kwargs: Any) -> Any:
+        if not self._needed.isdisjoint(map(id, call.outputs)):
+            stand_in = self._stand_ins.get(id(call.outputs[0]))
+            if stand_in is None:
+                self._follow(call, args, kwargs)
+            else:
+                self.of[id(call.outputs[0])] = self.of[id(stand_in)]
+        return call.outputs[0] if len(call.outputs) == 1 else list(call.outputs)
+
+    def _follow(self, call: Call, args: Any, kwargs: Any) -> None:
         units = None
         if _is_plain(call, args, kwargs):
             rule = RULES.get(type(call.operation)) or operation_rule(call.operation)
@@ -86,7 +101,6 @@ class Trace:
         else:
             self._tie_shared(call, units)
             self.of[id(call.outputs[0])] = units
-        return call.outputs[0] if len(call.outputs) == 1 else list(call.outputs)
 
     def _tie_shared(self, call: Call, units: Indices) -> None:
         """All calls of a layer with weights see the same channels and return the same."""
@@ -95,8 +109,10 @@ class Trace:
             first_seen, first_units = self._first_calls.setdefault(
                 id(call.operation), (seen, units)
             )
-            self.units.unite(seen, first_seen)
-            self.units.unite(units, first_units)
+            if seen is not first_seen:
+                self.units.unite(seen, first_seen)
+            if units is not first_units:
+                self.units.unite(units, first_units)
 
 
 def groups(model: keras.Model) -> list[Group]:
@@ -112,6 +128,22 @@ def left_whole(model: keras.Model) -> list[Any]:
     """The layers with a kernel, of a flat model, none of which can lose a channel: those without a
     rule, and attention with a mask, returned scores or LoRA."""
     return list(Trace(model).whole.values())
+
+
+def _needed(model: keras.Model, stand_ins: Mapping[int, Any]) -> set[int]:
+    """ids of the tensors that the outputs of `model` are made of, and of the outputs."""
+    maker = {id(tensor): call for call in calls(model) for tensor in call.outputs}
+    stack, needed = list(functional(model).outputs), set[int]()
+    while stack:
+        tensor = stack.pop()
+        if id(tensor) in needed:
+            continue
+        needed.add(id(tensor))
+        if id(tensor) in stand_ins:
+            stack.append(stand_ins[id(tensor)])
+        elif call := maker.get(id(tensor)):
+            stack += call.inputs
+    return needed
 
 
 def _frozen(tensor: Any) -> Indices:

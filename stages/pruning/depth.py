@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras
 
-from stages.keras_graph.blocks import Block, find_blocks, remove
+from stages.keras_graph.blocks import Block, find_blocks
 from stages.keras_graph.channels import Group, Trace, groups
 from stages.pruning.structured import Layers, remaining
 
@@ -34,12 +34,12 @@ def removable(flat: keras.Model, exclude_layers: Collection[str] = ()) -> list[R
     found = [block for block in find_blocks(flat) if not stay & {*block.layers, *block.others}]
     before, ends = groups(flat), _Ends(flat)
     accepted: list[Block] = []
-    # All at once where that is possible, as it mostly is: each trial rebuilds the network.
+    # All at once where that is possible, as it mostly is.
     for more in [found, *([block] for block in found)]:
         together = [*accepted, *more]
-        rest = remove(flat, [block.layers for block in together])
+        rest = Trace(flat, {id(block.end): block.start for block in together})
         lost = {name for block in together for name in block.layers}
-        if _is_untouched(before, groups(rest), lost):
+        if _is_untouched(before, rest.groups(), lost):
             accepted = together
         if len(accepted) == len(found):
             break
@@ -55,8 +55,8 @@ def removable(flat: keras.Model, exclude_layers: Collection[str] = ()) -> list[R
 
 def _is_untouched(before: Sequence[Group], after: Sequence[Group], lost: Collection[str]) -> bool:
     """Whether every group is there as before, but for the layers that are lost."""
-    there = {group.layers: len(group.channels) for group in after}
-    left = [(remaining(group.layers, lost), len(group.channels)) for group in before]
+    there = {frozenset(group.layers): len(group.channels) for group in after}
+    left = [(frozenset(remaining(each.layers, lost)), len(each.channels)) for each in before]
     kept = [(layers, channels) for layers, channels in left if layers]
     is_same = all(there.get(layers) == channels for layers, channels in kept)
     return is_same and len({layers for layers, _ in kept}) == len(kept)

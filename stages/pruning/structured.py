@@ -137,14 +137,15 @@ def narrow(flat: keras.Model, widths: Widths, scores: Mapping[str, Scores]) -> k
     gone = removed(widths)
     rest = remove(flat, gone) if gone else flat
     lost = {name for layers in gone for name in layers}
-    left = {remaining(layers, lost): width for layers, width in widths.items()}
+    # Without an order: where a block went, layers beside it may come earlier than before.
+    left = {frozenset(remaining(layers, lost)): width for layers, width in widths.items()}
+    found = groups(rest)
+    counts = [left.get(frozenset(each.layers), len(each.channels)) for each in found]
     return shrink(
         rest,
         [
-            strongest(
-                group_scores(group.channels, scores), left.get(group.layers, len(group.channels))
-            )
-            for group in groups(rest)
+            strongest(group_scores(group.channels, scores), count)
+            for group, count in zip(found, counts, strict=True)
         ],
     )
 
@@ -170,14 +171,16 @@ def compare_groups(before: keras.Model, after: keras.Model) -> tuple[PrunedGroup
     """The layers of every group of `before`, and its width in both models: 0 if all are gone."""
     had, has = _output_channels(before), _output_channels(after)
     lost = had.keys() - has.keys()
-    now = {group.layers: len(group.channels) for group in groups(after)}
+    now = {frozenset(group.layers): len(group.channels) for group in groups(after)}
     rows = []
     for group in groups(before):
         wide = len(group.channels)
         layers, whole = remaining(group.layers, lost), _layer_within(group, had, lost)
         # From the layer itself: a grouped convolution that keeps one channel per group is a
         # depthwise one, and no group of `after` any more.
-        left = now.get(layers, wide) if whole is None else wide * has[whole] // had[whole]
+        left = (
+            now.get(frozenset(layers), wide) if whole is None else wide * has[whole] // had[whole]
+        )
         left = left if layers else 0
         rows.append(PrunedGroup(layers=group.layers, channels_before=wide, channels_after=left))
     return tuple(rows)

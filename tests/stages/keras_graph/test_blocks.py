@@ -11,6 +11,7 @@ import pytest
 from keras import layers
 
 from stages.keras_graph.blocks import find_blocks, remove
+from stages.keras_graph.channels import Group, Trace, groups
 from stages.keras_graph.fold import flatten
 from tests.stages.keras_graph.test_shrink import pixels, randomise
 
@@ -200,6 +201,34 @@ def test_a_block_goes_after_one_within_it_went_and_both_its_sides_are_of_one_siz
     first = remove(flat, names[:1])
     assert find_blocks(first) == []
     assert_equal(remove(first, names), remove(flat, names))
+
+
+def several(x: Any) -> Any:
+    """Blocks behind one another, within one another, and a layer that repeats a shape."""
+    y = norm_relu(layers.Conv2D(6, 3, padding="same", name="again")(x))
+    x = layers.Add()([y, layers.Conv2D(6, 3, padding="same", name="one")(y)])
+    y = layers.Conv2D(6, 1, name="two")(x)
+    y = layers.Add()([y, layers.Conv2D(6, 3, padding="same", name="within")(y)])
+    return layers.Concatenate()([layers.Add()([x, y]), layers.Conv2D(2, 1, name="beside")(x)])
+
+
+@pytest.mark.parametrize(
+    "body", [basic, projection, inverted, convnext, attention, nested, several]
+)
+def test_the_channels_that_belong_together_without_blocks_are_known_without_making_the_rest(
+    body: Callable[[Any], Any],
+) -> None:
+    flat = network(body)
+    blocks = find_blocks(flat)
+    for gone in [blocks, blocks[:1], blocks[-1:]]:
+        found = Trace(flat, {id(block.end): block.start for block in gone}).groups()
+        made = groups(remove(flat, [block.layers for block in gone]))
+        assert channels_of(found) == channels_of(made)
+        assert channels_of(found) != channels_of(groups(flat))
+
+
+def channels_of(found: list[Group]) -> list[list[list[tuple[str, int]]]]:
+    return sorted(sorted(map(sorted, group.channels)) for group in found)
 
 
 def test_a_shared_layer_stays_with_the_call_that_stays() -> None:

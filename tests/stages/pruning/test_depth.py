@@ -6,6 +6,7 @@ import keras
 import pytest
 from keras import layers
 
+from stages.keras_graph.channels import groups
 from stages.keras_graph.fold import flatten
 from stages.models import resnet
 from stages.pruning.consistency import check
@@ -90,6 +91,23 @@ def test_a_network_without_its_repeated_layers_has_the_channels_of_the_first(
     if names:
         smaller = narrowed(flat, {("again",): 0, ("first",): 4})
         assert widths_of(flat, smaller) == {("first",): 4, ("again",): 0, ("last",): 4}
+
+
+def test_a_block_goes_after_which_the_layers_of_a_group_have_another_order() -> None:
+    """Without "inner" nothing is between "first" and the sum, as nothing is behind "shortcut"."""
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", name="first")(image)
+    y = layers.ReLU()(x)
+    x = layers.Add()([x, layers.Conv2D(8, 3, padding="same", name="inner")(y)])
+    x = layers.Add()([layers.Conv2D(8, 1, name="shortcut")(image), x])
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    flat = flatten(keras.Model(image, layers.Dense(4, name="logits")(x)))
+    group, block = ("first", "inner", "shortcut"), ("inner",)
+    assert widths_of(flat, flat) == {group: 8}
+    assert block in [each.layers for each in removable(flat)]
+    smaller = narrowed(flat, {block: 0, group: 4})
+    assert [each.layers for each in groups(smaller)] == [("shortcut", "first")]
+    assert widths_of(flat, smaller) == {group: 4}
 
 
 def transformer() -> keras.Model:
