@@ -10,7 +10,6 @@ import errno
 import io
 import os
 import sys
-import traceback
 from typing import Any, NoReturn
 
 import click
@@ -80,6 +79,8 @@ def _print_lines(kind: str, text: str) -> None:
 
 def _print_traceback(context: click.Context, error: BaseException) -> None:
     if context.meta.get(DEBUG):
+        import traceback
+
         click.echo(redacted("".join(traceback.format_exception(error))), err=True)
 
 

@@ -18,7 +18,6 @@ Anything else that escapes a stage is a bug of this project and keeps its traceb
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
@@ -147,6 +146,8 @@ def printable(text: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The name in `known` that looks most like `name` in small letters, None if none does."""
+    import difflib  # only a mistake needs it
+
     folded = {each.casefold(): each for each in known}
     close = difflib.get_close_matches(name.casefold(), folded, n=1)
     return folded[close[0]] if close else None

@@ -3,8 +3,6 @@
 This is the only reader of `record.json`: whatever else looks at a record has these types.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 from pathlib import Path, PurePosixPath

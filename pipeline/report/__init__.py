@@ -46,16 +46,16 @@ def render(report: Report, format: str, artifacts: Path | None = None) -> str:
 def write(report: Report, folder: Path) -> list[Path]:
     """Write report.json, report.md and report.html into `folder`, each whole or not at all.
 
-    A page that already shows just this report is left alone: its figures take a second. Without
-    Jinja2, which machines that only run engines may lack, there is no page.
+    What already shows just this report is left alone: the figures of the page take a second.
+    Without Jinja2, which machines that only run engines may lack, there is no page.
     """
-    files = []
+    files, digest = [], fingerprint.of(report)
     for format in FILES:
         file = folder / f"report.{format}"
         if format == "html" and not can_write_page():
             continue
         files.append(file)
-        if format != "html" or not fingerprint.is_current(file, report):
+        if format == "json" or not fingerprint.is_current(file, digest):
             text = render(report, format, folder)
             with replacing(file) as draft:
                 draft.write_text(text, encoding="utf-8")

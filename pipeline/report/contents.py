@@ -73,6 +73,12 @@ def title(report: Report) -> str:
     return " on ".join(filter(None, known)) or "no data set"
 
 
+def lasting(report: Report) -> Report:
+    """For files: without which stages ran just now, or they would differ after every run."""
+    ran = tuple(stage.model_copy(update={"state": "ran"}) for stage in report.stages)
+    return report.model_copy(update={"stages": ran})
+
+
 def taken_home(report: Report) -> tuple[str, str] | None:
     """The file of the engine that the run stands for, and the command that takes it home."""
     found = comparability.chosen_engine(report)

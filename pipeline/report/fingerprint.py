@@ -1,4 +1,4 @@
-"""Whether a page already shows what it should, without drawing it."""
+"""Whether a file already shows what it should, without drawing it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import importlib.util
 from pathlib import Path
 
 from pipeline.results.model import Report
-
-HEAD = 300
-"""Characters of a page among which its fingerprint is."""
 
 SOURCES = (".py", ".css", ".j2")
 
@@ -20,9 +17,10 @@ def can_draw() -> bool:
 
 
 def of(report: Report) -> str:
-    """A digest of everything that the page shows: what was measured, and the code that draws.
+    """A digest of everything that report.html and report.md show: what was measured, and the code
+    that draws.
 
-    Whether a stage ran just now or earlier is no part of it, nor of the page.
+    Whether a stage ran just now or earlier is no part of it, nor of them: see `contents.lasting`.
     """
     shown = report.model_dump_json(exclude={"stages": {"__all__": {"state"}}})
     digest = hashlib.sha256(shown.encode())
@@ -33,10 +31,9 @@ def of(report: Report) -> str:
     return digest.hexdigest()
 
 
-def is_current(file: Path, report: Report) -> bool:
-    """Whether `file` is the page of exactly this report, so that it need not be drawn again."""
+def is_current(file: Path, digest: str) -> bool:
+    """Whether `file` is drawn from the report with this fingerprint, and need not be again."""
     try:
-        with file.open(encoding="utf-8") as page:
-            return f'name="report-fingerprint" content="{of(report)}"' in page.read(HEAD)
-    except (OSError, ValueError):
+        return digest.encode() in file.read_bytes()
+    except OSError:
         return False

@@ -78,9 +78,7 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
     """A complete document; whatever comes from the records is escaped."""
     evidence = evidence or Evidence()
     digest = fingerprint.of(report)
-    # Whether a stage ran just now or earlier is no part of the page: it would differ every time.
-    ran = tuple(stage.model_copy(update={"state": "ran"}) for stage in report.stages)
-    report = report.model_copy(update={"stages": ran})
+    report = contents.lasting(report)
     used = {"trained", "fp32", *(engine.precision for engine in comparability.benchmarked(report))}
     sections = [_content(section, report, evidence) for section in SECTIONS]
     return ENVIRONMENT.get_template("page.html.j2").render(

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from pipeline.report import contents
+from pipeline.report import contents, fingerprint
 from pipeline.report.tables import NotRun, Table
 from pipeline.results.model import Report
 
+MARKUP = re.compile(r"([\\`*~\[\]|]|(?<!\w)_|_(?!\w))")
+
 
 def render(report: Report) -> str:
-    """Headings, pipe tables and notes; text from records is escaped."""
-    return "\n".join(_lines(report)) + "\n"
+    """Headings, pipe tables and notes; text from records is escaped.
+
+    At the end stands the report's fingerprint, in a comment.
+    """
+    lines = _lines(contents.lasting(report))
+    return "\n".join([*lines, f"<!-- report-fingerprint: {fingerprint.of(report)} -->"]) + "\n"
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -52,4 +58,4 @@ def _reason(engines: NotRun) -> str:
 def plain(text: str) -> str:
     """`text` on one line, with nothing in it that Markdown or HTML would read as markup."""
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*~\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", line)
+    return MARKUP.sub(r"\\\1", line)

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -213,6 +212,8 @@ def to_svg(chart: Chart) -> str:
 
 
 def _inline(source: str, chart: Chart) -> str:
+    from html import escape  # its table of entities weighs, and only the page has figures
+
     body = source[source.index("<svg") :]
     box = re.search(r'viewBox="[^"]*"', body)
     body = body[body.index(">") + 1 :]

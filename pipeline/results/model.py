@@ -10,8 +10,6 @@ A value that was not measured is None, null in JSON. The schema that other progr
 report.schema.json, is generated from these classes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar

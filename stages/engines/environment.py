@@ -10,7 +10,6 @@ import functools
 import os
 import platform
 import re
-import subprocess
 from pathlib import Path
 
 from stages.engines.registry import ENGINES
@@ -113,6 +112,8 @@ def _gpu(proc: Path, etc: Path) -> GpuFacts:
 @functools.cache
 def _names_of_smi() -> tuple[str, ...]:
     """For containers that hide /proc/driver: the name is part of the key of an engine."""
+    import subprocess  # rarely needed, and every command describes the machine
+
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=SMI_SECONDS)

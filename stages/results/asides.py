@@ -3,8 +3,6 @@
 Not in the modules of the stages: every command that reads a record makes all of their types.
 """
 
-from __future__ import annotations
-
 from stages.results.base import Count, Measured, Output, StageResult
 from stages.results.training import DatasetCounts
 

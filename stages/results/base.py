@@ -1,7 +1,5 @@
 """What every stage measures: the bottom of all result types."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import (

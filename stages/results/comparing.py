@@ -1,7 +1,5 @@
 """What the comparison of an engine with a reference measures."""
 
-from __future__ import annotations
-
 from stages.results.base import Amount, Count, Measured
 
 

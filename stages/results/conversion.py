@@ -1,7 +1,5 @@
 """What `convert` measures: parity of every graph with Keras."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field

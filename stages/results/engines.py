@@ -1,7 +1,5 @@
 """What `build` and `benchmark` measure of the engines."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,15 +47,15 @@ class EngineRecord(Measured):
         """As in "litert.int8"."""
         return EngineName(self.backend, self.precision)
 
-    def built(self, file: Path) -> EngineRecord:
+    def built(self, file: Path) -> "EngineRecord":
         """The same with its engine file."""
         return self.model_copy(update={"file": file.name, "state": "built_not_run"})
 
-    def ran(self) -> EngineRecord:
+    def ran(self) -> "EngineRecord":
         """The same after it has run here."""
         return self.model_copy(update={"state": "ran", "reason": None, "fix": None})
 
-    def stopped(self, error: EngineError) -> EngineRecord:
+    def stopped(self, error: EngineError) -> "EngineRecord":
         """The same with the reason why it did not run."""
         state = "built_not_run" if self.file else "unavailable"
         changes = {"state": state, "reason": error.message, "fix": error.hint or None}

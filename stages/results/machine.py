@@ -1,7 +1,5 @@
 """What a measurement depends on besides its inputs."""
 
-from __future__ import annotations
-
 from pydantic import ConfigDict, Field
 
 from stages.results.base import Count, Measured

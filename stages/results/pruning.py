@@ -1,7 +1,5 @@
 """What `prune` measures."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from stages.results.base import Amount, Count, Measured, Quality, Share, StageResult

@@ -1,7 +1,5 @@
 """What `quantize` measures."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator

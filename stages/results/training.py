@@ -1,7 +1,5 @@
 """What `train` measures, and what every stage that trains adds."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field

@@ -2,14 +2,14 @@
 
 A stage sees only what its own class at the end of this file holds, and exactly that
 is hashed into its key: a setting that a stage cannot see cannot make its artifact stale.
-"""
 
-from __future__ import annotations
+Without `from __future__ import annotations`, as stages/results (decision 20).
+"""
 
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from stages.engines.registry import ENGINES, EngineName
 from stages.settings.base import TARGET_PATTERN, Backend, Section
@@ -73,10 +73,15 @@ class Settings(Section):
 
 
 class StageSettings(Section):
-    """Base of what one stage may see: some sections of `Settings`, by the same names."""
+    """Base of what one stage may see: some sections of `Settings`, by the same names.
+
+    They are valid there: only a stage's own process reads them from JSON, and builds a validator.
+    """
+
+    model_config = ConfigDict(defer_build=True)
 
     @classmethod
-    def of(cls, settings: Settings) -> StageSettings:
+    def of(cls, settings: Settings) -> "StageSettings":
         """Take this stage's sections, which are valid already, out of the whole."""
         return cls.model_construct(**{name: getattr(settings, name) for name in cls.model_fields})
 
@@ -102,8 +107,12 @@ class StageSettings(Section):
 
     def to_json(self) -> dict[str, Any]:
         """The sections as JSON values, without those that this stage does not read."""
-        sections = self.model_dump(mode="json")
-        return {name: section for name, section in sections.items() if section is not None}
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            name: section.model_dump(mode="json")
+            for name, section in sections.items()
+            if section is not None
+        }
 
 
 class TrainStage(StageSettings):
@@ -124,9 +133,10 @@ class PruneStage(StageSettings):
     tensorrt: TensorRT | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> StageSettings:
+    def of(cls, settings: Settings) -> "StageSettings":
         """Of `build` with no more than what decides how an engine of TensorRT is built."""
-        seen = cls(data=settings.data, model=settings.model, prune=settings.prune)
+        parts = {"data": settings.data, "model": settings.model, "prune": settings.prune}
+        seen = cls.model_construct(None, **parts)
         backend = EngineName.parse(settings.prune.target).backend
         if not seen.depends_on_machine or ENGINES[backend].device != "gpu":
             return seen
@@ -177,7 +187,7 @@ class BenchmarkStage(StageSettings):
     benchmark: Benchmark = Field(default_factory=Benchmark)
 
     @classmethod
-    def of(cls, settings: Settings) -> StageSettings:
+    def of(cls, settings: Settings) -> "StageSettings":
         """Without the data set where no image of it is read."""
         own = super().of(settings)
         is_carried = settings.benchmark.images == "carried"

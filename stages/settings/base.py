@@ -1,7 +1,5 @@
 """What all sections share: their base class and the types of their values."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args

@@ -1,7 +1,5 @@
 """What is taken out of the trained network: channels or weights, and bits."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator

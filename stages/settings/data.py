@@ -1,7 +1,5 @@
 """Which images, and which network learns them."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal

@@ -1,7 +1,5 @@
 """Conversion, engines, their benchmark and quality gates."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """What `pipeline search` may vary, what it looks for, and how long."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, Literal
 
@@ -48,7 +46,7 @@ class Knob(Section):
     log: bool = False
 
     @model_validator(mode="after")
-    def _holds_something(self) -> Knob:
+    def _holds_something(self) -> "Knob":
         low, high, step = self.low, self.high, self.step
         if self.values:
             if (low, high, step, self.log) != (None, None, None, False):

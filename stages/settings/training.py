@@ -1,7 +1,5 @@
 """How a network is trained: at first, and after it was pruned or quantized."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any, Literal
 

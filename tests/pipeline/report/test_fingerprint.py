@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import report as reports
 from pipeline.report import fingerprint
 from tests.pipeline.records import records, report_of
 
@@ -21,11 +22,34 @@ def test_it_changes_with_any_number() -> None:
 
 
 def test_a_file_that_is_missing_or_no_page_is_not_current(tmp_path: Path) -> None:
-    report, file = report_of(), tmp_path / "report.html"
-    assert not fingerprint.is_current(file, report)
+    digest, file = fingerprint.of(report_of()), tmp_path / "report.html"
+    assert not fingerprint.is_current(file, digest)
     for content in (b"", b"<!doctype html>", b"\xff\xfe\x00"):
         file.write_bytes(content)
-        assert not fingerprint.is_current(file, report)
+        assert not fingerprint.is_current(file, digest)
+
+
+@pytest.mark.parametrize("format", ["md", "html"])
+def test_a_file_is_drawn_again_only_for_another_report(tmp_path: Path, format: str) -> None:
+    found = records()
+    ran = dict.fromkeys(("train", "benchmark"), "ran")
+    reports.write(report_of(found, ran), tmp_path)
+    file = tmp_path / f"report.{format}"
+    first = file.stat()
+    reports.write(report_of(found), tmp_path)
+    assert file.stat().st_ino == first.st_ino
+    found["benchmark"]["measurements"]["engines"][0]["latency"][0]["p50_ms"] *= 2
+    reports.write(report_of(found), tmp_path)
+    assert file.stat().st_ino != first.st_ino
+    assert fingerprint.is_current(file, fingerprint.of(report_of(found)))
+
+
+def test_a_file_that_was_cut_short_is_drawn_again(tmp_path: Path) -> None:
+    _, text, _ = reports.write(report_of(), tmp_path)
+    whole = text.read_bytes()
+    text.write_bytes(whole[: len(whole) // 2])
+    reports.write(report_of(), tmp_path)
+    assert text.read_bytes() == whole
 
 
 def test_it_changes_once_figures_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
