@@ -8,6 +8,7 @@ artifacts/search/report.json, .md, .html    what was found
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from stages.measurement import machine_state, throughput
 from stages.settings import Settings
 
 FOLDER = "search"
+DEFAULT = Path("artifacts")
+"""The artifact folder of a command that names none."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class Searched:
     folder: Path
     found: Found
     settings: Settings
+
+    @property
+    def option(self) -> str:
+        """What ends a command that is to find it: "" or " --artifacts FOLDER"."""
+        artifacts = self.folder.parent
+        return "" if artifacts == DEFAULT else f" --artifacts {shlex.quote(str(artifacts))}"
 
 
 def search(

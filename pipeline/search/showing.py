@@ -32,7 +32,7 @@ def publish(searched: Searched) -> None:
     show(searched)
     print("\nreport:", ", ".join(str(searched.folder / name) for name in texts))
     if searched.found.front:
-        print("to take one: pipeline search --take N")
+        print(f"to take one: pipeline search --take N{searched.option}")
 
 
 def show(searched: Searched, format: str = "table") -> None:

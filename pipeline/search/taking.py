@@ -22,8 +22,6 @@ from stages.artifacts.atomic import replacing
 from stages.errors import SECRET, ArtifactError, redacted_values
 from stages.settings import Settings
 
-DEFAULT = Path("artifacts")
-
 
 def take(searched: Searched, artifacts: Path, number: int, given: Settings) -> str:
     """Let `artifacts` have every stage of a trial that is complete; what there is to do next.
@@ -32,47 +30,50 @@ def take(searched: Searched, artifacts: Path, number: int, given: Settings) -> s
     outdated. Of `given` count the settings that no trial reads, as of `benchmark`. Raises
     ArtifactError for another trial, and for one whose files have changed or are of another search.
     """
-    trial = _complete(searched, number, artifacts, given)
+    trial = _complete(searched, number, given)
     source = Store(folder_of(searched.folder, number), PLAN)
-    records = {stage.name: record for stage in PLAN if (record := source.read(stage.name))}
-    if absent := [stage.name for stage in stages_of_trial() if stage.name not in records]:
-        raise ArtifactError(f"trial {number} has lost its {', '.join(absent)}")
-    _refuse_others(records, trial, searched, source.root)
-    for stage, record in records.items():
-        if damage := source.damage(stage, record, in_full=True):
-            raise ArtifactError(f"{damage[0]}; trial {number} is not taken", _others(searched))
+    stages = _sound_stages(source, trial, searched)
     ownership.claim(artifacts, PLAN, [])
     with locked(artifacts, f"pipeline search --take {number}"):
         target = Store(artifacts, PLAN)
         target.recover()
-        for stage in records:
+        for stage in stages:
             share(source, target, stage)
-    options = _options(searched, trial, artifacts, given)
+    options = _options(searched, trial, given)
     engine = trial.last.engine if trial.last else ""
-    return "\n".join(
-        [
-            f"{artifacts} is trial {number} now: {', '.join(records)}",
-            f"its settings: {shlex.join(knobs.words(trial.ran_with))}",
-            f"all of them, as options: {options}",
-            *(
-                [f"to measure it at length: pipeline run all {options}"]
-                if PLAN[-1].name not in records
-                else []
-            ),
-            f"to take its engine home: pipeline export --to BUNDLE --engine {engine}"
-            f"{_folder(artifacts)}",
-        ]
-    )
+    lines = [
+        f"{artifacts} is trial {number} now: {', '.join(stages)}",
+        f"its settings: {shlex.join(knobs.words(trial.ran_with))}",
+        f"all of them, as options: {options}",
+        f"to take its engine home: pipeline export --to BUNDLE --engine {engine}{searched.option}",
+    ]
+    if PLAN[-1].name not in stages:
+        lines.insert(-1, f"to measure it at length: pipeline run all {options}")
+    return "\n".join(lines)
 
 
-def _complete(searched: Searched, number: int, artifacts: Path, given: Settings) -> Trial:
+def _sound_stages(source: Store, trial: Trial, searched: Searched) -> list[str]:
+    """The stages in the folder of a trial, all of which are its own and as they were made."""
+    records = {stage.name: record for stage in PLAN if (record := source.read(stage.name))}
+    if absent := [stage.name for stage in stages_of_trial() if stage.name not in records]:
+        raise ArtifactError(f"trial {trial.number} has lost its {', '.join(absent)}")
+    _refuse_others(records, trial, searched, source.root)
+    for stage, record in records.items():
+        if damage := source.damage(stage, record, in_full=True):
+            raise ArtifactError(
+                f"{damage[0]}; trial {trial.number} is not taken", _others(searched)
+            )
+    return list(records)
+
+
+def _complete(searched: Searched, number: int, given: Settings) -> Trial:
     trial = searched.found.trial(number)
     if trial is None:
         raise ArtifactError(f"there is no trial {number}", _others(searched))
     if trial.state == "failed":
         raise ArtifactError(f"trial {number} failed: {trial.reason}", _others(searched))
     if trial.state != "complete":
-        options = _options(searched, trial, artifacts, given)
+        options = _options(searched, trial, given)
         raise ArtifactError(
             f"trial {number} was never trained in full: it is {trial.state} at rung "
             f"{trial.last.rung if trial.last else 0} of {searched.found.top}",
@@ -112,7 +113,7 @@ def _refuse_others(
             )
 
 
-def _options(searched: Searched, trial: Trial, artifacts: Path, given: Settings) -> str:
+def _options(searched: Searched, trial: Trial, given: Settings) -> str:
     """Write all settings of a trial into a file; the options with which a run reads them."""
     own = _settings_of(trial, searched)
     read = {name for stage in stages_of_trial() for name in stage.settings.model_fields}
@@ -124,8 +125,4 @@ def _options(searched: Searched, trial: Trial, artifacts: Path, given: Settings)
         draft.write_text(config.to_toml(Settings.model_validate(content)), encoding="utf-8")
     hidden = [name for name, value in flatten(content) if SECRET in str(value)]
     again = "".join(f" --set {name}=..." for name in hidden)
-    return f"--config {shlex.quote(str(file))}{again}{_folder(artifacts)}"
-
-
-def _folder(artifacts: Path) -> str:
-    return "" if artifacts == DEFAULT else f" --artifacts {shlex.quote(str(artifacts))}"
+    return f"--config {shlex.quote(str(file))}{again}{searched.option}"

@@ -16,7 +16,7 @@ from pipeline.search import showing
 from pipeline.search.job import Job
 from pipeline.search.live import Quiet
 from pipeline.search.results import Found
-from pipeline.search.searching import search
+from pipeline.search.searching import read, search
 from stages.errors import EngineError
 
 OPTIONS = ("--set", f"search.knobs={KNOBS}")
@@ -36,6 +36,14 @@ def artifacts(tmp_path_factory) -> Path:
     settings = settings_of("search.trials=20", "search.rungs=[0.0, 1.0]")
     showing.publish(search(settings, folder, Arithmetic(work=work), Quiet(), "search"))
     return folder
+
+
+def test_the_command_that_takes_a_trial_names_the_folder_of_the_search(artifacts, capsys):
+    searched = read(settings_of(), artifacts)
+    showing.publish(searched)
+    assert (
+        f"to take one: pipeline search --take N --artifacts {artifacts}" in capsys.readouterr().out
+    )
 
 
 def said(*arguments: str | Path) -> tuple[int, str]:

@@ -4,7 +4,7 @@ import pytest
 from arithmetic import Arithmetic, driver
 
 
-@pytest.mark.parametrize("name", ["a?b", "a#b", "50%", "a%20b", "a b", "é"])
+@pytest.mark.parametrize("name", ["a?b", "50%20 é#"])
 def test_the_file_of_the_trials_is_in_the_folder_whatever_that_is_called(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()

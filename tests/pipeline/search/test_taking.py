@@ -47,13 +47,18 @@ def work(job: Job) -> object:
     return result(job)
 
 
-@pytest.fixture
-def artifacts(tmp_path: Path) -> Path:
-    folder = tmp_path / "artifacts"
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("searched") / "artifacts"
     ownership.claim(folder, PLAN, [])
     options = ("search.trials=2", "search.rungs=[0.0, 1.0]", "search.winners=0", *LINE)
     search(settings_of(*options), folder, Arithmetic(work=work), Quiet(), "search")
     return folder
+
+
+@pytest.fixture
+def artifacts(searched: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(searched, tmp_path / "artifacts"))
 
 
 def test_with_the_options_that_are_named_every_stage_of_the_taken_trial_is_fresh(artifacts):
