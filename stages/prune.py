@@ -25,13 +25,14 @@ from stages.keras_graph.walk import functional
 from stages.models import files, own_source
 from stages.numerics.sparsity import polynomial
 from stages.pruning import consistency, guided, sparse, structured
+from stages.pruning.across import widths_across
 from stages.pruning.context import PruneContext
 from stages.pruning.depth import Removable, removable
 from stages.pruning.guided import Waypoint
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round
 from stages.pruning.sensitivity import Part, sensitivity
 from stages.pruning.stopwatch import Stopwatch
-from stages.pruning.structured import Widths
+from stages.pruning.structured import Layers, Prunable, Widths
 from stages.results.pruning import (
     PathPoint,
     PruneDetails,
@@ -137,7 +138,8 @@ def _prune(context: PruneContext) -> Pruned:
 
 
 def _by_ratio(context: PruneContext) -> Pruned:
-    """The same share of every group; with rounds, each takes the same share of what is left.
+    """The same share of every group, or what of all groups costs as much and matters least; with
+    rounds, each takes the same share of what is left.
 
     Nobody asked for a smaller network by leaving the ratio as it is: one that cannot be pruned
     goes on.
@@ -150,12 +152,29 @@ def _by_ratio(context: PruneContext) -> Pruned:
         note = f"{flat.name!r} goes on unpruned, {why}"
         progress.warn(note)
         return Pruned(context.source, PruneDetails(method=settings.method), notes=(note,))
-    last = structured.widths_for(groups, settings.ratio)
+    last: Widths = structured.widths_for(groups, settings.ratio)
     numbers = range(1, settings.rounds)
     ratios = [1 - (1 - settings.ratio) ** (number / settings.rounds) for number in numbers]
     stops: list[Widths] = [{g.layers: g.narrowed(ratio) for g in groups} for ratio in ratios]
+    if settings.scope == "global":
+        *stops, last = _across(context, flat, groups, [*ratios, settings.ratio])
     file, finished = context.run_rounds(_rounds(context, [*stops, last]))
     return Pruned(file, _details(settings, finished), last, _left_out(context))
+
+
+def _across(
+    context: PruneContext,
+    flat: keras.Model,
+    groups: Sequence[Prunable],
+    ratios: Sequence[float],
+) -> list[Widths]:
+    """The widths that the whole network is to have, decided now or before a kill."""
+    saved = context.store.read("widths", list[list[tuple[Layers, int]]])
+    if saved is not None:
+        return [dict(each) for each in saved]
+    found = widths_across(flat, groups, ratios, context.scores(flat))
+    context.store.write("widths", [list(each.items()) for each in found])
+    return found
 
 
 def _rounds(context: PruneContext, stops: Sequence[Widths]) -> list[Round]:

@@ -14,6 +14,7 @@ from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.keras_graph import zeros
 from stages.models import files
+from stages.numerics.channel_scores import Scores
 from stages.pruning import structured
 from stages.pruning.criteria import TAYLOR_BATCHES, layer_scores
 from stages.pruning.recalibrate import recalibrate
@@ -66,15 +67,19 @@ class PruneContext:
         """Accuracy on the validation images that says most of what a fine-tune will reach."""
         return self.validation_top1(self.recalibrated(model))
 
-    def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
-        """A function that returns smaller copies of a flat model, by the criterion."""
+    def scores(self, flat: keras.Model) -> dict[str, Scores]:
+        """Of the channels of a flat model, by the criterion."""
         some = batches(self.dataset, self.signature, self.settings, self.data)
-        scores = layer_scores(
+        return layer_scores(
             flat,
             self.settings.criterion,
             some.take(TAYLOR_BATCHES),
             from_logits=not self.signature.returns_probabilities,
         )
+
+    def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
+        """A function that returns smaller copies of a flat model, by the criterion."""
+        scores = self.scores(flat)
         return lambda widths: structured.narrow(flat, widths, scores)
 
     def stopwatch(self, reference: keras.Model) -> Stopwatch:

@@ -44,7 +44,10 @@ class Prune(FineTune):
     """With a target: whole blocks may go besides channels, residual ones and layers that repeat a
     shape, where that costs less accuracy for the time that it saves."""
     scope: Literal["layer", "global"] = "layer"
-    """With `magnitude`: the same share from every layer, or the smallest of all layers."""
+    """What of the whole network goes. With `channels` and a ratio: that share of every group, or as
+    many multiply-adds, taken where channels matter least for those that they save; that wants
+    `criterion` to be `taylor`. With `magnitude`: that share of every layer, or the smallest weights
+    of all layers."""
     block: tuple[Positive, Positive] = (1, 1)
     """With `magnitude`: input by output channels that are zeroed together."""
     rounds: Positive = 1

@@ -13,10 +13,13 @@ from stages import prune
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.errors import DataError, EngineError, ModelError
+from stages.keras_graph.cost import multiply_adds
+from stages.keras_graph.fold import flatten
 from stages.models import files
 from stages.numerics.sparsity import is_two_of_four
-from stages.pruning import context
+from stages.pruning import context, structured
 from stages.pruning.context import PruneContext
+from stages.pruning.criteria import layer_scores
 from stages.results.pruning import PruneResult
 from stages.settings import Data, Prune, PruneStage
 from stages.training import evaluate
@@ -116,6 +119,23 @@ def test_with_rounds_each_takes_the_same_share_of_what_is_left(
     assert [row.channels_after for row in details.groups] == [2, 4, 8]
     once = run(trained, tmp_path / "once", ratio=0.5, epochs=0).details
     assert details.rounds[0].parameters == once.parameters_after
+
+
+def test_across_the_network_as_many_multiply_adds_go_from_other_groups(
+    trained: Path, tmp_path: Path
+) -> None:
+    options: Options = {"ratio": 0.5, "rounds": 2, "round_epochs": 0, "epochs": 0}
+    resume = tmp_path / "resume"
+    found = run(trained, tmp_path, resume, scope="global", criterion="taylor", **options)
+    widths = [row.channels_after for row in found.details.groups]
+    flat = flatten(files.load(trained / "model.keras"))
+    even = {("conv1",): 4, ("conv2",): 8, ("dense1",): 16}
+    assert widths != [*even.values()]
+    limit = multiply_adds(structured.narrow(flat, even, layer_scores(flat, "l2", [])))
+    assert 0.8 * limit < (found.model.multiply_adds or 0) <= limit
+    # What a killed run decided is not decided again: scores may differ by a rounding.
+    again = run(trained, tmp_path, resume, scope="global", criterion="l2", **options)
+    assert [row.channels_after for row in again.details.groups] == widths
 
 
 class Killed(BaseException):
