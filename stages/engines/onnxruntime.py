@@ -178,7 +178,12 @@ def outputs_of_batches(
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """The same for each of `batches`."""
     level = "ORT_DISABLE_ALL" if as_written else "ORT_ENABLE_ALL"
-    session = _session(graph.SerializeToString(), 0, level)
+    # From a file, which takes no memory: a session keeps the bytes that it is given.
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.onnx"
+        file.write_bytes(graph.SerializeToString())
+        del graph
+        session = _session(file, 0, level)
     names = [output.name for output in session.get_outputs()]
     for images in batches:
         values = session.run(names, {signature.input_name: images})

@@ -15,6 +15,7 @@ import numpy as np
 from keras import layers
 
 from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.garbage import free_copies
 from stages.keras_graph.kernels import WEIGHTED, channel_axes, scaled
 from stages.keras_graph.loose_norms import affine, carry_over
 from stages.keras_graph.operators import as_layer
@@ -129,7 +130,20 @@ def fold(model: keras.Model) -> keras.Model:
     rewritten (rewrite.py).
     Outputs equal those of `model` up to float32 rounding.
     """
-    flat = rewrite(flatten(model))
+    folded = _merged(rewrite(flatten(model)))
+    free_copies(folded)
+    moved = carry_over(folded)
+    if moved is not folded:
+        # Its layers were called in `folded` as well: only copies have one input and one output.
+        folded = flatten(moved)
+        del moved
+        free_copies(folded)
+    return folded
+
+
+def _merged(flat: keras.Model) -> keras.Model:
+    """`flat` with weighted layers that are linear and have a bias, the normalisation directly
+    behind them folded into them."""
     norms = _norms_behind(flat)
     merged = {id(norm.outputs[0]) for norm in norms.values()}
     replaced: dict[int, Any] = {}
@@ -148,10 +162,7 @@ def fold(model: keras.Model) -> keras.Model:
         linear, activation = replaced[id(layer)]
         return activation(linear(args[0]))
 
-    folded = rebuild(flat, visit)
-    moved = carry_over(folded)
-    # Its layers were called in `folded` as well: only copies have one input and one output.
-    return folded if moved is folded else flatten(moved)
+    return rebuild(flat, visit)
 
 
 def _norms_behind(flat: keras.Model) -> dict[int, Call]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import layers
 from numpy.typing import NDArray
 
@@ -17,6 +18,11 @@ WEIGHTED = (
     layers.Conv2DTranspose,
 )
 """Layers with a kernel that an engine can run in INT8."""
+
+
+def kernels_of(model: keras.Model) -> list[Any]:
+    """The kernel variables of the weighted layers of a flat model."""
+    return [kernel_of(layer) for layer in model.layers if isinstance(layer, WEIGHTED)]
 
 
 def output_axis(layer: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from stages.conversion.onnx.bare import infer_shapes
 from stages.conversion.onnx.graph import set_constant
 
 
@@ -15,7 +16,7 @@ def in_float32(model: onnx.ModelProto) -> onnx.ModelProto:
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     graph = wide.graph
-    known = onnx.shape_inference.infer_shapes(model).graph.value_info
+    known = infer_shapes(model).value_info
     rounded = {
         value.name for value in known if value.type.tensor_type.elem_type == TensorProto.BFLOAT16
     }

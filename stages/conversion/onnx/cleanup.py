@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx
 import onnxslim
 
-from stages.conversion.onnx.graph import Index, attribute
+from stages.conversion.onnx.bare import fill, infer_shapes
+from stages.conversion.onnx.graph import Array, Index, attribute
 
 Shape = list[int | None]
 
 
-def clean_up(model: onnx.ModelProto) -> onnx.ModelProto:
+def clean_up(
+    model: onnx.ModelProto, values: Callable[[str], Array] | None = None
+) -> onnx.ModelProto:
     """`model` without computed constants, dead nodes, needless pads, transposes and reshapes.
+
+    A bare one is filled with `values` where a pass of onnxslim computes with them.
 
     onnxslim leaves quantized activations and zero padding before a max-pool as they are. It
     does not see through pairs, where tf2onnx leaves reshapes of (N, C, 1, 1) to itself.
     """
-    slim: onnx.ModelProto = onnxslim.slim(model)
+    slim: onnx.ModelProto
+    try:
+        slim = onnxslim.slim(model)
+    except ValueError:
+        if values is None:
+            raise
+        fill(model, values)
+        slim = onnxslim.slim(model)
     drop_idle_reshapes(slim)
     return slim
 
@@ -48,7 +62,7 @@ def _is_same(shape: Shape | None, wanted: list[int]) -> bool:
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     """Sizes of all tensors whose rank is known; None where a size is not."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = infer_shapes(model)
     return {
         value.name: [
             dim.dim_value if dim.HasField("dim_value") else None

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from stages.conversion.onnx.bare import infer_shapes
 from stages.conversion.onnx.graph import Array, Index, attribute, drop_unused, set_constant
 
 TO_CHANNELS_LAST = [0, 2, 3, 1]
@@ -103,7 +104,7 @@ def _channels_first_rows(kernel: Array, shape: tuple[int, int, int]) -> Array:
 
 
 def _channels_first_shape(model: onnx.ModelProto, name: str) -> tuple[int, int, int] | None:
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    inferred = infer_shapes(model)
     for value in [*inferred.value_info, *inferred.input]:
         if value.name == name:
             dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]

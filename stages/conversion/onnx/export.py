@@ -1,61 +1,116 @@
 """From a traceable function to ONNX, by tf2onnx, with its known gaps closed.
 
-Constants that tf.function captured come out as graph inputs: they become initializers.
+TensorFlow copies every constant a dozen times on the way to tf2onnx. So the kernels are inputs of
+what is converted, as constants that tf.function captured are anyway: behind tf2onnx these become
+initializers.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
+import numpy as np
 import onnx
 import tensorflow as tf
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from stages.artifacts.signature import Signature
+from stages.conversion.onnx.bare import LARGE, check, fill, without_values
 from stages.conversion.onnx.canonical import canonicalize
 from stages.conversion.onnx.cleanup import clean_up
-from stages.conversion.onnx.graph import check
+from stages.conversion.onnx.graph import Array, Index
+from stages.conversion.onnx.qdq import MOVES_VALUES
 from stages.conversion.onnx.tf2onnx_calls import convert
 
+FOLDED = "const_fold_opt__"
+"""What tf2onnx calls a constant that it computed."""
 PROJECT = "keras-trt-pipeline"
 OPSET = 17
 """The newest that TensorRT 8.6 parses; from 18 on ONNX Runtime loses its INT8 average pool."""
 
 
 def to_onnx(
-    forward: Callable[[Any], Any], signature: Signature, opset: int = OPSET
+    forward: Callable[[Any], Any],
+    signature: Signature,
+    opset: int = OPSET,
+    kernels: Sequence[Any] = (),
 ) -> onnx.ModelProto:
     """Convert `forward`, a function of one image batch (N, H, W, C) float32, to ONNX.
 
-    N is the signature's batch size, or left open. The graph has one input and one output, named
-    as in `signature`; it is cleaned up, and the same bytes for the same `forward`. Raises
-    ConversionError if tf2onnx reports an error or the checker finds one.
+    N is the signature's batch size, or left open. `kernels` are the variables of `forward` of which
+    no copies are made on the way. The graph has one input and one output, named as in `signature`;
+    it is cleaned up, and the same bytes for the same `forward`. Raises ConversionError if tf2onnx
+    reports an error or the checker finds one.
     """
     name = signature.input_name
     shape = (signature.batch_size or None, *signature.input_shape)
-    spec = tf.TensorSpec(shape, tf.float32, name=name)
-    function = tf.function(forward, input_signature=[spec])
-    model = convert(function, spec, opset)
-    # Resources are variables, which tf2onnx freezes by itself. Inlined before the clean-up, which
-    # folds constants but not graph inputs.
+    named = {f"kernel.{number}": kernel for number, kernel in enumerate(kernels)}
+    specs = [
+        tf.TensorSpec(shape, tf.float32, name=name),
+        *(tf.TensorSpec(each.shape, each.dtype, name=key) for key, each in named.items()),
+    ]
+
+    def traced(image: Any, *values: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(kernels, values, strict=True))):
+            return forward(image)
+
+    function = tf.function(traced, input_signature=specs)
+    model = convert(function, specs, opset)
+    # Resources are variables, which tf2onnx freezes by itself.
     captured = function.get_concrete_function().graph.captures
-    _inline(model, {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource})
+    constants = {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource}
+    constants |= {key: tf.convert_to_tensor(each.value) for key, each in named.items()}
+    # Before the clean-up, which folds constants but not graph inputs.
+    values = _inline(model.graph, {key: np.asarray(each) for key, each in constants.items()})
     _rename_output(model.graph, signature.output_name)
-    model = clean_up(model)
+    model = clean_up(model, values.__getitem__)
     canonicalize(model)
     _describe(model, signature)
+    fill(model, values.__getitem__)
     check(model)
     return model
 
 
-def _inline(model: onnx.ModelProto, constants: dict[str, Any]) -> None:
-    for value in list(model.graph.input):
-        if value.name in constants:
-            array = constants[value.name].numpy()
-            model.graph.input.remove(value)
-            model.graph.initializer.append(numpy_helper.from_array(array, value.name))
+def _inline(graph: onnx.GraphProto, constants: Mapping[str, Array]) -> dict[str, Array]:
+    """Make initializers of the inputs that have the names of `constants`.
+
+    Returns the values of all, by key: the large ones are left without.
+    """
+    values = _moved(graph, constants)
+    inputs = [value for value in graph.input if value.name not in constants]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    read = {name for node in graph.node for name in node.input}
+    for name in [name for name in values if name in read]:
+        array = values[name]
+        if array.size < LARGE:
+            graph.initializer.append(numpy_helper.from_array(array, name))
+        else:
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            graph.initializer.append(without_values(name, array.shape, kind, key=name))
+    return values
+
+
+def _moved(graph: onnx.GraphProto, constants: Mapping[str, Array]) -> dict[str, Array]:
+    """`constants`, and views of them as the nodes transpose and reshape them, which go."""
+    index, values = Index(graph), dict(constants)
+    for node in [node for node in graph.node if node.op_type in MOVES_VALUES]:
+        if node.input[0] in values and index.constants.keys() >= set(node.input[1:]):
+            arrays = [values[node.input[0]], *map(index.array, node.input[1:])]
+            feeds = dict(zip(node.input, arrays, strict=True))
+            name = f"{FOLDED}0{len(values)}"  # its own numbers do not begin with zero
+            results: Any = ReferenceEvaluator(node).run(None, feeds)
+            values[name] = results[0]
+            for reader in index.consumers[node.output[0]]:
+                reader.input[:] = [
+                    name if each == node.output[0] else each for each in reader.input
+                ]
+            graph.node.remove(node)
+    return values
 
 
 def _rename_output(graph: onnx.GraphProto, name: str) -> None:

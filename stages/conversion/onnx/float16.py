@@ -11,9 +11,10 @@ from collections.abc import Collection
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx import TensorProto, helper, numpy_helper
 
-from stages.conversion.onnx.graph import Array, Index, check, drop_unused, set_constant, sort
+from stages.conversion.onnx.bare import at_opset, check, fill, infer_shapes, key_of
+from stages.conversion.onnx.graph import Array, Index, drop_unused, set_constant, sort
 from stages.conversion.onnx.qdq import COPY
 
 OPSET, BFLOAT16_OPSET = 19, 22
@@ -45,7 +46,7 @@ def _in_half(
 ) -> onnx.ModelProto:
     # Raised here and not at the export: tf2onnx stops at 18, and TensorRT
     # 8.6 needs the same graph at 17.
-    half = version_converter.convert_version(model, opset)
+    half, source = at_opset(model, opset), Index(model.graph)
     graph = half.graph
     floats = float_tensors(half)
     # They would still say float32, and the checker would believe them.
@@ -54,19 +55,20 @@ def _in_half(
     for node in graph.node:
         if node.output[0] not in held:
             _retype(node, kind)
-    _round_constants(graph, held, kind)
+    _round_constants(graph, held, kind, source)
     _cast_between(graph, floats, held, kind)
     sort(graph)
     drop_unused(graph)
     _cast_outputs(graph, held)
     sort(graph)
+    fill(half, source.array)
     check(half)
     return half
 
 
 def float_tensors(model: onnx.ModelProto) -> list[str]:
     """The float32 tensors of `model` that its nodes make, in order, behind those of its inputs."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = infer_shapes(model)
     known = (*graph.input, *graph.output, *graph.value_info)
     types = {value.name: value.type.tensor_type.elem_type for value in known}
     names = [value.name for value in graph.input]
@@ -102,9 +104,11 @@ def _with_dequantizers(graph: onnx.GraphProto, held: Collection[str]) -> set[str
     return found
 
 
-def _round_constants(graph: onnx.GraphProto, held: Collection[str], kind: int) -> None:
+def _round_constants(
+    graph: onnx.GraphProto, held: Collection[str], kind: int, source: Index
+) -> None:
     """Constants of the type `kind`, but for those that are only read in float32; what is read in
-    both has a copy.
+    both has a copy. Large values are those of `source`.
     """
     index = Index(graph)
     for name, tensor in index.constants.items():
@@ -118,7 +122,8 @@ def _round_constants(graph: onnx.GraphProto, held: Collection[str], kind: int) -
         ]
         in_float = [place for place in places if _reads_float(*place, held)]
         if len(in_float) < len(places) or not places:
-            values = numpy_helper.to_array(tensor)
+            key = key_of(tensor)
+            values = numpy_helper.to_array(tensor) if key is None else source.array(key)
             for node, position in in_float:
                 node.input[position] = set_constant(graph, f"{name}{COPY}", values)
             # Activation scales are float16 values already (decision 6): rounding changes none of

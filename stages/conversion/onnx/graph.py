@@ -9,8 +9,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from stages.errors import ConversionError
-
 Array = NDArray[Any]
 
 
@@ -67,18 +65,6 @@ def _remove_initializers(graph: onnx.GraphProto, names: Collection[str]) -> None
     for position in reversed(range(len(graph.initializer))):
         if graph.initializer[position].name in names:
             del graph.initializer[position]
-
-
-def check(model: onnx.ModelProto) -> None:
-    """Raises ConversionError where the checker or the inference of shapes finds a mistake."""
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConversionError(
-            f"the ONNX graph of this model is invalid: {reason}",
-            "replace the layer that it names",
-        ) from error
 
 
 def sort(graph: onnx.GraphProto) -> None:

@@ -51,9 +51,21 @@ def peaks(
     """Largest |value| of every float32 tensor that nodes of `model` make, over all `batches` of
     what its input takes. Raises EngineError.
     """
+    names = [name for name in float_tensors(model) if name != signature.input_name]
+    found = dict.fromkeys(names, 0.0)
+    for values in outputs_of_batches(_watched(model, names), signature, batches, as_written=True):
+        # What is infinite or no number in float32 is at its limit in any type.
+        found |= {
+            name: max(peak, float(np.nan_to_num(values[f"{name}{PEAK}"], nan=np.inf)))
+            for name, peak in found.items()
+        }
+    return found
+
+
+def _watched(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """`model` with the largest |value| of each of its tensors `names` as outputs."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
-    names = [name for name in float_tensors(model) if name != signature.input_name]
     del watched.graph.output[:]
     for name in names:
         size, peak = f"{name}.size", f"{name}{PEAK}"
@@ -64,14 +76,7 @@ def peaks(
             ]
         )
         watched.graph.output.append(helper.make_tensor_value_info(peak, TensorProto.FLOAT, []))
-    found = dict.fromkeys(names, 0.0)
-    for values in outputs_of_batches(watched, signature, batches, as_written=True):
-        # What is infinite or no number in float32 is at its limit in any type.
-        found |= {
-            name: max(peak, float(np.nan_to_num(values[f"{name}{PEAK}"], nan=np.inf)))
-            for name, peak in found.items()
-        }
-    return found
+    return watched
 
 
 def overflowing(model: onnx.ModelProto, peaks: Mapping[str, float]) -> dict[str, float]:
@@ -91,15 +96,12 @@ def overflowing(model: onnx.ModelProto, peaks: Mapping[str, float]) -> dict[str,
 
 def _largest_constants(graph: onnx.GraphProto) -> dict[str, float]:
     """Largest finite |value| of the float32 constants."""
-    arrays = {
-        tensor.name: np.abs(numpy_helper.to_array(tensor))
-        for tensor in graph.initializer
-        if tensor.data_type == TensorProto.FLOAT
-    }
-    return {
-        name: float(values.max(initial=0.0, where=np.isfinite(values)))
-        for name, values in arrays.items()
-    }
+    found = {}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            size = np.abs(numpy_helper.to_array(tensor))
+            found[tensor.name] = float(size.max(initial=0.0, where=np.isfinite(size)))
+    return found
 
 
 def layers(model: onnx.ModelProto, held: Mapping[str, float]) -> tuple[FloatLayer, ...]:

@@ -16,7 +16,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from stages.artifacts.signature import Signature
-from stages.conversion.onnx.graph import Array, Index, check, drop_unused, set_constant, sort
+from stages.conversion.onnx.bare import check
+from stages.conversion.onnx.graph import Array, Index, drop_unused, set_constant, sort
 from stages.conversion.onnx.qdq import MOVES_VALUES
 from stages.numerics.qparams import Grid, quantize
 

@@ -15,16 +15,17 @@ import keras
 import numpy as np
 import onnx
 import tensorflow as tf
-from onnx import version_converter
 
 from stages.artifacts.node_names import layer_of
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.onnx import clamps, dense, qdq
+from stages.conversion.onnx.bare import at_opset, check, fill
 from stages.conversion.onnx.export import OPSET, to_onnx
-from stages.conversion.onnx.graph import check
+from stages.conversion.onnx.graph import Index
 from stages.engines.registry import Target
 from stages.keras_graph.fake_quant import execute
+from stages.keras_graph.kernels import kernels_of
 from stages.keras_graph.placement import Point, fed_layers, only
 from stages.keras_graph.tracing import in_scopes, traceable
 from stages.keras_graph.walk import walk
@@ -39,7 +40,12 @@ names: from 1 on float32 can tell four million of them apart."""
 
 def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) -> onnx.ModelProto:
     """The folded `model` as a float32 ONNX graph. Raises ConversionError."""
-    graph = to_onnx(lambda image: walk(model, [image], in_scopes(traceable))[0], signature, opset)
+    visit = in_scopes(traceable)
+
+    def forward(image: Any) -> Any:
+        return walk(model, [image], visit)[0]
+
+    graph = to_onnx(forward, signature, opset, kernels_of(model))
     dense.fuse_dense(graph)
     name_nodes(graph)
     check(graph)
@@ -70,9 +76,15 @@ def int8_graph(
         )
 
     visit = in_scopes(traceable)
-    graph = to_onnx(lambda image: execute(model, wanted, image, quantize, visit), signature, opset)
+
+    def forward(image: Any) -> Any:
+        return execute(model, wanted, image, quantize, visit)
+
+    graph = to_onnx(forward, signature, opset, kernels_of(model))
     if target == "fp8":
-        graph = version_converter.convert_version(graph, FP8_OPSET)
+        newer = at_opset(graph, FP8_OPSET)
+        fill(newer, Index(graph.graph).array)
+        graph = newer
     # The order of these passes matters. First the names, while each scale still tells its point.
     qdq.name_pairs(graph, {name: _pair(ranges[name], marks[name], target) for name in wanted})
     # Before Dense layers: the Transpose and Reshape that they absorb may be inside a pair.

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,8 +17,9 @@ from tf2onnx.graph import Node
 from stages.errors import ConversionError
 
 
-def convert(function: Any, spec: Any, opset: int) -> onnx.ModelProto:
-    """The tf.function `function` of one input `spec` as an ONNX model.
+def convert(function: Any, specs: Sequence[Any], opset: int) -> onnx.ModelProto:
+    """The tf.function `function` of inputs like `specs` as an ONNX model, whose inputs have their
+    names.
 
     Raises ConversionError with what tf2onnx raised or only logged as an error.
     """
@@ -27,7 +28,7 @@ def convert(function: Any, spec: Any, opset: int) -> onnx.ModelProto:
     os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     with _errors_raised(), _weights_written_once():
         model: onnx.ModelProto
-        model, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
+        model, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=opset)
     gc.collect()  # TensorFlow's graphs are in cycles whose size the collector does not know
     return model
 

@@ -31,7 +31,7 @@ def test_weights_are_written_a_few_times_and_not_after_every_pass(monkeypatch):
 
     monkeypatch.setattr(Node, "update_proto", counted)
     model = randomized(NETWORKS["residual"]())
-    exported = convert(traced(lambda x: model(x, training=False)), SPEC, 17)
+    exported = convert(traced(lambda x: model(x, training=False)), [SPEC], 17)
     assert max(writes.values()) <= 2
     assert np.allclose(evaluate(exported, images(3)), model(images(3)), atol=1e-5)
 
@@ -39,6 +39,6 @@ def test_weights_are_written_a_few_times_and_not_after_every_pass(monkeypatch):
 def test_tf2onnx_is_left_as_it_was_also_after_an_error():
     before, handlers = Node.update_proto, list(logging.getLogger("tf2onnx").handlers)
     with pytest.raises(ConversionError, match="tf2onnx cannot convert"):
-        convert(traced(lambda x: tf.math.special.bessel_i0(x)), SPEC, 17)
+        convert(traced(lambda x: tf.math.special.bessel_i0(x)), [SPEC], 17)
     assert Node.update_proto is before
     assert logging.getLogger("tf2onnx").handlers == handlers
