@@ -28,8 +28,11 @@ def batches(
     data: Data = UNCHANGED,
     epochs: range = range(1),
     context: tf.distribute.InputContext | None = None,
+    answers: NDArray[Any] | None = None,
 ) -> tf.data.Dataset:
     """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, classes).
+
+    With `answers`, one for each training image, also those to the images of the batch.
 
     Each image is moved by up to `data.shift_pixels` each way, the edge filled with its own pixels,
     and augmented in the other ways that `data` sets.
@@ -61,17 +64,25 @@ def batches(
     if context is not None and replicas > 1:
         chosen = chosen.map(lambda *batch: _pieces(batch, context)).unbatch()
 
-    def prepare(
-        indices: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    # Outside of the function: inside, it would be a constant of its graph, of at most 2 GB.
+    kept = [] if answers is None else [tf.constant(answers)]
+
+    def prepare(indices: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
         pixels, labels = _read(dataset.train, indices)
         if data.shift_pixels:
             pixels = shifted(pixels, moves, data.shift_pixels)
         if augmentation.is_wanted(data):
             pixels = augmentation.augmented(pixels, draws, data)
-        return _preprocessed(pixels, signature), targets(labels, signature, training)
+        given = [tf.gather(each, indices) for each in kept]
+        return (_preprocessed(pixels, signature), targets(labels, signature, training), *given)
 
     return chosen.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def in_order(split: Split, signature: Signature, size: int) -> tf.data.Dataset:
+    """The images of `split` in their order, as they are: float32 (up to `size`, H, W, C)."""
+    indices = tf.data.Dataset.range(len(split)).batch(size)
+    return indices.map(lambda some: _preprocessed(_read(split, some)[0], signature))
 
 
 def images_per_epoch(dataset: DataSet, replicas: int) -> int:

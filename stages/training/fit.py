@@ -16,7 +16,7 @@ from stages.errors import SettingsError
 from stages.keras_graph.walk import copy_weights
 from stages.results.training import GpuUsage, TrainingDetails
 from stages.settings import Data, Training
-from stages.training import balance, devices, gpu_usage, optimizers
+from stages.training import answers, balance, devices, gpu_usage, optimizers
 from stages.training.augmentation import UNCHANGED
 from stages.training.checkpoint import Checkpoint
 from stages.training.evidence import Curves
@@ -60,6 +60,8 @@ class Teacher:
     share: float
     returns_probabilities: bool = False
     temperature: float = 1.0
+    is_known: bool = False
+    """Its answers are known: it is given these in place of the images."""
 
     def losses(self, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Cross-entropy of each image (N,), in nats, of `outputs` with targets and teacher.
@@ -71,17 +73,20 @@ class Teacher:
         if self.temperature == 1:
             # The same: cross-entropy with a mixture of targets is the mixture of cross-entropies.
             return cross_entropies(self.mix(images, targets), outputs, from_logits)
-        answers = tf.nn.softmax(self._logits(self.model(images, training=False)))
+        answers = tf.nn.softmax(self._logits(self._answers(images)))
         soft = cross_entropies(answers, self._logits(outputs), from_logits=True)
         hard = cross_entropies(targets, outputs, from_logits)
         return (1 - self.share) * hard + self.share * self.temperature**2 * soft
 
     def mix(self, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Targets (N, classes) for `images`, partly replaced by the teacher's probabilities."""
-        answers = self.model(images, training=False)
+        answers = self._answers(images)
         if not self.returns_probabilities:
             answers = tf.nn.softmax(answers)
         return (1 - self.share) * targets + self.share * answers
+
+    def _answers(self, images: tf.Tensor) -> tf.Tensor:
+        return images if self.is_known else self.model(images, training=False)
 
     def _logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """`outputs` as logits, over the temperature."""
@@ -137,9 +142,15 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
         # Around the trainer: the policy counts when a function is traced, and
         # is gone when the model is saved.
         precision = chosen(run.precision, run.settings.xla)
+        known = None
+        if teacher and teacher.share:
+            known = answers.known(teacher.model, run.dataset, run.signature, run.settings, run.data)
+            teacher = replace(teacher, is_known=known is not None)
         with computing_in(precision, trainee), fused_norms(trainee):
             trainer = _trainer(trainee, replace(run, teacher=teacher, precision=precision))
-            feed = partial(batches, run.dataset, run.signature, run.settings, run.data)
+            feed = partial(
+                batches, run.dataset, run.signature, run.settings, run.data, answers=known
+            )
             curves = Curves(run.logs, is_new=not trainer.state.epochs)
             gpus: list[GpuUsage] = []
             with gpu_usage.sampled(gpus):

@@ -17,13 +17,15 @@ import tensorflow as tf
 
 from stages.settings import Training
 
-Batch = tuple[tf.Tensor, tf.Tensor]
-"""Images float32 (N, H, W, C), targets float32 (N, classes)."""
+Batch = tuple[tf.Tensor, ...]
+"""Images float32 (N, H, W, C), targets float32 (N, classes), and what the teacher answers to these
+images where that is known."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a training minimises; `teach` (images, targets, outputs) -> losses (N,) has a teacher.
+    """What a training minimises; `teach` (images, targets, outputs) -> losses (N,) has a teacher,
+    which takes its own answers for images where they are known.
 
     `class_weights` float32 (classes,) times the cross-entropy of each image, plus penalties.
     """
@@ -154,10 +156,10 @@ class Loop:
         scale = self.optimizer.scale_loss(tf.constant(1.0))
         parts = len(batches) * self.strategy.num_replicas_in_sync
         gradients = [tf.zeros(each.shape) for each in variables]
-        for images, targets in batches:
+        for images, targets, *known in batches:
             with tf.GradientTape() as tape:
                 outputs = self.model(images, training=True)
-                losses = self.objective.losses(images, targets, outputs)
+                losses = self.objective.losses(known[0] if known else images, targets, outputs)
                 # Every part of the step, on every device, adds a
                 # penalty: together they must make one.
                 penalty = self.objective.penalty(self.model) / parts
