@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,9 @@ import pytest
 from stages.errors import EngineError, SettingsError
 from stages.settings import Training
 from stages.training import devices
-from tests.pipeline.children import environment
+from tests.stages.training.forks import Forks
 
-WORKER = Path(__file__).parent / "workers.py"
 WORKERS = ["127.0.0.1:5000", "127.0.0.1:5001"]
-
-
-def start(folder: Path, *options: str, **variables: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, WORKER, folder, *options]
-    changes = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", **variables}
-    return subprocess.Popen([*map(str, command)], env=environment(**changes))
 
 
 def tf_config(index: int, workers: list[str]) -> str:
@@ -33,17 +24,17 @@ def tf_config(index: int, workers: list[str]) -> str:
     return json.dumps({"cluster": {"worker": workers}, "task": task})
 
 
-def two_workers(folders: list[Path], *options: list[str]) -> list[int]:
+def two_workers(forks: Forks, folders: list[Path], *options: list[str]) -> list[int]:
     """The exit status of each of two workers that train the normalised network together."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in folders]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
-    started = [
-        start(folder, "workers", "normalised", *kill, TF_CONFIG=tf_config(index, addresses))
-        for index, (folder, kill) in enumerate(zip(folders, options, strict=True))
-    ]
-    return [each.wait() for each in started]
+    jobs = zip(folders, options, strict=True)
+    return forks.run(
+        *([str(folder), "workers", "normalised", *kill] for folder, kill in jobs),
+        variables=[{"TF_CONFIG": tf_config(index, addresses)} for index, _ in enumerate(folders)],
+    )
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -55,11 +46,18 @@ def curve(trained: dict[str, Any]) -> list[tuple[float, float]]:
     return [(row["loss"], row["val_loss"]) for row in trained["history"]]
 
 
-def test_two_devices_and_two_workers_learn_as_one_and_a_killed_worker_costs_no_epoch(tmp_path):
+@pytest.fixture
+def forks():
+    with Forks("tests.stages.training.workers") as running:
+        yield running
+
+
+def test_two_devices_and_two_workers_learn_as_one_and_a_killed_worker_costs_no_epoch(
+    tmp_path, forks
+):
     one, mirrored, first, second = (tmp_path / name for name in ("one", "two", "a", "b"))
     both = "plain,normalised"
-    alone = [start(one, "auto", both), start(mirrored, "cpu:0,cpu:1", both)]
-    assert [each.wait() for each in alone] == [0, 0]
+    assert forks.run([str(one), "auto", both], [str(mirrored), "cpu:0,cpu:1", both]) == [0, 0]
     expected, shared = result(one), result(mirrored)
     assert shared["plain"]["devices"] == ["cpu:0", "cpu:1"]
     # Without batch normalisation two devices compute what one computes.
@@ -67,11 +65,11 @@ def test_two_devices_and_two_workers_learn_as_one_and_a_killed_worker_costs_no_e
     # With it, each device normalises its half of a batch.
     assert np.allclose(curve(shared["normalised"]), curve(expected["normalised"]), rtol=0.1)
 
-    assert two_workers([first, second], [], ["2"]) == [1, -signal.SIGKILL]
+    assert two_workers(forks, [first, second], [], ["2"]) == [1, -signal.SIGKILL]
     message = (first / "error.txt").read_text()
     assert message.startswith("another worker was lost, or cannot be reached")
     assert "start the same command on all workers again" in message
-    assert two_workers([first, second], [], []) == [0, 0]
+    assert two_workers(forks, [first, second], [], []) == [0, 0]
     found = [result(folder)["normalised"] for folder in (first, second)]
     for each in found:
         assert np.allclose(curve(each), curve(shared["normalised"]), rtol=1e-3)

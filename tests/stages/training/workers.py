@@ -1,19 +1,10 @@
-"""One worker of a training, as a process of its own: tests start two of them.
-
-    python workers.py FOLDER DEVICES NETWORKS [KILL_AFTER]
-
-Trains small networks on real digits, `plain` or `normalised` or both with a comma, and writes
-what came out to FOLDER/result.json, or the error to FOLDER/error.txt. After epoch KILL_AFTER of
-EPOCHS the process kills itself.
-"""
+"""One worker of a training, in a process of its own (forks.py): tests start two of them."""
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import keras
@@ -37,7 +28,22 @@ def network(normalised: bool) -> keras.Model:
     return keras.Model(image, layers.Dense(10)(layers.Flatten()(x)))
 
 
-def main(folder: Path, devices: str, networks: str, kill_after: int = 0) -> None:
+def main(folder: str, devices: str, networks: str, kill_after: str = "0") -> None:
+    """Train small networks on real digits, `plain` or `normalised` or both with a comma.
+
+    What came out is written to `folder`/result.json, or the error to error.txt. After epoch
+    `kill_after` of EPOCHS the process kills itself.
+    """
+    out = Path(folder)
+    out.mkdir(exist_ok=True)
+    try:
+        train(out, devices, networks, int(kill_after))
+    except UserError as error:
+        (out / "error.txt").write_text(str(error))
+        raise
+
+
+def train(folder: Path, devices: str, networks: str, kill_after: int) -> None:
     report = evidence.report
 
     def report_and_die(epoch: Epoch, whole: int) -> None:
@@ -63,14 +69,3 @@ def main(folder: Path, devices: str, networks: str, kill_after: int = 0) -> None
         weights = [weight.tolist() for weight in model.get_weights()]
         found[name] = {**result.model_dump(), "weights": weights}
     (folder / "result.json").write_text(json.dumps(found))
-    gc.freeze()  # Else Python searches all of TensorFlow for garbage before it ends.
-
-
-if __name__ == "__main__":
-    out = Path(sys.argv[1])
-    out.mkdir(exist_ok=True)
-    try:
-        main(out, *sys.argv[2:4], *map(int, sys.argv[4:]))
-    except UserError as error:
-        (out / "error.txt").write_text(str(error))
-        sys.exit(1)

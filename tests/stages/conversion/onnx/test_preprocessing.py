@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import onnx
@@ -37,6 +38,12 @@ def normalisation(request):
 @pytest.fixture(scope="module")
 def graphs(normalisation):
     """Graphs with preprocessed input, by kind."""
+    return graphs_of(normalisation)
+
+
+@functools.cache
+def graphs_of(normalisation):
+    # Not in the fixture: pytest comes back to a normalisation after others, and makes it anew.
     model = fold(randomized(NETWORKS["residual"]()))
     described = signature(normalisation)
     placed = points(model, described)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -60,6 +62,23 @@ class Quantized:
     def graph(self, target):
         return int8_graph(self.model, self.points, self.ranges, SIGNATURE, target)
 
+    @functools.cache  # noqa: B019
+    def float_graph(self):
+        return float_graph(fold(self.float), SIGNATURE)
+
+    @functools.cache  # noqa: B019
+    def litert_forms(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "model.int8.tflite"
+            forms = write_int8(file, self.model, self.points, self.ranges, SIGNATURE)
+            return {form.name: form.read_bytes() for form in forms}
+
+    def write_litert(self, folder):
+        """Write the network in each of LiteRT's forms and return the files."""
+        for name, content in self.litert_forms().items():
+            (folder / name).write_bytes(content)
+        return [folder / name for name in self.litert_forms()]
+
     def compare_layers(self, graph):
         """The layer-local test of `graph`, which is for CPUs, as ONNX Runtime runs it."""
         seen = pixels(64)
@@ -88,13 +107,13 @@ def quanta(reference: np.ndarray, got: np.ndarray) -> float:
 
 def test_the_float_graph_agrees_with_keras(net, tmp_path):
     expected = evaluate.logits(net.float, BATCH)
-    got = run(float_graph(fold(net.float), SIGNATURE), tmp_path)
+    got = run(net.float_graph(), tmp_path)
     assert compare(expected, got).max_relative_difference < 1e-5
 
 
 def test_the_float16_graph_agrees_to_half_precision(net, tmp_path):
     expected = evaluate.logits(net.float, BATCH)
-    got = run(to_float16(float_graph(fold(net.float), SIGNATURE)), tmp_path)
+    got = run(to_float16(net.float_graph()), tmp_path)
     assert compare(expected, got).max_relative_difference < 5e-3
 
 
@@ -154,7 +173,7 @@ def test_every_layer_is_right_to_a_rounding_in_every_runtime(net, tmp_path):
     graphs = net.graph("cpu"), tensorrt, to_float16(tensorrt)
     for file, graph in zip(INT8_GRAPHS, graphs, strict=False):
         onnx.save(graph, tmp_path / file)
-    write_int8(tmp_path / "model.int8.tflite", net.model, net.points, net.ranges, SIGNATURE)
+    net.write_litert(tmp_path)
     compared = [
         compare_layers(name, net.model, net.points, net.ranges, trace, pixels(16), SIGNATURE)
         for name, trace in traces(tmp_path, INT8_GRAPHS, net.ranges, SIGNATURE, BATCH[:16])
@@ -204,7 +223,7 @@ def test_the_cpus_graph_has_unsigned_activations_with_a_zero_point(net):
 
 
 def test_no_chain_of_shape_operations_is_left(net):
-    for model in (float_graph(net.model, SIGNATURE), net.graph("cpu"), net.graph("tensorrt")):
+    for model in (net.float_graph(), net.graph("cpu"), net.graph("tensorrt")):
         assert not {"Shape", "Gather", "Slice"} & set(kinds(model))
         assert kinds(model).count("Transpose") <= 1
 
@@ -223,7 +242,7 @@ def test_only_the_points_of_the_target_are_quantized(net):
 
 
 def test_nodes_with_a_kernel_have_the_names_of_their_layers(net):
-    for model in (float_graph(net.model, SIGNATURE), net.graph("cpu"), net.graph("tensorrt")):
+    for model in (net.float_graph(), net.graph("cpu"), net.graph("tensorrt")):
         names = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
         assert len(set(names)) == len(names)
         assert {name.split(":")[0] for name in names} <= {x.name for x in net.model.layers}
@@ -239,8 +258,7 @@ def test_every_point_has_its_named_pair_with_its_exact_scale(net):
 
 
 def test_litert_computes_the_simulation_to_two_quanta_in_every_form(net, tmp_path):
-    file = tmp_path / "model.int8.tflite"
-    for form in write_int8(file, net.model, net.points, net.ranges, SIGNATURE):
+    for form in net.write_litert(tmp_path):
         with litert.Runner(form, SIGNATURE) as engine:
             # Its sigmoid is rounded to steps of 1/256, which a swish carries on.
             assert quanta(net.simulated("litert"), engine.infer(BATCH)) <= QUANTA + 1
