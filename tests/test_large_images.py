@@ -13,7 +13,9 @@ from stages.artifacts.signature import Signature
 from stages.models import files, resnet
 from stages.settings import Data, Prune, PruneStage
 
-SIDE, CLASSES = 224, ("black", "bright")
+SIDE, CLASSES = 96, ("black", "bright")
+"""It crashes on 64 pixels and more, and 224 take five times as long."""
+
 AUGMENTED = {"shear_degrees": 10.0, "zoom": 0.1, "flip": True}
 SPLIT = {"calibration_samples": 2, "validation_share": 0.4}
 
@@ -37,7 +39,7 @@ def network() -> keras.Model:
     return model
 
 
-def test_resnet8_is_pruned_on_images_of_224_pixels_with_shear_zoom_and_flip(tmp_path):
+def test_resnet8_is_pruned_on_large_images_with_shear_zoom_and_flip(tmp_path):
     write_images(tmp_path / "images")
     (tmp_path / "train").mkdir()
     files.save(network(), tmp_path / "train/model.keras")

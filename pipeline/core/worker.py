@@ -24,6 +24,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +32,10 @@ from typing import Any
 from pipeline.core.messages import Crashed, Failed, Finished, Message, Progress, StageCall
 from stages.errors import UserError, machine_error, redacted
 from stages.results.base import StageResult
+
+OF_NO_STAGE = ("matplotlib", "sklearn")
+"""What Keras imports if it is installed, for pictures and wrappers that no stage uses: with SciPy a
+quarter of the time until TensorFlow and Keras are there."""
 
 
 class Events:
@@ -183,12 +188,28 @@ def import_stage(name: str) -> ModuleType:
     """
     gc.disable()
     try:
+        with _hidden(*OF_NO_STAGE):
+            module = importlib.import_module(name)
+    except ImportError:  # Or a stage of the user's needs what ours do not.
         module = importlib.import_module(name)
     finally:
         gc.enable()
     if not gc.get_freeze_count():  # Later there is what the stages before have left.
         gc.freeze()
     return module
+
+
+@contextlib.contextmanager
+def _hidden(*packages: str) -> Iterator[None]:
+    """Let the imports of this block find none of `packages`, unless it is imported already."""
+    hidden = [name for name in packages if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 if __name__ == "__main__":

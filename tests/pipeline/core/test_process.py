@@ -274,6 +274,21 @@ def test_what_a_stage_imports_is_never_searched_for_garbage_and_what_it_leaves_i
     assert output_of(code).split() == ["True", "True", "True"]
 
 
+def test_a_stage_starts_without_what_keras_imports_for_others_and_has_it_if_it_needs_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "own_stage.py").write_text("import matplotlib, sklearn")
+    code = (
+        "import sys\n"
+        "from pipeline.core.worker import import_stage\n"
+        "import_stage('stages.prune')\n"
+        "print('keras' in sys.modules, 'matplotlib' in sys.modules, 'sklearn' in sys.modules)\n"
+        "import_stage('own_stage')\n"
+        "print('matplotlib' in sys.modules, 'sklearn' in sys.modules)"
+    )
+    assert output_of(code, cwd=tmp_path).split() == ["True", "False", "False", "True", "True"]
+
+
 @pytest.mark.parametrize("ending", ["done", "interrupted", "killed"])
 def test_neither_files_nor_processes_of_a_stage_are_left(tmp_path: Path, ending: str) -> None:
     asked, said = task(tmp_path, "copy", "tiny_line.spawns"), Said()
