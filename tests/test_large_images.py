@@ -14,7 +14,7 @@ from stages.models import files, resnet
 from stages.settings import Data, Prune, PruneStage
 
 SIDE, CLASSES = 96, ("black", "bright")
-"""It crashes on 64 pixels and more, and 224 take five times as long."""
+"""It crashes on 64 pixels and more."""
 
 AUGMENTED = {"shear_degrees": 10.0, "zoom": 0.1, "flip": True}
 SPLIT = {"calibration_samples": 2, "validation_share": 0.4}
