@@ -18,7 +18,7 @@ from stages.settings import Prune, Settings, Train, Training
 
 IDLE_WITHOUT_TRAINING = (
     "learning_rate", "schedule", "warmup_share", "optimizer", "momentum", "weight_decay",
-    "clip_norm", "patience", "distillation", "temperature",
+    "clip_norm", "patience", "distillation", "temperature", "map_distillation",
 )  # fmt: skip
 """Settings of a training that change nothing where it has no epochs: trials that differ in these
 alone share the stage."""
@@ -80,7 +80,8 @@ def _trains(own: Training) -> bool:
 
 
 def _idle_of(base: Training) -> dict[str, Any]:
-    return {name: getattr(base, name) for name in IDLE_WITHOUT_TRAINING}
+    own = type(base).model_fields
+    return {name: getattr(base, name) for name in IDLE_WITHOUT_TRAINING if name in own}
 
 
 def _part(epochs: int, share: float) -> int:

@@ -130,6 +130,7 @@ class PruneContext:
                     self.settings.distillation,
                     self.signature.returns_probabilities,
                     self.settings.temperature,
+                    map_weight=self.settings.map_distillation,
                 ),
                 precision=self.settings.precision,
                 checkpoint=self.store.checkpoint(file),

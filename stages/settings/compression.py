@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from stages.settings.base import TARGET_PATTERN, Count, LearningRate, Positive, Share
-from stages.settings.training import ComputePrecision, FineTune
+from stages.settings.training import ComputePrecision, FineTune, Penalty
 
 
 class Prune(FineTune):
@@ -62,6 +62,9 @@ class Prune(FineTune):
     """Peak of Adam's cosine schedule."""
     precision: ComputePrecision = "float32"
     """What layers compute in during the fine-tune, as `train.precision`."""
+    map_distillation: Penalty = 0.0
+    """Weight in the loss of how far the attention maps are from those of the unpruned model, sums
+    of squares over the channels at the end of each stage: 0 learns from its answers alone."""
 
     @field_validator("target_latency_ratio", "max_accuracy_drop")
     @classmethod

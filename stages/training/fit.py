@@ -22,6 +22,7 @@ from stages.training.checkpoint import Checkpoint
 from stages.training.evidence import Curves
 from stages.training.feed import batches, validation_batches
 from stages.training.fused_norm import fused_norms
+from stages.training.imitation import Imitation
 from stages.training.loop import Loop, Objective, Validation, cross_entropies
 from stages.training.precision import chosen, computing_in, scaled
 from stages.training.trainer import Trainer
@@ -62,6 +63,8 @@ class Teacher:
     temperature: float = 1.0
     is_known: bool = False
     """Its answers are known: it is given these in place of the images."""
+    map_weight: float = 0.0
+    """Weight of what the student is to learn from its attention maps: see imitation.py."""
 
     def losses(self, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Cross-entropy of each image (N,), in nats, of `outputs` with targets and teacher.
@@ -142,12 +145,16 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
         # Around the trainer: the policy counts when a function is traced, and
         # is gone when the model is saved.
         precision = chosen(run.precision, run.settings.xla)
-        known = None
-        if teacher and teacher.share:
+        known = imitation = None
+        if teacher and teacher.map_weight:
+            imitation = Imitation.of(trainee, teacher.model, teacher.map_weight)
+            teacher = replace(teacher, is_known=imitation is not None)
+        if teacher and teacher.share and imitation is None:
             known = answers.known(teacher.model, run.dataset, run.signature, run.settings, run.data)
             teacher = replace(teacher, is_known=known is not None)
         with computing_in(precision, trainee), fused_norms(trainee):
-            trainer = _trainer(trainee, replace(run, teacher=teacher, precision=precision))
+            run = replace(run, teacher=teacher, precision=precision)
+            trainer = _trainer(trainee, run, imitation)
             feed = partial(
                 batches, run.dataset, run.signature, run.settings, run.data, answers=known
             )
@@ -185,7 +192,7 @@ def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None
     return copy
 
 
-def _trainer(model: keras.Model, run: TrainingRun) -> Trainer:
+def _trainer(model: keras.Model, run: TrainingRun, imitation: Imitation | None) -> Trainer:
     """The compiled training of `model`, resumed where there is a checkpoint."""
     settings, teacher = run.settings, run.teacher
     objective = Objective(
@@ -199,7 +206,7 @@ def _trainer(model: keras.Model, run: TrainingRun) -> Trainer:
     optimizer = optimizers.make(settings, rate, model.trainable_variables)
     if run.precision == "float16":
         optimizer = scaled(optimizer, model.trainable_variables)
-    loop = Loop(model, optimizer, objective, settings)
+    loop = Loop(model, optimizer, objective, settings, imitation)
     checked = validation_batches(run.dataset, run.signature, settings)
     validation = Validation(model, checked, objective.from_logits)
     checkpoint = Checkpoint(run.checkpoint, model, optimizer)

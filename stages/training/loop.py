@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from stages.settings import Training
+from stages.training.imitation import Imitation
 
 Batch = tuple[tf.Tensor, ...]
 """Images float32 (N, H, W, C), targets float32 (N, classes), and what the teacher answers to these
@@ -84,8 +85,10 @@ class Loop:
         optimizer: keras.Optimizer,
         objective: Objective,
         training: Training,
+        imitation: Imitation | None = None,
     ) -> None:
         self.model, self.optimizer, self.objective = model, optimizer, objective
+        self.imitation = imitation
         self.training, self.strategy = training, tf.distribute.get_strategy()
         # Each device adds to a copy of its own; reading sums them. No traffic between two steps.
         self.sums = tf.Variable(
@@ -158,8 +161,7 @@ class Loop:
         gradients = [tf.zeros(each.shape) for each in variables]
         for images, targets, *known in batches:
             with tf.GradientTape() as tape:
-                outputs = self.model(images, training=True)
-                losses = self.objective.losses(known[0] if known else images, targets, outputs)
+                outputs, losses = self._answers(images, targets, *known)
                 # Every part of the step, on every device, adds a
                 # penalty: together they must make one.
                 penalty = self.objective.penalty(self.model) / parts
@@ -171,6 +173,17 @@ class Loop:
             gradients = [a + b for a, b in zip(gradients, found, strict=True)]
             self.sums.assign_add(tf.stack([tf.reduce_sum(losses), hits(targets, outputs)]))
         self.optimizer.apply_gradients(zip(self._clipped(gradients, scale), variables, strict=True))
+
+    def _answers(
+        self, images: tf.Tensor, targets: tf.Tensor, known: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Outputs (N, classes), and the loss of each image (N,)."""
+        if self.imitation is None:
+            outputs = self.model(images, training=True)
+            asked = images if known is None else known
+            return outputs, self.objective.losses(asked, targets, outputs)
+        outputs, answers, apart = self.imitation.run(images)
+        return outputs, self.objective.losses(answers, targets, outputs) + apart
 
     def _clipped(self, gradients: list[tf.Tensor], scale: tf.Tensor) -> list[tf.Tensor]:
         """Gradients for the optimizer to sum over devices, clipped by the norm of that sum."""

@@ -138,6 +138,14 @@ def test_across_the_network_as_many_multiply_adds_go_from_other_groups(
     assert [row.channels_after for row in again.details.groups] == widths
 
 
+def test_the_fine_tune_learns_from_attention_maps_as_much_as_is_set(
+    trained: Path, tmp_path: Path
+) -> None:
+    found = run(trained, tmp_path, data=FEW, ratio=0.5, epochs=1, map_distillation=1e6)
+    # A squared distance of maps, of at least 0.001, counts a million times in the loss.
+    assert found.details.history[0].loss > 1e3
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it, nothing cleans up."""
 
