@@ -74,7 +74,7 @@ def test_what_a_kill_would_lose_is_told(killed: tuple[soak_kills.Line, list[Any]
 
 
 def test_random_settings_are_read_or_refused(tmp_path: Path) -> None:
-    tries = list(soak_fuzz.fuzz_settings(tmp_path, 500, seed=0))
+    tries = list(soak_fuzz.fuzz_settings(tmp_path, 300, seed=0))
     assert {kind for kind, _ in tries} == {"file", "--set"}
     assert faults_of(tries) == []
 

@@ -30,7 +30,7 @@ EPOCHS = {
     "three_block_cnn": 3,
     "ds_cnn": 12,  # the statistics of five normalisations in a row need some steps
     "resnet8": 3,
-    "vgg16_transfer": 3,
+    "vgg16_transfer": 1,
 }
 """Enough for each to tell dark from bright."""
 CLASSES = ("dark", "bright")

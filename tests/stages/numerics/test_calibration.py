@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -124,6 +124,7 @@ def test_where_merging_bins_loses_nothing_the_entropy_range_covers_everything():
     assert entropy_limits(Histogram(0.0, 1.0, np.full(BINS, 7, np.int64))) == (0.0, 1.0)
 
 
+@settings(max_examples=40)  # each of which tries every threshold
 @given(values)
 def test_no_method_gives_a_range_beyond_what_was_seen_or_of_nothing(seen):
     histogram = counted(seen)
