@@ -82,13 +82,13 @@ class Study:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             if not is_new and not _is_there(url):
                 raise _absent(url, name)
-            storage = optuna.storages.RDBStorage(url)
+            self._storage = optuna.storages.RDBStorage(url)
             if is_new:
                 optuna.create_study(
-                    storage=storage, study_name=name, directions=["minimize"] * objectives
+                    storage=self._storage, study_name=name, directions=["minimize"] * objectives
                 )
             try:
-                self._study = optuna.load_study(storage=storage, study_name=name)
+                self._study = optuna.load_study(storage=self._storage, study_name=name)
             except KeyError as error:
                 raise _absent(url, name) from error
             # The same seed again would try the same values again.
@@ -201,7 +201,8 @@ class Study:
 
     def trial(self, number: int) -> Trial:
         """The one with this number. Raises IndexError."""
-        found = self._study.get_trials(deepcopy=False)[number]
+        # Not by get_trials: that reads all that are under way anew.
+        found = self._storage.get_trial(self._live(number)._trial_id)
         return _trial(found, self._study.user_attrs.get(f"tested-{number}"))
 
     def importances(self) -> list[dict[str, float]]:
