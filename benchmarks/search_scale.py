@@ -132,6 +132,8 @@ def searched(where: Place, folder: Path, trials: int) -> tuple[float, float]:
     driver = Driver(settings, varied, study, where, Quiet(), folder, folder.parent)
     begin, used = time.perf_counter(), time.process_time()
     driver.run()
+    if [each.state for each in study.trials()] != ["complete"] * trials:
+        raise SystemExit("not all trials are complete: these figures would be of fewer")
     return time.perf_counter() - begin, time.process_time() - used
 
 
