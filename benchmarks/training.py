@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from stages.training.feed import batches
 from stages.training.fit import Teacher
 from stages.training.fused_norm import fused_norms
 from stages.training.loop import Loop, Objective
+from stages.training.losses import Question
 from stages.training.precision import computing_in
 
 SHAPES = {"resnet8": (32, 32, 3), "resnet20": (32, 32, 3), "vgg": (32, 32, 3)}
@@ -88,8 +90,9 @@ def training_of(
     data = Data() if is_known is None else Data(shift_pixels=0)
     training = training.model_copy(update={"epochs": 2})
     known = answers.known(teacher, dataset, signature, training, data) if is_known else None
-    teach = Teacher(teacher, 0.5, is_known=bool(is_known)).losses
-    objective = Objective(True, tf.ones(CLASSES), l1=0.0, l2=0.0, teach=teach)
+    question = Question("classification", CLASSES, from_logits=True)
+    teach = partial(Teacher(teacher, 0.5, is_known=bool(is_known)).losses, question)
+    objective = Objective(question, None, l1=0.0, l2=0.0, teach=teach)
     rate = optimizers.schedule(training, IMAGES)
     optimizer = optimizers.make(training, rate, model.trainable_variables)
     loop = Loop(model, optimizer, objective, training)

@@ -1,7 +1,8 @@
 """Stage `benchmark`: how accurate and how fast the engines themselves are.
 
 latency.npz     milliseconds of every call, float32, as `<engine>.b<batch>.t<threads>`
-predictions.npz the class that each engine predicts for every test image, and the true "labels"
+predictions.npz the class that each engine predicts for every test image, and the true "labels",
+                where answers are classes of images
 changed.npz     some images that the engine classifies differently: prediction_diff.py
 
 Accuracy is that of each engine's own outputs on the whole test split, or on the part of it that
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import progress
+from stages.artifacts.signature import Signature
 from stages.datasets import carried
 from stages.datasets.base import Split
 from stages.datasets.loading import load_test_split
@@ -80,7 +82,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     keep_predictions([baseline, *engines], test.labels, out)
     results = tuple(each.result() for each in engines)
     best = records.chosen(results, chosen)
-    counted = tuple(differences(baseline, engines, test.labels))
+    counted = tuple(differences(baseline, engines))
     keep_changed(baseline, engines, best, test, out)
     return BenchmarkResult(
         model=ModelFacts(file=best.file if best else None),
@@ -120,7 +122,7 @@ def measured(peaks_of: Callable[[], Iterable[Peaks]]) -> tuple[Peaks, ...]:
 def images_of(settings: BenchmarkStage, source: Path) -> Split:
     """The test split, or what of it was carried here. Raises DataError or ArtifactError."""
     if settings.data is not None:
-        return load_test_split(settings.data)
+        return load_test_split(settings.data, Signature.read(source))
     test = carried.read(source)
     progress.report(f"accuracy on the {len(test):,} test images that convert carried")
     return test
@@ -143,14 +145,15 @@ def further(chosen: Mapping[int, Chosen], settings: Benchmark) -> dict[int, tupl
     return found
 
 
-def keep_predictions(
-    engines: Sequence[BenchmarkedEngine], labels: NDArray[np.int64], out: Path
-) -> None:
+def keep_predictions(engines: Sequence[BenchmarkedEngine], labels: NDArray[Any], out: Path) -> None:
     """Write the predictions of each engine, (N,), and the labels, in the smallest integer type.
 
     Two runs that were shown the same images are compared image by image.
     """
-    arrays = {each.name: each.predictions for each in engines if each.predictions is not None}
+    found = {each.name: each.answers.decisions for each in engines if each.answers}
+    arrays = {name: each for name, each in found.items() if each is not None}
+    if not arrays:
+        return
     arrays["labels"] = labels
     smallest = np.min_scalar_type(max(int(each.max()) for each in arrays.values()))
     kept = {name: each.astype(smallest) for name, each in arrays.items()}
@@ -158,15 +161,13 @@ def keep_predictions(
 
 
 def differences(
-    baseline: BenchmarkedEngine, engines: Sequence[BenchmarkedEngine], labels: NDArray[np.int64]
+    baseline: BenchmarkedEngine, engines: Sequence[BenchmarkedEngine]
 ) -> Iterator[PredictionDiff]:
-    """The predictions of every engine that ran against the baseline's, image by image."""
-    if baseline.predictions is not None:
+    """The answers of every engine that ran against the baseline's, image by image."""
+    if baseline.answers is not None:
         for each in engines:
-            if each.predictions is not None:
-                yield prediction_diff.count(
-                    labels, baseline.predictions, each.predictions, each.name
-                )
+            if each.answers is not None:
+                yield prediction_diff.count(baseline.answers, each.answers, each.name)
 
 
 def keep_changed(
@@ -177,11 +178,9 @@ def keep_changed(
     out: Path,
 ) -> None:
     """Write images that the engine `best` classifies differently from the baseline."""
-    after = next(
-        (each.predictions for each in engines if best and each.name == str(best.name)), None
-    )
-    if after is not None and baseline.predictions is not None:
-        prediction_diff.keep_images(test, baseline.predictions, after, out)
+    after = next((each.answers for each in engines if best and each.name == str(best.name)), None)
+    if after is not None and baseline.answers is not None:
+        prediction_diff.keep_images(test, baseline.answers, after, out)
 
 
 def describe(

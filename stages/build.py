@@ -39,7 +39,6 @@ from stages.measurement import choice, clock, divergence, int8_regressions, pari
 from stages.measurement.accuracy import batch_of, logits
 from stages.measurement.divergence import Search
 from stages.numerics import latency
-from stages.numerics.classification import metrics
 from stages.results.base import LatencyRow, ModelFacts
 from stages.results.conversion import ParityCheck
 from stages.results.engines import (
@@ -52,6 +51,7 @@ from stages.results.engines import (
     IntegerKernels,
 )
 from stages.settings import BuildStage
+from stages.tasks import base as tasks
 
 SAMPLES_FILE = "samples.npz"
 LAYERS_FILE = "layers.json"
@@ -206,8 +206,8 @@ def try_out(
     return [
         EngineResult(
             **dict(record),
-            accuracy=metrics(outputs[name], labels),
-            parity=check_parity(name, samples, outputs[name], settings.tensorrt.tf32),
+            accuracy=tasks.of(signature.task).quality(outputs[name], labels, signature),
+            parity=check_parity(name, samples, outputs[name], signature, settings.tensorrt.tf32),
             latency=(_row(name, times[name], len(image)),),
         )
         if name in outputs
@@ -217,7 +217,11 @@ def try_out(
 
 
 def check_parity(
-    name: EngineName, samples: Mapping[str, Any], found: Logits, tf32: bool = False
+    name: EngineName,
+    samples: Mapping[str, Any],
+    found: Logits,
+    signature: Signature,
+    tf32: bool = False,
 ) -> ParityCheck | None:
     """The engine against Keras; None if the samples lack what to compare with."""
     reference = parity.reference(name)
@@ -225,7 +229,7 @@ def check_parity(
     if reference not in samples or (name.precision in QUANTIZED and explained not in samples):
         return None
     difference = float(samples[explained]) if explained in samples else 0.0
-    return parity.engine_check(name, samples[reference], found, difference, tf32)
+    return parity.engine_check(name, samples[reference], found, difference, signature, tf32)
 
 
 def _row(name: EngineName, taken: clock.Samples, batch_size: int) -> LatencyRow:

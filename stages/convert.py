@@ -43,7 +43,6 @@ from stages.conversion.traces import traces
 from stages.datasets import carried
 from stages.datasets.base import Split
 from stages.datasets.loading import load_dataset
-from stages.datasets.splits import stratified
 from stages.engines import litert
 from stages.engines.base import Logits
 from stages.engines.onnxruntime import Runner, interpret
@@ -107,9 +106,9 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         Signature.read(inputs["quantize"]), dtype=options.input, batch_size=options.batch_size
     )
     signature.write(out)
-    data = load_dataset(settings.data)
+    data = load_dataset(settings.data, signature.task)
     test = data.test
-    samples = test.take(stratified(test.labels, options.parity_samples))
+    samples = test.sample(options.parity_samples)
     images = samples.images[:]
     calibration = data.calibration.images[:]
     logits, checks, wide = convert_float(inputs, images, calibration, signature, options, out)
@@ -127,7 +126,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         name: evaluate.logits(simulate(*network, target), normal)
         for name, target in simulations.items()
     }
-    few = stratified(samples.labels, signature.batch_size or layer_parity_images(signature))
+    few = samples.sampled(signature.batch_size or layer_parity_images(signature))
     differences = {
         name: explained_difference(*network, target, normal[few], logits[name][few])
         for name, target in simulations.items()
@@ -166,15 +165,14 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
 
 def layer_parity_images(signature: Signature) -> int:
     """How many images to compare layer by layer."""
-    height, width, _ = signature.input_shape
-    wanted = LAYER_PARITY_PIXELS // (height * width)
+    wanted = LAYER_PARITY_PIXELS // math.prod(signature.input_shape[:-1])
     return min(max(wanted, LAYER_PARITY_IMAGES[0]), LAYER_PARITY_IMAGES[-1])
 
 
 def unseen(validation: Split) -> dict[str, NDArray[Any]]:
     """Validation images and labels, as many as fit: the test images must not choose an engine."""
     room = max(1, VALIDATION_BYTES // math.prod(validation.images.shape[1:]))
-    few = validation.take(stratified(validation.labels, min(room, VALIDATION_SAMPLES)))
+    few = validation.sample(min(room, VALIDATION_SAMPLES))
     return {"validation_images": few.images[:], "validation_labels": few.labels}
 
 
@@ -199,22 +197,24 @@ def convert_float(
         graph = float_graph(fold(model), signature, settings.opset)
         onnx.save(prepend_preprocessing(graph, signature), out / file)
         got = interpret(out / file, signature, images)
-        checks.append(check_float32(file, logits, got, limit))
+        checks.append(check_float32(file, logits, got, signature, limit))
     progress.report(FP16_GRAPH)
     wide = write_float16(graph, calibration, signature, out / FP16_GRAPH)
     got = interpret(out / FP16_GRAPH, signature, images)
-    checks.append(parity.check_float(FP16_GRAPH, logits, got, parity.FLOAT16_RELATIVE))
+    checks.append(parity.check_float(FP16_GRAPH, logits, got, signature, parity.FLOAT16_RELATIVE))
     if "bf16" in settings.extra_precisions:
         progress.report(BF16_GRAPH)
         half = prepend_preprocessing(to_bfloat16(graph), signature)
         onnx.save(half, out / BF16_GRAPH)
         # ONNX Runtime has no bfloat16 convolution for CPUs.
         got = interpret(in_float32(half).SerializeToString(), signature, images)
-        checks.append(parity.check_float(BF16_GRAPH, logits, got, parity.BFLOAT16_RELATIVE))
+        checks.append(
+            parity.check_float(BF16_GRAPH, logits, got, signature, parity.BFLOAT16_RELATIVE)
+        )
     progress.report(FLOAT_TFLITE)
     for form in write_float(out / FLOAT_TFLITE, fold(model), signature):
         got = run_tflite(form, signature, images)
-        checks.append(check_float32(form.name, logits, got, limit))
+        checks.append(check_float32(form.name, logits, got, signature, limit))
     return {parity.KERAS_FLOAT: logits}, checks, wide
 
 
@@ -229,9 +229,11 @@ def write_float16(
     return {file.name: layers} if layers else {}
 
 
-def check_float32(name: str, expected: Logits, got: Logits, limit: float) -> ParityCheck:
+def check_float32(
+    name: str, expected: Logits, got: Logits, signature: Signature, limit: float
+) -> ParityCheck:
     """A float32 graph against Keras. Raises ConversionError where it differs by more."""
-    found = parity.check_float(name, expected, got, limit)
+    found = parity.check_float(name, expected, got, signature, limit)
     if not found.passed:
         raise ConversionError(
             f"{name} differs from Keras by {found.max_relative_difference:.1e} "
@@ -287,7 +289,10 @@ def compare_quantized(
     nothing fused; LiteRT has no such mode. A second form of a `.tflite` is compared as well.
     """
     base = logits[parity.KERAS_FLOAT]
-    checks = [parity.simulation(name, base, logits[name], samples.labels) for name in differences]
+    labels = samples.labels
+    checks = [
+        parity.simulation(name, base, logits[name], labels, signature) for name in differences
+    ]
     for file, target in graphs.items():
         against = parity.fake_quantized(target)
         for form in (out / file, litert.paired_form(out / file)):
@@ -299,7 +304,7 @@ def compare_quantized(
                 got = run(form, signature, samples.images[:])
                 checks.append(
                     parity.check_int8(
-                        form.name, against, logits[against], got, differences[against]
+                        form.name, against, logits[against], got, differences[against], signature
                     )
                 )
     return checks

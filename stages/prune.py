@@ -86,7 +86,7 @@ def run(
     own_source.make_known(settings.model)
     source = inputs["train"]
     signature = Signature.read(source)
-    dataset = load_dataset(settings.data)
+    dataset = load_dataset(settings.data, signature.task)
     trained = files.load(source / MODEL_FILE)
     functional(trained)  # first: a model without a graph has no accuracy to speak of either
     refuse_chance(trained, dataset.validation, signature)
@@ -116,6 +116,7 @@ def run(
         )
         consistency.check(details, pruned.widths, structured.lost_layers(before, after))
         shutil.copyfile(pruned.file, out / MODEL_FILE)
+    signature = evaluate.with_thresholds(signature, model, dataset.validation)
     signature.write(out)
     measured = evaluate.measure(model, dataset.test, signature)
     return PruneResult(
@@ -204,7 +205,7 @@ def _to_target(context: PruneContext) -> Pruned:
     with context.stopwatch(flat) as stopwatch:
         levels, path = _analyse(context, flat, [*blocks, *groups], stopwatch)
         stops = guided.milestones(path, guided.goals(path, settings))
-        before = context.validation_top1(context.trained)
+        before = context.validation_score(context.trained)
 
         def points_lost(finished: FinishedRound) -> float:
             return 100 * (before - finished.validation_top1)
@@ -247,7 +248,7 @@ def _analyse(
     """The sensitivity of groups and blocks and the way down, measured now or before a kill."""
     narrow, store = context.narrower(flat), context.store
     levels = store.read("levels", list[SensitivityLevel]) or []
-    for more in sensitivity(parts, narrow, context.candidate_top1, stopwatch, [*levels]):
+    for more in sensitivity(parts, narrow, context.candidate_score, stopwatch, [*levels]):
         levels += more
         store.write("levels", levels)
     if saved := store.read("path", list[PathPoint]):

@@ -69,8 +69,8 @@ def run(
     """
     prepare(settings.quantize)
     own_source.make_known(settings.model)
-    dataset = load_dataset(settings.data)
     signature = Signature.read(inputs["prune"])
+    dataset = load_dataset(settings.data, signature.task)
     source = files.load(inputs["prune"] / "model.keras")
     checkpoint = None if resume is None else resume / CHECKPOINT
     quantizer = Quantizer(
@@ -88,8 +88,10 @@ def run(
     snap_biases(model, quantizer.quantized(), found)
     files.save(model, out / "model.keras")
     ranges.write({name: found.get(name) for name in quantizer.points}, out)
+    simulated = quantizer.simulated()
+    signature = evaluate.with_thresholds(signature, simulated, dataset.validation)
     signature.write(out)
-    measured = evaluate.measure(quantizer.simulated(), dataset.test, signature, "fake_int8")
+    measured = evaluate.measure(simulated, dataset.test, signature, "fake_int8")
     size = {"parameters": model.count_params(), "multiply_adds": multiply_adds(model)}
     return QuantizeResult(
         model=measured.model.model_copy(update=size),
@@ -223,7 +225,7 @@ class Quantizer:
     def fine_tune(self) -> FineTuneChoice:
         """Train weights and ranges, also on the float model's answers; keep what scores better."""
         simulated, settings = self.simulated(), self.settings
-        calibrated = evaluate.top1(simulated, self.dataset.validation, self.signature)
+        calibrated = evaluate.metric(simulated, self.dataset.validation, self.signature)
         # The simulation shares its layers with self.model, so training and undoing change both.
         before = simulated.get_weights()
         freeze_zeros(simulated)
@@ -238,7 +240,6 @@ class Quantizer:
                 teacher=Teacher(
                     self.source,
                     settings.distillation,
-                    self.signature.returns_probabilities,
                     settings.temperature,
                 ),
                 rebuild=self.rebuilt,
@@ -246,7 +247,7 @@ class Quantizer:
                 logs=self.logs,
             ),
         )
-        trained = evaluate.top1(simulated, self.dataset.validation, self.signature)
+        trained = evaluate.metric(simulated, self.dataset.validation, self.signature)
         # Not by the loss: training with smoothed labels changes what a loss can be.
         is_better = settings.epochs > 0 and trained >= calibrated
         if not is_better:
@@ -264,7 +265,7 @@ class Quantizer:
     def fall_back(self) -> FloatFallback:
         """Leave layers in float until the accuracy is within the budget, if there is one."""
         budget, candidates = self.settings.max_accuracy_drop, list[FloatCandidate]()
-        reference = evaluate.top1(self.source, self.dataset.validation, self.signature)
+        reference = evaluate.metric(self.source, self.dataset.validation, self.signature)
         excluded = self.in_float
         if budget is not None and self.score()[0] < reference - budget / 100:
             milliseconds = fallback.layer_milliseconds(self.model, self.signature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from stages import models, progress
@@ -11,9 +12,10 @@ from stages.datasets.loading import load_dataset
 from stages.models import files
 from stages.results.training import TrainDetails, TrainResult
 from stages.settings import TrainStage
-from stages.training import evaluate
-from stages.training.description import counts, describe, with_output
+from stages.training import evaluate, standard_head
+from stages.training.description import counts, describe, output_shapes, with_output
 from stages.training.fit import TrainingRun, prepare
+from stages.training.losses import standard
 from stages.training.phases import fit_in_phases, thaw
 from stages.training.scaling import doubt, refuse_other_scaling
 
@@ -34,15 +36,19 @@ def run(
     ConversionError or ModelError for a user's model that cannot be converted.
     """
     prepare(settings.train)
-    dataset = load_dataset(settings.data)
+    wanted = settings.model.task
+    dataset = load_dataset(settings.data, wanted)
     signature = describe(dataset, settings.data)
     model = models.create(
         settings.model,
         signature.input_shape,
-        len(dataset.class_names),
+        output_shapes(signature, wanted),
         (signature.scale, signature.offset),
     )
     signature = with_output(signature, model, dataset)
+    dataset = replace(dataset, task=signature.task)
+    if signature.task != "classification":
+        progress.report(f"the task is {signature.task}")
     if settings.model.source is not None:
         progress.report(f"{model.name}: tries the conversion")
         rehearse(model, signature)
@@ -53,6 +59,8 @@ def run(
     if settings.train.save_h5:
         files.save_h5(model, out / "model.h5")  # a refusal after the training would be late
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
+    # Numbers of any size are learned alike; a model of the user's answers in its own unit.
+    is_standard = signature.task == "regression" and settings.model.source is None
     trained = fit_in_phases(
         model,
         TrainingRun(
@@ -61,6 +69,7 @@ def run(
             settings.train,
             label="train",
             data=settings.data,
+            is_standard=is_standard,
             precision=settings.train.precision,
             checkpoint=None if resume is None else resume / "training.npz",
             logs=logs,
@@ -68,11 +77,14 @@ def run(
         ),
         settings.train,
     )
+    if is_standard:
+        standard_head.fold(model, *standard(dataset))
     if settings.model.freeze_base:
         thaw(model)  # so that the fine-tunes can repair what pruning and rounding break
     files.save(model, out / "model.keras")
     if settings.train.save_h5:
         files.save_h5(model, out / "model.h5")
+    signature = evaluate.with_thresholds(signature, model, dataset.validation)
     signature.write(out)
     measured = evaluate.measure(model, dataset.test, signature)
     return TrainResult(

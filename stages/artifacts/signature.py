@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stages.errors import ArtifactError, shown
 from stages.results.base import Output
+from stages.tasks.registry import TASKS, TaskName
 
 FILE = "signature.json"
 
@@ -27,12 +28,14 @@ def scaling_in_words(scale: float, offset: float) -> str:
 
 @dataclass(frozen=True)
 class Signature:
-    """Input and output of a classifier.
+    """Input and output of a network, and what it is asked.
 
     `input_shape` is one image without the batch, as in (28, 28, 1) with layout "HWC". The
-    model sees `pixel * scale + offset` and returns one value per class: `output` says whether it
-    is a logit or a probability. `dtype` is what is fed: "float32" after `preprocess`, or "uint8"
-    pixels where the graph does that itself.
+    model sees `pixel * scale + offset` and returns `output_shape` for one image, () for one value
+    per class: `output` says whether a value is a logit, a probability or a value itself.
+    `class_names` name the classes of `task`, or what else it tells: stages/tasks. A probability of
+    at least its threshold in `thresholds`, if there are any, is a yes. `dtype` is what is fed:
+    "float32" after `preprocess`, or "uint8" pixels where the graph does that itself.
     `batch_size` is the only one that the graph takes; 0 stands for any.
     """
 
@@ -46,6 +49,14 @@ class Signature:
     layout: str = "NHWC"
     dtype: str = "float32"
     batch_size: int = 0
+    task: TaskName = "classification"
+    output_shape: tuple[int, ...] = ()
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def shape_of_output(self) -> tuple[int, ...]:
+        """What the network returns for one image."""
+        return self.output_shape or (len(self.class_names),)
 
     def preprocess(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Pixels to model input: uint8 (N, H, W, C) -> float32 (N, H, W, C)."""
@@ -75,7 +86,7 @@ class Signature:
 
     @property
     def returns_probabilities(self) -> bool:
-        """Whether the outputs are shares of 1, so that no softmax belongs on them."""
+        """Whether the outputs are shares of 1, so that no softmax or sigmoid belongs on them."""
         return self.output == "probabilities"
 
     @property
@@ -92,15 +103,19 @@ class Signature:
     def read(cls, folder: Path) -> Signature:
         """Read `signature.json` from `folder`. Raises ArtifactError if it is damaged.
 
-        Written before `output` was known it says nothing of it, and all outputs count as logits.
+        Written before `output` was known it says nothing of it, and all outputs count as logits;
+        without `task` it is of a classifier.
         """
         try:
             raw = json.loads((folder / FILE).read_text())
             raw["input_shape"] = tuple(raw["input_shape"])
             raw["class_names"] = tuple(raw["class_names"])
+            raw |= {key: tuple(raw.get(key, ())) for key in ("output_shape", "thresholds")}
             signature = cls(**raw)
             if signature.output not in get_args(Output):
                 raise ValueError(f"output is {shown(signature.output)}")
+            if signature.task not in TASKS:
+                raise ValueError(f"task is {shown(signature.task)}")
             return signature
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(

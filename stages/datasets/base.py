@@ -1,10 +1,13 @@
-"""What a data set is: two parts of images with labels, and the names of its classes.
+"""What a data set is: two parts of images with targets, and the names of its classes.
 
 A module of this package is a data set if it has these two functions; the table in
 `stages/datasets/registry.py` lists them.
 
     class_names(settings) -> tuple[str, ...]    position = label
     read(settings, part) -> Split               its "train" or "test" part, always in one order
+
+Targets other than class numbers are as the task has them (stages/tasks); their names are those of
+the labels, values or classes of pixels, or () where they have none.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,39 +24,54 @@ from numpy.typing import NDArray
 
 from stages.datasets import download
 from stages.datasets.lazy_images import Images, Indices, take
+from stages.datasets.splits import stratified
 from stages.errors import DataError, shown
 from stages.settings import Data
+from stages.tasks.registry import TaskName
 
 Part = Literal["train", "test"]
 MOST_CHANNELS = 4
 """More are a mistaken order of the axes."""
-HIGHEST_LABEL = 2**31 - 1
 SPECIAL = "which is neither a regular file nor a folder: it may never end"
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 (N, H, W, C) and their labels int64 (N,).
+    """Images uint8 (N, H, W, C) and their labels int64 (N,), or what else the task asks of each.
 
     Images may lie on disk and be more than memory holds: index them, a batch at a time.
     `skipped` says of every file that was left out why; `changed` counts the images by what was
-    done to them. `groups` int64 (N,), where there are any, numbers what must not be divided.
+    done to them. `groups` int64 (N,), where there are any, numbers what must not be divided;
+    `strata` int64 (N,) what every split shall have its share of, by default the labels. `origin`
+    names the labels in messages.
     """
 
     images: Images
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     skipped: tuple[str, ...] = ()
     changed: Mapping[str, int] = field(default_factory=dict)
     groups: NDArray[np.int64] | None = None
+    strata: NDArray[np.int64] | None = None
+    origin: str = "the data set"
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Indices) -> Split:
         """The images at `indices`, in that order."""
-        groups = None if self.groups is None else self.groups[indices]
+        groups, strata = (
+            None if each is None else each[indices] for each in (self.groups, self.strata)
+        )
         images, labels = take(self.images, indices), self.labels[indices]
-        return Split(images, labels, self.skipped, self.changed, groups)
+        return replace(self, images=images, labels=labels, groups=groups, strata=strata)
+
+    def sample(self, count: int) -> Split:
+        """`count` images that stand for all of them, or all if there are not more."""
+        return self.take(self.sampled(count))
+
+    def sampled(self, count: int) -> NDArray[np.int64]:
+        """The places of `sample`, ascending."""
+        return stratified(self.labels if self.strata is None else self.strata, count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +84,7 @@ class DataSet:
     calibration: Split
     test: Split
     class_names: tuple[str, ...]
+    task: TaskName = "classification"
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -121,10 +140,10 @@ def is_control(character: str) -> bool:
 
 
 def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Split:
-    """Make a Split of arrays from outside, images (N, H, W) or (N, H, W, C), labels (N,) or (N, 1).
+    """Make a Split of arrays from outside, images (N, H, W) or (N, H, W, C), labels (N, ...).
 
-    `origin` names the arrays in messages. Raises DataError for a wrong dtype or shape, for lengths
-    that differ and for negative labels.
+    `origin` names the arrays in messages. Raises DataError for images of a wrong dtype or shape and
+    for lengths that differ. What the labels must be says the task.
     """
     if images.dtype != np.uint8:
         raise DataError(
@@ -143,39 +162,23 @@ def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Sp
             f"channels, expected 1 to {MOST_CHANNELS} as the last axis",
             "if they are (N, channels, height, width): images.transpose(0, 2, 3, 1)",
         )
-    labels = _checked_labels(labels, origin)
+    if not labels.ndim:
+        raise DataError(
+            f"{origin}: the labels are a single {labels.dtype}, expected one for each image",
+            "save an array whose first axis is the images",
+        )
     if len(images) != len(labels):
         raise DataError(
             f"{origin}: {len(images)} images but {len(labels)} labels, expected one for each image",
             "save images and labels of the same samples, in the same order",
         )
-    return Split(images[..., None] if images.ndim == 3 else images, labels)
+    return Split(images[..., None] if images.ndim == 3 else images, labels, origin=origin)
 
 
-def _checked_labels(labels: NDArray[Any], origin: str) -> NDArray[np.int64]:
-    if np.issubdtype(labels.dtype, np.floating) and (lacking := int(np.isnan(labels).sum())):
-        raise DataError(
-            f"{origin}: {lacking} of {labels.size} labels are NaN, expected integers from 0",
-            "leave out the images that have no label",
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            f"{origin}: the labels are {labels.dtype}, expected integers from 0",
-            'convert them before they are saved: labels.astype("int64")',
-        )
-    if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] != 1):
-        raise DataError(
-            f"{origin}: the labels have the shape {labels.shape}, expected (N,) class numbers",
-            "turn one-hot labels into numbers: labels.argmax(axis=1)",
-        )
-    if labels.size and labels.min() < 0:
-        raise DataError(
-            f"{origin}: a label is {labels.min()}, expected class numbers from 0",
-            "number the classes from 0 without gaps",
-        )
-    if labels.size and labels.max() > HIGHEST_LABEL:
-        raise DataError(
-            f"{origin}: a label is {labels.max()}, expected at most {HIGHEST_LABEL}",
-            "number the classes from 0 without gaps",
-        )
-    return labels.reshape(-1).astype(np.int64)
+def numbered(labels: NDArray[Any]) -> tuple[str, ...]:
+    """Names of class numbers (N,) or (N, 1), "0", "1" and so on: one for each that occurs.
+
+    () for other labels.
+    """
+    is_class = np.issubdtype(labels.dtype, np.integer) and labels.size == len(labels)
+    return tuple(str(label) for label in range(len(np.unique(labels)))) if is_class else ()

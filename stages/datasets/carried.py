@@ -1,7 +1,7 @@
 """Test images that `convert` carries to the machines that run the engines.
 
 test_images.npy     uint8 (N, H, W, C), read as they are needed
-test_labels.npy     int64 (N,)
+test_labels.npy     int64 (N,), or what else the task has
 
 Two plain arrays, because a zip archive of NumPy cannot be mapped: there may be more images than
 memory holds.
@@ -16,8 +16,8 @@ import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
-from stages.datasets.splits import stratified
-from stages.errors import ArtifactError
+from stages.datasets.targets import checked
+from stages.errors import ArtifactError, DataError
 from stages.results.conversion import CarriedImages
 
 IMAGES_FILE, LABELS_FILE = "test_images.npy", "test_labels.npy"
@@ -32,7 +32,7 @@ AGAIN = (
 def write(test: Split, count: int, folder: Path) -> CarriedImages:
     """Write `count` images of the test split, of each class in proportion; 0 writes all."""
     is_part = 0 < count < len(test)
-    part = test.take(stratified(test.labels, count)) if is_part else test
+    part = test.sample(count) if is_part else test
     # Not a map that is written to: on a full disk that ends the process, without a message.
     with (folder / IMAGES_FILE).open("wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": part.images.shape}
@@ -73,11 +73,12 @@ def read(folder: Path) -> Split:
             f"expected {expected} uint8, of at least one image",
             AGAIN,
         )
-    classes = len(signature.class_names)
-    if labels.dtype != np.int64 or labels.min() < 0 or labels.max() >= classes:
-        raise ArtifactError(
-            f"{LABELS_FILE} in {str(folder)!r} holds {labels.dtype} from {labels.min()} to "
-            f"{labels.max()}, expected int64 from 0 to {classes - 1}",
-            AGAIN,
-        )
-    return Split(images, labels)
+    name = f"{LABELS_FILE} in {str(folder)!r}"
+    split = Split(images, labels, origin=name)
+    try:
+        found = checked(split, signature.task, signature.class_names, "test")
+    except DataError as error:
+        raise ArtifactError(error.message, AGAIN) from error
+    if found.labels.dtype != labels.dtype:
+        raise ArtifactError(f"{name} holds {labels.dtype}, expected {found.labels.dtype}", AGAIN)
+    return found

@@ -9,51 +9,59 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet, DataSetModule, Split
 from stages.datasets.registry import DATASETS
-from stages.datasets.splits import divide, divide_groups, stratified
+from stages.datasets.splits import divide, divide_groups
+from stages.datasets.targets import check_learnable, checked, likely_task
 from stages.errors import DataError, SettingsError, shown
 from stages.packages import install, providing
 from stages.settings import Data
+from stages.tasks import base as tasks
+from stages.tasks.registry import TaskName
 
 
-def load_dataset(settings: Data) -> DataSet:
-    """Read the data set and divide it.
+def load_dataset(settings: Data, task: TaskName | None = None) -> DataSet:
+    """Read the data set and divide it, for `task` or the one that its labels tell.
 
     Validation and calibration images are taken out of the training part, class by class or by
     whole groups, as data.seed decides; the test split depends on no setting but data.test_samples.
-    Raises DataError where the data are missing, unreadable or unfit, SettingsError where they do
-    not suit data.shift_pixels.
+    Raises DataError where the data are missing, unreadable or unfit, or their task is uncertain,
+    SettingsError where they do not suit data.shift_pixels.
     """
     module = _module(settings)
-    names = module.class_names(settings)
-    if len(names) < 2:
-        raise DataError(
-            f"the training part has {len(names)} class, expected two or more to tell apart",
-            "add the images of the other classes",
-        )
-    part = module.read(settings, "train")
+    raw = module.read(settings, "train")
+    task = task or likely_task(raw)
+    names = tasks.of(task).names(module.class_names(settings), raw.labels)
+    part = checked(raw, task, names, "training")
     _check_shift(settings, part)
-    _check_labels(part, names, "training")
-    test = _test_split(module, settings, names)
+    check_learnable(part, task, names)
+    test = _test_split(module, settings, names, task)
     if part.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training images are {part.images.shape[1:]} but test images {test.images.shape[1:]} "
             "(height, width, channels), expected the same",
             "resize them to one size",
         )
-    validation, calibration, train = _held_back(settings, part, names)
-    return DataSet(settings.name, train, validation, calibration, test, names)
+    validation, calibration, train = _held_back(settings, part, names, task)
+    return DataSet(settings.name, train, validation, calibration, test, names, task)
 
 
-def load_test_split(settings: Data) -> Split:
-    """The test split of `load_dataset`, without reading the training images.
+def load_test_split(settings: Data, signature: Signature | None = None) -> Split:
+    """The test split of `load_dataset`, without the training images.
 
+    Its task is that of `signature`, by default the one that the labels tell.
     Machines that only run engines may lack packages of a data set: raises DataError there.
     """
     try:
         module = _module(settings)
-        return _test_split(module, settings, module.class_names(settings))
+        if signature is None:
+            raw = module.read(settings, "test")
+            task = likely_task(raw)
+            names = tasks.of(task).names(module.class_names(settings), raw.labels)
+        else:
+            task, names = signature.task, signature.class_names
+        return _test_split(module, settings, names, task)
     except ModuleNotFoundError as error:
         raise DataError(
             f"the data set {settings.name!r} needs the package {error.name}, which is missing",
@@ -66,12 +74,13 @@ def _module(settings: Data) -> DataSetModule:
     return cast(DataSetModule, importlib.import_module(DATASETS[settings.name]))
 
 
-def _test_split(module: DataSetModule, settings: Data, names: tuple[str, ...]) -> Split:
-    split = module.read(settings, "test")
-    _check_labels(split, names, "test")
+def _test_split(
+    module: DataSetModule, settings: Data, names: tuple[str, ...], task: TaskName
+) -> Split:
+    split = checked(module.read(settings, "test"), task, names, "test")
     if not 0 < settings.test_samples < len(split):
         return split
-    return split.take(stratified(split.labels, settings.test_samples))
+    return split.sample(settings.test_samples)
 
 
 def _check_shift(settings: Data, part: Split) -> None:
@@ -84,24 +93,9 @@ def _check_shift(settings: Data, part: Split) -> None:
         )
 
 
-def _check_labels(split: Split, names: tuple[str, ...], part: str) -> None:
-    """Every label names a class, and every class can be learnt."""
-    highest = int(split.labels.max())
-    if highest >= len(names):
-        raise DataError(
-            f"a {part} label is {highest}, but the training part has {len(names)} classes: "
-            f"expected 0 to {len(names) - 1}",
-            "number the classes from 0 without gaps",
-        )
-    absent = np.setdiff1d(np.arange(len(names)), split.labels)
-    if part == "training" and absent.size:
-        raise DataError(
-            f"no training image has the label {absent[0]}, but labels go up to {len(names) - 1}",
-            "number the classes from 0 without gaps",
-        )
-
-
-def _held_back(settings: Data, part: Split, names: tuple[str, ...]) -> tuple[Split, Split, Split]:
+def _held_back(
+    settings: Data, part: Split, names: tuple[str, ...], task: TaskName
+) -> tuple[Split, Split, Split]:
     """Validation, calibration and what is left to train on."""
     validation_samples = max(1, round(settings.validation_share * len(part)))
     counts = [validation_samples, settings.calibration_samples]
@@ -113,13 +107,15 @@ def _held_back(settings: Data, part: Split, names: tuple[str, ...]) -> tuple[Spl
             f"classes needs one to learn from: at most {max(room, 0)} are left",
             f"use fewer: --set data.calibration_samples={max(1, room // 4)}",
         )
+    strata = part.labels if part.strata is None else part.strata
     if part.groups is None:
-        divided = divide(part.labels, counts, settings.seed)
+        divided = divide(strata, counts, settings.seed)
     else:
-        divided = divide_groups(part.labels, part.groups, counts, settings.seed)
+        divided = divide_groups(strata, part.groups, counts, settings.seed)
         _refuse_empty(settings, part.groups, divided)
     splits = [part.take(indices) for indices in divided]
-    emptied = np.setdiff1d(np.arange(len(names)), splits[2].labels)
+    is_of_classes = task in ("classification", "binary")
+    emptied = np.setdiff1d(np.arange(len(names)), splits[2].labels) if is_of_classes else strata[:0]
     if emptied.size:
         raise DataError(
             f"the class {names[emptied[0]]!r} has too few training images: "

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.datasets.base import Part, Split, checked_split, required_path
+from stages.datasets.base import Part, Split, checked_split, numbered, required_path
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -18,9 +18,8 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def class_names(settings: Data) -> tuple[str, ...]:
-    """Numbers as names, "0", "1" and so on: one for each distinct training label."""
-    labels = _array(required_path(settings), "y_train", settings.max_unpacked_mib)
-    return tuple(str(label) for label in range(len(np.unique(labels))))
+    """Numbers as names, "0", "1" and so on: one for each distinct training label, if they are."""
+    return numbered(_array(required_path(settings), "y_train", settings.max_unpacked_mib))
 
 
 def read(settings: Data, part: Part) -> Split:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stages import progress
 from stages.artifacts.atomic import replacing
 from stages.datasets import cache
-from stages.datasets.base import Part, Split, checked_split
+from stages.datasets.base import Part, Split, checked_split, numbered
 from stages.errors import DataError, shown
 from stages.settings import Data
 from stages.settings.modules import function_of, source_files, unseen
@@ -31,9 +31,8 @@ EXPECTED = "expected (images, labels), a keras.utils.PyDataset or a tf.data.Data
 
 
 def class_names(settings: Data) -> tuple[str, ...]:
-    """Numbers as names, "0", "1" and so on: one for each distinct training label."""
-    labels = read(settings, "train").labels
-    return tuple(str(label) for label in range(len(np.unique(labels))))
+    """Numbers as names, "0", "1" and so on: one for each distinct training label, if they are."""
+    return numbered(read(settings, "train").labels)
 
 
 def read(settings: Data, part: Part) -> Split:
@@ -140,10 +139,17 @@ def _joined(batches: Iterator[Any], origin: str, limit_mib: int) -> Split:
                 f"first {splits[0].images.shape[1:]} (height, width, channels)",
                 "resize all to one size",
             )
+        if split.labels.shape[1:] != splits[0].labels.shape[1:]:
+            raise DataError(
+                f"{origin}: a label of batch {number} is {split.labels.shape[1:]}, one of the "
+                f"first {splits[0].labels.shape[1:]}",
+                "give labels of one shape",
+            )
     if not splits:
         raise DataError(f"{origin} gives no batch, expected at least one")
     images = np.concatenate([split.images[:] for split in splits])
-    return Split(images, np.concatenate([split.labels for split in splits]))
+    labels = np.concatenate([split.labels for split in splits])
+    return Split(images, labels, origin=origin)
 
 
 def _checked(pair: Any, origin: str) -> Split:
@@ -189,7 +195,7 @@ def _refuse_other(split: Split, source: str, version: str | None, part: Part) ->
     kept = cache.folder() / f"source-{key}.sha256"
     digest = hashlib.sha256(json.dumps(split.images.shape).encode())
     digest.update(np.ascontiguousarray(split.images[:]).data)
-    digest.update(split.labels.data)
+    digest.update(np.ascontiguousarray(split.labels).data)
     try:
         before = kept.read_text()
     except OSError:

@@ -1,9 +1,10 @@
-"""What a classifier returns: logits, or the probabilities that a softmax made of them."""
+"""What a classifier returns: logits, or what a softmax or a sigmoid made of them."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -17,39 +18,45 @@ LARGEST_DEVIATION = 0.01
 QUOTIENTS = ("Divide", "TrueDivide")
 
 
-def returns_probabilities(model: keras.Model, images: NDArray[np.float32]) -> bool:
-    """Whether `model` returns probabilities, one per class, and no logits.
+Maker = Literal["softmax", "sigmoid"]
 
-    Its graph must end in a softmax, wherever that is written, or in something that may be one. That
+
+def made_by(model: keras.Model, images: NDArray[np.float32], maker: Maker) -> bool:
+    """Whether `model` returns probabilities that a softmax, or sigmoids, made, and no logits.
+
+    Its graph must end in one, wherever that is written, or in something that may be one. That
     alone could be a softmax over another axis, so the outputs for `images` float32 (N, H, W, C)
-    and for noise must be shares of 1 as well. Those alone could be confident sigmoids.
+    and for noise must be shares of 1 as well, or shares. Those alone could be confident sigmoids.
     Raises ModelError for a subclassed model.
     """
-    if walk(model, [_Value.OTHER], _softmaxed)[0] is _Value.OTHER:
+    if walk(model, [_Value.OTHER], partial(_made, maker))[0] is _Value.OTHER:
         return False
     noise = np.random.default_rng(0).normal(images.mean(), images.std() + 1e-3, images.shape)
     seen = np.concatenate([images, noise.astype(np.float32)])
-    return _are_shares(np.asarray(model(seen, training=False), np.float64))
+    outputs = np.asarray(model(seen, training=False), np.float64)
+    return bool(outputs.min() >= 0) and _are_shares(outputs, maker)
 
 
-def _are_shares(outputs: NDArray[np.float64]) -> bool:
-    sums = outputs.sum(axis=1)
-    return bool(outputs.min() >= 0 and np.abs(sums - 1).max() <= LARGEST_DEVIATION)
+def _are_shares(outputs: NDArray[np.float64], maker: Maker) -> bool:
+    if maker == "sigmoid":
+        return bool(outputs.max() <= 1)
+    return bool(np.abs(outputs.sum(axis=-1) - 1).max() <= LARGEST_DEVIATION)
 
 
 class _Value(Enum):
     """What is known of a tensor."""
 
-    SOFTMAX = "may be what a softmax made"
+    MADE = "may be what a softmax, or a sigmoid, made"
     OTHER = "anything else"
 
 
-def _softmaxed(call: Call, *args: Any, **kwargs: Any) -> list[_Value]:
+def _made(maker: Maker, call: Call, *args: Any, **kwargs: Any) -> list[_Value]:
     """The visit: what without weights follows a softmax may only move its values."""
     operation = call.operation
     given = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, _Value)]
-    kept = not getattr(operation, "weights", None) and _Value.SOFTMAX in given
-    found = _Value.SOFTMAX if kept or _may_be_softmax(operation) else _Value.OTHER
+    kept = not getattr(operation, "weights", None) and _Value.MADE in given
+    may_be = _may_be_softmax(operation) if maker == "softmax" else _may_be_sigmoid(operation)
+    found = _Value.MADE if kept or may_be else _Value.OTHER
     return [found] * len(call.outputs)
 
 
@@ -57,5 +64,14 @@ def _may_be_softmax(operation: Any) -> bool:
     activation = getattr(operation, "activation", None)
     if activation is keras.activations.softmax or isinstance(activation, layers.Softmax):
         return True
-    is_own = type(operation).__module__.partition(".")[0] != "keras"
-    return type(operation).__name__ in ("Softmax", "Lambda", *QUOTIENTS) or is_own
+    return type(operation).__name__ in ("Softmax", "Lambda", *QUOTIENTS) or _is_own(operation)
+
+
+def _may_be_sigmoid(operation: Any) -> bool:
+    if getattr(operation, "activation", None) is keras.activations.sigmoid:
+        return True
+    return type(operation).__name__ in ("Sigmoid", "Lambda") or _is_own(operation)
+
+
+def _is_own(operation: Any) -> bool:
+    return type(operation).__module__.partition(".")[0] != "keras"

@@ -23,10 +23,12 @@ from stages.engines.registry import ENGINES
 from stages.errors import EngineError
 from stages.measurement import clock, throughput, turns
 from stages.measurement.accuracy import batch_of, logits
-from stages.numerics import classification, latency
+from stages.numerics import latency
 from stages.results.engines import EngineRecord, EngineResult, EngineTimings
 from stages.results.training import Classification
 from stages.settings import Benchmark, BenchmarkStage
+from stages.tasks import base as tasks
+from stages.tasks.base import Answers
 
 PARTS_CALLS = 100
 """Calls whose copies and computation are timed apart, on a GPU."""
@@ -45,7 +47,7 @@ class BenchmarkedEngine:
     record: EngineRecord
     timings: EngineTimings = field(default_factory=EngineTimings)
     classes: Classification | None = None
-    predictions: NDArray[np.int64] | None = None
+    answers: Answers | None = None
 
     @property
     def is_on_gpu(self) -> bool:
@@ -108,12 +110,12 @@ def _start(each: BenchmarkedEngine, engine: Engine, test: Split, batch_size: int
         return
     batch = batch_of(test.images, engine.signature, 1)
     _, first_call_ms = clock.once(partial(engine.infer, batch))
-    outputs = logits(engine, test.images, batch_size)
-    accuracy = classification.metrics(outputs, test.labels)
+    outputs, signature = logits(engine, test.images, batch_size), engine.signature
+    task = tasks.of(signature.task)
+    accuracy = task.quality(outputs, test.labels, signature)
     each.add(accuracy=accuracy, load_ms=load_ms, first_call_ms=first_call_ms)
-    names = engine.signature.class_names
-    each.classes = classification.describe(outputs, test.labels, names)
-    each.predictions = outputs.argmax(axis=1)
+    each.classes = task.describe(outputs, test.labels, signature)
+    each.answers = Answers.of(outputs, test.labels, signature)
     each.record = each.record.ran()
 
 

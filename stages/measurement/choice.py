@@ -29,6 +29,7 @@ from stages.measurement.throughput import usable_cores
 from stages.numerics import latency
 from stages.results.engines import Candidate, Chosen, EngineChoice, EngineRecord
 from stages.settings import Build, Gpu
+from stages.tasks.base import Answers, Targets
 
 FILE = "choice.json"
 WARMUP_SECONDS = 0.05
@@ -36,7 +37,6 @@ WARMUP_SECONDS = 0.05
 CHOSEN = TypeAdapter(dict[int, Chosen])
 
 Pixels = NDArray[np.uint8]
-Classes = NDArray[np.int64]
 Opened = Mapping[tuple[EngineName, int], Engine]
 """Engines by name and number of threads."""
 
@@ -45,33 +45,34 @@ def choose(
     engines: Sequence[EngineRecord],
     folder: Path,
     images: Pixels,
-    labels: NDArray[np.int64],
+    labels: Targets,
     settings: Build,
     gpu: Gpu | None = None,
 ) -> EngineChoice:
     """Time the engines that ran here and choose one per batch size; writes `choice.json`.
 
-    Accuracy is that on `images` uint8 (N, H, W, C) with `labels` int64 (N,), of the trained model
+    Accuracy is that on `images` uint8 (N, H, W, C) with `labels` (N, ...), of the trained model
     as well, the baseline in `folder`. `gpu` is how engines on a GPU run. Raises EngineError where
     the baseline cannot run.
     """
-    sizes = Signature.read(folder).batch_sizes(settings.batch_sizes)
+    signature = Signature.read(folder)
+    sizes = signature.batch_sizes(settings.batch_sizes)
     with ExitStack() as stack:
         opened = _open(engines, folder, settings, gpu, stack)
         # Threads change how fast an engine is, not what it answers: one accuracy per engine.
         by_name = {name: engine for (name, _), engine in opened.items()}
         largest = min(max(sizes), settings.max_batch_size)
         answers = {
-            name: logits(engine, images, largest).argmax(axis=1) for name, engine in by_name.items()
+            name: Answers.of(logits(engine, images, largest), labels, signature)
+            for name, engine in by_name.items()
         }
-        trained = trained_answers(folder, images, largest)
-        accuracy = {name: share(each, labels) for name, each in answers.items()}
+        trained = trained_answers(folder, images, labels, largest)
         lost = Budget(len(labels), settings.max_accuracy_drop)
         table = tuple(
             candidate.model_copy(
                 update={
-                    "top1": accuracy[name],
-                    "within_budget": lost.allows(accuracy[name], share(trained, labels)),
+                    "top1": answers[name].score,
+                    "within_budget": lost.allows(answers[name].score, trained.score),
                 }
             )
             for size in sizes
@@ -83,10 +84,9 @@ def choose(
         batch_sizes=sizes,
         max_accuracy_drop=settings.max_accuracy_drop,
         validation_samples=len(labels),
-        trained_top1=share(trained, labels),
+        trained_top1=trained.score,
         differences=tuple(
-            prediction_diff.count(labels, trained, each, str(name))
-            for name, each in answers.items()
+            prediction_diff.count(trained, each, str(name)) for name, each in answers.items()
         ),
         table=table,
         chosen=chosen,
@@ -104,7 +104,7 @@ def read(folder: Path) -> dict[int, Chosen]:
 
 @dataclass(frozen=True)
 class Budget:
-    """Accuracy that may be lost on so many images, in percentage points.
+    """Accuracy, or another metric, that may be lost on so many images, in points of 0.01.
 
     A single image may always be lost: on few images a smaller difference cannot be resolved.
     """
@@ -113,23 +113,18 @@ class Budget:
     points: float
 
     def allows(self, top1: float, against: float) -> bool:
-        """Whether the share `top1` is not too far below `against`."""
+        """Whether `top1` is not too far below `against`."""
         # 1e-6 absorbs rounding: 0.7 / 100 * 1000 is a little less than 7.
-        allowed = max(1, int(self.points / 100 * self.samples + 1e-6))
-        return round((against - top1) * self.samples) <= allowed
+        allowed = max(1.0, self.points / 100 * self.samples)
+        return (against - top1) * self.samples <= allowed + 1e-6
 
 
-def trained_answers(folder: Path, images: Pixels, batch_size: int) -> Classes:
-    """Classes (N,) that the trained model, the baseline engine, predicts. Raises EngineError."""
+def trained_answers(folder: Path, images: Pixels, labels: Targets, batch_size: int) -> Answers:
+    """Those of the trained model, the baseline engine. Raises EngineError."""
     baseline = EngineRecord(**records.BASELINE_ENGINE._asdict(), file=records.BASELINE)
-    with records.runner(baseline, folder, Signature.read(folder), 1) as engine:
-        predicted: Classes = logits(engine, images, batch_size).argmax(axis=1)
-    return predicted
-
-
-def share(predicted: Classes, labels: Classes) -> float:
-    """Top-1 accuracy, from 0 to 1, of predictions (N,)."""
-    return float(np.mean(predicted == labels))
+    signature = Signature.read(folder)
+    with records.runner(baseline, folder, signature, 1) as engine:
+        return Answers.of(logits(engine, images, batch_size), labels, signature)
 
 
 def pick(table: Sequence[Candidate], batch_size: int, budget: Budget) -> Chosen | None:
@@ -145,9 +140,9 @@ def pick(table: Sequence[Candidate], batch_size: int, budget: Budget) -> Chosen 
     timed = [each for each in table if each.batch_size == batch_size]
     if not timed:
         return None
-    best = max(each.top1 or 0.0 for each in timed)
+    best = max(_score(each) for each in timed)
     fitting = [each for each in timed if each.within_budget]
-    fitting = fitting or [each for each in timed if budget.allows(each.top1 or 0.0, best)]
+    fitting = fitting or [each for each in timed if budget.allows(_score(each), best)]
     is_any_stable = any(each.stable for each in fitting)
 
     def cost_ms(each: Candidate) -> float:
@@ -161,6 +156,10 @@ def pick(table: Sequence[Candidate], batch_size: int, budget: Budget) -> Chosen 
         stable=found.stable,
         within_budget=bool(found.within_budget),
     )
+
+
+def _score(candidate: Candidate) -> float:
+    return float("-inf") if candidate.top1 is None else candidate.top1
 
 
 def _open(

@@ -187,7 +187,9 @@ def _difference(
     import onnx
 
     names = tuple(map(str, range(place.values)))
-    signature = dataclasses.replace(search.request.signature, class_names=names)
+    signature = dataclasses.replace(
+        search.request.signature, class_names=names, output_shape=(), task="classification"
+    )
     part = cut(model, place, signature)
     expected = onnxruntime.outputs(part, signature, search.images, as_written=True)
     wanted = expected[signature.output_name]

@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
-import numpy as np
-from numpy.typing import NDArray
-
+from stages.artifacts.signature import Signature
 from stages.engines.registry import ENGINES, QUANTIZED, EngineName, Target
 from stages.numerics import proportions
-from stages.numerics.parity import Logits, compare, unexplained_labels
-from stages.results.conversion import LayerParity, ParityCheck
+from stages.numerics.parity import Logits, compare
+from stages.results.conversion import LayerParity, LogitDifference, ParityCheck
+from stages.tasks import base as tasks
+from stages.tasks.base import Answers, Targets
 
 KERAS_FLOAT = "keras float"
 FLOAT32_RELATIVE, FLOAT16_RELATIVE, BFLOAT16_RELATIVE = 1e-4, 1e-2, 8e-2
@@ -55,52 +55,64 @@ def reference(engine: EngineName) -> str:
     return fake_quantized(ENGINES[engine.backend].rounding)
 
 
-def simulation(name: str, expected: Logits, got: Logits, labels: NDArray[np.int64]) -> ParityCheck:
-    """Check a Keras simulation against Keras float, both (N, classes), with labels (N,).
+def simulation(
+    name: str, expected: Logits, got: Logits, labels: Targets, signature: Signature
+) -> ParityCheck:
+    """Check a Keras simulation against Keras float, both (N, ...), with labels (N, ...).
 
-    It passes unless it has over 2 % fewer right answers, with 95 % confidence: a network that
-    guesses wins and loses right answers by chance.
+    It passes unless it has over 2 % fewer right answers, or loses as much of the metric of another
+    task, with 95 % confidence: a network that guesses wins and loses right answers by chance.
     """
-    before, after = expected.argmax(axis=1) == labels, got.argmax(axis=1) == labels
-    change = proportions.paired_change(
-        int(np.sum(before & after)),
-        int(np.sum(before & ~after)),
-        int(np.sum(~before & after)),
-        int(np.sum(~before & ~after)),
-    )
+    before, after = (Answers.of(each, labels, signature) for each in (expected, got))
+    change = before.change_to(after) or proportions.of_counts(before.errors == 0, after.errors == 0)
     passed = change.high >= -MAX_ACCURACY_LOSS
-    found = compare(expected, got)
+    found = _compare(expected, got, signature)
     return ParityCheck(name=name, against=KERAS_FLOAT, passed=passed, **dict(found))
 
 
+def _compare(expected: Logits, got: Logits, signature: Signature) -> LogitDifference:
+    return compare(expected, got, tasks.of(signature.task).agreement(expected, got, signature))
+
+
 def check_float(
-    name: str, expected: Logits, got: Logits, relative: float = FLOAT32_RELATIVE
+    name: str,
+    expected: Logits,
+    got: Logits,
+    signature: Signature,
+    relative: float = FLOAT32_RELATIVE,
 ) -> ParityCheck:
-    """Check the logits of `name` against those of Keras float, both (N, classes).
+    """Check the outputs of `name` against those of Keras float, both (N, ...).
 
     They may differ by `relative` of the largest one.
     """
-    found = compare(expected, got)
+    found = _compare(expected, got, signature)
     passed = (found.max_relative_difference or 0.0) <= relative
     return ParityCheck(name=name, against=KERAS_FLOAT, passed=passed, **dict(found))
 
 
 def check_int8(
-    name: str, against: str, expected: Logits, got: Logits, explained_difference: float
+    name: str,
+    against: str,
+    expected: Logits,
+    got: Logits,
+    explained_difference: float,
+    signature: Signature,
 ) -> ParityCheck:
-    """Check the logits of `name` against those of the simulation `against`, both (N, classes).
+    """Check the outputs of `name` against those of the simulation `against`, both (N, ...).
 
-    A label may change only where rounding explains it: where the largest and the second of the
-    expected logits are so close that a difference of `explained_difference` of each exchanges them.
+    An answer may change only where rounding explains it: a label where the largest and the second
+    of the expected logits are so close that a difference of `explained_difference` of each
+    exchanges them. What counts for other tasks say their `unexplained`.
     """
-    changed = unexplained_labels(expected, got, explained_difference)
+    task = tasks.of(signature.task)
+    changed = task.unexplained(expected, got, explained_difference, signature)
     return ParityCheck(
         name=name,
         against=against,
         passed=changed == 0,
         explained_difference=explained_difference,
         unexplained_labels=changed,
-        **dict(compare(expected, got)),
+        **dict(_compare(expected, got, signature)),
     )
 
 
@@ -109,16 +121,17 @@ def engine_check(
     expected: Logits,
     got: Logits,
     explained_difference: float,
+    signature: Signature,
     tf32: bool = False,
 ) -> ParityCheck:
-    """Check an engine's logits against those of its `reference`, both (N, classes).
+    """Check an engine's outputs against those of its `reference`, both (N, ...).
 
     `explained_difference` is of quantized engines only, `tf32` of those on a GPU.
     """
     name, against = str(engine), reference(engine)
     if engine.precision in QUANTIZED:
-        return check_int8(name, against, expected, got, explained_difference)
-    return check_float(name, expected, got, relative_limit(engine, tf32))
+        return check_int8(name, against, expected, got, explained_difference, signature)
+    return check_float(name, expected, got, signature, relative_limit(engine, tf32))
 
 
 def relative_limit(engine: EngineName, tf32: bool) -> float:

@@ -1,6 +1,7 @@
-"""The test images that engines classify differently from the trained model.
+"""The test images that engines answer differently from the trained model.
 
-changed.npz     some of those of the chosen engine, for people to look at:
+changed.npz     some of those of the chosen engine, for people to look at, where answers are classes
+                of images:
                     images   uint8 (M, H, W, C)
                     indices  int64 (M,)   places in the test split
                     labels   int64 (M,)   their true classes
@@ -17,41 +18,53 @@ from numpy.typing import NDArray
 
 from stages.datasets.base import Split
 from stages.results.engines import PredictionDiff
+from stages.tasks import base as tasks
+from stages.tasks.base import Answers
 
 FILE = "changed.npz"
 MOST_IMAGES = 12
 """Of each kind."""
 
-Classes = NDArray[np.int64]
 
+def count(before: Answers, after: Answers, engine: str) -> PredictionDiff:
+    """Count the changes from answers `before` to those of `engine`, `after`, for the same images.
 
-def count(labels: Classes, before: Classes, after: Classes, engine: str) -> PredictionDiff:
-    """Count the changes from predictions `before` to those of `engine`, `after`, all int64 (N,).
-
-    lost      right before, wrong after
-    won       wrong before, right after
+    lost      right before, wrong after: or more wrong by more than the task tolerates
+    won       wrong before, right after: or less wrong
     other     wrong both times, in different ways
+
+    Where no counts give it, the change of the task's metric has an interval by itself.
     """
-    kinds = _kinds(labels, before, after)
-    return PredictionDiff(engine=engine, **{name: int(kind.sum()) for name, kind in kinds.items()})
+    kinds = _kinds(before, after)
+    change = before.change_to(after)
+    return PredictionDiff(
+        engine=engine,
+        **{name: int(kind.sum()) for name, kind in kinds.items()},
+        change_low=None if change is None else change.low,
+        change_high=None if change is None else change.high,
+    )
 
 
-def _kinds(labels: Classes, before: Classes, after: Classes) -> dict[str, NDArray[np.bool_]]:
-    changed = before != after
-    return {
-        "lost": changed & (before == labels),
-        "won": changed & (after == labels),
-        "other": changed & (before != labels) & (after != labels),
-    }
+def _kinds(before: Answers, after: Answers) -> dict[str, NDArray[np.bool_]]:
+    tolerance = tasks.of(before.task).TOLERANCE
+    lost = after.errors > before.errors + tolerance
+    won = before.errors > after.errors + tolerance
+    if before.decisions is None or after.decisions is None:
+        other = np.zeros_like(lost)
+    else:
+        other = (before.decisions != after.decisions) & ~lost & ~won
+    return {"lost": lost, "won": won, "other": other}
 
 
-def keep_images(test: Split, before: Classes, after: Classes, out: Path) -> None:
+def keep_images(test: Split, before: Answers, after: Answers, out: Path) -> None:
     """Write the first images of every kind of change to `out`, lost ones first.
 
-    before, after: predictions int64 (N,) of the trained model and of an engine for the test images.
-    No file is written where nothing changed.
+    before, after: answers of the trained model and of an engine for the test images. No file is
+    written where nothing changed, or where answers are no classes.
     """
-    kinds = _kinds(test.labels, before, after).values()
+    if before.decisions is None or after.decisions is None:
+        return
+    kinds = _kinds(before, after).values()
     shown = np.concatenate([np.flatnonzero(kind)[:MOST_IMAGES] for kind in kinds])
     if len(shown):
         np.savez_compressed(
@@ -59,6 +72,6 @@ def keep_images(test: Split, before: Classes, after: Classes, out: Path) -> None
             images=test.images[shown],
             indices=shown,
             labels=test.labels[shown],
-            before=before[shown],
-            after=after[shown],
+            before=before.decisions[shown],
+            after=after.decisions[shown],
         )

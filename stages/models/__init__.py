@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import keras
@@ -19,6 +19,7 @@ from stages.models import (
     resnet,
     three_block_cnn,
     transfer,
+    unet,
     variant,
 )
 from stages.settings import Model
@@ -36,34 +37,40 @@ MODELS: dict[str, Builder] = {
     "three_block_cnn": three_block_cnn.build,
     **{name: partial(applications.build, name) for name in APPLICATIONS},
 }
-"""Name -> builder(input shape (H, W, C), classes): an untrained model that returns logits.
+"""Name -> builder(input shape (H, W, C), values): an untrained model that returns logits.
 
 `vgg16_transfer` and what starts from weights are built by transfer.py.
 """
+SEGMENTING: dict[str, Builder] = {"unet": unet.build}
+"""Those with as many values for every pixel."""
 
 
 def create(
     settings: Model,
     input_shape: Shape,
-    classes: int,
+    outputs: int | Sequence[tuple[int, ...]],
     pixels: tuple[float, float] = (1 / 255, 0.0),
 ) -> keras.Model:
     """The model of `settings`: from the table, a file, or `module:function`.
 
-    `pixels` are the scale and offset of its inputs, for weights trained on other pixels.
+    `outputs` is the number of values that it returns, or the shapes that fit, of which ours has the
+    first. `pixels` are the scale and offset of its inputs, for weights trained on other pixels.
     Raises SettingsError for settings that the model has no use for,
     ModelError if weights or the user's model are not available, or if that model does not take
-    `input_shape` and return `classes` values.
+    `input_shape` and return what fits.
     """
+    shapes = ((outputs,),) if isinstance(outputs, int) else tuple(outputs)
     if settings.source is None:
-        model = _from_table(settings, input_shape, classes, pixels)
+        model = _from_table(settings, input_shape, shapes[0], pixels)
     else:
-        model = _from_user(settings, settings.source, input_shape, classes)
+        model = _from_user(settings, settings.source, input_shape, shapes)
     _set_dropout(model, settings.dropout)
     return model
 
 
-def _from_user(settings: Model, source: str, input_shape: Shape, classes: int) -> keras.Model:
+def _from_user(
+    settings: Model, source: str, input_shape: Shape, shapes: Sequence[tuple[int, ...]]
+) -> keras.Model:
     if _is_varied(settings) or settings.weights != transfer.NONE:
         raise SettingsError(
             f"model.width, model.kernel and model.weights are for model.name, not for {source}",
@@ -74,13 +81,13 @@ def _from_user(settings: Model, source: str, input_shape: Shape, classes: int) -
         model.build((None, *input_shape))
     model = plain(model)
     if settings.head is not None:
-        model = transfer.with_head(model, settings, classes)
+        model = transfer.with_head(model, settings, _values(shapes[0], "model.head"))
     elif settings.freeze_base:
         raise SettingsError(
             "model.freeze_base leaves nothing of model.source to train without a new head",
             "put one on it: --set model.head=average",
         )
-    _check(model, source, input_shape, classes)
+    _check(model, source, input_shape, shapes)
     model = _with_free_batch(model, input_shape)
     if ":" in source:
         own_source.check_loadable(model, source)
@@ -88,9 +95,19 @@ def _from_user(settings: Model, source: str, input_shape: Shape, classes: int) -
 
 
 def _from_table(
-    settings: Model, input_shape: Shape, classes: int, pixels: tuple[float, float]
+    settings: Model, input_shape: Shape, output: tuple[int, ...], pixels: tuple[float, float]
 ) -> keras.Model:
     name, has_weights = settings.name, settings.weights != transfer.NONE
+    if name in SEGMENTING:
+        if len(output) == 1:
+            raise SettingsError(
+                f"model.name is {name!r}, which answers for each pixel, but the data set asks for "
+                f"{output[0]} values for each image",
+                f"choose one of {', '.join(MODELS)[:60]}..., or give masks as labels",
+            )
+        model = SEGMENTING[name](input_shape, output[-1])
+        return variant.vary(model, settings.width, settings.kernel)
+    classes = _values(output, f"model.name {name!r}")
     if _is_varied(settings) and (name in APPLICATIONS or has_weights):
         raise SettingsError(
             "model.width and model.kernel are for untrained networks of our own, model.name is "
@@ -106,6 +123,16 @@ def _from_table(
             "leave them out, or: --set model.name=vgg16_transfer",
         )
     return variant.vary(MODELS[name](input_shape, classes), settings.width, settings.kernel)
+
+
+def _values(output: tuple[int, ...], name: str) -> int:
+    """How many values there are for an image. Raises SettingsError for those of pixels."""
+    if len(output) > 1:
+        raise SettingsError(
+            f"{name} answers once for each image, but the labels are masks, one for each pixel",
+            f"choose one that answers for pixels: --set model.name={next(iter(SEGMENTING))}",
+        )
+    return output[0]
 
 
 def _is_varied(settings: Model) -> bool:
@@ -125,7 +152,9 @@ def _set_dropout(model: keras.Model, rate: float | None) -> None:
         layer.rate = rate
 
 
-def _check(model: keras.Model, source: str, input_shape: Shape, classes: int) -> None:
+def _check(
+    model: keras.Model, source: str, input_shape: Shape, shapes: Sequence[tuple[int, ...]]
+) -> None:
     graph = functional(model)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
@@ -134,10 +163,15 @@ def _check(model: keras.Model, source: str, input_shape: Shape, classes: int) ->
     fits = len(got_in) == len(input_shape) and all(
         got in (None, wanted) for got, wanted in zip(got_in, input_shape, strict=True)
     )
-    if not fits or got_out != (classes,):
+    has_fitting = any(
+        len(got_out) == len(shape)
+        and all(got in (None, wanted) for got, wanted in zip(got_out, shape, strict=True))
+        for shape in shapes
+    )
+    if not fits or not has_fitting:
+        wanted = " or ".join(map(str, shapes))
         raise ModelError(
-            f"{source} maps {got_in} to {got_out}, "
-            f"the data set needs {input_shape} to {(classes,)}",
+            f"{source} maps {got_in} to {got_out}, the data set needs {input_shape} to {wanted}",
             "choose the matching data set with data.name and data.path",
         )
 

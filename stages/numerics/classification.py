@@ -40,22 +40,26 @@ def metrics(logits: Logits, labels: Labels) -> Quality:
     Example: labels 0 0 1, predictions 0 2 1: top1 2/3, recall (1/2 + 1 + 0) / 3,
     precision (1 + 1 + 0) / 3.
     """
-    predicted = np.argmax(logits, axis=1)
+    return of_classes(np.argmax(logits, axis=1), labels)
+
+
+def of_classes(predicted: Labels, labels: Labels) -> Quality:
+    """`metrics` of predicted classes (N,)."""
     classes = 1 + max(int(predicted.max()), int(labels.max()))
     hits = np.bincount(labels[predicted == labels], minlength=classes)
     support = np.bincount(labels, minlength=classes)
     predictions = np.bincount(predicted, minlength=classes)
     seen = (support + predictions) > 0
     return Quality(
-        top1=top1(logits, labels),
+        top1=float(np.mean(predicted == labels)),
         recall_macro=float(np.mean((hits / np.maximum(support, 1))[seen])),
         precision_macro=float(np.mean((hits / np.maximum(predictions, 1))[seen])),
         samples=len(labels),
     )
 
 
-def describe(logits: Logits, labels: Labels, class_names: Sequence[str]) -> Classification:
-    """Scores per class and the confusion matrix of logits (N, classes) against labels (N,).
+def describe(predicted: Labels, labels: Labels, class_names: Sequence[str]) -> Classification:
+    """Scores per class and the confusion matrix of predictions (N,) against labels (N,).
 
     classes     the names
     per_class   precision, recall and F1 as fractions (0 / 0 counts as 0), and the support,
@@ -65,7 +69,6 @@ def describe(logits: Logits, labels: Labels, class_names: Sequence[str]) -> Clas
     F1 is the harmonic mean of precision and recall: 2 hits / (support + predictions).
     """
     classes = len(class_names)
-    predicted = np.argmax(logits, axis=1)
     confusion = np.bincount(labels * classes + predicted, minlength=classes**2)
     confusion = confusion.reshape(classes, classes)
     hits, support, predictions = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)

@@ -12,19 +12,24 @@ from stages.results.conversion import LogitDifference
 Logits = NDArray[np.float32]
 
 
-def compare(reference: Logits, candidate: Logits) -> LogitDifference:
-    """Differences of two logit arrays (N, classes).
+def compare(
+    reference: Logits, candidate: Logits, agreement: float | None = None
+) -> LogitDifference:
+    """Differences of two arrays of outputs (N, ...).
 
-    top1_agreement            share of images with the same largest class
+    top1_agreement            `agreement`, the share of equal answers; by default that of images
+                              with the same largest of (N, classes)
     max_absolute_difference   over all elements
     mean_absolute_difference  over all elements
     max_relative_difference   max_absolute_difference / max |reference|
     """
     difference = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))
+    if agreement is None:
+        agreement = float(np.mean(reference.argmax(axis=1) == candidate.argmax(axis=1)))
     largest = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
     return LogitDifference(
         samples=len(reference),
-        top1_agreement=float(np.mean(reference.argmax(axis=1) == candidate.argmax(axis=1))),
+        top1_agreement=agreement,
         max_absolute_difference=float(difference.max()),
         mean_absolute_difference=float(difference.mean()),
         max_relative_difference=float(difference.max()) / largest,

@@ -9,6 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 
@@ -77,6 +82,12 @@ def paired_change(
     before = wilson(both + only_before, samples, confidence)
     after = wilson(both + only_after, samples, confidence)
     return _hybrid(before, after, _correlation(both, only_before, only_after, neither))
+
+
+def of_counts(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Interval:
+    """`paired_change` of what was right (N,) and what is."""
+    counts = (before & after, before & ~after, ~before & after, ~before & ~after)
+    return paired_change(*(int(each.sum()) for each in counts))
 
 
 def _hybrid(before: Interval, after: Interval, correlation: float) -> Interval:

@@ -24,6 +24,7 @@ from stages.pruning.structured import Widths
 from stages.settings import Build, Data, Prune, TensorRT
 from stages.training import evaluate
 from stages.training.fit import Teacher, TrainingRun, batches, fit, reset
+from stages.training.losses import ask
 
 RECALIBRATION_IMAGES = 1024
 """For the mean and variance of a channel: with positions, thousands of values each."""
@@ -47,9 +48,11 @@ class PruneContext:
     build: Build | None = None
     tensorrt: TensorRT | None = None
 
-    def validation_top1(self, model: keras.Model) -> float:
-        """Accuracy on the validation images: the test images decide nothing."""
-        return evaluate.top1(model, self.dataset.validation, self.signature)
+    def validation_score(self, model: keras.Model) -> float:
+        """Accuracy, or what decides in the task, on the validation images: test images decide
+        nothing.
+        """
+        return evaluate.metric(model, self.dataset.validation, self.signature)
 
     def recalibrated(self, model: keras.Model) -> keras.Model:
         """`model`, whose batch normalisation has the statistics of some training images now.
@@ -63,9 +66,9 @@ class PruneContext:
         recalibrate(model, (self.signature.preprocess(images[part]) for part in parts))
         return model
 
-    def candidate_top1(self, model: keras.Model) -> float:
+    def candidate_score(self, model: keras.Model) -> float:
         """Accuracy on the validation images that says most of what a fine-tune will reach."""
-        return self.validation_top1(self.recalibrated(model))
+        return self.validation_score(self.recalibrated(model))
 
     def scores(self, flat: keras.Model) -> dict[str, Scores]:
         """Of the channels of a flat model, by the criterion."""
@@ -74,7 +77,7 @@ class PruneContext:
             flat,
             self.settings.criterion,
             some.take(TAYLOR_BATCHES),
-            from_logits=not self.signature.returns_probabilities,
+            question=ask(self.dataset, self.signature),
         )
 
     def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
@@ -112,7 +115,7 @@ class PruneContext:
         pruned = evaluate.accuracy(model, self.dataset.test, self.signature)
         progress.report(
             f"{model.count_params()} of {self.trained.count_params()} parameters, "
-            f"accuracy {pruned.top1:.2%} before the fine-tune"
+            f"accuracy {pruned.score or 0.0:.2%} before the fine-tune"
         )
         # Between pruning and training: the constraint is read off the
         # zeros that pruning has just made.
@@ -128,7 +131,6 @@ class PruneContext:
                 teacher=Teacher(
                     self.trained,
                     self.settings.distillation,
-                    self.signature.returns_probabilities,
                     self.settings.temperature,
                     map_weight=self.settings.map_distillation,
                 ),
@@ -141,7 +143,7 @@ class PruneContext:
             parameters=int(model.count_params()),
             epochs=each.epochs,
             accuracy_before_finetune=pruned,
-            validation_top1=self.validation_top1(model),
+            validation_top1=self.validation_score(model),
             is_kept=True,
             training=training,
         )

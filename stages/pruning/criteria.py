@@ -14,9 +14,13 @@ from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.producers import channel_kernels
 from stages.keras_graph.walk import Call, calls
 from stages.numerics.channel_scores import Scores, norm_scores, scale_scores, taylor_scores
+from stages.training.losses import Question
 
 TAYLOR_BATCHES = 16
 """Batches of training images for the gradients; the order of channels hardly changes after."""
+
+
+CLASSES = Question("classification", 0, from_logits=True)
 
 
 def layer_scores(
@@ -24,17 +28,17 @@ def layer_scores(
     criterion: str,
     batches: Iterable[tuple[Any, Any]],
     *,
-    from_logits: bool = True,
+    question: Question = CLASSES,
 ) -> dict[str, Scores]:
     """Scores of the output channels of every convolution and Dense layer, by name.
 
-    `batches` of images and one-hot labels, and whether `flat` returns logits or probabilities, are
-    for `taylor` alone. `bn_scale` takes the L2 norm
+    `batches` of images and targets, and the `question` that is asked of `flat`, are for `taylor`
+    alone. `bn_scale` takes the L2 norm
     where no batch normalisation follows.
     """
     graph = [call for call in calls(flat) if type(call.operation) in PRODUCERS]
     if criterion == "taylor":
-        return _taylor(flat, graph, batches, from_logits)
+        return _taylor(flat, graph, batches, question)
     gammas = _gammas(flat)
     scores: dict[str, Scores] = {}
     for call in graph:
@@ -64,18 +68,18 @@ def _taylor(
     flat: keras.Model,
     graph: list[Call],
     batches: Iterable[tuple[Any, Any]],
-    from_logits: bool,
+    question: Question,
 ) -> dict[str, Scores]:
     """At inference: in training, batch normalisation undoes any change of a kernel's scale."""
     producers = {
         name: made for call in graph for name, made in channel_kernels(call.operation).items()
     }
     kernels = [kernel.value for kernel, _ in producers.values()]
-    loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     gradients: list[list[Any]] = [[] for _ in kernels]
-    for images, labels in batches:
+    for images, targets in batches:
         with tf.GradientTape() as tape:
-            error = loss(labels, flat(images, training=False))
+            losses = question.losses(targets, flat(images, training=False))
+            error = tf.reduce_mean(question.of_image(targets, losses))
         for seen, gradient in zip(gradients, tape.gradient(error, kernels), strict=True):
             seen.append(np.asarray(gradient))
     return {

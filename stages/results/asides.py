@@ -5,6 +5,7 @@ Not in the modules of the stages: every command that reads a record makes all of
 
 from stages.results.base import Count, Measured, Output, StageResult
 from stages.results.training import DatasetCounts
+from stages.tasks.registry import TaskName
 
 
 class DeviceSpeed(Measured):
@@ -25,8 +26,9 @@ class DeviceComparison(StageResult):
 class Findings(StageResult):
     """What `init` finds: the data set, and the model with the settings that suit both.
 
-    `hits` of `samples` validation images are right with `scale` and `offset`; not set without a
-    model of the user's. `is_trained` says whether that is more than luck explains.
+    `hits` of `samples` validation images are right with `scale` and `offset`, or the metric of the
+    `task` is `score` on them; not set without a model of the user's. `is_trained` says whether
+    that is more than luck explains.
     """
 
     input_shape: tuple[int, int, int]
@@ -40,7 +42,9 @@ class Findings(StageResult):
     calibration_samples: Count
     scale: float
     offset: float
+    task: TaskName = "classification"
     hits: Count | None = None
+    score: float | None = None
     samples: Count | None = None
     is_trained: bool = False
 

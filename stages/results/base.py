@@ -14,8 +14,8 @@ from pydantic import (
 Count = NonNegativeInt
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = NonNegativeFloat
-Output = Literal["logits", "probabilities"]
-"""What a classifier returns per class."""
+Output = Literal["logits", "probabilities", "values"]
+"""What a network returns: logits or probabilities of classes, or the values that were asked."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -26,12 +26,23 @@ class Measured(BaseModel):
 
 
 class Quality(Measured):
-    """On the test split, from the model's own outputs; shares from 0 to 1."""
+    """On the test split, from the model's own outputs; shares from 0 to 1.
+
+    Of other tasks than classification: `measures` by the names of stages/tasks/registry.py, of
+    which `metric` decides. That is at most 1, and higher is better.
+    """
 
     top1: Share | None = None
     recall_macro: Share | None = None
     precision_macro: Share | None = None
     samples: Count | None = None
+    metric: str | None = Field(default=None, description="What decides; top1 where it is null.")
+    measures: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def score(self) -> float | None:
+        """What decides: top-1 accuracy, or the measure that `metric` names."""
+        return self.top1 if self.metric is None else self.measures.get(self.metric)
 
 
 P99_SAMPLES = 1000

@@ -14,7 +14,6 @@ from stages.results.base import (
     LatencyRow,
     Measured,
     Quality,
-    Share,
     StageResult,
 )
 from stages.results.conversion import ParityCheck, ParityDetails
@@ -79,7 +78,7 @@ class Candidate(Measured):
     p50_low_ms: Amount | None = None
     p50_high_ms: Amount | None = None
     stable: bool = True
-    top1: Share | None = None
+    top1: float | None = None
     within_budget: bool | None = None
 
 
@@ -93,21 +92,29 @@ class Chosen(Measured):
 
 
 class PredictionDiff(Measured):
-    """How many images `engine` classifies differently from the trained model.
+    """How many images `engine` answers differently from the trained model.
 
-    lost ones were right before, won ones are right after, the others wrong both times.
+    lost ones were right before, won ones are right after, the others wrong both times; where
+    answers are numbers or masks, lost ones are clearly worse and won ones clearly better.
     """
 
     engine: str
     lost: Count
     won: Count
     other: Count
+    change_low: float | None = Field(
+        default=None,
+        description="With change_high, the 95 % interval of what the metric gained, where counts "
+        "do not give it.",
+    )
+    change_high: float | None = None
 
 
 class EngineChoice(Measured):
     """What build timed to choose an engine; `chosen` by batch size.
 
-    Accuracies and differences from the trained model are those on validation images. Earlier
+    Accuracies, which are the metric that decides in other tasks than classification, and
+    differences from the trained model are those on validation images. Earlier
     versions lack the trained model's: their budget was against the float32 engine of the same
     network.
     """
@@ -115,7 +122,7 @@ class EngineChoice(Measured):
     batch_sizes: tuple[int, ...] = ()
     max_accuracy_drop: float | None = None
     validation_samples: Count | None = None
-    trained_top1: Share | None = None
+    trained_top1: float | None = None
     differences: tuple[PredictionDiff, ...] = ()
     table: tuple[Candidate, ...] = ()
     chosen: dict[int, Chosen] = Field(default_factory=dict)

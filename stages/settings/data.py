@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from stages.datasets.registry import DATASETS
 from stages.settings.base import Count, Positive, Section, Seed, Share, usable_path
 from stages.settings.networks import known_network
+from stages.tasks.registry import TaskName
 
 if TYPE_CHECKING:
     Name = str
@@ -218,6 +219,10 @@ class Model(Section):
 
     name: Annotated[str, AfterValidator(known_network)] = "mnist_cnn"
     """A network of our own (see the README), or an architecture of keras.applications."""
+    task: TaskName | None = None
+    """What the network is asked (docs/tasks.md): `classification`, `binary`, `multilabel`,
+    `regression` or `segmentation`; not set takes what labels and network tell, and says so where
+    they do not."""
     width: Annotated[float, Field(gt=0.0, le=16.0)] = 1.0
     """Times the filters of a network of our own."""
     kernel: Annotated[int, Field(ge=2, le=31)] | None = None

@@ -8,7 +8,7 @@ from stages.errors import nearest
 
 NETWORKS = (
     *("ds_cnn", "lenet", "mnist_cnn", "resnet8", "resnet20", "three_block_cnn"),
-    "vgg16_transfer",
+    *("vgg16_transfer", "unet"),
 )
 """Networks of our own; each has its row in stages/models."""
 

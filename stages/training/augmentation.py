@@ -34,13 +34,29 @@ def augmented(images: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:
     strengths = tf.unstack(2 * draws - 1, axis=1)
     images = tf.cast(images, tf.float32)
     if data.flip:
-        mirrored = strengths[4] < 0
-        images = tf.where(mirrored[:, None, None, None], tf.reverse(images, [2]), images)
+        images = _mirrored(images, strengths[4])
     if data.rotate_degrees or data.shear_degrees or data.zoom:
         images = warped(images, _matrices(strengths[0], strengths[1], strengths[2], data))
     if data.contrast:
         images = contrasted(images, 1 + data.contrast * strengths[3])
     return images
+
+
+def augmented_masks(masks: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:
+    """Masks (N, H, W, 1) of class numbers, moved as `augmented` moves their images."""
+    strengths = tf.unstack(2 * draws - 1, axis=1)
+    if data.flip:
+        masks = _mirrored(masks, strengths[4])
+    if data.rotate_degrees or data.shear_degrees or data.zoom:
+        matrices = _matrices(strengths[0], strengths[1], strengths[2], data)
+        # Between two classes there is no third.
+        turned = warped(tf.cast(masks, tf.float32), matrices, "nearest")
+        masks = tf.cast(tf.round(turned), masks.dtype)
+    return masks
+
+
+def _mirrored(images: tf.Tensor, strength: tf.Tensor) -> tf.Tensor:
+    return tf.where((strength < 0)[:, None, None, None], tf.reverse(images, [2]), images)
 
 
 def _matrices(turn: tf.Tensor, shear: tf.Tensor, zoom: tf.Tensor, data: Data) -> tf.Tensor:
@@ -53,11 +69,11 @@ def _matrices(turn: tf.Tensor, shear: tf.Tensor, zoom: tf.Tensor, data: Data) ->
     return scale[:, None] * tf.stack(rows, axis=1)
 
 
-def warped(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
+def warped(images: tf.Tensor, matrices: tf.Tensor, interpolation: str = "bilinear") -> tf.Tensor:
     """Images (N, H, W, C) seen through matrices (N, 4), row by row, about their centres.
 
     The pixel at (x, y) from the centre is what was at (a x + b y, c x + d y), interpolated
-    between four pixels, with the image mirrored at its edges.
+    between four pixels, or that of the nearest, with the image mirrored at its edges.
     """
     height, width = images.shape[1:3]
     x, y = (width - 1) / 2, (height - 1) / 2
@@ -65,7 +81,11 @@ def warped(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     zeros = tf.zeros_like(a)
     rows = [a, b, x - a * x - b * y, c, d, y - c * x - d * y, zeros, zeros]
     return keras.ops.image.affine_transform(
-        images, tf.stack(rows, axis=1), fill_mode="reflect", data_format="channels_last"
+        images,
+        tf.stack(rows, axis=1),
+        interpolation=interpolation,
+        fill_mode="reflect",
+        data_format="channels_last",
     )
 
 

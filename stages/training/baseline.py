@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
-from stages.datasets.splits import stratified
 from stages.errors import ModelError
-from stages.numerics import chance
+from stages.numerics import bootstrap, chance
+from stages.tasks import base as tasks
+from stages.tasks.base import Outputs
+from stages.tasks.registry import MAIN, METRICS
 from stages.training import evaluate
 
-MOST_IMAGES = 2048
+MOST_IMAGES, MOST_MASKS = 2048, 64
+"""Each pixel of a mask is an answer, and each is dealt out anew hundreds of times."""
 
 
 def some_of(split: Split) -> Split:
     """As many images as such a question needs, of every class in proportion."""
-    return split.take(stratified(split.labels, min(MOST_IMAGES, len(split))))
+    return split.sample(MOST_IMAGES if split.labels.ndim < 3 else MOST_MASKS)
 
 
 def refuse_chance(model: keras.Model, validation: Split, signature: Signature) -> None:
@@ -26,7 +30,11 @@ def refuse_chance(model: keras.Model, validation: Split, signature: Signature) -
     Judged on validation images, with 95 % confidence (numerics/chance.py).
     """
     split = some_of(validation)
-    predicted = evaluate.answers(model, split, signature).argmax(axis=1)
+    outputs = evaluate.answers(model, split, signature)
+    if signature.task != "classification":
+        _refuse_luck(outputs, split, signature)
+        return
+    predicted = outputs.argmax(axis=1)
     hits, samples = int(np.sum(predicted == split.labels)), len(split)
     share = chance.expected_share(predicted, split.labels)
     if chance.is_above(hits, samples, share):
@@ -39,6 +47,34 @@ def refuse_chance(model: keras.Model, validation: Split, signature: Signature) -
     raise ModelError(
         f"the trained model is no better than chance: {percent(hits / samples)} of {samples:,} "
         f"validation images are right, and {percent(share)} would be by luck",
+        "check data.scale, data.offset and the order of the labels, or train longer: train.epochs",
+    )
+
+
+def is_above_luck(outputs: Outputs, split: Split, signature: Signature) -> bool:
+    """Whether outputs (N, ...) are better than what luck explains, with 95 % confidence."""
+    task = tasks.of(signature.task)
+    if signature.task == "classification":
+        predicted = outputs.argmax(axis=1)
+        share = chance.expected_share(predicted, split.labels)
+        return chance.is_above(int(np.sum(predicted == split.labels)), len(split), share)
+
+    def rows_of(order: NDArray[np.int64]) -> NDArray[np.float64]:
+        return task.evidence(outputs[order], split.labels, signature)
+
+    return bootstrap.is_above_luck(task.score, rows_of, len(split))
+
+
+def _refuse_luck(outputs: Outputs, split: Split, signature: Signature) -> None:
+    """As `refuse_chance`, for a metric that no count of images gives."""
+    if is_above_luck(outputs, split, signature):
+        return
+    task = tasks.of(signature.task)
+    reached = task.score(task.evidence(outputs, split.labels, signature))
+    raise ModelError(
+        f"the trained model is no better than chance: {METRICS[MAIN[signature.task]].words} is "
+        f"{percent(reached)} on {len(split):,} validation images, and its answers dealt to other "
+        "images reach as much",
         "check data.scale, data.offset and the order of the labels, or train longer: train.epochs",
     )
 

@@ -27,7 +27,7 @@ class State:
     """Progress of a training, besides its variables."""
 
     history: list[Epoch] = field(default_factory=list)
-    best_score: Score = (-1.0, 0.0)
+    best_score: Score = (float("-inf"), 0.0)
     best_epoch: int = 0
     best_weights: Arrays = field(default_factory=list)
 

@@ -13,7 +13,7 @@ from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
 from stages.results.asides import DeviceComparison, DeviceSpeed
 from stages.settings import TrainStage
-from stages.training.description import describe, with_output
+from stages.training.description import describe, output_shapes, with_output
 from stages.training.fit import TrainingRun, fit, prepare
 
 STEPS = 100
@@ -27,7 +27,7 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> DeviceCo
     several.
     """
     prepare(settings.train)
-    dataset = load_dataset(settings.data)
+    dataset = load_dataset(settings.data, settings.model.task)
     gpus = [f"gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
     names = ["cpu", *gpus, *(["gpus"] if len(gpus) > 1 else [])]
     timed = {}
@@ -48,7 +48,8 @@ def _timed(settings: TrainStage, dataset: DataSet, device: str) -> dict[str, flo
     training = settings.train.model_copy(update=changes)
     signature = describe(dataset, settings.data)
     pixels = (signature.scale, signature.offset)
-    model = models.create(settings.model, signature.input_shape, len(dataset.class_names), pixels)
+    shapes = output_shapes(signature, settings.model.task)
+    model = models.create(settings.model, signature.input_shape, shapes, pixels)
     signature = with_output(signature, model, dataset)
     run = TrainingRun(
         dataset, signature, training, "train", settings.data, precision=training.precision

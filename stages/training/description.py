@@ -9,10 +9,14 @@ import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
-from stages.keras_graph.outputs import returns_probabilities
+from stages.errors import ModelError
+from stages.keras_graph.outputs import made_by
 from stages.results.base import Output
 from stages.results.training import DatasetCounts
 from stages.settings import Data
+from stages.tasks import base as tasks
+from stages.tasks.base import Shape
+from stages.tasks.registry import TaskName
 
 FEW = 16
 """Images to see what a model returns."""
@@ -26,15 +30,51 @@ def describe(dataset: DataSet, data: Data) -> Signature:
         class_names=tuple(dataset.class_names),
         scale=data.scale,
         offset=data.offset,
+        task=dataset.task,
     )
 
 
+def output_shapes(signature: Signature, wanted: TaskName | None) -> tuple[Shape, ...]:
+    """What a network for `signature` may return for one image; ours return the first.
+
+    Of two classes also one value, unless they are `wanted` as two: that is a yes or no.
+    """
+    count = len(signature.class_names)
+    shapes = tasks.of(signature.task).output_shapes(count, signature.input_shape)
+    may_be_binary = signature.task == "classification" and count == 2 and wanted is None
+    return (*shapes, *(tasks.of("binary").output_shapes(2, ()) if may_be_binary else ()))
+
+
 def with_output(signature: Signature, model: keras.Model, dataset: DataSet) -> Signature:
-    """`signature` with what `model` returns; see keras_graph/outputs.py."""
+    """`signature` with the task, where it is the model that tells it, and what `model` returns.
+
+    See keras_graph/outputs.py. Raises ModelError where this is not what the task asks.
+    """
     few = dataset.validation.take(np.arange(min(FEW, len(dataset.validation))))
-    is_softmaxed = returns_probabilities(model, signature.preprocess(few.images[:]))
-    output: Output = "probabilities" if is_softmaxed else "logits"
-    return dataclasses.replace(signature, output=output, output_name=output)
+    images = signature.preprocess(few.images[:])
+    shape = np.asarray(model(images[:1], training=False)).shape[1:]
+    is_single = signature.task == "classification" and shape == (1,)
+    task: TaskName = "binary" if is_single else signature.task
+    if task == "regression":
+        output: Output = "values"
+    else:
+        has_sigmoids = task in ("binary", "multilabel") or shape[-1] == 1
+        found = made_by(model, images, "sigmoid" if has_sigmoids else "softmax")
+        output = "probabilities" if found else "logits"
+        if task == "classification" and not found and made_by(model, images, "sigmoid"):
+            raise ModelError(
+                f"{model.name!r} ends in a sigmoid with {shape[-1]} columns, expected a softmax or "
+                "logits for one class of several",
+                "several labels at once: --set model.task=multilabel; yes or no: one column",
+            )
+    return dataclasses.replace(
+        signature, task=task, output=output, output_name=output, output_shape=_stored(shape)
+    )
+
+
+def _stored(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """() for one value per class, as signatures had it before there were other tasks."""
+    return () if len(shape) == 1 and shape != (1,) else shape
 
 
 def counts(dataset: DataSet) -> DatasetCounts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 
@@ -14,9 +15,10 @@ from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
 from stages.keras_graph.cost import multiply_adds
 from stages.measurement import clock
-from stages.numerics import classification, latency
+from stages.numerics import latency
 from stages.results.base import LatencyRow, ModelFacts, Quality
 from stages.results.training import Classification
+from stages.tasks import base as tasks
 
 BATCH = 256
 WARMUP_SECONDS, SECONDS = 0.2, 0.5
@@ -24,7 +26,7 @@ WARMUP_SECONDS, SECONDS = 0.2, 0.5
 
 
 def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, classes)."""
+    """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, ...)."""
     parts = [
         model(images[start : start + BATCH], training=False).numpy()
         for start in range(0, len(images), BATCH)
@@ -34,7 +36,7 @@ def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[np.float32]:
-    """Outputs of `model` for a split, which may be larger than memory: float32 (N, classes)."""
+    """Outputs of `model` for a split, which may be larger than memory: float32 (N, ...)."""
     starts = range(0, len(split), BATCH)
     return np.concatenate(
         [logits(model, signature.preprocess(split.images[at : at + BATCH])) for at in starts]
@@ -42,24 +44,31 @@ def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[n
 
 
 def accuracy(model: keras.Model, split: Split, signature: Signature) -> Quality:
-    """Top-1 accuracy, macro recall and macro precision of `model` on `split`."""
-    return classification.metrics(answers(model, split, signature), split.labels)
+    """All metrics of the task, of `model` on `split`."""
+    outputs = answers(model, split, signature)
+    return tasks.of(signature.task).quality(outputs, split.labels, signature)
 
 
-def top1(model: keras.Model, split: Split, signature: Signature) -> float:
-    """Top-1 accuracy of `model` on `split`, from 0 to 1."""
-    return classification.top1(answers(model, split, signature), split.labels)
+def metric(model: keras.Model, split: Split, signature: Signature) -> float:
+    """That which decides, of `model` on `split`: of classes the top-1 accuracy, from 0 to 1."""
+    return score(model, split, signature)[0]
 
 
 def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float, float]:
-    """(top-1 accuracy, minus cross-entropy): the better of two models has the larger pair.
+    """(what decides, minus the loss): the better of two models has the larger pair.
 
     The loss decides among equals, which are common on a few hundred images.
     """
-    outputs = answers(model, split, signature)
-    from_logits = not signature.returns_probabilities
-    loss = classification.cross_entropy(outputs, split.labels, from_logits=from_logits)
-    return classification.top1(outputs, split.labels), -loss
+    outputs, task = answers(model, split, signature), tasks.of(signature.task)
+    reached = task.score(task.evidence(outputs, split.labels, signature))
+    return reached, -task.loss(outputs, split.labels, signature)
+
+
+def with_thresholds(signature: Signature, model: keras.Model, validation: Split) -> Signature:
+    """`signature` with the thresholds of the task, chosen for `model` on validation images."""
+    outputs, task = answers(model, validation, signature), tasks.of(signature.task)
+    found = task.thresholds(outputs, validation.labels, signature)
+    return dataclasses.replace(signature, thresholds=found)
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Measurement:
     model: ModelFacts
     accuracy: Quality
     latency: tuple[LatencyRow, ...]
-    classification: Classification
+    classification: Classification | None
 
 
 def measure(
@@ -93,14 +102,14 @@ def measure(
         precision=precision,
         threads=tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
     )
-    outputs = answers(model, split, signature)
+    outputs, task = answers(model, split, signature), tasks.of(signature.task)
     return Measurement(
         model=ModelFacts(
             file="model.keras",
             parameters=int(model.count_params()),
             multiply_adds=multiply_adds(model),
         ),
-        accuracy=classification.metrics(outputs, split.labels),
+        accuracy=task.quality(outputs, split.labels, signature),
         latency=(row,),
-        classification=classification.describe(outputs, split.labels, signature.class_names),
+        classification=task.describe(outputs, split.labels, signature),
     )

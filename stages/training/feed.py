@@ -17,6 +17,7 @@ from stages.datasets.base import DataSet, Split
 from stages.settings import Data, Training
 from stages.training import augmentation
 from stages.training.augmentation import DRAWS, UNCHANGED
+from stages.training.losses import ask
 
 VALIDATION_BATCH = 256
 
@@ -30,7 +31,7 @@ def batches(
     context: tf.distribute.InputContext | None = None,
     answers: NDArray[Any] | None = None,
 ) -> tf.data.Dataset:
-    """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, classes).
+    """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, ...).
 
     With `answers`, one for each training image, also those to the images of the batch.
 
@@ -40,7 +41,7 @@ def batches(
     other; an epoch is then `images_per_epoch` long.
     """
     replicas = context.num_replicas_in_sync if context else 1
-    images = images_per_epoch(dataset, replicas)
+    images, asked = images_per_epoch(dataset, replicas), ask(dataset, signature)
 
     def epoch_of(number: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(training.seed, tf.int64), number])
@@ -69,12 +70,15 @@ def batches(
 
     def prepare(indices: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
         pixels, labels = _read(dataset.train, indices)
+        if signature.task == "segmentation":
+            labels = _moved(labels, moves, draws, data)
         if data.shift_pixels:
             pixels = shifted(pixels, moves, data.shift_pixels)
         if augmentation.is_wanted(data):
             pixels = augmentation.augmented(pixels, draws, data)
         given = [tf.gather(each, indices) for each in kept]
-        return (_preprocessed(pixels, signature), targets(labels, signature, training), *given)
+        wanted = asked.targets(labels, training.label_smoothing)
+        return (_preprocessed(pixels, signature), wanted, *given)
 
     return chosen.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
@@ -97,17 +101,11 @@ def validation_batches(
 
     def prepare(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, labels = _read(dataset.validation, indices)
-        return _preprocessed(pixels, signature), targets(labels, signature, training)
+        return _preprocessed(pixels, signature), asked.targets(labels, training.label_smoothing)
 
+    asked = ask(dataset, signature)
     indices = tf.data.Dataset.range(len(dataset.validation)).batch(VALIDATION_BATCH)
     return indices.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def targets(labels: tf.Tensor, signature: Signature, training: Training) -> tf.Tensor:
-    """One-hot labels float32 (N, classes), with `training.label_smoothing` spread over them."""
-    one_hot = tf.one_hot(labels, len(signature.class_names))
-    spread = training.label_smoothing
-    return one_hot * (1 - spread) + spread / one_hot.shape[-1]
 
 
 def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:
@@ -118,6 +116,16 @@ def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:
     columns = moves[:, 1:] + tf.range(width)
     taken = tf.gather(wider, rows, axis=1, batch_dims=1)
     return tf.gather(taken, columns, axis=2, batch_dims=1)
+
+
+def _moved(masks: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:
+    """Masks (N, H, W) where `batches` moves their images."""
+    found = masks[..., None]
+    if data.shift_pixels:
+        found = shifted(found, moves, data.shift_pixels)
+    if augmentation.is_wanted(data):
+        found = augmentation.augmented_masks(found, draws, data)
+    return found[..., 0]
 
 
 def _pieces(batch: tuple[tf.Tensor, ...], context: tf.distribute.InputContext) -> Any:
@@ -136,15 +144,16 @@ def _pieces(batch: tuple[tf.Tensor, ...], context: tf.distribute.InputContext) -
 
 def _read(split: Split, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The images uint8 and labels at `indices`: also of arrays that lie on disk, batch by batch."""
+    kinds = (tf.uint8, tf.as_dtype(split.labels.dtype))
 
-    def take(where: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def take(where: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         return split.images[where], split.labels[where]
 
     # Not stateful, because it depends on its arguments alone: TensorFlow runs stateful maps one at
     # a time where everything is to be deterministic.
-    images, labels = tf.numpy_function(take, [indices], (tf.uint8, tf.int64), stateful=False)
+    images, labels = tf.numpy_function(take, [indices], kinds, stateful=False)
     images.set_shape([None, *split.images.shape[1:]])
-    labels.set_shape([None])
+    labels.set_shape([None, *split.labels.shape[1:]])
     return images, labels
 
 

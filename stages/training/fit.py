@@ -23,7 +23,8 @@ from stages.training.evidence import Curves
 from stages.training.feed import batches, validation_batches
 from stages.training.fused_norm import fused_norms
 from stages.training.imitation import Imitation
-from stages.training.loop import Loop, Objective, Validation, cross_entropies
+from stages.training.loop import Loop, Objective, Validation
+from stages.training.losses import Question, ask
 from stages.training.precision import chosen, computing_in, scaled
 from stages.training.trainer import Trainer
 
@@ -52,51 +53,50 @@ def prepare(training: Training) -> None:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A model to distil from, the share of its answers, what it returns, and at what temperature.
+    """A model to distil from, the share of its answers, and at what temperature they are given.
 
-    Hinton et al., 'Distilling the Knowledge in a Neural Network', section 2.
+    Hinton et al., 'Distilling the Knowledge in a Neural Network', section 2. It returns what the
+    student returns.
     """
 
     model: keras.Model
     share: float
-    returns_probabilities: bool = False
     temperature: float = 1.0
     is_known: bool = False
     """Its answers are known: it is given these in place of the images."""
     map_weight: float = 0.0
     """Weight of what the student is to learn from its attention maps: see imitation.py."""
 
-    def losses(self, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """Cross-entropy of each image (N,), in nats, of `outputs` with targets and teacher.
+    def losses(
+        self, question: Question, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor
+    ) -> tf.Tensor:
+        """Loss of each answer, (N,) or (N, H, W), of `outputs` with targets and teacher.
 
-        `outputs` (N, classes) are of a student that returns what the teacher returns. The part of
-        the teacher is multiplied by the squared temperature, which its gradient is divided by.
+        The part of the teacher is multiplied by the squared temperature, which its gradient is
+        divided by. Numbers have no temperature.
         """
-        from_logits = not self.returns_probabilities
-        if self.temperature == 1:
-            # The same: cross-entropy with a mixture of targets is the mixture of cross-entropies.
-            return cross_entropies(self.mix(images, targets), outputs, from_logits)
-        answers = tf.nn.softmax(self._logits(self._answers(images)))
-        soft = cross_entropies(answers, self._logits(outputs), from_logits=True)
-        hard = cross_entropies(targets, outputs, from_logits)
+        if self.temperature == 1 or question.task == "regression":
+            # The same: cross-entropy with a mixture of targets is the mixture of cross-entropies,
+            # and the squared distance from a mean has the gradient of the mean of the squares.
+            return question.losses(self.mix(question, images, targets), outputs)
+        answers = question.logits(self._answers(images)) / self.temperature
+        given, kind = question.logits(outputs) / self.temperature, question.kind
+        soft = kind.losses(kind.soften(answers), given, True)
+        hard = question.losses(targets, outputs)
         return (1 - self.share) * hard + self.share * self.temperature**2 * soft
 
-    def mix(self, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Targets (N, classes) for `images`, partly replaced by the teacher's probabilities."""
-        answers = self._answers(images)
-        if not self.returns_probabilities:
-            answers = tf.nn.softmax(answers)
-        return (1 - self.share) * targets + self.share * answers
+    def mix(self, question: Question, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Targets (N, ...) for `images`, partly replaced by what the teacher answers."""
+        answers = question.taught(self._answers(images))
+        mixed = (1 - self.share) * targets + self.share * answers
+        if question.task != "segmentation":
+            return mixed
+        # Pixels that are not judged by the labels are not taught either: -1, or no class at all.
+        judged = targets >= 0 if question.width == 1 else tf.reduce_sum(targets, -1, True) > 0
+        return tf.where(judged, mixed, targets)
 
     def _answers(self, images: tf.Tensor) -> tf.Tensor:
         return images if self.is_known else self.model(images, training=False)
-
-    def _logits(self, outputs: tf.Tensor) -> tf.Tensor:
-        """`outputs` as logits, over the temperature."""
-        outputs = tf.cast(outputs, tf.float32)
-        # Up to a constant, which a softmax does not see; no logarithm of 0.
-        logits = tf.math.log(outputs + 1e-7) if self.returns_probabilities else outputs
-        return logits / self.temperature
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class TrainingRun:
     After every epoch the state goes to the file `checkpoint`, and a training that finds one there
     resumes from it; learning curves go to the folder `logs`, a TensorBoard profile to `profile`.
     Where a strategy needs variables of its own, a copy is trained: what `rebuild` returns, with
-    the weights of the model, or a clone of it.
+    the weights of the model, or a clone of it. `is_standard` is of a model that returns numbers in
+    standard deviations from the mean of the training targets.
     """
 
     dataset: DataSet
@@ -116,6 +117,7 @@ class TrainingRun:
     label: str
     data: Data = UNCHANGED
     teacher: Teacher | None = None
+    is_standard: bool = False
     precision: str = "float32"
     rebuild: Callable[[], keras.Model] | None = None
     checkpoint: Path | None = None
@@ -195,12 +197,13 @@ def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None
 def _trainer(model: keras.Model, run: TrainingRun, imitation: Imitation | None) -> Trainer:
     """The compiled training of `model`, resumed where there is a checkpoint."""
     settings, teacher = run.settings, run.teacher
+    question = ask(run.dataset, run.signature, is_standard=run.is_standard)
     objective = Objective(
-        from_logits=not run.signature.returns_probabilities,
+        question,
         class_weights=balance.weights(run.dataset, settings.class_weights),
         l1=settings.l1,
         l2=settings.l2,
-        teach=teacher.losses if teacher and teacher.share else None,
+        teach=partial(teacher.losses, question) if teacher and teacher.share else None,
     )
     rate = optimizers.schedule(settings, len(run.dataset.train))
     optimizer = optimizers.make(settings, rate, model.trainable_variables)
@@ -208,6 +211,6 @@ def _trainer(model: keras.Model, run: TrainingRun, imitation: Imitation | None) 
         optimizer = scaled(optimizer, model.trainable_variables)
     loop = Loop(model, optimizer, objective, settings, imitation)
     checked = validation_batches(run.dataset, run.signature, settings)
-    validation = Validation(model, checked, objective.from_logits)
+    validation = Validation(model, checked, question)
     checkpoint = Checkpoint(run.checkpoint, model, optimizer)
     return Trainer.resume(loop, validation, rate, checkpoint, run.label)

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from stages import models
 from stages.artifacts.signature import Signature
 from stages.datasets import csv_file, folder
-from stages.datasets.base import DataSet
+from stages.datasets.base import DataSet, Split
 from stages.datasets.loading import load_dataset
 from stages.keras_graph.own_scaling import scaling_layers
 from stages.models import own_source
-from stages.numerics import chance
 from stages.results.asides import Findings
 from stages.settings import Data, Model, TrainStage
+from stages.tasks.base import Answers, Outputs
 from stages.training import evaluate
-from stages.training.baseline import some_of
-from stages.training.description import counts, describe, with_output
+from stages.training.baseline import is_above_luck, some_of
+from stages.training.description import counts, describe, output_shapes, with_output
 from stages.training.fit import prepare
 from stages.training.scaling import best_settable, refuse_other_scaling
 
@@ -47,12 +46,13 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings
     data = settings.data.model_copy(
         update={"calibration_samples": 1, "image_size": _image_size(settings.data, wanted)}
     )
-    dataset = load_dataset(data)
+    dataset = load_dataset(data, settings.model.task)
     shape = describe(dataset, data).input_shape
     data = data.model_copy(update={"calibration_samples": _calibration_samples(dataset)})
-    dataset = load_dataset(data)  # now as a run will divide it
+    dataset = load_dataset(data, settings.model.task)  # now as a run will divide it
     is_ours = source is None and settings.model.name == Model().name
-    model = settings.model.model_copy(update={"name": suited(shape)} if is_ours else {})
+    network = "unet" if dataset.task == "segmentation" else suited(shape)
+    model = settings.model.model_copy(update={"name": network} if is_ours else {})
     return Findings(
         input_shape=shape,
         classes=dataset.class_names,
@@ -100,22 +100,30 @@ def _calibration_samples(dataset: DataSet) -> int:
 
 def _of_model(settings: Model, dataset: DataSet, signature: Signature) -> dict[str, Any]:
     """How `settings`' model wants its pixels, and what it knows, judged on validation images."""
-    shape, classes = signature.input_shape, len(dataset.class_names)
-    model = models.create(settings, shape, classes)
+    shapes = output_shapes(signature, settings.task)
+    model = models.create(settings, signature.input_shape, shapes)
+    signature = with_output(signature, model, dataset)
     own = tuple(scaling_layers(model))
     found: dict[str, Any] = {"parameters": int(model.count_params()), "own_scaling": own}
     if settings.source is not None:
         split = some_of(dataset.validation)
         signature = best_settable(model, split, signature)
-        predicted = evaluate.answers(model, split, signature).argmax(axis=1)
-        hits = int(np.sum(predicted == split.labels))
-        share = chance.expected_share(predicted, split.labels)
-        is_trained = chance.is_above(hits, len(split), share)
+        outputs = evaluate.answers(model, split, signature)
+        found |= _judged(outputs, split, signature)
+        is_trained = is_above_luck(outputs, split, signature)
         # Also of one that seems to know nothing: that may be for want of ImageNet's means.
         refuse_other_scaling(model, split, signature, settings.source)
         if not is_trained:
             scale, offset = (1.0, 0.0) if own else (Data().scale, Data().offset)
             signature = replace(signature, scale=scale, offset=offset)
-        found |= {"hits": hits, "samples": len(split), "is_trained": is_trained}
+        found |= {"samples": len(split), "is_trained": is_trained}
     found |= {"scale": signature.scale, "offset": signature.offset}
     return {**found, "output": with_output(signature, model, dataset).output}
+
+
+def _judged(outputs: Outputs, split: Split, signature: Signature) -> dict[str, Any]:
+    """How many answers are right, or how much of the metric that decides is reached."""
+    answers = Answers.of(outputs, split.labels, signature)
+    if signature.task == "classification":
+        return {"hits": int((answers.errors == 0).sum())}
+    return {"score": answers.score, "task": signature.task}

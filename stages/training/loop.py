@@ -17,10 +17,11 @@ import tensorflow as tf
 
 from stages.settings import Training
 from stages.training.imitation import Imitation
+from stages.training.losses import Question
 
 Batch = tuple[tf.Tensor, ...]
-"""Images float32 (N, H, W, C), targets float32 (N, classes), and what the teacher answers to these
-images where that is known."""
+"""Images float32 (N, H, W, C), targets float32 (N, ...): see losses.py, and what the teacher answers
+to these images where that is known."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,12 @@ class Objective:
     """What a training minimises; `teach` (images, targets, outputs) -> losses (N,) has a teacher,
     which takes its own answers for images where they are known.
 
-    `class_weights` float32 (classes,) times the cross-entropy of each image, plus penalties.
+    `class_weights` float32 (classes,), if there are any, times the loss of each answer of
+    `question`, plus penalties.
     """
 
-    from_logits: bool
-    class_weights: tf.Tensor
+    question: Question
+    class_weights: tf.Tensor | None
     l1: float
     l2: float
     teach: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None
@@ -40,11 +42,13 @@ class Objective:
     def losses(self, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """The loss of each image: float32 (N,)."""
         if self.teach is None:
-            found = cross_entropies(targets, outputs, self.from_logits)
+            found = self.question.losses(targets, outputs)
         else:
             found = self.teach(images, targets, outputs)
-        # By the label, not by what a teacher makes of it: its answer may favour another class.
-        return found * tf.gather(self.class_weights, tf.argmax(targets, axis=1))
+        if self.class_weights is not None:
+            # By the label, not by what a teacher makes of it: its answer may favour another class.
+            found *= tf.gather(self.class_weights, self.question.classes(targets))
+        return self.question.of_image(targets, found)
 
     def penalty(self, model: keras.Model) -> tf.Tensor:
         """L1 and L2 of the kernels, and the losses that layers of the user add."""
@@ -56,20 +60,6 @@ class Objective:
                     total += self.l1 * tf.reduce_sum(tf.abs(kernel))
                     total += self.l2 * tf.reduce_sum(tf.square(kernel))
         return total
-
-
-def cross_entropies(targets: tf.Tensor, outputs: tf.Tensor, from_logits: bool) -> tf.Tensor:
-    """Cross-entropy of each image, in nats: (N, classes) twice -> float32 (N,)."""
-    outputs = tf.cast(outputs, tf.float32)
-    found: tf.Tensor = keras.losses.categorical_crossentropy(targets, outputs, from_logits)
-    return found
-
-
-def hits(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Number of correct predictions: a float32 scalar."""
-    return tf.reduce_sum(
-        tf.cast(tf.equal(tf.argmax(outputs, axis=1), tf.argmax(targets, axis=1)), tf.float32)
-    )
 
 
 class Loop:
@@ -171,7 +161,8 @@ class Loop:
                 loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
             )
             gradients = [a + b for a, b in zip(gradients, found, strict=True)]
-            self.sums.assign_add(tf.stack([tf.reduce_sum(losses), hits(targets, outputs)]))
+            hits = self.objective.question.hits(targets, outputs)
+            self.sums.assign_add(tf.stack([tf.reduce_sum(losses), hits]))
         self.optimizer.apply_gradients(zip(self._clipped(gradients, scale), variables, strict=True))
 
     def _answers(
@@ -204,11 +195,11 @@ class Loop:
 class Validation:
     """Loss and accuracy on the validation images, on one device."""
 
-    def __init__(self, model: keras.Model, batches: tf.data.Dataset, from_logits: bool) -> None:
-        self.model, self.batches, self.from_logits = model, batches, from_logits
+    def __init__(self, model: keras.Model, batches: tf.data.Dataset, question: Question) -> None:
+        self.model, self.batches, self.question = model, batches, question
 
     def run(self) -> tuple[float, float]:
-        """(accuracy, mean cross-entropy in nats)."""
+        """(accuracy, mean loss: of classes cross-entropy in nats)."""
         loss, right, count = (float(each) for each in self._sums())
         return right / count, loss / count
 
@@ -217,7 +208,8 @@ class Validation:
         loss, right, count = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
         for images, targets in self.batches:
             outputs = self.model(images, training=False)
-            loss += tf.reduce_sum(cross_entropies(targets, outputs, self.from_logits))
-            right += hits(targets, outputs)
+            losses = self.question.losses(targets, outputs)
+            loss += tf.reduce_sum(self.question.of_image(targets, losses))
+            right += self.question.hits(targets, outputs)
             count += tf.cast(tf.shape(images)[0], tf.float32)
         return loss, right, count

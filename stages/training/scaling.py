@@ -21,8 +21,10 @@ from stages.artifacts.signature import Signature, scaling_in_words
 from stages.datasets.base import Split
 from stages.errors import ModelError
 from stages.keras_graph.own_scaling import scaling_layers
-from stages.numerics.proportions import Interval, paired_change
+from stages.numerics.proportions import Interval, of_counts
 from stages.settings import Data
+from stages.tasks.base import Answers
+from stages.tasks.registry import MAIN, METRICS
 from stages.training import evaluate
 from stages.training.baseline import percent, some_of
 
@@ -46,22 +48,21 @@ class Scaling:
     fix: str
     prepare: Callable[[Any], NDArray[np.float32]]
 
-    def hits(self, model: keras.Model, split: Split) -> NDArray[np.bool_]:
-        """Which images the model classifies rightly: bool (N,)."""
+    def answers(self, model: keras.Model, split: Split, signature: Signature) -> Answers:
+        """What the model says of the images."""
         starts = range(0, len(split), evaluate.BATCH)
         batches = (split.images[at : at + evaluate.BATCH] for at in starts)
         outputs = [evaluate.logits(model, self.prepare(batch)) for batch in batches]
-        hits: NDArray[np.bool_] = np.concatenate(outputs).argmax(axis=1) == split.labels
-        return hits
+        return Answers.of(np.concatenate(outputs), split.labels, signature)
 
 
 def best_settable(model: keras.Model, split: Split, signature: Signature) -> Signature:
     """`signature` with that `data.scale` and `data.offset` of the usual ones with which `model` is
-    right most often; of equals, the default before the others.
+    best; of equals, the default before the others.
     """
     usual = sorted(EXPRESSIBLE, key=lambda pair: pair != (Data().scale, Data().offset))
     tried = [dataclasses.replace(signature, scale=scale, offset=offset) for scale, offset in usual]
-    return max(tried, key=lambda each: _settable(each).hits(model, split).sum())
+    return max(tried, key=lambda each: _settable(each).answers(model, split, each).score)
 
 
 def refuse_other_scaling(
@@ -73,16 +74,21 @@ def refuse_other_scaling(
     """
     split = some_of(validation)
     given = _settable(signature)
-    hits = {each: each.hits(model, split) for each in [given, *_usual(signature)]}
-    best = max(hits, key=lambda each: hits[each].sum())
-    if _gain(hits[given], hits[best]).low <= CLEARLY:
+    tried = [given, *_usual(signature)]
+    answers = {each: each.answers(model, split, signature) for each in tried}
+    best = max(answers, key=lambda each: answers[each].score)
+    if _gain(answers[given], answers[best]).low <= CLEARLY:
         return
     own = scaling_layers(model)
     reason = f"scales its own pixels ({', '.join(own)})" if own else "was trained on other pixels"
-    right = {each: percent(float(hits[each].mean())) for each in (best, given)}
+    reached = {each: percent(answers[each].score) for each in (best, given)}
+    if signature.task == "classification":
+        found = f"{reached[best]} of {len(split):,} validation images are right with {best.words}"
+    else:
+        words = METRICS[MAIN[signature.task]].words
+        found = f"{words} is {reached[best]} on {len(split):,} validation images with {best.words}"
     raise ModelError(
-        f"{name} {reason}: {right[best]} of {len(split):,} validation images are right with "
-        f"{best.words}, {right[given]} with {given.words}",
+        f"{name} {reason}: {found}, {reached[given]} with {given.words}",
         best.fix,
     )
 
@@ -127,6 +133,5 @@ def _settable(signature: Signature) -> Scaling:
     return Scaling(scaling_in_words(scale, offset), fix.removesuffix(".0"), signature.preprocess)
 
 
-def _gain(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Interval:
-    counts = (before & after, before & ~after, ~before & after, ~before & ~after)
-    return paired_change(*(int(each.sum()) for each in counts))
+def _gain(before: Answers, after: Answers) -> Interval:
+    return before.change_to(after) or of_counts(before.errors == 0, after.errors == 0)

@@ -191,7 +191,7 @@ def test_a_search_for_what_is_off_that_fails_costs_nothing_but_a_line(
     wrong = EngineResult(
         backend="tensorrt_rtx",
         precision="fp32",
-        parity=parity.check_float("tensorrt_rtx.fp32", logits, -logits),
+        parity=parity.check_float("tensorrt_rtx.fp32", logits, -logits, SIGNATURE),
     )
     for is_wanted in (False, True):
         stage = BuildStage(tensorrt=TensorRT(locate_divergence=is_wanted))

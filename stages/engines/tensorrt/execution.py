@@ -112,7 +112,7 @@ class Execution:
             context,
             self._signature.batch_size or largest_batches(self.engine, self._signature)[-1],
             self._signature.input_shape,
-            (len(self._signature.class_names),),
+            self._signature.shape_of_output,
             self._signature.dtype,
             captures,
             self._gpu,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from stages.keras_graph.outputs import returns_probabilities
+from stages.keras_graph.outputs import made_by
 from tests.stages.networks import NETWORKS, images
 
 Head = Callable[[Any], Any]
@@ -86,14 +86,14 @@ def model(head: Head) -> keras.Model:
 
 @pytest.mark.parametrize("name", SOFTMAXED)
 def test_a_softmax_is_found_wherever_it_is_written(name):
-    assert returns_probabilities(model(SOFTMAXED[name]), images(4))
+    assert made_by(model(SOFTMAXED[name]), images(4), "softmax")
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_nothing_else_is_taken_for_a_softmax(name):
-    assert not returns_probabilities(model(OTHERS[name]), images(4))
+    assert not made_by(model(OTHERS[name]), images(4), "softmax")
 
 
 def test_networks_of_every_kind_are_told_apart():
-    found = {name for name, build in NETWORKS.items() if returns_probabilities(build(), images(4))}
+    found = {name for name, build in NETWORKS.items() if made_by(build(), images(4), "softmax")}
     assert found == {"separable"}

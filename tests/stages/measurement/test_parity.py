@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stages.artifacts.signature import Signature
 from stages.engines.registry import EngineName
 from stages.measurement import parity
 from stages.measurement.parity import KERAS_FLOAT, fake_quantized
@@ -10,6 +11,7 @@ from stages.results.conversion import LayerParity
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(0, 3, (1000, 10)).astype(np.float32)
+SIGNATURE = Signature((4, 4, 1), tuple("abcdefghij"), 1.0, 0.0)
 
 
 def with_other_labels(count: int) -> np.ndarray:
@@ -34,11 +36,15 @@ def test_a_label_may_change_only_where_rounding_explains_it(sureness):
     against, explained = fake_quantized("cpu"), sureness * 0.1
     close = with_second_ahead(MARGINS <= 0.2)
     assert 0 < np.sum(MARGINS <= 0.2) < 200
-    found = parity.check_int8("model", against, sureness * LOGITS, sureness * close, explained)
+    found = parity.check_int8(
+        "model", against, sureness * LOGITS, sureness * close, explained, SIGNATURE
+    )
     assert (found.passed, found.unexplained_labels) == (True, 0)
     assert found.explained_difference == explained
     clear = with_second_ahead((MARGINS > 0.2) & (MARGINS < 0.3))
-    found = parity.check_int8("model", against, sureness * LOGITS, sureness * clear, explained)
+    found = parity.check_int8(
+        "model", against, sureness * LOGITS, sureness * clear, explained, SIGNATURE
+    )
     assert not found.passed
     assert found.unexplained_labels == np.sum((MARGINS > 0.2) & (MARGINS < 0.3))
 
@@ -49,7 +55,7 @@ def test_a_label_may_change_only_where_rounding_explains_it(sureness):
 def test_an_int8_engine_is_judged_by_what_rounding_explains(engine):
     name, moved = EngineName.parse(engine), with_second_ahead(MARGINS <= 0.2)
     for explained, passed in ((0.1, True), (0.01, False)):
-        found = parity.engine_check(name, LOGITS, moved, explained)
+        found = parity.engine_check(name, LOGITS, moved, explained, SIGNATURE)
         assert (found.name, found.passed) == (engine, passed)
 
 
@@ -60,7 +66,7 @@ def test_a_simulation_may_change_labels_but_not_surely_lose_many_right_ones(lost
     labels = LOGITS.argmax(axis=1)
     labels[:won] = (-LOGITS[:won]).argmax(axis=1)
     got = with_other_labels(won + lost)
-    found = parity.simulation(fake_quantized("cpu"), LOGITS, got, labels)
+    found = parity.simulation(fake_quantized("cpu"), LOGITS, got, labels, SIGNATURE)
     assert found.passed is passed
     assert found.top1_agreement == pytest.approx(1 - (won + lost) / 1000)
 
@@ -81,26 +87,28 @@ def test_a_simulation_may_change_labels_but_not_surely_lose_many_right_ones(lost
 )
 def test_a_float_engine_may_differ_as_far_as_its_precision_explains(engine, relative, tf32, passed):
     moved = LOGITS + np.float32(relative * np.abs(LOGITS).max())
-    check = parity.engine_check(EngineName.parse(engine), LOGITS, moved, 0.0, tf32)
+    check = parity.engine_check(EngineName.parse(engine), LOGITS, moved, 0.0, SIGNATURE, tf32)
     assert check.passed is passed
 
 
 def test_outputs_that_are_not_finite_never_pass():
     broken = LOGITS.copy()
     broken[0, 0] = np.nan
-    assert not parity.check_float("model.fp32.onnx", LOGITS, broken).passed
-    assert not parity.check_int8("model", fake_quantized("cpu"), LOGITS, broken, 1e9).passed
+    assert not parity.check_float("model.fp32.onnx", LOGITS, broken, SIGNATURE).passed
+    assert not parity.check_int8(
+        "model", fake_quantized("cpu"), LOGITS, broken, 1e9, SIGNATURE
+    ).passed
 
 
 def test_the_first_check_that_does_not_pass_is_named():
-    good = parity.check_float("model.fp32.onnx", LOGITS, LOGITS)
-    bad = parity.check_float("model.fp16.onnx", LOGITS, -LOGITS)
+    good = parity.check_float("model.fp32.onnx", LOGITS, LOGITS, SIGNATURE)
+    bad = parity.check_float("model.fp16.onnx", LOGITS, -LOGITS, SIGNATURE)
     assert parity.first_mismatch([good, good]) is None
     assert parity.first_mismatch([good, bad, bad]) == "model.fp16.onnx"
 
 
 def test_a_layer_that_is_wrong_is_named_before_any_output():
-    bad = parity.check_float("model.fp16.onnx", LOGITS, -LOGITS)
+    bad = parity.check_float("model.fp16.onnx", LOGITS, -LOGITS, SIGNATURE)
     counts = {"elements": 9, "off_by_one": 1, "off_by_more": 0, "unexplained": 1}
     layer = LayerParity(name="a.onnx in OpenVINO", worst_point="conv", passes=False, **counts)
     assert parity.first_mismatch([bad], [layer]) == "a.onnx in OpenVINO: conv"

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from stages.errors import ModelError
 from stages.settings import Data, Training
 from stages.training.fit import Teacher, TrainingRun, batches, fit
+from stages.training.losses import Question
 from tests.stages.conftest import DIGITS
 
 
@@ -87,14 +88,14 @@ def test_a_teacher_has_its_share_in_the_targets(digits):
     images, targets = next(iter(batches(digits, DIGITS, Training())))
     logits = model(images).numpy().astype(np.float64)
     answers = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    mixed = Teacher(model, 0.25).mix(images, targets)
+    mixed = Teacher(model, 0.25).mix(Question("classification", 10, True), images, targets)
     assert np.allclose(mixed, 0.75 * targets.numpy() + 0.25 * answers, atol=1e-5)
 
 
 def test_a_teacher_that_returns_probabilities_is_taken_at_its_word(digits):
     model = small("softmax")
     images, targets = next(iter(batches(digits, DIGITS, Training())))
-    taught = Teacher(model, 1.0, returns_probabilities=True).mix(images, targets)
+    taught = Teacher(model, 1.0).mix(Question("classification", 10, False), images, targets)
     assert np.allclose(taught, model(images), atol=1e-5)
 
 
@@ -117,9 +118,8 @@ def test_the_loss_with_a_teacher_is_that_of_hinton(digits, activation, temperatu
     hard = -(targets.numpy() * log_softmax(logits)).sum(axis=1)
     answers = np.exp(log_softmax(taught / temperature))
     soft = -(answers * log_softmax(logits / temperature)).sum(axis=1)
-    found = Teacher(teacher, 0.25, activation == "softmax", temperature).losses(
-        images, targets, student(images)
-    )
+    question = Question("classification", 10, from_logits=activation is None)
+    found = Teacher(teacher, 0.25, temperature).losses(question, images, targets, student(images))
     assert np.allclose(found, 0.75 * hard + 0.25 * temperature**2 * soft, atol=1e-3)
 
 

@@ -1,0 +1,119 @@
+"""The labels of a data set as targets of a task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from stages.datasets.base import Split
+from stages.errors import DataError
+from stages.tasks import base as tasks
+from stages.tasks.registry import TaskName
+
+ASK = "say which: --set model.task={} or --set model.task={}"
+FOUND_BY_LABELS: tuple[TaskName, ...] = (
+    "classification",
+    "multilabel",
+    "regression",
+    "segmentation",
+)
+"""A yes or no looks like two classes: what the network returns tells them apart."""
+MOST_CLASSES = 1000
+"""More whole numbers in floats are a measurement."""
+
+
+def likely_task(split: Split) -> TaskName:
+    """The task of labels (N, ...), where they leave no doubt. Raises DataError."""
+    labels = split.labels
+    fitting = [name for name in FOUND_BY_LABELS if tasks.of(name).fits(labels)]
+    if not fitting:
+        raise DataError(
+            f"{split.origin}: the labels are {labels.dtype} {labels.shape}, expected class numbers "
+            "(N,), 0 and 1 (N, labels), numbers (N, values) or masks (N, height, width)",
+            "see docs/tasks.md for what each task needs",
+        )
+    if fitting[0] == "multilabel" and (labels.sum(axis=1) == 1).all():
+        raise DataError(
+            f"{split.origin}: one of the {labels.shape[1]} columns is 1 for every image, which may "
+            "be one-hot classes or one label each",
+            "labels.argmax(axis=1) for classes, or: --set model.task=multilabel",
+        )
+    values = np.unique(labels) if fitting[0] == "regression" else labels[:0]
+    is_whole = 0 < len(values) <= MOST_CLASSES and bool((values == np.round(values)).all())
+    if is_whole and values.min() == 0 and len(values) == values.max() + 1:
+        raise DataError(
+            f"{split.origin}: the labels are {labels.dtype}, but whole numbers from 0 to "
+            f"{values.max():g}: classes or measured numbers?",
+            "store classes as integers, labels.astype('int64'), or: --set model.task=regression",
+        )
+    return fitting[0]
+
+
+def checked(split: Split, task: TaskName, names: tuple[str, ...], part: str) -> Split:
+    """`split` with targets in the form of `task`, and its strata. Raises DataError."""
+    module = tasks.of(task)
+    targets = module.checked(split.labels, names, split.origin)
+    if task in ("classification", "binary"):
+        _check_classes(targets, names, part)
+        return replace(split, labels=targets)
+    if task == "segmentation" and targets.shape[1:] != split.images.shape[1:3]:
+        raise DataError(
+            f"{split.origin}: the masks are {targets.shape[1:]}, the images "
+            f"{split.images.shape[1:3]} (height, width), expected the same",
+            "resize the masks with the images, to the nearest pixel",
+        )
+    return replace(split, labels=targets, strata=module.strata(targets))
+
+
+def _check_classes(labels: tasks.Targets, names: tuple[str, ...], part: str) -> None:
+    highest = int(labels.max())
+    if highest >= len(names):
+        raise DataError(
+            f"a {part} label is {highest}, but the training part has {len(names)} classes: "
+            f"expected 0 to {len(names) - 1}",
+            "number the classes from 0 without gaps",
+        )
+
+
+def check_learnable(split: Split, task: TaskName, names: tuple[str, ...]) -> None:
+    """Raises DataError where the training part does not have what the task is to tell apart."""
+    if task in ("classification", "binary"):
+        _check_every_class(split, names)
+    elif task == "multilabel":
+        counts = split.labels.sum(axis=0)
+        for name, count in zip(names, counts.tolist(), strict=True):
+            if count in (0, len(split)):
+                share = "no training image has" if count == 0 else "every training image has"
+                raise DataError(
+                    f"{share} the label {name!r}, so it cannot be learned",
+                    "leave its column out, or add images",
+                )
+    elif task == "regression":
+        for name, values in zip(names, split.labels.T, strict=True):
+            if values.min() == values.max():
+                raise DataError(
+                    f"the target {name!r} is {values[0]:g} for every training image, so there is "
+                    "nothing to learn",
+                    "leave its column out",
+                )
+    elif len(np.setdiff1d(np.unique(split.labels), [255])) < 2:
+        raise DataError(
+            "the masks of the training part have one class, expected two or more to tell apart",
+            "add masks of the other classes",
+        )
+
+
+def _check_every_class(split: Split, names: tuple[str, ...]) -> None:
+    """Every class can be learnt."""
+    if len(names) < 2:
+        raise DataError(
+            f"the training part has {len(names)} class, expected two or more to tell apart",
+            "add the images of the other classes",
+        )
+    absent = np.setdiff1d(np.arange(len(names)), split.labels)
+    if absent.size:
+        raise DataError(
+            f"no training image has the label {absent[0]}, but labels go up to {len(names) - 1}",
+            "number the classes from 0 without gaps",
+        )

@@ -1,0 +1,1 @@
+"""What a network is asked: a module per task, with its targets, its metric and its answers."""

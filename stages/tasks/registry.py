@@ -1,0 +1,52 @@
+"""The table of tasks: a new one is one file of this package, one row here and its loss.
+
+Plain data: `model.task` takes these names, and reports take the words of the metrics.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+TaskName = Literal["classification", "binary", "multilabel", "regression", "segmentation"]
+
+TASKS: dict[TaskName, str] = {
+    "classification": "stages.tasks.classification",
+    "binary": "stages.tasks.binary",
+    "multilabel": "stages.tasks.multilabel",
+    "regression": "stages.tasks.regression",
+    "segmentation": "stages.tasks.segmentation",
+}
+"""Name -> module: see stages/tasks/base.py."""
+
+
+class Metric(NamedTuple):
+    """A number of the test split: its words, and whether it is a share, printed in percent."""
+
+    words: str
+    is_share: bool = True
+
+
+METRICS = {
+    "top1": Metric("top-1 accuracy"),
+    "roc_auc": Metric("ROC AUC"),
+    "accuracy": Metric("accuracy at the threshold"),
+    "f1": Metric("F1 at the threshold"),
+    "threshold": Metric("threshold", is_share=False),
+    "mean_average_precision": Metric("mean average precision"),
+    "f1_macro": Metric("macro F1 at the thresholds"),
+    "r2": Metric("R2"),
+    "mae": Metric("mean absolute error", is_share=False),
+    "rmse": Metric("root mean squared error", is_share=False),
+    "mean_iou": Metric("mean IoU"),
+    "pixel_accuracy": Metric("pixel accuracy"),
+}
+"""By the key in `Quality`."""
+
+MAIN: dict[TaskName, str] = {
+    "classification": "top1",
+    "binary": "roc_auc",
+    "multilabel": "mean_average_precision",
+    "regression": "r2",
+    "segmentation": "mean_iou",
+}
+"""What decides, by task: at most 1, higher is better, so that a point is 0.01 of it everywhere."""

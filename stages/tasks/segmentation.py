@@ -1,0 +1,193 @@
+"""A class for each pixel: targets uint8 (N, H, W), outputs (N, H, W, classes), or (N, H, W, 1).
+
+One channel is that of the second of two classes, a logit or a sigmoid's. Pixels of the class 255
+are not judged, as in Pascal VOC and Cityscapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.artifacts.signature import Signature
+from stages.errors import DataError
+from stages.numerics import classification
+from stages.results.base import Output, Quality
+from stages.results.training import Classification, ClassScore
+from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.sigmoids import changed_sides, cross_entropy, probabilities, thresholds_of
+
+OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
+TOLERANCE = 0.01
+UNJUDGED = 255
+MOST_CLASSES = 255
+
+
+def fits(targets: Targets) -> bool:
+    """Integers, one for each pixel."""
+    is_mask = targets.ndim == 3 or (targets.ndim == 4 and targets.shape[3] == 1)
+    return is_mask and np.issubdtype(targets.dtype, np.integer)
+
+
+def names(known: Sequence[str], targets: Targets) -> tuple[str, ...]:
+    """Those of the classes, or a number for each up to the highest."""
+    judged = targets[targets != UNJUDGED]
+    highest = int(judged.max()) if judged.size else 0
+    return tuple(known) or tuple(map(str, range(max(highest, 1) + 1)))
+
+
+def checked(targets: Targets, names: Sequence[str], origin: str) -> NDArray[np.uint8]:
+    """Class numbers uint8 (N, H, W), of integers (N, H, W) or (N, H, W, 1). Raises DataError."""
+    masks = targets[..., 0] if targets.ndim == 4 and targets.shape[3] == 1 else targets
+    if masks.ndim != 3 or not (np.issubdtype(masks.dtype, np.integer) or masks.dtype == np.bool_):
+        raise DataError(
+            f"{origin}: the masks are {targets.dtype} {targets.shape}, expected a class number for "
+            "each pixel, integers (N, height, width)",
+            "turn one-hot masks into numbers: masks.argmax(axis=-1)",
+        )
+    found = np.unique(masks)
+    odd = found[((found < 0) | (found >= len(names))) & (found != UNJUDGED)]
+    if odd.size:
+        raise DataError(
+            f"{origin}: a pixel of a mask is {odd[-1]}, expected class numbers from 0 to "
+            f"{len(names) - 1}, or {UNJUDGED} for one that is not judged",
+            "number the classes from 0 without gaps",
+        )
+    return masks.astype(np.uint8)
+
+
+def output_shapes(count: int, image_shape: Shape) -> tuple[Shape, ...]:
+    """Values per pixel of the image."""
+    size = image_shape[:-1]
+    return ((*size, count), *([(*size, 1)] if count == 2 else []))
+
+
+def strata(targets: Targets) -> NDArray[np.int64]:
+    """The rarest class in each image: rare ones are in every split."""
+    there = np.stack([(targets == name).any(axis=(1, 2)) for name in _present(targets)], axis=1)
+    order = np.argsort(there.sum(axis=0), kind="stable")
+    return np.asarray(there[:, order].argmax(axis=1), np.int64)
+
+
+def _present(targets: Targets) -> list[int]:
+    found = [int(each) for each in np.unique(targets) if each != UNJUDGED]
+    return found or [0]
+
+
+def evidence(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.float64]:
+    """Each image's confusion matrix, [truth][answer] in pixels, as a row: (N, classes ** 2)."""
+    return confusions(masks_of(outputs, signature), targets, len(signature.class_names))
+
+
+def confusions(predicted: NDArray[np.uint8], targets: Targets, count: int) -> NDArray[np.float64]:
+    """[truth][answer] in pixels of masks (N, H, W), a row for each image: (N, count ** 2)."""
+    found = np.empty((len(targets), count**2))
+    for row, (answer, truth) in enumerate(zip(predicted, targets, strict=True)):
+        judged = truth != UNJUDGED
+        pairs = truth[judged].astype(np.int64) * count + answer[judged]
+        found[row] = np.bincount(pairs, minlength=count**2)
+    return found
+
+
+def score(evidence: NDArray[np.float64]) -> float:
+    """Mean IoU: the mean over the classes that are there or were answered, over all pixels."""
+    hits, union = _parts(evidence.sum(axis=0)[None])
+    return float(np.mean(hits[union > 0] / union[union > 0])) if union.any() else 0.0
+
+
+def _parts(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixels in which class and answer meet, and those of either: (N, classes) each."""
+    count = round(rows.shape[1] ** 0.5)
+    tables = rows.reshape(-1, count, count)
+    hits = np.diagonal(tables, axis1=1, axis2=2)
+    return hits, tables.sum(axis=1) + tables.sum(axis=2) - hits
+
+
+def loss(outputs: Outputs, targets: Targets, signature: Signature) -> float:
+    """Mean cross-entropy of the judged pixels, in nats."""
+    judged = targets != UNJUDGED
+    if outputs.shape[-1] == 1:
+        return cross_entropy(outputs[judged], targets[judged][:, None], signature)
+    from_logits = not signature.returns_probabilities
+    return classification.cross_entropy(outputs[judged], targets[judged], from_logits=from_logits)
+
+
+def errors(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.float64]:
+    """1 - mean IoU of each image's own classes; 0 where no pixel is judged."""
+    hits, union = _parts(evidence(outputs, targets, signature))
+    shares = np.where(union > 0, hits / np.maximum(union, 1), 0.0).sum(axis=1)
+    there = (union > 0).sum(axis=1)
+    return np.asarray(np.where(there > 0, 1 - shares / np.maximum(there, 1), 0.0), np.float64)
+
+
+def decisions(outputs: Outputs, signature: Signature) -> NDArray[Any] | None:
+    """None: there is one for each pixel."""
+    return None
+
+
+def quality(outputs: Outputs, targets: Targets, signature: Signature) -> Quality:
+    """Mean IoU and the share of right pixels."""
+    rows = evidence(outputs, targets, signature)
+    hits, _ = _parts(rows)
+    return Quality(
+        samples=len(targets),
+        metric="mean_iou",
+        measures={
+            "mean_iou": score(rows),
+            "pixel_accuracy": float(hits.sum() / max(rows.sum(), 1.0)),
+        },
+    )
+
+
+def describe(outputs: Outputs, targets: Targets, signature: Signature) -> Classification | None:
+    """Scores of every class and who is taken for whom, in pixels."""
+    count = len(signature.class_names)
+    total = evidence(outputs, targets, signature).sum(axis=0).reshape(count, count)
+    hits, answered, support = np.diagonal(total), total.sum(axis=0), total.sum(axis=1)
+    return Classification(
+        classes=signature.class_names,
+        per_class=tuple(
+            ClassScore(
+                precision=hit / max(said, 1),
+                recall=hit / max(there, 1),
+                f1=2 * hit / max(said + there, 1),
+                support=int(there),
+            )
+            for hit, said, there in zip(
+                hits.tolist(), answered.tolist(), support.tolist(), strict=True
+            )
+        ),
+        confusion=tuple(tuple(int(each) for each in row) for row in total.tolist()),
+    )
+
+
+def thresholds(outputs: Outputs, targets: Targets, signature: Signature) -> tuple[float, ...]:
+    """Of one channel the middle: mean IoU is judged there."""
+    return (0.5,) if outputs.shape[-1] == 1 else ()
+
+
+def masks_of(outputs: Outputs, signature: Signature) -> NDArray[np.uint8]:
+    """The class of each pixel: (N, H, W, classes or 1) -> uint8 (N, H, W)."""
+    if outputs.shape[-1] > 1:
+        return np.asarray(outputs.argmax(axis=-1), np.uint8)
+    yes = probabilities(outputs[..., 0], signature) >= thresholds_of(signature)[0]
+    return yes.astype(np.uint8)
+
+
+def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
+    """Share of pixels with the same class."""
+    return float(np.mean(masks_of(expected, signature) == masks_of(got, signature)))
+
+
+def unexplained(expected: Outputs, got: Outputs, difference: float, signature: Signature) -> int:
+    """Images with a pixel of another class although its values could not have passed each other."""
+    if expected.shape[-1] == 1:
+        moved = changed_sides(expected, got, difference, signature)
+    else:
+        second, first = np.moveaxis(np.sort(expected, axis=-1)[..., -2:], -1, 0)
+        changed = expected.argmax(axis=-1) != got.argmax(axis=-1)
+        moved = ~np.isfinite(got).all(axis=-1) | (changed & (first - second > 2 * difference))
+    return int(moved.reshape(len(moved), -1).any(axis=1).sum())

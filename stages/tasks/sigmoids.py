@@ -1,0 +1,49 @@
+"""Outputs that are judged one by one: a sigmoid each, and a threshold each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.artifacts.signature import Signature
+from stages.tasks.base import Outputs, Targets
+
+
+def probabilities(outputs: Outputs, signature: Signature) -> NDArray[np.float64]:
+    """Outputs (N, values) as probabilities, of logits by a sigmoid."""
+    wide = outputs.astype(np.float64)
+    if signature.returns_probabilities:
+        return wide
+    # The half tangent of half: no overflow on either side.
+    found: NDArray[np.float64] = 0.5 + 0.5 * np.tanh(0.5 * wide)
+    return found
+
+
+def cross_entropy(outputs: Outputs, targets: Targets, signature: Signature) -> float:
+    """Mean of -log p of what is right over outputs and targets (N, values), in nats; p >= 1e-7."""
+    yes = probabilities(outputs, signature)
+    right = np.where(targets > 0, yes, 1 - yes)
+    return float(-np.mean(np.log(np.maximum(right, 1e-7))))
+
+
+def thresholds_of(signature: Signature) -> tuple[float, ...]:
+    """Of every value; 0.5 where none is chosen yet."""
+    return signature.thresholds or (0.5,) * signature.shape_of_output[-1]
+
+
+def changed_sides(
+    expected: Outputs, got: Outputs, difference: float, signature: Signature
+) -> NDArray[np.bool_]:
+    """Which values crossed their threshold although they were further than `difference` from it.
+
+    (N, values) twice, in what the network returns; one that is not finite has always crossed.
+    """
+    limits = np.asarray(thresholds_of(signature), np.float64)
+    if not signature.returns_probabilities:
+        limits = np.log(limits) - np.log1p(-limits)
+    before, after = expected >= limits, got >= limits
+    has_to_stay = np.abs(expected - limits) > difference
+    found: NDArray[Any] = ~np.isfinite(got) | ((before != after) & has_to_stay)
+    return found
