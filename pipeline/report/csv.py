@@ -16,7 +16,7 @@ COLUMNS: tuple[str, ...] = (
     *("threads", "latency_samples", "p50_ms", "p90_ms", "p99_ms", "p99_is_indicative"),
     *("mean_ms", "images_per_second", "reason"),
     *("p50_low_ms", "p50_high_ms", "stable", "saturated_images_per_second"),
-    "peak_memory_mib",
+    *("peak_memory_mib", "metric", "score"),
 )
 
 
@@ -35,7 +35,8 @@ def render(report: Report) -> str:
 
 
 def _lines(model: StageReport | EngineReport, name: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    accuracy = {**dict(model.accuracy), "accuracy_samples": model.accuracy.samples}
+    quality = model.accuracy
+    accuracy = {**dict(quality), "accuracy_samples": quality.samples, "score": quality.score}
     for row in model.latency or (None,):
         yield {**dict(model), **name, **accuracy, **(_timing(row) if row else {})}
 

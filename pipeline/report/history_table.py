@@ -8,7 +8,7 @@ from pipeline.core.differences import differing
 from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.history import Entry
-from pipeline.results.summary import EngineSummary, TimedRow
+from pipeline.results.summary import EngineSummary, ModelSummary, TimedRow
 
 MOST_CHANGES = 2
 COLUMNS = (
@@ -43,9 +43,9 @@ def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:
     return (
         run.id,
         run.time[:16].replace("T", " "),
-        units.percent(run.stage("train").top1),
+        units.percent(_score(run.stage("train"))),
         run.engine or units.UNKNOWN,
-        units.percent(engine.top1),
+        units.percent(_score(engine)),
         units.points(_points(engine, before)),
         units.milliseconds(row.p50_ms if row else None),
         _percent(row, previous.chosen_row if previous else None),
@@ -56,9 +56,14 @@ def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:
 
 
 def _points(now: EngineSummary, before: EngineSummary | None) -> float | None:
-    if before is None or now.top1 is None or before.top1 is None or now.samples != before.samples:
+    if before is None or now.metric != before.metric or now.samples != before.samples:
         return None
-    return 100 * (now.top1 - before.top1)
+    a, b = _score(before), _score(now)
+    return None if a is None or b is None else 100 * (b - a)
+
+
+def _score(measured: EngineSummary | ModelSummary) -> float | None:
+    return measured.score if measured.metric else measured.top1
 
 
 def _percent(now: TimedRow | None, before: TimedRow | None) -> str:

@@ -111,8 +111,8 @@ def _tiles(report: Report) -> Iterator[tuple[str, str]]:
     yield f"p50, batch {last.row.batch_size}", units.duration(last.row.p50_ms)
     if size := comparability.ratio(first.size_bytes, last.size_bytes):
         yield _factor(size, "smaller", "larger", "about as large")
-    if last.accuracy.top1 is not None:
-        yield "accuracy", units.percent(last.accuracy.top1)
+    if last.accuracy.score is not None:
+        yield last.accuracy.words, units.percent(last.accuracy.score)
 
 
 def _factor(factor: float, more: str, less: str, same: str) -> tuple[str, str]:

@@ -23,14 +23,16 @@ def interval(report: Report, accuracy: Quality, engine: EngineName) -> Interval 
     """Points won (+) or lost (-) against the trained model, with the 95 % interval.
 
     The interval is for answers to the same images (proportions.paired_change), from those that only
-    one of the two got right. None where the benchmark has not compared `engine` with the trained
+    one of the two got right; of another metric than accuracy it is the benchmark's own. None where the benchmark has not compared `engine` with the trained
     model, or where its count is not what separates `accuracy` from that of the trained model.
     """
     diff, trained = _differences(report).get(engine), comparability.trained_accuracy(report)
     change = comparability.change_points(accuracy, trained)
-    if diff is None or change is None or trained.top1 is None or not trained.samples:
+    if diff is None or change is None or trained.score is None or not trained.samples:
         return None
-    found = paired(trained.top1, trained.samples, diff)
+    if not trained.is_counted:
+        return measured(change, diff)
+    found = paired(trained.score, trained.samples, diff)
     is_same = round(change / 100 * trained.samples) == diff.won - diff.lost
     return found if is_same else None
 
@@ -46,6 +48,13 @@ def paired(trained_top1: float, samples: int, diff: PredictionDiff) -> Interval 
         return None
     found = proportions.paired_change(both, diff.lost, diff.won, neither)
     return Interval(100 * found.estimate, 100 * found.low, 100 * found.high)
+
+
+def measured(change: float, diff: PredictionDiff) -> Interval | None:
+    """A change in points with the interval that was measured with it, if it was."""
+    if diff.change_low is None or diff.change_high is None:
+        return None
+    return Interval(change, 100 * diff.change_low, 100 * diff.change_high)
 
 
 def _differences(report: Report) -> dict[EngineName, PredictionDiff]:
@@ -69,10 +78,13 @@ def against_trained(report: Report, engine: EngineReport) -> Iterator[str]:
     """
     accuracy, change = engine.accuracy, comparability.engine_change(report, engine)
     if change is None or accuracy.samples is None:
-        if accuracy.top1 is not None:
-            yield f"{units.percent(accuracy.top1)} accurate"
+        if accuracy.score is not None:
+            yield f"{units.percent(accuracy.score)} {_noun(accuracy)}"
         return
     found = interval(report, accuracy, engine.name)
+    if not accuracy.is_counted:
+        yield _of_metric(report, engine, change, found)
+        return
     images = round(abs(change) / 100 * accuracy.samples)
     count = f"{images:,} of {accuracy.samples:,} images"
     points = units.points(abs(change)).lstrip("+")
@@ -84,6 +96,22 @@ def against_trained(report: Report, engine: EngineReport) -> Iterator[str]:
         words = f"{points} points {'more' if change > 0 else 'less'} accurate"
     notes = [note for note in (count, in_words(found) if found else "") if note]
     yield f"{words} ({'; '.join(notes)})" if notes else words
+
+
+def _noun(accuracy: Quality) -> str:
+    return "accurate" if accuracy.is_counted else accuracy.words
+
+
+def _of_metric(report: Report, engine: EngineReport, change: float, found: Interval | None) -> str:
+    """ "ROC AUC 0.12 points lower (95 % interval -0.30 to +0.06)"."""
+    words = engine.accuracy.words
+    if units.points(change) == "0.00":
+        text = f"{words} as high"
+    elif change > 0 and not _is_controlled(report, engine):
+        text = f"no {words} lost"
+    else:
+        text = f"{words} {abs(change):.2f} points {'higher' if change > 0 else 'lower'}"
+    return f"{text} ({in_words(found)})" if found else text
 
 
 def epochs(report: Report) -> list[str]:

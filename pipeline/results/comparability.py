@@ -133,12 +133,12 @@ def ratio(over: float | None, under: float | None) -> float | None:
 
 
 def change_points(accuracy: Quality | None, against: Quality | None) -> float | None:
-    """Percentage points of top-1 accuracy won (+) or lost (-) on equally many images."""
-    if accuracy is None or against is None or accuracy.top1 is None or against.top1 is None:
+    """Points of accuracy, or of the task's metric, won (+) or lost (-) on equally many images."""
+    if accuracy is None or against is None or accuracy.score is None or against.score is None:
         return None
     if accuracy.samples is None or accuracy.samples != against.samples:
         return None
-    return (accuracy.top1 - against.top1) * 100
+    return None if accuracy.metric != against.metric else (accuracy.score - against.score) * 100
 
 
 def stage_change(report: Report, stage: StageReport) -> float | None:

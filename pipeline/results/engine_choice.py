@@ -8,6 +8,7 @@ from pipeline.results import accuracy_claims, comparability, units
 from pipeline.results.model import Report
 from stages.engines.registry import EngineName
 from stages.results.engines import EngineChoice
+from stages.tasks.registry import METRICS
 
 
 def budget(choice: EngineChoice) -> str:
@@ -16,7 +17,8 @@ def budget(choice: EngineChoice) -> str:
         return "any loss"
     against = "the trained model" if choice.trained_top1 is not None else "the float32 engine"
     one = " (or one image)" if _is_finer_than_an_image(choice) else ""
-    return f"{choice.max_accuracy_drop:g} points{one} below {against}"
+    of = "" if choice.metric is None else f" of {METRICS[choice.metric].words}"
+    return f"{choice.max_accuracy_drop:g} points{of}{one} below {against}"
 
 
 def sentence(choice: EngineChoice) -> str:
@@ -43,8 +45,13 @@ def change_points(choice: EngineChoice, engine: str) -> float | None:
 
 def _interval(choice: EngineChoice, engine: str) -> Iterator[str]:
     diff = next((each for each in choice.differences if each.engine == engine), None)
-    if diff and choice.trained_top1 is not None and choice.validation_samples:
-        found = accuracy_claims.paired(choice.trained_top1, choice.validation_samples, diff)
+    change = change_points(choice, engine)
+    if diff and change is not None and choice.trained_top1 is not None:
+        if choice.metric is None:
+            samples = choice.validation_samples or 0
+            found = accuracy_claims.paired(choice.trained_top1, samples, diff)
+        else:
+            found = accuracy_claims.measured(change, diff)
         if found:
             yield accuracy_claims.in_words(found)
 

@@ -151,10 +151,11 @@ def _accuracy_drop(report: Report, engine: EngineReport, _: LatencyRow) -> float
 
 
 def _accuracy_sentence(engine: EngineReport, _: LatencyRow, got: float) -> str:
-    top1 = units.percent(engine.accuracy.top1)
+    reached = units.percent(engine.accuracy.score)
     distance = f"{abs(got):.2f} points {'below' if got > 0 else 'above'}"
     where = "as" if units.points(got) == "0.00" else distance
-    return f"{engine.name.words} has {top1} top-1 accuracy, {where} the trained model"
+    words = "top-1 accuracy" if engine.accuracy.is_counted else engine.accuracy.words
+    return f"{engine.name.words} has {reached} {words}, {where} the trained model"
 
 
 def _latency_sentence(engine: EngineReport, row: LatencyRow, got: float) -> str:

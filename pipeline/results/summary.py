@@ -18,7 +18,7 @@ from pydantic import Field
 from pipeline.core.hashing import key_of
 from pipeline.results import comparability
 from pipeline.results.model import Baseline, EngineReport, Report, StageReport, network_of
-from stages.results.base import Amount, Count, Measured, Share
+from stages.results.base import Amount, Count, Measured, Quality, Share
 from stages.results.engines import BenchmarkDetails, MachineState
 from stages.results.machine import MachineFacts
 
@@ -41,9 +41,11 @@ class TimedRow(Measured):
 
 
 class ModelSummary(Measured):
-    """A stage's model."""
+    """A stage's model; of another task than classification its `score` instead of top1."""
 
     top1: Share | None = None
+    metric: str | None = None
+    score: float | None = None
     samples: Count | None = None
     parameters: Count | None = None
     multiply_adds: Count | None = None
@@ -51,9 +53,11 @@ class ModelSummary(Measured):
 
 
 class EngineSummary(Measured):
-    """An engine that ran, or the baseline."""
+    """An engine that ran, or the baseline; scored as a stage's model."""
 
     top1: Share | None = None
+    metric: str | None = None
+    score: float | None = None
     samples: Count | None = None
     sha256: str | None = None
     size_bytes: Count | None = None
@@ -141,12 +145,18 @@ def unfinished(settings: dict[str, Any], environment: Mapping[str, Any]) -> Summ
 
 def _stage(stage: StageReport) -> ModelSummary:
     return ModelSummary(
-        top1=stage.accuracy.top1,
+        **_accuracy(stage.accuracy),
         samples=stage.accuracy.samples,
         parameters=stage.model.parameters,
         multiply_adds=stage.model.multiply_adds,
         size_bytes=stage.model.size_bytes,
     )
+
+
+def _accuracy(accuracy: Quality) -> dict[str, Any]:
+    if accuracy.is_counted:
+        return {"top1": accuracy.top1}
+    return {"metric": accuracy.metric, "score": accuracy.score}
 
 
 def _engines(report: Report) -> Iterator[tuple[str, EngineSummary]]:
@@ -158,7 +168,7 @@ def _engines(report: Report) -> Iterator[tuple[str, EngineSummary]]:
 
 def _engine(engine: Baseline | EngineReport, measured_in: str) -> EngineSummary:
     return EngineSummary(
-        top1=engine.accuracy.top1,
+        **_accuracy(engine.accuracy),
         samples=engine.accuracy.samples,
         sha256=engine.sha256,
         size_bytes=engine.size_bytes,

@@ -173,10 +173,13 @@ def _unfinished(report: Report) -> str:
             f"{built} of {len(report.engines)} engines built, none benchmarked yet. "
             f"Run: {line_start.rerun(report)}"
         )
-    known = [stage for stage in report.stages if stage.accuracy.top1 is not None]
+    known = [stage for stage in report.stages if stage.accuracy.score is not None]
     again = line_start.rerun(report)
     if not known:
         return f"Nothing was measured yet. Run: {again}"
     last = known[-1]
-    right = f"{units.percent(last.accuracy.top1)} of {units.count(last.accuracy.samples)}"
-    return f"{last.stage}: {right} images right; no engine was built yet. Run: {again}"
+    score, samples = units.percent(last.accuracy.score), units.count(last.accuracy.samples)
+    right = f"{score} of {samples} images right"
+    if not last.accuracy.is_counted:
+        right = f"{last.accuracy.words} {score} on {samples} images"
+    return f"{last.stage}: {right}; no engine was built yet. Run: {again}"

@@ -214,8 +214,8 @@ def _tested(store: Store, engine: str, search: Search) -> Tested:
         raise EngineError(f"{engine} did not run in the benchmark", "see: pipeline doctor")
     rows = [row for row in found.latency if row.batch_size == search.batch_size]
     return Tested(
-        top1=found.accuracy.top1 or 0.0,
+        top1=found.accuracy.score or 0.0,
         samples=found.accuracy.samples or 0,
-        trained_top1=baseline.accuracy.top1 or 0.0,
+        trained_top1=baseline.accuracy.score or 0.0,
         p50_ms=min((row.p50_ms for row in rows), default=None),
     )

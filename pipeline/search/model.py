@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from stages.results.base import Amount, Count, Measured, Share
+from stages.results.base import Amount, Count, Measured
 from stages.results.comparing import AgainstReference
 
 State = Literal["running", "complete", "stopped", "failed"]
@@ -45,8 +45,8 @@ class RungResult(Measured):
     rung: Count
     engine: str
     threads: Count
-    top1: Share
-    trained_top1: Share
+    top1: float
+    trained_top1: float
     samples: Count
     size_bytes: Count
     latency: AgainstReference
@@ -58,9 +58,9 @@ class RungResult(Measured):
 class Tested(Measured):
     """What the benchmark measured of a winner's engine, on the test images."""
 
-    top1: Share
+    top1: float
     samples: Count
-    trained_top1: Share
+    trained_top1: float
     p50_ms: Amount | None = None
 
 

@@ -30,6 +30,7 @@ from stages.numerics import latency
 from stages.results.engines import Candidate, Chosen, EngineChoice, EngineRecord
 from stages.settings import Build, Gpu
 from stages.tasks.base import Answers, Targets
+from stages.tasks.registry import metric_of
 
 FILE = "choice.json"
 WARMUP_SECONDS = 0.05
@@ -84,6 +85,7 @@ def choose(
         batch_sizes=sizes,
         max_accuracy_drop=settings.max_accuracy_drop,
         validation_samples=len(labels),
+        metric=metric_of(signature.task),
         trained_top1=trained.score,
         differences=tuple(
             prediction_diff.count(trained, each, str(name)) for name, each in answers.items()

@@ -11,6 +11,8 @@ from pydantic import (
     model_validator,
 )
 
+from stages.tasks.registry import METRICS
+
 Count = NonNegativeInt
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = NonNegativeFloat
@@ -43,6 +45,16 @@ class Quality(Measured):
     def score(self) -> float | None:
         """What decides: top-1 accuracy, or the measure that `metric` names."""
         return self.top1 if self.metric is None else self.measures.get(self.metric)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the score is a share of the images, so that images can be counted from it."""
+        return self.metric is None
+
+    @property
+    def words(self) -> str:
+        """What the score is called: "accuracy", "ROC AUC"."""
+        return "accuracy" if self.metric is None else METRICS[self.metric].words
 
 
 P99_SAMPLES = 1000

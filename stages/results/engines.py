@@ -122,6 +122,7 @@ class EngineChoice(Measured):
     batch_sizes: tuple[int, ...] = ()
     max_accuracy_drop: float | None = None
     validation_samples: Count | None = None
+    metric: str | None = Field(default=None, description="As in Quality: top1 where it is null.")
     trained_top1: float | None = None
     differences: tuple[PredictionDiff, ...] = ()
     table: tuple[Candidate, ...] = ()

@@ -50,3 +50,8 @@ MAIN: dict[TaskName, str] = {
     "segmentation": "mean_iou",
 }
 """What decides, by task: at most 1, higher is better, so that a point is 0.01 of it everywhere."""
+
+
+def metric_of(task: TaskName) -> str | None:
+    """What decides, as `Quality.metric` has it: None for the accuracy of classes."""
+    return None if task == "classification" else MAIN[task]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.report.sections import precision
 from pipeline.report.sections.latency import interval_cell
-from pipeline.report.sections.stages import accuracy_cell
+from pipeline.report.sections.stages import accuracy_cell, metric
 from pipeline.report.svg import (
     PANEL,
     QUIET,
@@ -74,7 +74,14 @@ def engine_table(report: Report) -> Table:
     return Table(
         "Engines",
         "Accuracy and latency of the engine files themselves",
-        ("engine", "state", "accuracy", *(f"p50 ms, batch {size}" for size in sizes), rate, "size"),
+        (
+            "engine",
+            "state",
+            metric(report),
+            *(f"p50 ms, batch {size}" for size in sizes),
+            rate,
+            "size",
+        ),
         rows,
         tuple(_notes(report, engines)),
         tuple(not_run(report)),
@@ -180,7 +187,7 @@ def choice_table(report: Report) -> Table:
     return Table(
         "Choice of the engine",
         f"Fastest engine per batch size, allowed {budget}; timed briefly by build",
-        ("engine", "batch", "threads", "p50 ms", "95 % of p50", "accuracy", "budget", "choice"),
+        ("engine", "batch", "threads", "p50 ms", "95 % of p50", metric(report), "budget", "choice"),
         tuple(
             _choice_cells(candidate, choice.chosen.get(candidate.batch_size))
             for candidate in choice.table
@@ -225,7 +232,7 @@ def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
     for size in sizes[: BATCHES - 1] + sizes[BATCHES - 1 :][-1:]:
         marks = list(_marks(report, size))
         if len(marks) > 1:
-            yield _pareto(marks, size)
+            yield _pareto(marks, size, metric(report))
 
 
 def _marks(report: Report, batch_size: int) -> Iterator[Mark]:
@@ -236,8 +243,8 @@ def _marks(report: Report, batch_size: int) -> Iterator[Mark]:
     ]
     for name, colour, latency, accuracy in models:
         row = comparability.fastest(latency, batch_size)
-        if row is not None and accuracy.top1 is not None:
-            yield Mark(name, colour, row, 100 * accuracy.top1)
+        if row is not None and accuracy.score is not None:
+            yield Mark(name, colour, row, 100 * accuracy.score)
 
 
 def frontier(marks: Sequence[Mark]) -> list[Mark]:
@@ -249,7 +256,7 @@ def frontier(marks: Sequence[Mark]) -> list[Mark]:
     return best
 
 
-def _pareto(marks: Sequence[Mark], batch_size: int) -> Chart:
+def _pareto(marks: Sequence[Mark], batch_size: int, words: str) -> Chart:
     """Numbered marks, and below them what the numbers mean: names would not fit between."""
     marks = sorted(marks, key=lambda each: (each.row.p50_ms, -each.top1))
     key = ROW * len(marks) + 8
@@ -269,12 +276,12 @@ def _pareto(marks: Sequence[Mark], batch_size: int) -> Chart:
     _draw_marks(axes, marks, best)
     _explain(axes, marks, best)
     axes.set_xlabel(f"p50 of a call with {units.images(batch_size)}")
-    axes.set_ylabel("accuracy, %")
+    axes.set_ylabel(f"{words}, %")
     parts = "; ".join(
         f"{mark.name}: {units.duration(mark.row.p50_ms)}, {mark.top1:.2f} %" for mark in marks
     )
     text = f"{parts}. On the Pareto frontier: {', '.join(mark.name for mark in best)}."
-    title = f"Accuracy against latency, batch {batch_size}"
+    title = f"{words[0].upper()}{words[1:]} against latency, batch {batch_size}"
     return Chart(f"pareto-{batch_size}", title, text, figure_of(axes))
 
 

@@ -45,7 +45,7 @@ def stage_table(report: Report) -> Table:
     return Table(
         "The line",
         "Each stage's model against the trained one",
-        ("stage", "accuracy", "change", timing, "runtime", "speed-up", "size", "parameters"),
+        ("stage", metric(report), "change", timing, "runtime", "speed-up", "size", "parameters"),
         tuple(_stage_cells(report, stage, batch) for stage in report.stages),
         tuple(_notes(report, batch)),
         shown_in=("terminal", "md", "html"),
@@ -88,15 +88,24 @@ def runtime_of(row: LatencyRow | None) -> str:
     return EngineName(row.runtime, row.precision).words if row else units.UNKNOWN
 
 
+def metric(report: Report) -> str:
+    """What models are judged by: "accuracy", or the metric of another task."""
+    known = [
+        *(each.accuracy for each in report.stages),
+        *(each.accuracy for each in report.engines),
+    ]
+    return next((each.words for each in known if each.score is not None), "accuracy")
+
+
 def accuracy_cell(report: Report, accuracy: Quality) -> str:
-    """Top-1 accuracy, marked if it rests on another number of images than the trained model's."""
-    return units.percent(accuracy.top1) + (FEWER if _is_on_fewer(report, accuracy) else "")
+    """The score, marked if it rests on another number of images than the trained model's."""
+    return units.percent(accuracy.score) + (FEWER if _is_on_fewer(report, accuracy) else "")
 
 
 def _is_on_fewer(report: Report, accuracy: Quality) -> bool:
     train = report.stage("train")
     trained = train.accuracy if train else report.baseline.accuracy
-    if accuracy.top1 is None or trained.top1 is None:
+    if accuracy.score is None or trained.score is None:
         return False
     return accuracy.samples != trained.samples
 
