@@ -23,8 +23,9 @@ def interval(report: Report, accuracy: Quality, engine: EngineName) -> Interval 
     """Points won (+) or lost (-) against the trained model, with the 95 % interval.
 
     The interval is for answers to the same images (proportions.paired_change), from those that only
-    one of the two got right; of another metric than accuracy it is the benchmark's own. None where the benchmark has not compared `engine` with the trained
-    model, or where its count is not what separates `accuracy` from that of the trained model.
+    one of the two got right; of another metric than accuracy it is the benchmark's own. None where
+    the benchmark has not compared `engine` with the trained model, or where its count is not what
+    separates `accuracy` from that of the trained model.
     """
     diff, trained = _differences(report).get(engine), comparability.trained_accuracy(report)
     change = comparability.change_points(accuracy, trained)
