@@ -20,6 +20,7 @@ from stages.keras_graph.channels import groups
 from stages.keras_graph.fold import flatten
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import Call, walk
+from stages.models import unet
 
 MIXING = (
     layers.Conv1D,
@@ -358,6 +359,10 @@ def test_keeping_every_channel_changes_no_bit() -> None:
     same = shrink(flat, [np.arange(len(group.channels)) for group in groups(flat)])
     for old, new in zip(flat.get_weights(), same.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_network_loses_channels_on_both_sides_of_its_skips() -> None:
+    assert relative_difference(unet.build((12, 12, 2), 3)) <= 1e-5
 
 
 def test_heads_lose_channels_of_query_and_key_together_and_of_value() -> None:

@@ -1,0 +1,178 @@
+"""Every task from its data to the engines, stage by stage, on images made by arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from stages import benchmark, build, convert, prune, quantize, train
+from stages.artifacts.signature import Signature
+from stages.results.engines import BenchmarkResult
+from stages.settings import (
+    Benchmark,
+    BenchmarkStage,
+    Build,
+    BuildStage,
+    Convert,
+    ConvertStage,
+    Data,
+    Model,
+    Prune,
+    PruneStage,
+    Quantize,
+    QuantizeStage,
+    Train,
+    TrainStage,
+)
+from stages.tasks.registry import MAIN, TaskName
+
+SIZE = 16
+LOST = 0.01
+"""Share of its metric that INT8 may lose against the float engine of the same network."""
+
+
+def drawn(count: int, seed: int) -> tuple[np.ndarray, dict[TaskName, np.ndarray]]:
+    """Dim noise, on it a bright red disc or none, and a bright blue square or none."""
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 50, (count, SIZE, SIZE, 3))
+    masks = np.zeros((count, SIZE, SIZE), np.uint8)
+    there = random.random((count, 2)) < 0.6
+    centres, sizes = random.integers(4, SIZE - 4, (count, 2, 2)), random.integers(2, 5, (count, 2))
+    y, x = np.mgrid[:SIZE, :SIZE]
+    for at in range(count):
+        (dx, dy), (sx, sy) = ([x - cx, y - cy] for cx, cy in centres[at])
+        shapes = [dx**2 + dy**2 <= sizes[at, 0] ** 2, np.maximum(abs(sx), abs(sy)) < sizes[at, 1]]
+        for kind, (shape, channel) in enumerate(zip(shapes, (0, 2), strict=True)):
+            if there[at, kind]:
+                masks[at][shape] = kind + 1
+                images[at][shape] = random.integers(0, 50, 3)
+                images[at][shape, channel] = 200
+    red = (masks == 1).sum(axis=(1, 2))
+    targets: dict[TaskName, np.ndarray] = {
+        "classification": (2 * there[:, 0] + there[:, 1]).astype(np.int64),
+        "binary": there[:, 0].astype(np.int64),
+        "multilabel": there.astype(np.uint8),
+        "regression": (18.0 + 0.5 * red).astype(np.float32),
+        "segmentation": masks,
+    }
+    return images.astype(np.uint8), targets
+
+
+def network(task: TaskName) -> keras.Model:
+    """Two convolutions, for pixels with a way back up."""
+    image = keras.Input((SIZE, SIZE, 3), name="image")
+    x = down = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    x = layers.Conv2D(16, 3, padding="same", activation="relu")(layers.MaxPooling2D()(x))
+    if task == "segmentation":
+        x = layers.Conv2DTranspose(8, 2, strides=2)(x)
+        x = layers.Concatenate()([x, down])
+        x = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+        return keras.Model(image, layers.Conv2D(3, 1, activation="softmax")(x))
+    if task == "regression":
+        x = layers.Dense(16, activation="relu")(layers.GlobalAveragePooling2D()(x))
+        head = layers.Dense(1, bias_initializer=keras.initializers.Constant(20.0))
+        return keras.Model(image, head(x))
+    x = layers.GlobalMaxPooling2D()(x)
+    values, activation = {"binary": (1, "sigmoid"), "multilabel": (2, None)}.get(task, (4, None))
+    return keras.Model(image, layers.Dense(values, activation=activation)(x))
+
+
+@pytest.fixture(scope="module", params=get_args(TaskName))
+def line(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TaskName, Path, dict[str, Any]]:
+    """A task, its artifacts, and what each stage measured."""
+    task, root = request.param, tmp_path_factory.mktemp("line")
+    (images, targets), (others, wanted) = drawn(700, seed=1), drawn(200, seed=2)
+    file = root / "data.npz"
+    np.savez(file, x_train=images, y_train=targets[task], x_test=others, y_test=wanted[task])
+    keras.utils.set_random_seed(0)
+    network(task).save(root / "network.keras")
+    data = Data(name="npz", path=str(file), calibration_samples=64, shift_pixels=0)
+    model = Model(source=str(root / "network.keras"))
+    training = {"batch_size": 32, "learning_rate": 5e-3, "label_smoothing": 0.0}
+    stages: dict[str, tuple[Any, Any]] = {
+        "train": (train, TrainStage(data=data, model=model, train=Train(epochs=6, **training))),
+        "prune": (
+            prune,
+            PruneStage(data=data, model=model, prune=Prune(ratio=0.25, epochs=3, **training)),
+        ),
+        "quantize": (
+            quantize,
+            QuantizeStage(data=data, model=model, quantize=Quantize(epochs=2, **training)),
+        ),
+        "convert": (convert, ConvertStage(data=data, model=model, convert=Convert())),
+        "build": (
+            build,
+            BuildStage(
+                build=Build(
+                    backends=("onnxruntime", "litert", "openvino"), max_seconds_per_engine=0.01
+                )
+            ),
+        ),
+        "benchmark": (
+            benchmark,
+            BenchmarkStage(
+                data=None,
+                benchmark=Benchmark(
+                    warmup_seconds=0.01, max_seconds_per_engine=0.01, batch_sizes=(1,)
+                ),
+            ),
+        ),
+    }
+    found, folders = {}, dict[str, Path]()
+    for name, (module, settings) in stages.items():
+        folders[name] = root / name
+        folders[name].mkdir()
+        found[name] = module.run(settings, folders, folders[name])
+    return task, root, found
+
+
+def test_every_engine_answers_as_its_simulation(line) -> None:
+    _, _, found = line
+    assert found["convert"].details.first_mismatch is None
+    assert found["build"].details.first_mismatch is None
+    assert [each.reason for each in found["build"].engines if each.state != "ran"] == []
+
+
+def test_int8_keeps_the_metric_of_the_task(line) -> None:
+    task, _, found = line
+    result: BenchmarkResult = found["benchmark"]
+    scores = {str(each.name): each.accuracy.score for each in result.engines}
+    assert set(scores) == {
+        f"{backend}.{precision}"
+        for backend in ("onnxruntime", "litert", "openvino")
+        for precision in ("fp32", "int8")
+    }
+    assert found["train"].accuracy.score > 0.85, task
+    for backend in ("onnxruntime", "litert", "openvino"):
+        assert scores[f"{backend}.int8"] >= (1 - LOST) * scores[f"{backend}.fp32"], task
+    assert {each.accuracy.metric or "top1" for each in result.engines} == {MAIN[task]}
+
+
+def test_the_signature_that_travels_says_what_is_asked(line) -> None:
+    task, root, _ = line
+    signature = Signature.read(root / "build")
+    assert signature.task == task
+    assert signature.output == {
+        "binary": "probabilities", "regression": "values", "segmentation": "probabilities"
+    }.get(task, "logits")  # fmt: skip
+    assert signature.shape_of_output == {
+        "classification": (4,), "binary": (1,), "multilabel": (2,), "regression": (1,),
+        "segmentation": (SIZE, SIZE, 3),
+    }[task]  # fmt: skip
+    assert len(signature.thresholds) == {"binary": 1, "multilabel": 2}.get(task, 0)
+
+
+def test_what_changed_between_the_trained_model_and_the_engines_is_counted(line) -> None:
+    task, _, found = line
+    differences = found["benchmark"].details.differences
+    assert len(differences) == 6
+    has_interval = {each.change_low is not None for each in differences}
+    assert has_interval == {task != "classification"}
+    assert all((each.change_low or 0) <= (each.change_high or 0) for each in differences)
