@@ -100,7 +100,11 @@ def line(
         "train": (train, TrainStage(data=data, model=model, train=Train(epochs=6, **training))),
         "prune": (
             prune,
-            PruneStage(data=data, model=model, prune=Prune(ratio=0.25, epochs=3, **training)),
+            PruneStage(
+                data=data,
+                model=model,
+                prune=Prune(ratio=0.25, channel_multiple=4, epochs=3, **training),
+            ),
         ),
         "quantize": (
             quantize,
