@@ -85,8 +85,8 @@ def measured(context: PruneContext, ratio: float) -> list[tuple[float, float, fl
     for group in structured.prunable(flat, (), context.settings.channel_multiple):
         widths = {group.layers: group.narrowed(ratio)}
         one = Round(lambda _, widths=widths: narrow(widths), context.settings.epochs)
-        raw = evaluate.top1(narrow(widths), context.dataset.validation, context.signature)
-        recalibrated = context.candidate_top1(narrow(widths))
+        raw = evaluate.metric(narrow(widths), context.dataset.validation, context.signature)
+        recalibrated = context.candidate_score(narrow(widths))
         with tempfile.TemporaryDirectory() as folder:
             alone = dataclasses.replace(context, store=ResumeStore(Path(folder)))
             _, (finished,) = alone.run_rounds([one])

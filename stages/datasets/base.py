@@ -142,8 +142,8 @@ def is_control(character: str) -> bool:
 def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Split:
     """Make a Split of arrays from outside, images (N, H, W) or (N, H, W, C), labels (N, ...).
 
-    `origin` names the arrays in messages. Raises DataError for images of a wrong dtype or shape and
-    for lengths that differ. What the labels must be says the task.
+    Integers (N, 1) become (N,). `origin` names the arrays in messages. Raises DataError for images
+    of a wrong dtype or shape and for lengths that differ. What the labels must be says the task.
     """
     if images.dtype != np.uint8:
         raise DataError(
@@ -172,6 +172,8 @@ def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Sp
             f"{origin}: {len(images)} images but {len(labels)} labels, expected one for each image",
             "save images and labels of the same samples, in the same order",
         )
+    if np.issubdtype(labels.dtype, np.integer) and labels.size == len(labels):
+        labels = labels.reshape(-1)  # class numbers in a column, as Keras has those of CIFAR-10
     return Split(images[..., None] if images.ndim == 3 else images, labels, origin=origin)
 
 

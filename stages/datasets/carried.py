@@ -78,7 +78,7 @@ def read(folder: Path) -> Split:
     try:
         found = checked(split, signature.task, signature.class_names, "test")
     except DataError as error:
-        raise ArtifactError(error.message, AGAIN) from error
+        raise ArtifactError(f"{name}: {error.message}", AGAIN) from error
     if found.labels.dtype != labels.dtype:
         raise ArtifactError(f"{name} holds {labels.dtype}, expected {found.labels.dtype}", AGAIN)
     return found

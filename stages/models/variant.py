@@ -10,6 +10,7 @@ from keras import layers
 from stages.errors import ModelError
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
+FILTERED = (layers.Conv2D, layers.Conv2DTranspose)
 
 
 def vary(
@@ -20,16 +21,16 @@ def vary(
 ) -> keras.Model:
     """An untrained copy of `model` with `width` times the filters and kernels of `kernel` pixels.
 
-    Convolutions keep one filter at least; those of one pixel only mix channels and keep their
-    size. Dense layers keep their units. Kernels are drawn by `initializer`, if given: deep networks
-    without normalisation need one that keeps the variance of activations, which Keras' own halves
-    per layer (He et al., "Delving Deep into Rectifiers", 2015, equation 10). Raises ModelError
-    where a kernel is larger than what is left of the image.
+    Convolutions keep one filter at least, and the last layer all; those of one pixel only mix
+    channels and keep their size. Dense layers keep their units. Kernels are drawn by `initializer`,
+    if given: deep networks without normalisation need one that keeps the variance of activations,
+    which Keras' own halves per layer (He et al., "Delving Deep into Rectifiers", 2015, equation
+    10). Raises ModelError where a kernel is larger than what is left of the image.
     """
 
     def varied(layer: Any) -> Any:
         config: dict[str, Any] = layer.get_config()
-        if isinstance(layer, layers.Conv2D):
+        if isinstance(layer, FILTERED) and layer is not model.layers[-1]:
             config["filters"] = max(1, round(layer.filters * width))
             if initializer:
                 config["kernel_initializer"] = initializer()

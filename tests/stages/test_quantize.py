@@ -44,7 +44,7 @@ def test_the_artifact_is_a_plain_keras_model_with_ranges_and_signature(quantized
 def test_int8_keeps_the_accuracy_of_the_float_model(quantized, trained, digits):
     _, measured = quantized
     model = files.load(trained / "model.keras")
-    before = evaluate.top1(model, digits.test, DIGITS)
+    before = evaluate.metric(model, digits.test, DIGITS)
     assert measured.accuracy.top1 >= before - 0.01
 
 

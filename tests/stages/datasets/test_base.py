@@ -23,7 +23,7 @@ def test_gray_images_without_a_channel_axis_get_one() -> None:
 
 
 def test_labels_in_a_column_are_flattened_as_cifar_has_them() -> None:
-    assert checked_split(IMAGES, LABELS[:, None], "x").labels.tolist() == [[0], [1], [2], [3]]
+    assert checked_split(IMAGES, LABELS[:, None], "x").labels.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,15 @@ def own_module(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "own_network", raising=False)
 
 
+def outputs(name: str) -> tuple[int, ...]:
+    return (32, 32, 10) if name in models.SEGMENTING else (10,)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_model_of_our_own_maps_images_to_logits(name):
-    model = models.create(Model(name=name), (32, 32, 1), 10)
+    model = models.create(Model(name=name), (32, 32, 1), [outputs(name)])
     assert model.input_shape == (None, 32, 32, 1)
-    assert model.output_shape == (None, 10)
+    assert model.output_shape == (None, *outputs(name))
     assert getattr(model.layers[-1], "activation", None) is keras.activations.linear
 
 
@@ -82,7 +86,7 @@ def test_the_mnist_cnn_is_the_network_that_its_name_promises():
 
 
 def test_every_name_has_a_builder_and_every_builder_a_name():
-    assert {*models.MODELS, transfer.VGG} == {*NETWORKS, *APPLICATIONS}
+    assert {*models.MODELS, *models.SEGMENTING, transfer.VGG} == {*NETWORKS, *APPLICATIONS}
 
 
 def weighted(name: str, shape: tuple[int, int, int], **options: Any) -> list[int]:
@@ -139,9 +143,11 @@ def test_width_times_the_filters_and_leaves_dense_layers():
 
 @pytest.mark.parametrize("name", sorted({*NETWORKS} - {"resnet20"}))
 def test_every_network_of_our_own_can_be_narrow_and_have_other_kernels(name):
-    varied = models.create(Model(name=name, width=0.25, kernel=5), (32, 32, 3), 10)
-    assert varied.output_shape == (None, 10)
-    assert {size for size in kernels(varied) if size != (1, 1)} == {(5, 5)}
+    settings = Model(name=name, width=0.25, kernel=5)
+    varied = models.create(settings, (32, 32, 3), [outputs(name)])
+    assert varied.output_shape == (None, *outputs(name))
+    # Of 1 pixel those that mix channels, of 2 those that double the size of what they see.
+    assert kernels(varied) - {(1, 1), (2, 2)} == {(5, 5)}
     assert max(layer.filters for layer in varied.layers if hasattr(layer, "filters")) <= 128
 
 

@@ -12,6 +12,7 @@ def test_it_returns_a_value_per_class_for_every_pixel() -> None:
     model = models.create(Model(name="unet"), (16, 24, 3), [(16, 24, 4)])
     assert model.output_shape == (None, 16, 24, 4)
     half = models.create(Model(name="unet", width=0.5), (16, 24, 3), [(16, 24, 4)])
+    assert half.output_shape == model.output_shape
     assert half.count_params() < model.count_params() / 3
 
 

@@ -54,5 +54,5 @@ def test_a_pruned_network_is_recalibrated_on_training_images_alone(context: Prun
 
 
 def test_a_candidate_is_judged_with_its_own_statistics(context: PruneContext) -> None:
-    as_it_is = context.validation_top1(halved(context))
-    assert as_it_is + 0.1 < context.candidate_top1(halved(context))
+    as_it_is = context.validation_score(halved(context))
+    assert as_it_is + 0.1 < context.candidate_score(halved(context))
