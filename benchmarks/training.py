@@ -79,7 +79,6 @@ def training_of(
 
     On images that are not shifted where it is said whether the teacher's answers are kept.
     """
-    import tensorflow as tf
 
     keras.utils.set_random_seed(0)
     shape = SHAPES.get(name, GREY)

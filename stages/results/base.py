@@ -39,12 +39,12 @@ class Quality(Measured):
     precision_macro: Share | None = None
     samples: Count | None = None
     metric: str | None = Field(default=None, description="What decides; top1 where it is null.")
-    measures: dict[str, float] = Field(default_factory=dict)
+    measures: dict[str, float] | None = None
 
     @property
     def score(self) -> float | None:
         """What decides: top-1 accuracy, or the measure that `metric` names."""
-        return self.top1 if self.metric is None else self.measures.get(self.metric)
+        return self.top1 if self.metric is None else (self.measures or {}).get(self.metric)
 
     @property
     def is_counted(self) -> bool:

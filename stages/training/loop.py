@@ -20,7 +20,7 @@ from stages.training.imitation import Imitation
 from stages.training.losses import Question
 
 Batch = tuple[tf.Tensor, ...]
-"""Images float32 (N, H, W, C), targets float32 (N, ...): see losses.py, and what the teacher answers
+"""Images float32 (N, H, W, C), targets float32 (N, ...) of losses.py, and what the teacher answers
 to these images where that is known."""
 
 

@@ -61,6 +61,7 @@ def with_another(section: str, knob: str) -> Settings:
         "balanced",
         "cpu",
         "bfloat16",
+        "binary",
         SHA256,
     )
     for value in (1, 2, 0.25, *words, True, False):

@@ -86,7 +86,7 @@ def test_every_measure_has_words_and_the_one_that_decides_is_the_score(name: Tas
     own, outputs, targets = CASES[name]
     found = base.of(name).quality(outputs, targets, own)
     assert found.samples == N
-    assert set(found.measures) <= set(METRICS)
+    assert set(found.measures or {}) <= set(METRICS)
     assert found.score == pytest.approx(Answers.of(outputs, targets, own).score)
     assert found.score is not None
     assert found.score < 1
@@ -149,6 +149,7 @@ def test_splits_get_their_share_of_every_stratum(name: TaskName) -> None:
 def test_binary_metrics_are_those_of_scikit_learn() -> None:
     own, outputs, targets = CASES["binary"]
     found = base.of("binary").quality(outputs, targets, own)
+    assert found.measures is not None
     yes = sigmoid(outputs[:, 0]) >= 0.4
     assert found.measures["roc_auc"] == pytest.approx(metrics.roc_auc_score(targets, outputs[:, 0]))
     assert found.measures["f1"] == pytest.approx(metrics.f1_score(targets, yes))
@@ -160,6 +161,7 @@ def test_binary_metrics_are_those_of_scikit_learn() -> None:
 def test_multilabel_metrics_are_those_of_scikit_learn() -> None:
     own, outputs, targets = CASES["multilabel"]
     found = base.of("multilabel").quality(outputs, targets, own)
+    assert found.measures is not None
     yes = sigmoid(outputs) >= own.thresholds
     assert found.measures["mean_average_precision"] == pytest.approx(
         metrics.average_precision_score(targets, outputs, average="macro")
@@ -177,6 +179,7 @@ def test_multilabel_metrics_are_those_of_scikit_learn() -> None:
 def test_regression_metrics_are_those_of_scikit_learn() -> None:
     own, outputs, targets = CASES["regression"]
     found = base.of("regression").quality(outputs, targets, own).measures
+    assert found is not None
     assert found["r2"] == pytest.approx(metrics.r2_score(targets, outputs))
     assert found["mae"] == pytest.approx(metrics.mean_absolute_error(targets, outputs))
     assert found["rmse"] == pytest.approx(np.sqrt(metrics.mean_squared_error(targets, outputs)))
@@ -189,6 +192,7 @@ def test_segmentation_metrics_leave_out_what_is_not_judged() -> None:
     judged = targets != 255
     answers = outputs.argmax(axis=-1)[judged]
     found = base.of("segmentation").quality(outputs, targets, own).measures
+    assert found is not None
     assert found["mean_iou"] == pytest.approx(
         metrics.jaccard_score(targets[judged], answers, average="macro")
     )
@@ -205,6 +209,7 @@ def test_one_channel_of_a_mask_is_that_of_the_second_class() -> None:
     outputs = RNG.random((N, SIZE, SIZE, 1)).astype(np.float32)
     targets = (MASKS == 1).astype(np.uint8)
     found = base.of("segmentation").quality(outputs, targets, own).measures
+    assert found is not None
     answers = (outputs[..., 0] >= 0.5).ravel()
     expected = metrics.jaccard_score(targets.ravel(), answers, average="macro")
     assert found["mean_iou"] == pytest.approx(expected)
