@@ -72,13 +72,14 @@ def find_ranges(
 def tie(model: keras.Model, points: Mapping[str, Point], found: Mapping[str, Range]) -> Ranges:
     """`found`, with one range for all tied points that is as wide as those of all of them.
 
-    A group of which only some can be negative does not change: a zero point would keep ONNX Runtime
-    from fusing the ReLUs of the others.
+    Of a group of which only some can be negative, as the two sides of a skip connection, only these
+    get one range: a zero point would keep ONNX Runtime from fusing the ReLUs of the others.
     """
     result = dict(found)
     for group in tied(model, points):
-        members = [result[name] for name in group]
-        if len({points[name].signed for name in group}) == 1:
-            low, high = min(each.low for each in members), max(each.high for each in members)
-            result |= {name: replace(result[name], low=low, high=high) for name in group}
+        negative = {name for name in group if points[name].signed}
+        names = negative or group
+        members = [result[name] for name in names]
+        low, high = min(each.low for each in members), max(each.high for each in members)
+        result |= {name: replace(result[name], low=low, high=high) for name in names}
     return result

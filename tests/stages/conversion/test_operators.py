@@ -70,3 +70,29 @@ def test_clamps_and_jumping_choices_are_right_in_every_runtime(tmp_path):
     request = BuildRequest(SIGNATURE, "int8")
     engine = onnxruntime.build(tmp_path / "model.int8.cpu.onnx", tmp_path / "engine.onnx", request)
     assert {layer.executed for layer in engine.layers} == {"int8"}
+
+
+def skipping() -> keras.Model:
+    """The way down and back up of a U-Net: what may be negative meets what cannot, which one time
+    others read as well and the other time nobody else."""
+    image = keras.Input(SHAPE, name="image")
+
+    def conv(x, channels=8):
+        return layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
+
+    x = high = conv(image)
+    x = conv(layers.MaxPooling2D()(x))
+    x = layers.Conv2DTranspose(8, 2, strides=2)(x)
+    x = conv(layers.Concatenate()([x, high]))
+    x = conv(layers.Concatenate()([layers.Conv2D(8, 1)(x), conv(x)]))
+    return keras.Model(image, layers.Conv2D(4, 1, name="answers")(x))
+
+
+def test_both_sides_of_a_skip_connection_are_right_in_every_runtime(tmp_path):
+    net = Quantized(randomized(skipping()))
+    graph = prepend_preprocessing(net.graph("cpu"), TAKES_PIXELS)
+    onnx.save(graph, tmp_path / "model.int8.cpu.onnx")
+    write_int8(tmp_path / "model.int8.tflite", net.model, net.points, net.ranges, TAKES_PIXELS)
+    found = Converted(net, tmp_path).judge(tmp_path)
+    assert len(found) == 4
+    assert [each for each in found if not each.passes] == []

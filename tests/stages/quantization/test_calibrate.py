@@ -85,7 +85,7 @@ def test_tied_points_of_both_signs_share_their_zero_point_too():
     }
 
 
-def test_a_group_of_which_only_some_can_be_negative_is_left_as_it_is():
+def test_of_a_group_of_which_only_some_can_be_negative_these_share_a_range():
     image = keras.Input(SHAPE, name="image")
     arms = [layers.Conv2D(4, 3, name="a")(image), layers.ReLU()(layers.Conv2D(4, 3)(image))]
     both = layers.Concatenate(name="both")(arms)
@@ -93,4 +93,4 @@ def test_a_group_of_which_only_some_can_be_negative_is_left_as_it_is():
     placed = points(model, SIGNATURE)
     found = {name: Range(-1.0 if p.signed else 0.0, 3.0) for name, p in placed.items()}
     found["a"] = Range(-2.0, 1.0)
-    assert tie(model, placed, found) == found
+    assert tie(model, placed, found) == found | dict.fromkeys(("a", "both"), Range(-2.0, 3.0))
