@@ -3,9 +3,9 @@
     python benchmarks/tasks.py [--out FOLDER] [--seed N] [TASK ...]
 
 Dim noise with a disc, a square, both or none, in random colours: is there a disc (binary), what is
-there (multi-label), where is the disc and how large (regression), which pixel is what (segmentation).
-Ends with a table in Markdown: the trained model, and the float and INT8 engines of the pruned one, in
-the runtime that the run chose.
+there (multi-label), where is the disc and how large (regression), which pixel is what
+(segmentation). Ends with a table in Markdown: the trained model, and the float and INT8 engines of
+the pruned one, in the runtime whose INT8 engine is the fastest.
 """
 
 from __future__ import annotations
