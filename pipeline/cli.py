@@ -226,13 +226,28 @@ def export(
 @pipeline.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown.")
+@click.option("--top", type=click.IntRange(1), help="Classes shown; default: 3.")
 @click.option(
     "--format", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
 )
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also write answers.csv, and masks as PNG, to this new folder.",
+)
+@click.option("--palette", is_flag=True, help="Give the masks of --to a colour for each class.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @debug_option
-def predict(bundle: Path, images: tuple[str, ...], top: int, format: str, batch_size: int) -> None:
+def predict(
+    bundle: Path,
+    images: tuple[str, ...],
+    top: int | None,
+    format: str,
+    to: Path | None,
+    palette: bool,
+    batch_size: int,
+) -> None:
     """Show what the engine of a bundle says of images.
 
     IMAGES: files, folders, .npy and .npz arrays, or - for a list of names on
@@ -241,10 +256,12 @@ def predict(bundle: Path, images: tuple[str, ...], top: int, format: str, batch_
     \b
     pipeline predict digits photo.png
     pipeline predict digits photos --format csv --top 1
+    pipeline predict cells photos --to masks --palette
     """
     from pipeline import commands
 
-    commands.show_predictions(bundle, images, top, format, batch_size)
+    request = commands.PredictRequest(bundle, images, format, batch_size, top, to, palette)
+    commands.show_predictions(request)
 
 
 @pipeline.command(name="compare-devices")

@@ -2,7 +2,8 @@
 
 bundle.json           this file: the engine, its input and output, what was measured, hashes
 <engine file>         as `build` wrote it
-labels.txt            the names of the classes, a line each; the line is the class
+labels.txt            the names of the classes, a line each; the line is the class, or the output
+                      that is one of several labels; there is none where outputs are numbers
 samples/              some test images, and expected.npy: the engine's outputs for them
 predict.py            a program of its own that uses the engine, where programs/ has its runtime;
                       requirements.txt is what it needs
@@ -12,9 +13,9 @@ report.md             how it was made
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.core.hashing import hash_file
 from pipeline.core.record import FileName, faults
@@ -26,6 +27,7 @@ from stages.results.base import Count, LatencyRow, Measured, Quality, Sha256
 from stages.results.base import Output as OutputKind
 from stages.results.engines import MachineState
 from stages.results.machine import MachineFacts
+from stages.tasks.registry import TaskName
 
 FILE = "bundle.json"
 LABELS = "labels.txt"
@@ -35,7 +37,9 @@ PROGRAM = "predict.py"
 REQUIREMENTS = "requirements.txt"
 REPORT = "report.md"
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
+READABLE = (1, VERSION)
+"""Version 1 was for classifiers alone: whatever reads no other would take all else for one."""
 AGAIN = "export it again: pipeline export --to PATH"
 
 
@@ -74,11 +78,28 @@ class Input(Measured):
 
 
 class Output(Measured):
-    """One value per class."""
+    """What the engine returns for one image: for classification a value per class.
+
+    `binary` is one value, for a yes, which is the second class; `multilabel` a value per label;
+    `regression` the values themselves; `segmentation` a value per pixel and class, or one per pixel
+    for the second of two classes.
+    """
 
     name: str
-    kind: OutputKind
-    classes: tuple[str, ...]
+    kind: OutputKind = Field(description="logits are before the softmax, or before the sigmoids.")
+    classes: tuple[str, ...] = Field(description="Names of the classes, the labels or the values.")
+    task: TaskName = "classification"
+    shape: tuple[int, ...] = Field(description="For one image, without the batch.")
+    thresholds: tuple[float, ...] = Field(
+        default=(), description="A probability of at least its threshold is a yes."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "shape" not in given:
+            return {**given, "shape": (len(given.get("classes", ())),)}
+        return given
 
 
 class Measurements(Measured):
@@ -97,7 +118,7 @@ class Measurements(Measured):
 class Bundle(Measured):
     """bundle.json."""
 
-    bundle_version: Literal[1] = VERSION
+    bundle_version: Literal[1, 2] = VERSION
     made_with: str
     network: str
     data: str | None
@@ -122,6 +143,9 @@ class Bundle(Measured):
             layout=self.input.layout,
             dtype=self.input.dtype,
             batch_size=self.input.batch_size,
+            task=self.output.task,
+            output_shape=self.output.shape,
+            thresholds=self.output.thresholds,
         )
 
 
@@ -145,8 +169,10 @@ def read(folder: Path) -> Bundle:
     try:
         content = opened(raw)
         version = content.get("bundle_version")
-        if version != VERSION:
-            raise ValueError(f"it has version {shown(version)}, expected {VERSION}")
+        if version not in READABLE:
+            raise ValueError(
+                f"it has version {shown(version)}, expected one of: {', '.join(map(str, READABLE))}"
+            )
         bundle = Bundle.model_validate(content)
     except ValidationError as error:
         raise ArtifactError(f"{folder / FILE} is damaged: {faults(error)}", AGAIN) from error

@@ -6,7 +6,6 @@ import threading
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.bundle import contents
 from pipeline.bundle.contents import Bundle
+from pipeline.bundle.predictions import PREDICTIONS, Predictions
 from stages.engines import records
 from stages.errors import ArtifactError, DataError
 from stages.results.engines import EngineRecord
@@ -28,51 +28,6 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What an engine says of N images.
-
-    outputs   float32 (N, classes), as the engine gives them: `kind` says logits or probabilities
-    classes   the names of the classes
-    """
-
-    outputs: NDArray[np.float32]
-    kind: str
-    classes: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.outputs)
-
-    @property
-    def indices(self) -> NDArray[np.int64]:
-        """The most likely class of each image, (N,)."""
-        best: NDArray[np.int64] = self.outputs.argmax(axis=1)
-        return best
-
-    @property
-    def labels(self) -> list[str]:
-        """The same by name."""
-        return [self.classes[index] for index in self.indices]
-
-    @property
-    def probabilities(self) -> NDArray[np.float32]:
-        """(N, classes); logits go through softmax."""
-        if self.kind == "probabilities":
-            return self.outputs
-        powers = np.exp(self.outputs - self.outputs.max(axis=1, keepdims=True))
-        shares: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-        return shares
-
-    def top(self, count: int = 3) -> list[list[tuple[str, float]]]:
-        """The `count` most likely classes of each image with their probabilities, best first."""
-        # Stable, so that of equals the first class comes first, as argmax has it.
-        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
-        return [
-            [(self.classes[index], float(shares[index])) for index in best]
-            for best, shares in zip(order, self.probabilities, strict=True)
-        ]
 
 
 def load(path: str | Path, threads: int | None = None) -> BundledEngine:
@@ -122,7 +77,7 @@ class BundledEngine:
         self._engine, self._opened = engine, opened
         self._lock = threading.Lock()
         self._shape = bundle.input.shape
-        self._kind, self._classes = bundle.output.kind, bundle.output.classes
+        self._signature, self._answers = bundle.signature, PREDICTIONS[bundle.output.task]
         self._is_any_batch = not (
             bundle.input.batch_size or bundle.engine.max_batch_size or bundle.input.dtype != "uint8"
         )
@@ -130,7 +85,7 @@ class BundledEngine:
     def predict(
         self, images: OneImage | Iterable[OneImage], batch_size: int = BATCH_SIZE
     ) -> Predictions:
-        """What the engine says of `images`: one or any number of them.
+        """What the engine says of `images`, one or any number of them: see predictions.py.
 
         An image is pixels uint8 (H, W, C) of the network's size, the path of a file of any size,
         or an open PIL image; an array (N, H, W, C) is a batch, which runs in one call if the
@@ -191,7 +146,7 @@ class BundledEngine:
         self.close()
 
     def _predictions(self, outputs: NDArray[np.float32]) -> Predictions:
-        return Predictions(outputs, self._kind, self._classes)
+        return self._answers(outputs, self._signature)
 
     def _batches(self, images: Iterable[OneImage], batch_size: int) -> Iterator[Pixels]:
         left = iter(images)

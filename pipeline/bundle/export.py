@@ -134,11 +134,12 @@ def _fill(
     (folder / contents.SAMPLES).mkdir(parents=True)
     for name in files.of_engine(str(engine.file), record.files):
         shutil.copyfile(source / name, folder / name)
-    labels = "".join(f"{name}\n" for name in signature.class_names)
-    (folder / contents.LABELS).write_text(labels, encoding="utf-8")
+    if signature.task != "regression":
+        labels = "".join(f"{name}\n" for name in signature.class_names)
+        (folder / contents.LABELS).write_text(labels, encoding="utf-8")
     _write_samples(folder, source, engine, signature)
     packages = _packages(engine.name, record)
-    if text := program.source(engine.backend):
+    if text := program.source(engine.backend, signature.task):
         (folder / contents.PROGRAM).write_text(text, encoding="utf-8")
     lines = (f"{name}=={version}\n" for name, version in packages.items())
     (folder / contents.REQUIREMENTS).write_text("".join(lines))
@@ -158,9 +159,7 @@ def _fill(
             packages=packages,
         ),
         input=_input(signature),
-        output=Output(
-            name=signature.output_name, kind=signature.output, classes=signature.class_names
-        ),
+        output=_output(signature),
         built_on=report.environment.model_validate(record.environment),
         measured=_measurements(report, engine),
         files={path.relative_to(folder).as_posix(): hash_file(path) for path in written},
@@ -179,6 +178,17 @@ def _input(signature: Signature) -> Input:
         scale=signature.scale,
         offset=signature.offset,
         mode=MODES.get(signature.input_shape[2]),
+    )
+
+
+def _output(signature: Signature) -> Output:
+    return Output(
+        name=signature.output_name,
+        kind=signature.output,
+        classes=signature.class_names,
+        task=signature.task,
+        shape=signature.shape_of_output,
+        thresholds=signature.thresholds,
     )
 
 

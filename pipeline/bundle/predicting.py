@@ -1,10 +1,7 @@
-"""`pipeline predict`: files, folders, arrays and lists of names in, a line per image out."""
+"""`pipeline predict`: files, folders, arrays and lists of names in, an answer per image out."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.bundle import answers
+from pipeline.bundle.answers import Answer
 from pipeline.bundle.engine import BundledEngine
-from stages.errors import DataError, UserError, shown
+from stages.errors import DataError, EngineError, UserError, shown
 
 FIRST_FRAME = "first frame"
 """What image_files.py calls it, whose import this module leaves to those who have files."""
@@ -25,7 +24,6 @@ FIRST_FRAME = "first frame"
 STANDARD_INPUT = "-"
 ARRAYS = (".npy", ".npz")
 PROGRESS_SECONDS = 2.0
-COLUMNS = ("class", "probability")
 
 
 class Source(NamedTuple):
@@ -34,14 +32,6 @@ class Source(NamedTuple):
     name: str
     image: Path | NDArray[Any] | None
     fault: str = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The most likely classes of an image with their probabilities, best first."""
-
-    name: str
-    top: tuple[tuple[str, float], ...]
 
 
 @dataclass
@@ -116,19 +106,29 @@ def predict(
 ) -> Iterator[Answer]:
     """Answers in the order of `images`, `batch_size` of them at a time.
 
-    What cannot be read is told and counted, and does not end the rest.
+    What cannot be read is told and counted, and does not end the rest. Raises EngineError for an
+    output that is not finite, of which every answer would be one of chance.
     """
     start = last = time.monotonic()
     readable = _readable(engine, images, tell, tally)
     while batch := list(islice(readable, batch_size)):
-        found = engine.predict(np.stack([pixels for _, pixels in batch])).top(top)
+        found = engine.predict(np.stack([pixels for _, pixels in batch]))
+        _refuse_infinite(found.outputs)
         tally.images += len(batch)
         tally.seconds = time.monotonic() - start
-        for (name, _), best in zip(batch, found, strict=True):
-            yield Answer(name, tuple(best))
+        yield from answers.of(found, [name for name, _ in batch], top)
         if time.monotonic() - last > PROGRESS_SECONDS:
             last = time.monotonic()
             tell(f"{tally.images:,} images")
+
+
+def _refuse_infinite(outputs: NDArray[np.float32]) -> None:
+    broken = int(np.count_nonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)))
+    if broken:
+        raise EngineError(
+            f"the outputs of {broken} of {len(outputs)} images are not finite",
+            "export an engine of another precision: pipeline export --engine NAME",
+        )
 
 
 def _readable(
@@ -149,43 +149,3 @@ def _readable(
         except UserError as error:
             tally.faults += 1
             tell(f"left out: {error.message}")
-
-
-def as_table(answers: Iterable[Answer]) -> Iterator[str]:
-    """A line for each: the name, then classes and probabilities."""
-    for answer in answers:
-        best = "  ".join(f"{label} {share:.1%}" for label, share in answer.top)
-        yield f"{answer.name}  {best}\n"
-
-
-def as_csv(answers: Iterable[Answer]) -> Iterator[str]:
-    """A row for each: image, then class and probability in turns."""
-    for number, answer in enumerate(answers):
-        if number == 0:
-            ranks = range(1, len(answer.top) + 1)
-            yield _row("image", *(f"{what}_{rank}" for rank in ranks for what in COLUMNS))
-        cells = ((label, f"{share:.6f}") for label, share in answer.top)
-        yield _row(answer.name, *(cell for pair in cells for cell in pair))
-
-
-def _row(*cells: str) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
-
-
-def as_json(answers: Iterable[Answer]) -> Iterator[str]:
-    """One list of objects."""
-    start = "[\n"
-    for answer in answers:
-        top = [{"class": label, "probability": round(share, 6)} for label, share in answer.top]
-        yield start + " " + json.dumps({"image": answer.name, "top": top}, ensure_ascii=False)
-        start = ",\n"
-    yield "[]\n" if start == "[\n" else "\n]\n"
-
-
-FORMATS: dict[str, Callable[[Iterable[Answer]], Iterator[str]]] = {
-    "table": as_table,
-    "json": as_json,
-    "csv": as_csv,
-}

@@ -1,47 +1,54 @@
-"""predict.py of a bundle, and model.py for Triton: each put together from two modules of programs/.
+"""predict.py of a bundle, and model.py for Triton: each put together from modules of programs/.
 
-`predict` and `model` are what all runtimes share, and import `Network` from the module of one of
-them. In the program the class itself stands in the place of that import.
+`predict` and `model` are what all share. They import `Network` from the module of a runtime, and
+what is said of an image from that of a task. In the program both stand in the place of the imports.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
+
+from stages.tasks.registry import TaskName
 
 PROGRAMS = resources.files("pipeline.bundle.programs")
 RTX = "tensorrt_rtx"
 START = "from __future__ import annotations\n\n"
 BELOW_IMPORTS = "\n\n\n"
-PLACEHOLDER = "from pipeline.bundle.programs.litert import Network"
+PLACEHOLDERS = "from pipeline."
 OWN_PACKAGES = 'sys.path.insert(0, str(Path(__file__).resolve().with_name("packages")))'
 """In model.py, before anything that is not of the standard library is imported."""
 
 
-def source(backend: str) -> str | None:
+def source(backend: str, task: TaskName) -> str | None:
     """The text of predict.py for an engine of `backend`; None for one that programs/ lacks."""
     if not (PROGRAMS / f"{_module(backend)}.py").is_file():
         return None
-    return _program("predict", backend)
+    return _program(["predict", _module(backend), task], backend)
 
 
 def model(backend: str) -> str:
     """The text of model.py, which finds what is in the folder `packages` beside it."""
-    return _program("model", backend, {"import sys"}, [OWN_PACKAGES])
+    return _program(["model", _module(backend)], backend, {"import sys"}, [OWN_PACKAGES])
 
 
 def _program(
-    name: str, backend: str, added: Iterable[str] = (), before_packages: Iterable[str] = ()
+    names: Sequence[str],
+    backend: str,
+    added: Iterable[str] = (),
+    before_packages: Iterable[str] = (),
 ) -> str:
-    text, imports, body = _parts(name)
-    _, more, network = _parts(_module(backend))
+    """The first of the modules with the others before its functions."""
+    (text, imports, body), *others = (_parts(name) for name in names)
+    wanted = {*imports, *added}.union(*(more for _, more, _ in others))
     if backend == RTX:
-        more = [line.replace("import tensorrt as", "import tensorrt_rtx as") for line in more]
-    wanted = {*imports, *more, *added} - {PLACEHOLDER}
+        wanted = {line.replace("import tensorrt as", "import tensorrt_rtx as") for line in wanted}
     constants, _, functions = body.partition(BELOW_IMPORTS)
-    head = _sections(wanted, before_packages)
-    parts = (head + "\n\n" + constants, network.rstrip(), functions)
+    head = _sections(
+        (line for line in wanted if not line.startswith(PLACEHOLDERS)), before_packages
+    )
+    parts = (head + "\n\n" + constants, *(code.rstrip() for _, _, code in others), functions)
     return text + START + BELOW_IMPORTS.join(parts)
 
 

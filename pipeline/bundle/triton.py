@@ -1,7 +1,8 @@
 """A model repository of NVIDIA Triton, for `pipeline export --format triton`.
 
 <name>/config.pbtxt   input, output, batches and instances, as inference.ModelConfig
-<name>/labels.txt     the names of the classes, which Triton adds to the best outputs on request
+<name>/labels.txt     the names of the classes, which Triton adds to the best outputs on request;
+                      not where the largest output is no answer
 <name>/1/             the bundle, whole; model.py is in it where Triton has no backend of its own
 """
 
@@ -73,7 +74,8 @@ def repository(folder: Path, bundle: Bundle, batch_sizes: Sequence[int], to: Pat
         "\n".join(config(bundle, batch_sizes, (folder / bundle.engine.file).read_bytes())) + "\n",
         encoding="utf-8",
     )
-    shutil.copyfile(folder / contents.LABELS, model / contents.LABELS)
+    if bundle.output.task == "classification":
+        shutil.copyfile(folder / contents.LABELS, model / contents.LABELS)
     folder.rename(model / VERSION)
     return to
 
@@ -100,8 +102,9 @@ def config(bundle: Bundle, batch_sizes: Sequence[int], engine: bytes) -> Iterato
     yield "output {"
     yield f"  name: {_text(bundle.output.name)}"
     yield "  data_type: TYPE_FP32"
-    yield f"  dims: [{len(bundle.output.classes)}]"
-    yield f"  label_filename: {_text(contents.LABELS)}"
+    yield f"  dims: {list(bundle.output.shape)}"
+    if bundle.output.task == "classification":
+        yield f"  label_filename: {_text(contents.LABELS)}"
     yield "}"
     if largest > 1:
         sizes = [size for size in sorted(batch_sizes) if 1 < size <= largest]

@@ -20,7 +20,7 @@ class Network:
         self.output = self.interpreter.get_output_details()[0]
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, classes)."""
+        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, ...)."""
         if images.dtype != self.input["dtype"]:  # the file takes steps of its own
             scale, zero_point = self.input["quantization"]
             limits = np.iinfo(self.input["dtype"])

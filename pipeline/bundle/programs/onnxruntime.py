@@ -24,7 +24,7 @@ class Network:
         )
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, classes)."""
+        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, ...)."""
         name = self.session.get_inputs()[0].name
         outputs: NDArray[np.float32] = self.session.run(None, {name: images})[0]
         return outputs

@@ -30,6 +30,6 @@ class Network:
         self.model = core.compile_model(model, "CPU", hints)
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, classes)."""
+        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, ...)."""
         outputs: NDArray[np.float32] = self.model(images)[0]
         return outputs

@@ -1,15 +1,18 @@
 """What the network in this folder says of images. Read it, copy what you need of it.
 
-    python predict.py photo.jpg ...    the three most likely classes of each image
-    python predict.py --check          compare its outputs for the samples with those expected
+    python predict.py photo.jpg ...                a line for each image
+    python predict.py --to FOLDER photo.jpg ...    also answers.csv, and masks, in a new folder
+    python predict.py --check                      compare its outputs with those expected
 
 Needs what requirements.txt lists, and nothing else.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from pipeline.bundle.programs.classification import answer, compare
 from pipeline.bundle.programs.litert import Network
 
 FOLDER = Path(__file__).resolve().parent
@@ -51,21 +55,14 @@ def read(file: Path) -> NDArray[np.uint8]:
 
 
 def run(network: Network, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The outputs for one image, one per class."""
+    """The outputs for one image."""
     images: NDArray[Any] = np.repeat(pixels[None], INPUT["batch_size"] or 1, axis=0)
     if INPUT["dtype"] == "float32":
         images = images * np.float32(INPUT["scale"]) + np.float32(INPUT["offset"])
     outputs: NDArray[np.float32] = network(images)[0]
+    if not np.isfinite(outputs).all():
+        sys.exit("the outputs are not finite: no answer can be read from them")
     return outputs
-
-
-def probabilities(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shares of 1: of logits the softmax."""
-    if OUTPUT["kind"] == "probabilities":
-        return outputs
-    powers: NDArray[np.float32] = np.exp(outputs - outputs.max())
-    shares: NDArray[np.float32] = powers / powers.sum()
-    return shares
 
 
 def check(network: Network) -> None:
@@ -75,21 +72,48 @@ def check(network: Network) -> None:
     found = np.stack([run(network, read(file)) for file in files])
     difference = float(np.abs(found - expected).max() / np.abs(expected).max())
     allowed = ALLOWED[ENGINE["precision"]]
-    same = int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())
-    print(f"{same} of {len(files)} samples have the class expected; outputs differ by", end=" ")
+    words, is_enough = compare(found, expected, OUTPUT)
+    print(f"{words}; outputs differ by", end=" ")
     print(f"{difference:.3%} of the largest at most, allowed are {allowed:.1%}")
-    if same < len(files) or difference > allowed:
+    if not (is_enough and difference <= allowed):
         sys.exit("this is not the engine that was measured, or not such a processor")
 
 
+def answers(network: Network, files: list[str]) -> Iterator[dict[str, Any]]:
+    """Print a line for each file; cells by column."""
+    for file in files:
+        words, cells = answer(run(network, read(Path(file))), OUTPUT)
+        print(f"{file}: {words}")
+        yield {"image": file, **cells}
+
+
+def write(rows: Iterable[dict[str, Any]], folder: Path) -> None:
+    """Write answers.csv to the new `folder`, and cells that are images to files of their own."""
+    if folder.exists():
+        sys.exit(f"{folder} exists, and is not overwritten")
+    folder.mkdir()
+    with (folder / "answers.csv").open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        for number, row in enumerate(rows):
+            for column, cell in row.items():
+                if isinstance(cell, np.ndarray):
+                    row[column] = f"{number}-{Path(row['image']).stem}.png"
+                    Image.fromarray(cell).save(folder / row[column])
+            table.writerows([row.values()] if number else [row.keys(), row.values()])
+
+
 def main() -> None:
+    words = sys.argv[1:]
+    if len(words) < (3 if words[:1] == ["--to"] else 1):
+        sys.exit(__doc__)
     network = Network(FOLDER / ENGINE["file"], ENGINE["threads"])
-    if sys.argv[1:] == ["--check"]:
-        return check(network)
-    for file in sys.argv[1:] or sys.exit(__doc__):
-        shares = probabilities(run(network, read(Path(file))))
-        best = np.argsort(-shares, kind="stable")[:3]
-        print(f"{file}:", ", ".join(f"{OUTPUT['classes'][i]} {shares[i]:.1%}" for i in best))
+    if words == ["--check"]:
+        check(network)
+    elif words[0] == "--to":
+        write(answers(network, words[2:]), Path(words[1]))
+    else:
+        for _ in answers(network, words):
+            pass
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Network:
         self.stream = driver.Stream()
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, classes)."""
+        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, ...)."""
         source, target = (self.engine.get_tensor_name(index) for index in range(2))
         self.context.set_input_shape(source, images.shape)
         outputs = np.empty(tuple(self.context.get_tensor_shape(target)), np.float32)

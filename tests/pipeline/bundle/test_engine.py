@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import pipeline
-from pipeline.bundle.engine import BundledEngine, Predictions
+from pipeline.bundle.engine import BundledEngine
 from pipeline.bundle.export import Export, export
 from pipeline.core.plan import PLAN
 from stages.artifacts.signature import Signature
@@ -70,15 +70,6 @@ def test_one_image_is_taken_in_every_form(engine, outputs, given):
 def test_more_images_than_a_batch_come_back_in_order(engine, outputs):
     found = engine.predict(list(PIXELS), batch_size=7)
     np.testing.assert_allclose(found.outputs, outputs, rtol=1e-5)
-
-
-def test_probabilities_are_the_softmax_of_logits_and_the_best_come_first():
-    logits = np.array([[0.0, np.log(3.0), -np.inf]], np.float32)
-    found = Predictions(logits, "logits", ("a", "b", "c"))
-    np.testing.assert_allclose(found.probabilities, [[0.25, 0.75, 0.0]], rtol=1e-6)
-    assert [name for name, _ in found.top(2)[0]] == ["b", "a"]
-    shares = np.array([[0.25, 0.75, 0.0]], np.float32)
-    assert (Predictions(shares, "probabilities", ("a", "b", "c")).probabilities == shares).all()
 
 
 @pytest.fixture(scope="module")
