@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.bundle import answers
 from pipeline.bundle.answers import Answer
-from stages.errors import DataError, SettingsError
+from stages.errors import ArtifactError, SettingsError
 
 TABLE = "answers.csv"
 
@@ -24,7 +24,7 @@ TABLE = "answers.csv"
 def new(folder: Path) -> Iterator[Path]:
     """A folder that becomes `folder` at the end: whole or not at all.
 
-    Raises SettingsError where something of that name exists, DataError where it cannot be written.
+    Raises SettingsError where something of that name exists, ArtifactError where it cannot be written.
     """
     if os.path.lexists(folder):
         raise SettingsError(
@@ -47,7 +47,7 @@ def _told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(
+        raise ArtifactError(
             f"cannot write to {str(folder)!r}: {error.strerror}", "choose another path"
         ) from error
 
