@@ -24,7 +24,8 @@ TABLE = "answers.csv"
 def new(folder: Path) -> Iterator[Path]:
     """A folder that becomes `folder` at the end: whole or not at all.
 
-    Raises SettingsError where something of that name exists, ArtifactError where it cannot be written.
+    Raises SettingsError where something of that name exists, ArtifactError where nothing can be
+    written.
     """
     if os.path.lexists(folder):
         raise SettingsError(

@@ -3,6 +3,7 @@
 a word of the command line -> runs.find -> Run
 two Runs -> compare -> latency    bootstrap over windows, checked against unchanged files
                        accuracy   intervals of shares, paired where both ran the same images
+                       scores     of other tasks than classification, without an interval
                        sizes      counted
                        causes     settings, versions and conditions that differ
          -> Comparison -> drawing: terminal | Markdown | JSON
@@ -10,7 +11,7 @@ two Runs -> compare -> latency    bootstrap over windows, checked against unchan
 
 from __future__ import annotations
 
-from pipeline.comparison import accuracy, causes, describe, latency, sizes
+from pipeline.comparison import accuracy, causes, describe, latency, scores, sizes
 from pipeline.comparison.drawing import render, table
 from pipeline.comparison.model import Comparison, RunFacts
 from pipeline.comparison.runs import Run, find
@@ -24,6 +25,7 @@ def compare(before: Run, after: Run) -> Comparison:
     compared = Comparison(
         runs=(RunFacts.of(before.name, a), RunFacts.of(after.name, b)),
         accuracy=tuple(accuracy.compare(before, after)),
+        scores=tuple(scores.compare(before, after)),
         latency=tuple(latency.compare(a, b)),
         sizes=tuple(sizes.compare(a, b)),
         settings=causes.differing(a.settings, b.settings),

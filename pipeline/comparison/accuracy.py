@@ -33,33 +33,30 @@ def compare(before: Run, after: Run) -> list[AccuracyDifference]:
     Paired where the predictions of both runs are known, of the very same test images.
     """
     return [
-        _paired(what, *classes) if classes else _unpaired(what, a, b)
-        for what, old, new, classes in _pairs(before, after)
+        _paired(what, *classes)
+        if (classes := _classes(before, after, what))
+        else _unpaired(what, a, b)
+        for what, old, new in pairs(before, after)
         if (a := _top1(old)) and (b := _top1(new))
     ]
 
 
-def _pairs(
-    before: Run, after: Run
-) -> Iterator[tuple[str, Measurement, Measurement, tuple[Classes, Classes, Classes] | None]]:
-    """What is compared: its name, its accuracy in both runs, and `_classes`."""
+def pairs(before: Run, after: Run) -> Iterator[tuple[str, Measurement, Measurement]]:
+    """What is compared: its name, and what both runs measured of it."""
     a, b = before.summary, after.summary
     for stage in STAGES:
-        yield stage, a.stage(stage), b.stage(stage), None
+        yield stage, a.stage(stage), b.stage(stage)
     if a.engine and b.engine and a.engine != b.engine:
-        pair = a.chosen or EngineSummary(), b.chosen or EngineSummary()
-        yield CHOSEN, *pair, _classes(before, after, a.engine, b.engine)
+        yield CHOSEN, a.chosen or EngineSummary(), b.chosen or EngineSummary()
     for name, engine in a.engines.items():
         if name != BASELINE:
-            other = b.engines.get(name, EngineSummary())
-            yield name, engine, other, _classes(before, after, name, name)
+            yield name, engine, b.engines.get(name, EngineSummary())
 
 
-def _classes(
-    before: Run, after: Run, old: str, new: str
-) -> tuple[Classes, Classes, Classes] | None:
+def _classes(before: Run, after: Run, what: str) -> tuple[Classes, Classes, Classes] | None:
     """The labels, and what both engines predicted, if they were shown the same images."""
     a, b = before.predictions, after.predictions
+    old, new = ((run.summary.engine or "") if what == CHOSEN else what for run in (before, after))
     if LABELS not in a or LABELS not in b or old not in a or new not in b:
         return None
     return (a[LABELS], a[old], b[new]) if np.array_equal(a[LABELS], b[LABELS]) else None

@@ -9,7 +9,8 @@ from pipeline.comparison.model import Differing
 from pipeline.comparison.runs import Run
 from pipeline.core import differences
 from pipeline.results import units
-from pipeline.results.summary import Summary
+from pipeline.results.summary import EngineSummary, ModelSummary, Summary
+from stages.results.base import Quality
 from stages.results.machine import MachineFacts
 
 LOAD_PER_CORE = 0.5
@@ -42,6 +43,9 @@ def _unlike(before: Summary, after: Summary) -> Iterator[str]:
     names, counts = zip(*((run.dataset, _samples(run)) for run in (before, after)), strict=True)
     if _differ(*names) or _differ(*counts):
         yield "The test images differ, so the accuracies answer different questions."
+    metrics = [_metric(run) for run in (before, after)]
+    if _differ(*metrics):
+        yield f"A is judged by {metrics[0]} and B by {metrics[1]}, which are not compared."
     machines = [_machine(run.environment) for run in (before, after)]
     if machines[0] != machines[1]:
         yield (
@@ -55,6 +59,13 @@ def _unlike(before: Summary, after: Summary) -> Iterator[str]:
 def _samples(run: Summary) -> int | None:
     """Test images: of the trained model, or of the engine where only engines were copied to."""
     return run.stage("train").samples or (run.chosen.samples if run.chosen else None)
+
+
+def _metric(run: Summary) -> str | None:
+    """What the models of a run were judged by; None where none was."""
+    judged: list[ModelSummary | EngineSummary] = [*run.stages.values(), *run.engines.values()]
+    known = (each.metric for each in judged if each.metric or each.top1 is not None)
+    return next((Quality(metric=metric).words for metric in known), None)
 
 
 def _differ(one: object, other: object) -> bool:

@@ -10,9 +10,11 @@ from pipeline.comparison.model import (
     Comparison,
     LatencyDifference,
     PairedAccuracyDifference,
+    ScoreDifference,
     SizeDifference,
 )
 from pipeline.results import units
+from stages.results.base import Quality
 
 NONE = "no difference measured"
 LEAST_SHARE = 0.0005
@@ -50,6 +52,19 @@ def accuracy(entry: AccuracyDifference) -> str:
     return f"{text}, {entry.only_before} lost, {entry.only_after} won"
 
 
+def score(entry: ScoreDifference) -> str:
+    """ "0.12 points higher, no interval": a difference that may be one of chance."""
+    if units.points(entry.points) == "0.00":
+        return "the same" if entry.before == entry.after else "nearly the same, no interval"
+    word = "higher" if entry.points > 0 else "lower"
+    return f"{abs(entry.points):.2f} points {word}, no interval"
+
+
+def words_of(entry: ScoreDifference) -> str:
+    """What its metric is called: "ROC AUC"."""
+    return Quality(metric=entry.metric).words
+
+
 def size(entry: SizeDifference, more: str = "larger", less: str = "smaller") -> str:
     """ "3.2x smaller", "larger by 2 %", "the same"."""
     if entry.before == entry.after:
@@ -79,6 +94,7 @@ def _parts(compared: Comparison, engine: str) -> Iterator[str]:
             yield f"{latency(row)} at batch {row.batch_size}"
             break
     yield from (f"accuracy: {accuracy(row)}" for row in compared.accuracy if row.what == engine)
+    yield from (f"{words_of(row)}: {score(row)}" for row in compared.scores if row.what == engine)
     yield from (f"size: {size(row)}" for row in compared.sizes if row.what == CHOSEN)
 
 

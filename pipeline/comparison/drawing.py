@@ -43,6 +43,11 @@ METHODS = {
     "images.",
 }
 
+NO_INTERVAL = (
+    "No interval: it would take what each engine returned for each test image, which no run keeps. "
+    "A report has the interval of each engine against the trained model of its run."
+)
+
 NAMES = {"size_bytes": "size", "multiply_adds": "multiply-adds", "parameters": "parameters"}
 
 
@@ -92,6 +97,7 @@ def _heading(compared: Comparison) -> Iterator[str]:
 def _tables(compared: Comparison) -> Iterator[Table]:
     yield _latency(compared)
     yield _accuracy(compared)
+    yield _scores(compared)
     yield _sizes(compared)
     yield _differing("Settings that differ", compared.settings)
     yield _differing("Versions and machine that differ", compared.versions)
@@ -140,6 +146,21 @@ def _accuracy(compared: Comparison) -> Table:
     notes = tuple(note for method, note in METHODS.items() if method in methods)
     columns = ("what", "accuracy, A", "accuracy, B", "images", "difference")
     return Table("Accuracy", "B against A", columns, rows, notes)
+
+
+def _scores(compared: Comparison) -> Table:
+    rows = tuple(
+        (
+            f"{row.what}: {describe.words_of(row)}",
+            units.percent(row.before),
+            units.percent(row.after),
+            units.count(row.samples),
+            describe.score(row),
+        )
+        for row in compared.scores
+    )
+    columns = ("what", "A", "B", "images", "difference")
+    return Table("Quality", "B against A", columns, rows, (NO_INTERVAL,))
 
 
 def _sizes(compared: Comparison) -> Table:

@@ -98,6 +98,20 @@ class PairedAccuracyDifference(AccuracyDifference):
     p: float
 
 
+class ScoreDifference(Measured):
+    """The same of another task: the `metric` of Quality, and B - A in points of 0.01.
+
+    There is no interval: what each image adds to the metric is not kept.
+    """
+
+    what: str
+    metric: str
+    before: float
+    after: float
+    samples: Count | None
+    points: float
+
+
 class SizeDifference(Measured):
     """One number of a model or an engine; `ratio` is B / A, None where either is 0."""
 
@@ -114,6 +128,7 @@ class Comparison(Measured):
     schema_version: Literal[1] = 1
     runs: tuple[RunFacts, RunFacts]
     accuracy: tuple[SerializeAsAny[AccuracyDifference], ...]
+    scores: tuple[ScoreDifference, ...] = ()
     latency: tuple[LatencyDifference, ...]
     sizes: tuple[SizeDifference, ...]
     settings: Differing

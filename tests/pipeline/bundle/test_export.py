@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_a_bundle_lists_every_file_in_it_with_its_hash(bundle: Path) -> None:
 
 def test_a_bundle_says_what_the_engine_takes_and_gives(bundle: Path, built: Path) -> None:
     found, signature = contents.read(bundle), Signature.read(built / "build")
-    assert found.signature == signature
+    assert found.signature == replace(signature, output_shape=(4,))
     assert (bundle / "labels.txt").read_text().split() == list(signature.class_names)
     assert (found.network, found.data) == ("small", "made")
     assert found.measured is None  # there was no benchmark
