@@ -29,7 +29,7 @@ from stages.errors import SettingsError, shown
 if TYPE_CHECKING:
     import keras
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
+Arrays = tuple[NDArray[np.uint8], NDArray[Any]]
 KEY_CHARACTERS = 16
 
 
@@ -65,8 +65,10 @@ def optimize(
     """Run the whole line on a trained Keras model, and show its progress.
 
     model       a model, or the path of a .keras or .h5 file
-    train, test images uint8 (N, H, W) or (N, H, W, C) and labels, integers (N,)
-    settings    by dotted key, as in {"prune.ratio": 0.5}; {"train.epochs": 5} trains the model
+    train, test images uint8 (N, H, W) or (N, H, W, C) and labels: class numbers (N,), columns of
+                0 and 1 or of numbers (N, K), or masks of class numbers (N, H, W)
+    settings    by dotted key, as in {"prune.ratio": 0.5}; {"train.epochs": 5} trains the model,
+                {"model.task": "binary"} says what it is asked where the labels do not
     artifacts   folder of the artifacts; the model and the images go to `<artifacts>.inputs`
 
     Raises UserError, as the command line would print it.

@@ -2,7 +2,8 @@
 
     params     every setting, as in "prune.ratio"
     metrics    "<stage>.top1", "<stage>.parameters", ..., "<stage>.<metric>" per epoch;
-               "<engine>.top1", "<engine>.b<batch>.t<threads>.p50_ms", ...; "chosen.p50_ms", ...
+               "<engine>.top1", "<engine>.b<batch>.t<threads>.p50_ms", ...; "chosen.p50_ms", ...;
+               of other tasks all of Quality.measures instead of top1, as in "<engine>.r2"
     tags       engine, data set, model, versions, machine
     artifacts  report.json, report.md, report.html
 
@@ -21,7 +22,7 @@ from typing import Any
 
 from pipeline.results import units
 from pipeline.results.model import Report
-from pipeline.results.summary import Summary
+from pipeline.results.summary import BASELINE, Summary
 from stages.errors import ReportError, SettingsError, redacted
 from stages.packages import install
 from stages.results.base import Measured
@@ -147,8 +148,24 @@ def metrics(report: Report, summary: Summary) -> Iterator[Point]:
         for row in engine.latency:
             threads = 1 if row.threads is None else row.threads
             yield from _numbers(f"{name}.b{row.batch_size}.t{threads}", row, TIMINGS)
+    yield from _measures(report, summary)
     yield from _numbers("chosen", summary.chosen, NUMBERS)
     yield from _numbers("chosen", summary.chosen_row, TIMINGS)
+
+
+def _measures(report: Report, summary: Summary) -> Iterator[Point]:
+    """What other tasks than classification are judged by."""
+    found = {
+        **{stage.stage: stage.accuracy for stage in report.stages},
+        **{str(engine.name): engine.accuracy for engine in report.engines},
+        BASELINE: report.baseline.accuracy,
+    }
+    named = {name: name for name in (*summary.stages, *summary.engines)}
+    for name, source in {**named, "chosen": summary.engine}.items():
+        if source:
+            yield from (
+                (f"{name}.{key}", number, 0) for key, number in found[source].measures.items()
+            )
 
 
 def _numbers(

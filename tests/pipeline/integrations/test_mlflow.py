@@ -138,3 +138,17 @@ def test_the_tags_say_which_gates_were_missed() -> None:
     missed = GateSummary(gate="max_p50_ms", state="missed")
     run = summarize(report()).model_copy(update={"gates": (missed,)})
     assert dict(mlflow.tags(run))["gates.max_p50_ms"] == "missed"
+
+
+def test_another_task_is_logged_by_all_that_it_is_judged_by() -> None:
+    found = records()
+    quality = {"samples": 360, "metric": "r2", "measures": {"r2": 0.9, "mae": 12.5}}
+    found["train"]["measurements"]["accuracy"] = quality
+    for engine in found["benchmark"]["measurements"]["engines"]:
+        engine["accuracy"] = quality if engine["latency"] else None
+    made = report_of(found)
+    points = {name: value for name, value, _ in mlflow.metrics(made, summarize(made))}
+    assert summarize(made).engine == "litert.int8"
+    for name in ("train", "litert.int8", "chosen"):
+        assert (points[f"{name}.r2"], points[f"{name}.mae"]) == (0.9, 12.5)
+        assert f"{name}.top1" not in points
