@@ -89,12 +89,12 @@ def outputs(name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(values @ kernel + bias, np.float64)
 
 
-def write(root: Path, name: str) -> Path:
-    """Make `root` an artifact folder with the stage build alone."""
+def write(root: Path, name: str, added: float = 0.0) -> Path:
+    """Make `root` an artifact folder with the stage build alone; every output has `added` more."""
     store, signature = Store(root), SIGNATURES[name]
     with store.writing("build") as folder:
         file = "onnxruntime.fp32.onnx"
-        onnx.save(_graph(name, signature), folder / file)
+        onnx.save(_graph(name, signature, added), folder / file)
         signature.write(folder)
         np.savez(folder / "samples.npz", images=images(8))
         engine = EngineResult(backend="onnxruntime", precision="fp32", file=file)
@@ -116,8 +116,9 @@ def write(root: Path, name: str) -> Path:
     return root
 
 
-def _graph(name: str, signature: Signature) -> onnx.ModelProto:
+def _graph(name: str, signature: Signature, added: float) -> onnx.ModelProto:
     kernel, bias = (np.asarray(each, np.float32) for each in WEIGHTS[name])
+    bias += np.float32(added)
     is_vector = len(signature.shape_of_output) == 1
     mean = [helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0)]
     nodes = [

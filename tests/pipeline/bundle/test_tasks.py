@@ -236,6 +236,20 @@ def test_the_program_does_not_overwrite(
     assert not list(tmp_path.iterdir())
 
 
+def test_no_answer_is_read_from_outputs_that_are_not_finite(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = write(tmp_path / "made", "segmentation", added=np.inf)
+    export(Export(tmp_path / "bundle", "onnxruntime.fp32"), artifacts, PLAN)
+    done = call("predict", str(tmp_path / "bundle"), str(photos), "--to", str(tmp_path / "masks"))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "the outputs of 6 of 6 images are not finite" in done.stderr
+    assert not (tmp_path / "masks").exists()
+    monkeypatch.setattr(sys, "argv", ["predict.py", str(photos / "0.png")])
+    with pytest.raises(SystemExit, match="outputs are not finite"):
+        runpy.run_path(str(tmp_path / "bundle" / "predict.py"), run_name="__main__")
+
+
 @pytest.mark.parametrize("words", [[], ["--to"], ["--to", "folder"]])
 def test_the_program_says_how_it_is_called(
     bundles: dict[str, Path], words: list[str], monkeypatch: pytest.MonkeyPatch
