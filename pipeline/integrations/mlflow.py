@@ -163,9 +163,8 @@ def _measures(report: Report, summary: Summary) -> Iterator[Point]:
     named = {name: name for name in (*summary.stages, *summary.engines)}
     for name, source in {**named, "chosen": summary.engine}.items():
         if source:
-            yield from (
-                (f"{name}.{key}", number, 0) for key, number in found[source].measures.items()
-            )
+            measures = found[source].measures or {}
+            yield from ((f"{name}.{key}", number, 0) for key, number in measures.items())
 
 
 def _numbers(

@@ -38,7 +38,7 @@ def charts(searched: Searched) -> Iterator[Chart]:
         yield _pareto(measured, searched)
         yield _parallel(measured, searched)
     for objective, shares in searched.found.importances.items():
-        yield _importances(objective, shares)
+        yield _importances(objective, sentences.word_of(objective, searched.found), shares)
 
 
 def _pareto(trials: Sequence[Trial], searched: Searched) -> Chart:
@@ -60,19 +60,23 @@ def _pareto(trials: Sequence[Trial], searched: Searched) -> Chart:
                 fontsize=SMALL,
             )  # fmt: skip
     axes.set_xlabel(f"p50 of a call with {units.images(found.batch_size)}")
-    axes.set_ylabel("validation accuracy, %")
+    words = found.quality.words
+    axes.set_ylabel(f"validation {words}, %")
     best = [place for place in places if place[0].number in found.front]
     text = "; ".join(f"{t.number}: {units.duration(p50)}, {top1:.2f} %" for t, p50, top1 in best)
-    title = "Accuracy against latency: filled on the front, pale stopped early"
+    title = (
+        f"{words[0].upper()}{words[1:]} against latency: filled on the front, pale stopped early"
+    )
     return Chart("search-pareto", title, f"On the Pareto front: {text or 'none'}.", figure_of(axes))
 
 
 def _parallel(trials: Sequence[Trial], searched: Searched) -> Chart:
     """Parallel coordinates: one axis per knob, then accuracy and latency; the front in colour."""
     found = searched.found
-    names = [*dict.fromkeys(name for each in trials for name in each.values), "accuracy", "p50"]
-    columns = {name: [each.values.get(name) for each in trials] for name in names if "." in name}
-    columns["accuracy"] = [100 * _top1(each) for each in trials]
+    knobs = dict.fromkeys(name for each in trials for name in each.values)
+    names = [*knobs, found.quality.words, "p50"]
+    columns = {name: [each.values.get(name) for each in trials] for name in knobs}
+    columns[found.quality.words] = [100 * _top1(each) for each in trials]
     columns["p50"] = [_p50(each, searched) for each in trials]
     heights = [_heights(columns[name]) for name in names]
     axes = panel(HEIGHT, left=10, bottom=60, top=12)
@@ -117,7 +121,7 @@ def _heights(values: Sequence[Any]) -> list[float]:
     return [(each - low) / (high - low) if high > low else 0.5 for each in values]
 
 
-def _importances(objective: Objective, found: dict[str, float]) -> Chart:
+def _importances(objective: Objective, words: str, found: dict[str, float]) -> Chart:
     ranked = sorted(found.items(), key=lambda pair: -pair[1])
     axes = panel(ROW * len(ranked) + 44, bottom=34)
     axes.set_xlim(0, 1.08 * 100 * max(value for _, value in ranked))
@@ -127,7 +131,7 @@ def _importances(objective: Objective, found: dict[str, float]) -> Chart:
     rows_only(axes, len(ranked))
     axes.set_xlabel("share of what varied between trials, %")
     text = "; ".join(f"{name}: {100 * value:.0f} %" for name, value in ranked)
-    title = f"What each knob is worth for {sentences.WORDS[objective]}"
+    title = f"What each knob is worth for {words}"
     return Chart(f"search-knobs-{objective}", title, f"{text}.", figure_of(axes))
 
 

@@ -114,7 +114,8 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
     if record is None or not isinstance(record.measurements, BuildResult) or job.rung is None:
         raise EngineError("no build to measure", "run: pipeline doctor")
     search, folder = settings.search, store.folder(MEASURED)
-    chosen, trained_top1, samples = candidate(record.measurements.details, search)
+    details = record.measurements.details
+    chosen, trained_top1, samples = candidate(details, search)
     engine = next(each for each in record.measurements.engines if str(each.name) == chosen.engine)
     alone = EngineRecord.model_validate(dict(engine))
     reference = _reference(job.root, store)
@@ -140,6 +141,7 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
         top1=chosen.top1 or 0.0,
         trained_top1=trained_top1,
         samples=samples,
+        metric=details.choice.metric if details.choice else None,
         size_bytes=size_of(engine, record),
         latency=latency,
         memory_mib=memory.get(search.batch_size),

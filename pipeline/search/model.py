@@ -38,8 +38,9 @@ class Control(BaseModel):
 class RungResult(Measured):
     """One rung of one trial, on the engine that stands for it.
 
-    top1 and trained_top1, the trained network's, are on the same validation images; `ran` are the
-    stages that ran, the others were shared or fresh.
+    top1 and trained_top1, the trained network's, are on the same validation images; of another task
+    than classification they are its `metric`, as in Quality. `ran` are the stages that ran, the
+    others were shared or fresh.
     """
 
     rung: Count
@@ -48,6 +49,7 @@ class RungResult(Measured):
     top1: float
     trained_top1: float
     samples: Count
+    metric: str | None = None
     size_bytes: Count
     latency: AgainstReference
     memory_mib: Amount | None = None

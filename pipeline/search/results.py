@@ -12,6 +12,7 @@ from pipeline.search.model import Control, RungResult, Trial, controls_among
 from pipeline.search.objectives import Miss, Yardstick
 from stages.numerics import pareto, proportions
 from stages.numerics.proportions import Interval
+from stages.results.base import Quality
 from stages.settings import Settings
 from stages.settings.searching import Objective
 
@@ -55,6 +56,12 @@ class Found(BaseModel):
         """What trials are compared with; None before one was measured."""
         results = [each.last for each in self.trials if each.last]
         return Yardstick.of(results) if results else None
+
+    @property
+    def quality(self) -> Quality:
+        """What trials are judged by, without a value: `words` is what it is called."""
+        metrics = (each.last.metric for each in self.trials if each.last)
+        return Quality(metric=next(metrics, None))
 
     @property
     def top(self) -> int:
@@ -162,13 +169,16 @@ def winners(found: Found, settings: Settings) -> list[Trial]:
     return [best[index] for index in order[: settings.search.winners]]
 
 
-def best_of(trial: Trial, found: Found) -> Interval:
+def best_of(trial: Trial, found: Found) -> Interval | None:
     """The validation accuracy of a trial that was chosen among all complete ones.
 
     Wilson's interval with the confidence raised so that all of their intervals hold together in 95
-    of 100 searches (Bonferroni): the best of many is in part the luckiest.
+    of 100 searches (Bonferroni): the best of many is in part the luckiest. None for what is no
+    share of the images, as R2: it has no interval from a count.
     """
     result = _result(trial)
+    if result.metric is not None:
+        return None
     compared = max(1, len(found.complete))
     confidence = 1 - (1 - proportions.CONFIDENCE) / compared
     return proportions.wilson(round(result.top1 * result.samples), result.samples, confidence)

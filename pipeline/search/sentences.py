@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from pipeline.results import units
@@ -12,12 +13,16 @@ from pipeline.search.searching import Searched
 from stages.settings.searching import Objective
 
 WORDS: dict[Objective, str] = {
-    "accuracy": "accuracy",
     "p50": "latency",
     "size": "size",
     "memory": "memory",
     "energy": "energy",
 }
+
+
+def word_of(objective: Objective, found: Found) -> str:
+    """ "latency"; of the accuracy what decides in the task, as "ROC AUC"."""
+    return found.quality.words if objective == "accuracy" else WORDS[objective]
 
 
 def verdict(searched: Searched) -> list[str]:
@@ -60,7 +65,7 @@ def _front(found: Found) -> Iterator[str]:
     best = [trial for number in found.front if (trial := found.trial(number))]
     if not best:
         return
-    wanted = units.listed([WORDS[each] for each in found.objectives])
+    wanted = units.listed([word_of(each, found) for each in found.objectives])
     count = "one trial" if len(best) == 1 else f"{len(best)} trials"
     ends = dict.fromkeys(trial.number for trial in (best[0], best[-1]))
     described = "; ".join(_described(trial, found) for trial in best if trial.number in ends)
@@ -75,8 +80,13 @@ def _described(trial: Trial, found: Found) -> str:
     return (
         f"trial {trial.number}: {units.duration(yardstick.p50_ms(result))} "
         f"({result.latency.ratio:.3f} of the reference) in {result.engine}, "
-        f"{units.percent(result.top1)} on validation images ({change} points)"
+        f"{_metric(found)}{units.percent(result.top1)} on validation images ({change} points)"
     )
+
+
+def _metric(found: Found) -> str:
+    """ "ROC AUC " before a number; that of classes needs no name."""
+    return "" if found.quality.is_counted else f"{found.quality.words} "
 
 
 def _controls(found: Found) -> Iterator[str]:
@@ -107,12 +117,18 @@ def _bias(found: Found) -> Iterator[str]:
     compared = len(found.complete)
     if not best or compared < 2:
         return
-    trial = max(best, key=lambda each: each.last.top1 if each.last else 0.0)
+    trial = max(best, key=lambda each: each.last.top1 if each.last else -math.inf)
     span = results.best_of(trial, found)
     samples = trial.last.samples if trial.last else 0
+    chosen = f"Chosen among {compared} trials on the same {samples:,} validation images, their"
+    if span is None:
+        yield (
+            f"{chosen} {found.quality.words} is too high by chance; by how much is not known, for "
+            "no interval follows from a count of images."
+        )
+        return
     yield (
-        f"Chosen among {compared} trials on the same {samples:,} validation images, their "
-        f"accuracies are too high by chance: {units.percent(span.low)} to "
+        f"{chosen} accuracies are too high by chance: {units.percent(span.low)} to "
         f"{units.percent(span.high)} for trial {trial.number}, the most accurate (95 % interval "
         f"of the best of {compared}, Bonferroni)."
     )
@@ -129,8 +145,9 @@ def _tested(found: Found) -> Iterator[str]:
         first = tested[0].tested
         trained = first.trained_top1 if first else None
         samples = first.samples if first else 0
+        by = "" if found.quality.is_counted else f", by {found.quality.words}"
         yield (
-            f"On {samples:,} test images, which chose nothing: {', '.join(parts)}; "
+            f"On {samples:,} test images, which chose nothing{by}: {', '.join(parts)}; "
             f"the trained network {units.percent(trained)}."
         )
 
@@ -139,7 +156,7 @@ def _rungs(found: Found) -> Iterator[str]:
     for pair in found.correlations:
         if pair.upper == found.top and pair.correlation is not None:
             yield (
-                f"Rank correlation of the accuracy at rung {pair.lower} "
+                f"Rank correlation of the {found.quality.words} at rung {pair.lower} "
                 f"({_share(found.rungs[pair.lower])}) with that after the whole fine-tune: "
                 f"{pair.correlation:.2f} (Spearman, {pair.trials} trials that did both)."
             )
@@ -157,7 +174,7 @@ def _knobs(found: Found) -> Iterator[str]:
     parts = []
     for objective, shares in found.importances.items():
         name, share = max(shares.items(), key=lambda pair: pair[1])
-        parts.append(f"{WORDS[objective]} by {name} ({100 * share:.0f} %)")
+        parts.append(f"{word_of(objective, found)} by {name} ({100 * share:.0f} %)")
     yield (
         f"What varied was explained best in {units.listed(parts)} "
         f"(fANOVA, {len(found.complete)} trials trained in full)."

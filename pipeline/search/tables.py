@@ -12,10 +12,13 @@ from pipeline.search.results import Found
 from pipeline.search.searching import Searched
 from stages.engines.registry import ENGINES, EngineName
 
-COLUMNS = (
-    "trial", "state", "rung", "engine", "accuracy", "change", "p50 ms", "of reference", "size",
-    "test accuracy", "settings that changed",
-)  # fmt: skip
+
+def _columns(found: Found) -> tuple[str, ...]:
+    words = found.quality.words
+    return (
+        "trial", "state", "rung", "engine", words, "change", "p50 ms", "of reference", "size",
+        f"test {words}", "settings that changed",
+    )  # fmt: skip
 
 
 def front(searched: Searched) -> Table:
@@ -23,15 +26,17 @@ def front(searched: Searched) -> Table:
     found = searched.found
     numbers = [*found.front, *(number for number in found.control if number not in found.front)]
     trials = [trial for number in numbers if (trial := found.trial(number))]
+    words = found.quality.words
     notes = (
         f"p50 of the reference, the trained network in ONNX Runtime float32: "
         f"{units.milliseconds(found.reference_ms)} ms.",
         f"{_turns(trials)}; p50 is that share of the reference's p50.",
-        "Accuracy is on validation images, change in points against the trained network.",
+        f"{words[0].upper()}{words[1:]} is on validation images, change in points against the "
+        "trained network.",
     )
     rows = tuple(_cells(trial, searched) for trial in trials)
     caption = f"Pareto front and controls, {units.images(found.batch_size)} per call"
-    return Table("Pareto front", caption, COLUMNS, rows, notes if rows else ())
+    return Table("Pareto front", caption, _columns(found), rows, notes if rows else ())
 
 
 def _turns(trials: Sequence[Trial]) -> str:
@@ -48,7 +53,8 @@ def _turns(trials: Sequence[Trial]) -> str:
 def everything(searched: Searched) -> Table:
     """Every trial."""
     rows = tuple(_cells(trial, searched) for trial in searched.found.trials)
-    return Table("Trials", "Every trial, at its last rung", COLUMNS, rows)
+    columns = _columns(searched.found)
+    return Table("Trials", "Every trial, at its last rung", columns, rows)
 
 
 def knobs(searched: Searched) -> Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from arithmetic import REFERENCE_MS, result, settings_of
 
-from pipeline.search import tables
+from pipeline.search import figures, model, sentences, tables
 from pipeline.search.job import Job
 from pipeline.search.live import Moving
 from pipeline.search.model import Trial
@@ -103,3 +103,32 @@ def test_the_table_says_that_engines_of_a_gpu_took_no_turns_with_the_reference()
     ):
         searched = Searched(Path(), find(trials, settings), settings)
         assert tables.front(searched).notes[1].startswith(words)
+
+
+def scored(number: int, score: float) -> Trial:
+    """One of a regression."""
+    last = trial(number, score).last.model_copy(update={"metric": "r2"})
+    tested = model.Tested(top1=score - 0.01, samples=300, trained_top1=0.8)
+    return Trial(
+        number=number, state="complete", values={"a.b": number}, rungs=(last,), tested=tested
+    )
+
+
+def test_another_task_is_named_by_its_metric_and_gets_no_interval_from_a_count():
+    settings = settings_of("search.rungs=[1.0]")
+    found = find([scored(0, -0.25), scored(1, -0.5)], settings)
+    assert [best_of(each, found) for each in found.trials] == [None, None]
+    searched = Searched(Path(), found, settings)
+    said = " ".join(sentences.verdict(searched))
+    assert "Pareto front of R2 and latency: one trial." in said
+    assert "R2 -25.00 % on validation images" in said
+    assert "their R2 is too high by chance; by how much is not known" in said
+    assert "On 300 test images, which chose nothing, by R2: trial 0 -26.00 %" in said
+    table = tables.front(searched)
+    assert {"R2", "test R2"} <= set(table.columns)
+    assert table.notes[2].startswith("R2 is on validation images")
+    drawn = [f"{chart.title} {chart.description}" for chart in figures.charts(searched)]
+    assert drawn[0].startswith("R2 against latency")
+    assert "over a.b, R2, p50" in drawn[1]
+    for text in (said, *drawn, *table.columns, *table.notes):
+        assert "accura" not in text.lower()
