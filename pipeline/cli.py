@@ -218,9 +218,9 @@ def export(
     pipeline export --to digits.zip --format zip --engine onnxruntime.int8
     pipeline export --to models --format triton
     """
-    from pipeline import commands
+    from pipeline import bundle_commands
 
-    commands.export_engine(to, engine, batch_size, format, artifacts)
+    bundle_commands.export_engine(to, engine, batch_size, format, artifacts)
 
 
 @pipeline.command()
@@ -258,10 +258,10 @@ def predict(
     pipeline predict digits photos --format csv --top 1
     pipeline predict cells photos --to masks --palette
     """
-    from pipeline import commands
+    from pipeline import bundle_commands
 
-    request = commands.PredictRequest(bundle, images, format, batch_size, top, to, palette)
-    commands.show_predictions(request)
+    request = bundle_commands.PredictRequest(bundle, images, format, batch_size, top, to, palette)
+    bundle_commands.show_predictions(request)
 
 
 @pipeline.command(name="compare-devices")

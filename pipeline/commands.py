@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +24,11 @@ from pipeline.core.plan import PLAN, REPORT, Plan, select
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from stages.engines import environment
-from stages.errors import ArtifactError, SettingsError, UserError, redacted
+from stages.errors import ArtifactError, SettingsError, redacted
 from stages.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline.results.model import Report
-    from stages.tasks.registry import TaskName
 
 
 @dataclass(frozen=True)
@@ -197,82 +195,6 @@ def show_verification(artifacts: Path, plan: Plan = PLAN) -> None:
         what = ", ".join(finding.what for finding in damaged)
         fixes = dict.fromkeys(finding.fix for finding in damaged)
         raise ArtifactError(f"not as it was written: {what}", "\n".join(fixes))
-
-
-def export_engine(
-    to: Path,
-    engine: str | None,
-    batch_size: int | None,
-    format: str,
-    artifacts: Path,
-    plan: Plan = PLAN,
-) -> None:
-    """Write a bundle and say how to use it. Raises ArtifactError, SettingsError."""
-    from pipeline.bundle import triton
-    from pipeline.bundle.export import Export, export
-
-    bundle = export(Export(to, engine, batch_size, format), artifacts, plan)
-    print(f"{to}: {bundle.engine.name.label}, {bundle.network}")
-    if format == "triton":
-        print("\n".join(triton.how_to_serve(to, bundle)))
-    else:
-        print(f"to use it: pipeline predict {to} IMAGES...")
-
-
-@dataclass(frozen=True)
-class PredictRequest:
-    """The arguments of `pipeline predict`; without `to` nothing is written."""
-
-    bundle: Path
-    images: tuple[str, ...]
-    format: str
-    batch_size: int
-    top: int | None = None
-    to: Path | None = None
-    has_palette: bool = False
-
-    def check(self, task: TaskName) -> None:
-        """Raises SettingsError for an option that means nothing for an engine of this task."""
-        if self.top is not None and task != "classification":
-            raise SettingsError(
-                f"--top is for the most likely classes, and the engine's task is {task}",
-                "leave it out",
-            )
-        if self.has_palette and task != "segmentation":
-            raise SettingsError(
-                f"--palette is for masks, and the engine's task is {task}", "leave it out"
-            )
-        if self.has_palette and self.to is None:
-            raise SettingsError(
-                "--palette is for masks that are written", "name a new folder with --to"
-            )
-
-
-def show_predictions(request: PredictRequest) -> None:
-    """Print what the engine of a bundle says of images; how many there were goes to stderr.
-
-    Raises UserError at the end if an image was left out.
-    """
-    from pipeline.bundle import answers, keeping, predicting
-    from pipeline.bundle.engine import load
-
-    def tell(text: str) -> None:
-        sys.stdout.flush()
-        print(text, file=sys.stderr)
-
-    tally = predicting.Tally()
-    images, top = predicting.sources(request.images), request.top or answers.TOP
-    with ExitStack() as stack:
-        folder = stack.enter_context(keeping.new(request.to)) if request.to else None
-        engine = stack.enter_context(load(request.bundle))
-        request.check(engine.info.output.task)
-        found = predicting.predict(engine, images, top, request.batch_size, tell, tally)
-        if folder:
-            found = keeping.kept(found, folder, request.has_palette)
-        sys.stdout.writelines(answers.FORMATS[request.format](found))
-    tell(tally.in_words)
-    if tally.faults:
-        raise UserError(f"images that were left out: {tally.faults}; the others are above")
 
 
 def show_settings(settings: Settings) -> None:
