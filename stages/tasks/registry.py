@@ -1,4 +1,5 @@
-"""The table of tasks: a new one is one file of this package, one row here and its loss.
+"""The table of tasks: a new one is one file of this package, one row here, its loss, and what is
+said of an image: pipeline/bundle has `predictions`, `answers` and a module in `programs`.
 
 Plain data: `model.task` takes these names, and reports take the words of the metrics.
 """
