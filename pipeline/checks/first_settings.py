@@ -35,12 +35,12 @@ LOOK = Stage(
 MODEL_FILE = re.compile(r".*\.(keras|h5|hdf5)|[\w.]+:\w+")
 """A model's file, or module:function."""
 
-NAMED = [name for name in DATASETS if name not in ("npz", "folder", "csv", "source")]
+NAMED = [name for name in DATASETS if name not in ("npz", "folder", "masks", "csv", "source")]
 """Data sets that need no path."""
 
 WHERE = (
-    *("name", "path", "test_path", "split_column", "file_column", "label_column", "group_column"),
-    *("source", "version"),
+    *("name", "path", "test_path", "split_column", "file_column", "label_column"),
+    *("target_columns", "mask_column", "group_column", "source", "version"),
 )
 """Settings of `data` that say where images and labels are."""
 
@@ -96,7 +96,9 @@ def _meaning(word: str) -> tuple[str, list[str]]:
             f".npz, or one of {', '.join(NAMED)}",
         )
     name = "csv" if Path(word).suffix.lower() == ".csv" else "npz"
-    name = "folder" if Path(word).is_dir() else name
+    if Path(word).is_dir():
+        has_masks = all((Path(word) / "train" / name).is_dir() for name in ("images", "masks"))
+        name = "masks" if has_masks else "folder"
     return "data set", [f'data.name="{name}"', f"data.path={as_text}"]
 
 
@@ -130,7 +132,7 @@ def describe(found: Findings, settings: Settings) -> list[Part]:
 
 def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
     data, counted = settings.data, found.dataset
-    named = {key: value for key in WHERE if (value := getattr(data, key)) is not None}
+    named = {key: value for key in WHERE if (value := getattr(data, key))}
     size = " x ".join(map(str, found.input_shape))
     yield Part(
         "data",

@@ -15,9 +15,10 @@ from stages.errors import SettingsError, nearest, shown, suggestion
 from stages.settings import Knob, Settings
 
 SAME_IMAGES = (
-    "name", "path", "test_path", "split_column", "file_column", "label_column", "group_column",
-    "source", "version",    "sha256", "hash_contents", "skip_bad_images", "test_samples",
-    "validation_share", "calibration_samples", "image_size", "seed",
+    "name", "path", "test_path", "split_column", "file_column", "label_column",
+    "target_columns", "mask_column", "group_column", "source", "version", "sha256", "hash_contents",
+    "skip_bad_images", "test_samples", "validation_share", "calibration_samples", "image_size",
+    "seed",
 )  # fmt: skip
 """Settings of `data` that decide which images accuracy is measured on: no knobs."""
 

@@ -1,46 +1,39 @@
-"""The training and the test part of a CSV file: which columns tell what, and what no row may say.
+"""The training and the test part of a CSV file: what stands in their rows, and what no row may say.
 
 The part is told by a column, or the test part has a CSV file of its own, with the same columns.
 """
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-from stages.datasets import download
-from stages.datasets.base import Part, is_control, required_path
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.datasets import csv_targets, download
+from stages.datasets.base import Part, required_path
+from stages.datasets.csv_columns import PARTS, Columns, columns_of, listed
 from stages.errors import DataError, shown
 from stages.settings import Data, listing
 from stages.settings.listing import Listing
 
-PARTS: tuple[Part, ...] = get_args(Part)
-LABELS = ("class", "label")
-"""What a column is called, in any case, that surely holds the labels."""
-MOST_NAMES = 10
 
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns; `group` and `split` may be none."""
-
-    file: str
-    label: str
-    group: str | None
-    split: str | None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of one part: files, labels, groups (none without a column), where each stands."""
+    """The rows of one part, and where each stands.
+
+    What is right of an image is in one of `labels`, `numbers` float64 (N, columns) and `masks`,
+    whichever of them the file has; `groups` has none without a column.
+    """
 
     table: Path
     files: Sequence[Path]
     labels: Sequence[str]
+    numbers: NDArray[np.float64]
+    masks: Sequence[Path]
     groups: Sequence[str]
     places: Sequence[str]
 
@@ -53,7 +46,7 @@ def parts(settings: Data) -> dict[Part, Rows]:
     both parts have.
     """
     first = _table(settings)
-    columns = _columns(first, settings)
+    columns = columns_of(first, settings)
     if settings.test_path:
         second = listing.read(_absolute(_existing(settings.test_path)))
         both = {"train": _rows(first, columns), "test": _rows(second, columns)}
@@ -61,6 +54,11 @@ def parts(settings: Data) -> dict[Part, Rows]:
         both = {part: _rows(first, columns, part) for part in PARTS}
     train, test = both["train"], both["test"]
     _refuse_repeated(train, test)
+    csv_targets.refuse_spellings(
+        (label, place)
+        for rows in (train, test)
+        for label, place in zip(rows.labels, rows.places, strict=False)
+    )
     _refuse_unknown(train, test)
     _refuse_straddling(train, test, columns.group)
     return {"train": train, "test": test}
@@ -96,58 +94,6 @@ def _existing(test_path: str) -> Path:
     return Path(test_path)
 
 
-def _columns(table: Listing, settings: Data) -> Columns:
-    """Those that are set, and the others where they are certain. Raises DataError."""
-    split = _split_column(table, settings)
-    group = settings.group_column and listing.known(table, settings.group_column, "group_column")
-    file = listing.file_column(table, settings.file_column, settings.other_columns)
-    label = _label_column(table, settings, (file, group, split))
-    roles = {"file": file, "label": label, "group": group, "split": split}
-    taken: dict[str, str] = {}
-    for role, name in roles.items():
-        if name is not None and taken.setdefault(name, role) != role:
-            raise DataError(
-                f"{table.file}: the column {shown(name)} is {taken[name]} and {role} column, "
-                "expected a column for each",
-                f"name another one: --set data.{role}_column=COLUMN",
-            )
-    return Columns(file, label, group, split)
-
-
-def _split_column(table: Listing, settings: Data) -> str | None:
-    """The column that tells the parts, None with a second file. Raises DataError."""
-    if settings.test_path is not None:
-        return None
-    if settings.split_column is not None:
-        return listing.known(table, settings.split_column, "split_column")
-    found = [
-        name
-        for name, cells in table.columns.items()
-        if {each.casefold() for each in cells} == set(PARTS) and name != settings.label_column
-    ]
-    if len(found) != 1:
-        raise DataError(
-            f"{table.file} has {'two columns' if found else 'no column'} of train and test, "
-            "expected one, or a second file for the test part",
-            "--set data.split_column=COLUMN, or --set data.test_path=FILE",
-        )
-    return found[0]
-
-
-def _label_column(table: Listing, settings: Data, others: Collection[str | None]) -> str:
-    if settings.label_column is not None:
-        return listing.known(table, settings.label_column, "label_column")
-    left = [name for name in table.columns if name and name not in others]
-    certain = [name for name in left if name.casefold() in LABELS] or left
-    if len(certain) != 1:
-        got = f"may be in {_listed(certain)}" if certain else "are in no column"
-        raise DataError(
-            f"{table.file}: the labels {got}, expected one column",
-            "name it: --set data.label_column=COLUMN",
-        )
-    return certain[0]
-
-
 def _rows(table: Listing, columns: Columns, part: Part | None = None) -> Rows:
     """The rows of `part`, or all of them. Raises DataError for a cell that is not fit."""
     chosen = [
@@ -161,12 +107,23 @@ def _rows(table: Listing, columns: Columns, part: Part | None = None) -> Rows:
             "expected rows of train and rows of test",
         )
     places = [f"{table.file}, line {table.lines[row]}" for row in chosen]
-    files = _filled(table, columns.file, "file_column", chosen)
-    labels = _filled(table, columns.label, "label_column", chosen)
-    groups = _filled(table, columns.group, "group_column", chosen) if columns.group else []
-    for label, place in zip(labels, places, strict=True):
-        _check_label(label, place, columns.label)
-    return Rows(table.file, [table.path(file) for file in files], labels, groups, places)
+    read: dict[str | None, list[str]] = {
+        name: _filled(table, name, setting, chosen)
+        for setting, name in columns.by_setting()
+        if setting != "split_column"
+    }
+    for label, place in zip(read.get(columns.label, []), places, strict=False):
+        csv_targets.check_label(label, place, columns.label or "")
+    numbers = [csv_targets.numbers(read[name], places, name) for name in columns.targets]
+    return Rows(
+        table.file,
+        [table.path(cell) for cell in read[columns.file]],
+        read.get(columns.label, []),
+        np.stack(numbers, axis=1) if numbers else np.empty((len(chosen), 0)),
+        [table.path(cell) for cell in read.get(columns.mask, [])],
+        read.get(columns.group, []),
+        places,
+    )
 
 
 def _part(table: Listing, columns: Columns, row: int, line: int) -> str:
@@ -191,23 +148,6 @@ def _filled(table: Listing, name: str, setting: str, chosen: Sequence[int]) -> l
     return [cells[row] for row in chosen]
 
 
-def _check_label(label: str, place: str, column: str) -> None:
-    """A class has a name: neither NaN nor a measured number, and fit for files and reports."""
-    try:
-        number = float(label)
-    except ValueError:
-        number = 0.0
-    if math.isnan(number) or math.isinf(number) or number != int(number):
-        raise DataError(
-            f"{place}: {shown(column)} is {shown(label)}, expected the name or number of a class",
-            "fill it in or remove the row; what is measured cannot be learnt as a class",
-        )
-    if any(map(is_control, label)):
-        raise DataError(
-            f"{place}: the label {label!a} holds control characters", "rename the class"
-        )
-
-
 def _refuse_repeated(train: Rows, test: Rows) -> None:
     """An image in two rows would be in two splits, or have two labels."""
     seen: dict[str, str] = {}
@@ -229,7 +169,7 @@ def _refuse_unknown(train: Rows, test: Rows) -> None:
         if label not in known:
             raise DataError(
                 f"{place}: the label {shown(label)}, which no training image has: the model could "
-                f"never answer it; they have {_listed(sorted(known))}",
+                f"never answer it; they have {listed(sorted(known))}",
                 "add training images of this class, or remove its test images",
             )
 
@@ -242,8 +182,3 @@ def _refuse_straddling(train: Rows, test: Rows, column: str | None) -> None:
             f"{shown(column)} are in both train and test, the first is {shown(shared[0])}",
             "give each group to one part",
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = [f"{len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
-    return ", ".join([*map(shown, names[:MOST_NAMES]), *more])

@@ -26,8 +26,10 @@ from stages.artifacts.atomic import replacing
 from stages.datasets import cache
 from stages.errors import DataError
 
-Decode = Callable[[Path], tuple[NDArray[np.uint8], Sequence[str]]]
-"""One file -> uint8 (H, W, C), and what had to be done to it. Raises DataError where unfit."""
+Sources = Sequence[tuple[Path, ...]]
+"""Of each row the file that is decoded, then others that it is checked against."""
+Decode = Callable[..., tuple[NDArray[np.uint8], Sequence[str]]]
+"""The files of a row -> uint8 (H, W, C), and what had to be done. Raises DataError where unfit."""
 
 FILES_PER_TASK = 64
 CHUNK_BYTES = 1 << 20
@@ -46,7 +48,7 @@ class DecodedImages:
 
 
 def decoded(
-    files: Sequence[Path],
+    files: Sources,
     shape: tuple[int, int, int],
     owner: str,
     decode: Decode,
@@ -58,7 +60,7 @@ def decoded(
     With `skip_bad` a file that is not fit becomes a black row; else its DataError is raised.
     """
     stem = f"images-{_hash(owner)}"
-    key = _hash(skip_bad, shape, [_fingerprint(file) for file in files])
+    key = _hash(skip_bad, shape, [_fingerprint(file) for row in files for file in row])
     kept = cache.folder() / f"{stem}-{key}.npy"
     found = _read(kept, len(files), shape)
     if found is None:
@@ -111,7 +113,7 @@ def _digest(file: Path, bad: list[str], changed: dict[str, int]) -> str:
 
 def _write(
     kept: Path,
-    files: Sequence[Path],
+    files: Sources,
     shape: tuple[int, int, int],
     decode: Decode,
     skip_bad: bool,
@@ -140,7 +142,7 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _decode_all(
-    files: Sequence[Path], images: NDArray[np.uint8], decode: Decode, skip_bad: bool
+    files: Sources, images: NDArray[np.uint8], decode: Decode, skip_bad: bool
 ) -> tuple[list[str], dict[str, int]]:
     """Fill `images` in parallel: Pillow decodes and resizes without Python's lock."""
 
@@ -149,7 +151,7 @@ def _decode_all(
         changed: list[str] = []
         for row in range(start, min(start + FILES_PER_TASK, len(files))):
             try:
-                images[row], changes = decode(files[row])
+                images[row], changes = decode(*files[row])
                 changed += changes
                 bad.append("")
             except DataError as error:

@@ -63,6 +63,11 @@ def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in _folders(root / "train"))
     if not names:
         raise DataError(f"{root / 'train'} holds no class folder", _LAYOUT)
+    if names == ("images", "masks"):
+        raise DataError(
+            f"{root / 'train'} holds the folders images and masks, expected one for each class",
+            "for a class of each pixel: --set data.name=masks",
+        )
     unfit = next((name for name in names if any(map(is_control, name))), None)
     if unfit is not None:
         raise DataError(

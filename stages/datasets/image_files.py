@@ -6,6 +6,8 @@ Training and prediction read their files here, so that a network sees the same p
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +32,8 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF's orientation -> what turns the image upright. CIPA DC-008, tag Orientation."""
+LYING = (5, 6, 7, 8)
+"""Orientations of which height and width change places."""
 
 ROTATED, COMPOSITED, FIRST_FRAME = "rotated", "composited", "first frame"
 """What is done to an image: turned as its EXIF says; put on black where it is transparent; all but
@@ -47,6 +51,13 @@ def form_of(file: Path) -> tuple[str, tuple[int, int]]:
     """Mode, "L" or "RGB", and size (width, height) of an image. Raises DataError."""
     image, _ = _opened(file)
     return image.mode, image.size
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """(width, height) of an image as `read` would turn it. Raises DataError."""
+    with opened(file) as image:
+        is_lying = _orientation(image) in LYING
+        return (image.height, image.width) if is_lying else image.size
 
 
 def read(file: Path, mode: str, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
@@ -83,18 +94,25 @@ def _opened(file: Path, size: tuple[int, int] | None = None) -> tuple[Image.Imag
     Of a JPEG that is to become much smaller, to `size`, only as much is decoded as that needs.
     Raises DataError with the file's name.
     """
-    try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise OSError("it is not a regular file")
-        image: Image.Image = Image.open(file, formats=_formats())
+    with opened(file) as image:
         is_animated = image.format in ANIMATIONS and getattr(image, "is_animated", False)
-        with image:
-            if size is not None:
-                image.draft(None, (max(size), max(size)))  # It may yet be turned.
-            image.load()
+        if size is not None:
+            image.draft(None, (max(size), max(size)))  # It may yet be turned.
+        image.load()
         _refuse_wide(str(file), image)
         upright, changes = _upright_and_opaque(image)
         return upright, changes + (FIRST_FRAME,) * is_animated
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Image.Image]:
+    """An image file, not yet decoded. Raises DataError with its name, also for what is done to it
+    meanwhile."""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise OSError("it is not a regular file")
+        with Image.open(file, formats=_formats()) as image:
+            yield image
     except (DataError, MemoryError):
         raise
     except Exception as error:  # Each format's decoder has errors of its own.
@@ -114,7 +132,7 @@ def _formats() -> tuple[str, ...]:
 def _upright_and_opaque(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     mode = "L" if image.mode in GRAY_MODES else "RGB"
     changes = []
-    turn = UPRIGHT.get(_orientation(image))
+    turn = turn_of(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
@@ -125,6 +143,11 @@ def _upright_and_opaque(image: Image.Image) -> tuple[Image.Image, tuple[str, ...
         changes.append(ROTATED)
         image = image.transpose(turn)
     return image.convert(mode), tuple(changes)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What turns an image upright, None where it is."""
+    return UPRIGHT.get(_orientation(image))
 
 
 def _orientation(image: Image.Image) -> int:

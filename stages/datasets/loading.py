@@ -20,6 +20,9 @@ from stages.settings import Data
 from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
 
+OF_CLASSES: tuple[TaskName, ...] = ("classification", "binary")
+"""Tasks of which every class has to be in the images that are trained on."""
+
 
 def load_dataset(settings: Data, task: TaskName | None = None) -> DataSet:
     """Read the data set and divide it, for `task` or the one that its labels tell.
@@ -103,30 +106,50 @@ def _held_back(
     if settings.calibration_samples > room:
         raise DataError(
             f"data.calibration_samples is {settings.calibration_samples}, but of {len(part)} "
-            f"training images {validation_samples} go to validation and each of the {len(names)} "
-            f"classes needs one to learn from: at most {max(room, 0)} are left",
+            f"training images {validation_samples} go to validation and {len(names)} at least are "
+            f"to be trained on: at most {max(room, 0)} are left",
             f"use fewer: --set data.calibration_samples={max(1, room // 4)}",
         )
-    strata = part.labels if part.strata is None else part.strata
-    if part.groups is None:
-        divided = divide(strata, counts, settings.seed)
-    else:
-        divided = divide_groups(strata, part.groups, counts, settings.seed)
-        _refuse_empty(settings, part.groups, divided)
-    splits = [part.take(indices) for indices in divided]
-    is_of_classes = task in ("classification", "binary")
-    emptied = np.setdiff1d(np.arange(len(names)), splits[2].labels) if is_of_classes else strata[:0]
-    if emptied.size:
+    splits = [part.take(indices) for indices in _divided(settings, part, counts, task)]
+    if emptied := _emptied(splits[2], names, task):
+        kind = "label" if task == "multilabel" else "class"
         raise DataError(
-            f"the class {names[emptied[0]]!r} has too few training images: "
+            f"the {kind} {emptied[0]!r} has too few training images: "
             "validation and calibration take all of them",
-            "add images of this class, or lower data.calibration_samples",
+            f"add images of this {kind}, or lower data.calibration_samples",
         )
     return splits[0], splits[1], splits[2]
 
 
+def _divided(
+    settings: Data, part: Split, counts: Sequence[int], task: TaskName
+) -> tuple[NDArray[np.int64], ...]:
+    """The places of the images of each split. Raises DataError where groups leave one empty."""
+    strata = part.labels if part.strata is None else part.strata
+    if part.groups is None:
+        return divide(strata, counts, settings.seed)
+    divided = divide_groups(strata, part.groups, counts, settings.seed)
+    if task not in OF_CLASSES and not all(map(len, divided)):
+        # Low and high values are to be in every split if they can, where classes must be.
+        divided = divide_groups(np.zeros_like(strata), part.groups, counts, settings.seed)
+    _refuse_empty(settings, part.groups, divided, task)
+    return divided
+
+
+def _emptied(train: Split, names: tuple[str, ...], task: TaskName) -> list[str]:
+    """Classes or labels that no image has of those that are left to train on."""
+    if task == "multilabel":
+        counts = train.labels.sum(axis=0).tolist()
+        return [name for name, count in zip(names, counts, strict=True) if not count]
+    absent = np.setdiff1d(np.arange(len(names)), train.labels) if task in OF_CLASSES else ()
+    return [names[number] for number in absent]
+
+
 def _refuse_empty(
-    settings: Data, groups: NDArray[np.int64], divided: Sequence[NDArray[np.int64]]
+    settings: Data,
+    groups: NDArray[np.int64],
+    divided: Sequence[NDArray[np.int64]],
+    task: TaskName,
 ) -> None:
     """Groups that are too few or too unlike leave a split without any."""
     names = ("validation", "calibration", "training")
@@ -137,6 +160,6 @@ def _refuse_empty(
         raise DataError(
             f"data.group_column {shown(settings.group_column)} has {len(sizes)} groups of "
             f"{sizes.min()} to {sizes.max()} training images, which leave none for "
-            f"{' and '.join(empty)} if training is to keep every class",
+            f"{' and '.join(empty)}{' if training is to keep every class' * (task in OF_CLASSES)}",
             "add groups, or leave out data.group_column if images of a group are independent",
         )

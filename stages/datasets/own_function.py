@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stages import progress
 from stages.artifacts.atomic import replacing
 from stages.datasets import cache
-from stages.datasets.base import Part, Split, checked_split, numbered
+from stages.datasets.base import MOST_CHANNELS, Part, Split, checked_split, numbered
 from stages.errors import DataError, shown
 from stages.settings import Data
 from stages.settings.modules import function_of, source_files, unseen
@@ -112,11 +112,19 @@ def _of_tf_dataset(dataset: Any) -> Iterable[Any] | None:
     """None where it is without end; of single images batches are made."""
     if int(dataset.cardinality()) == ENDLESS:
         return None
-    spec = dataset.element_spec
-    is_single = isinstance(spec, tuple) and len(spec) == 2
-    is_single = is_single and getattr(getattr(spec[1], "shape", None), "rank", None) == 0
+    is_single = _is_single(dataset.element_spec)
     batches: Iterable[Any] = (dataset.batch(BATCH) if is_single else dataset).as_numpy_iterator()
     return batches
+
+
+def _is_single(spec: Any) -> bool:
+    """Whether elements are an image and its target: (H, W, C), where a batch could be (N, H, W)."""
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        return False
+    image, target = (getattr(each, "shape", None) for each in spec)
+    if getattr(target, "rank", None) == 0:
+        return True
+    return image is not None and image.rank == 3 and image[2] in range(1, MOST_CHANNELS + 1)
 
 
 def _joined(batches: Iterator[Any], origin: str, limit_mib: int) -> Split:
@@ -171,7 +179,7 @@ def _array(given: Any, origin: str) -> NDArray[Any]:
     if array is None:
         raise DataError(
             f"{origin}: got a {type(given).__name__}, expected arrays of NumPy",
-            "images uint8 (N, height, width, channels), labels integers (N,)",
+            "images uint8 (N, height, width, channels), and labels, numbers or masks (N, ...)",
         )
     return array
 

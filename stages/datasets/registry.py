@@ -12,6 +12,7 @@ DATASETS: dict[str, str] = {
     ),
     "npz": "stages.datasets.npz",
     "folder": "stages.datasets.folder",
+    "masks": "stages.datasets.masks",
     "csv": "stages.datasets.csv_file",
     "source": "stages.datasets.own_function",
 }
@@ -20,6 +21,7 @@ DATASETS: dict[str, str] = {
 PACKAGES: dict[str, tuple[str, ...]] = {
     "digits": ("scikit-learn", "pillow"),
     "folder": ("pillow",),
+    "masks": ("pillow",),
     "csv": ("pillow",),
 }
 """What a data set needs beside NumPy."""

@@ -10,6 +10,7 @@ from stages.datasets.base import Split
 from stages.errors import DataError
 from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
+from stages.tasks.segmentation import UNJUDGED
 
 ASK = "say which: --set model.task={} or --set model.task={}"
 FOUND_BY_LABELS: tuple[TaskName, ...] = (
@@ -45,7 +46,8 @@ def likely_task(split: Split) -> TaskName:
         raise DataError(
             f"{split.origin}: the labels are {labels.dtype}, but whole numbers from 0 to "
             f"{values.max():g}: classes or measured numbers?",
-            "store classes as integers, labels.astype('int64'), or: --set model.task=regression",
+            "store classes as integers, or in a CSV file name data.label_column; for numbers: "
+            "--set model.task=regression",
         )
     return fitting[0]
 
@@ -97,10 +99,26 @@ def check_learnable(split: Split, task: TaskName, names: tuple[str, ...]) -> Non
                     "nothing to learn",
                     "leave its column out",
                 )
-    elif len(np.setdiff1d(np.unique(split.labels), [255])) < 2:
+    else:
+        _check_masks(split, names)
+
+
+def _check_masks(split: Split, names: tuple[str, ...]) -> None:
+    """There are two classes to tell apart, and numbers without gaps unless they have names."""
+    found = np.unique(split.labels)
+    judged = found[found != UNJUDGED]
+    if len(judged) < 2:
         raise DataError(
             "the masks of the training part have one class, expected two or more to tell apart",
-            "add masks of the other classes",
+            f"{UNJUDGED} is a pixel that is not judged: write 1 for the second class"
+            if UNJUDGED in found
+            else "add masks of the other classes",
+        )
+    absent = np.setdiff1d(np.arange(len(names)), judged)
+    if absent.size and names == tuple(map(str, range(len(names)))):
+        raise DataError(
+            f"no pixel of the training masks is {absent[0]}, but classes go up to {len(names) - 1}",
+            "number them from 0 without gaps, or name all classes in a folder's classes.txt",
         )
 
 

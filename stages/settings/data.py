@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from pydantic_core import PydanticCustomError
 
 from stages.datasets.registry import DATASETS
-from stages.settings.base import Count, Positive, Section, Seed, Share, usable_path
+from stages.settings.base import Count, Distinct, Positive, Section, Seed, Share, usable_path
 from stages.settings.networks import known_network
 from stages.tasks.registry import TaskName
 
@@ -79,7 +79,14 @@ RANDOM_OR_FETCHED = ("none", "imagenet")
 Float32 = Annotated[float, AfterValidator(_in_float32)]
 
 
-Column = Annotated[str, Field(min_length=1)] | None
+ColumnName = Annotated[str, Field(min_length=1)]
+Column = ColumnName | None
+
+OF_CSV = (
+    *("test_path", "split_column", "file_column", "label_column", "target_columns"),
+    *("mask_column", "group_column"),
+)
+"""Settings that describe a CSV file."""
 
 
 class Data(Section):
@@ -89,9 +96,10 @@ class Data(Section):
     """`digits` ships with scikit-learn (the extra `digits`) and needs no network; the others read
     `path`, and those of keras.datasets are downloaded by Keras if it is not set."""
     path: Annotated[str, AfterValidator(_path_or_address)] | None = None
-    """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; for `csv`, a CSV file
-    with labels and the names of images, relative to it; else an `.npz` in the layout of
-    keras.datasets.mnist, or its http or https address."""
+    """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; for `masks`, one with
+    `train/images/*`, `train/masks/*.png` and the same of `test`; for `csv`, a CSV file with labels
+    and the names of images, relative to it; else an `.npz` in the layout of keras.datasets.mnist,
+    or its http or https address."""
     test_path: Annotated[str, AfterValidator(usable_path)] | None = None
     """With `csv`: a second file, with the same columns, that lists the test images."""
     split_column: Column = None
@@ -101,6 +109,12 @@ class Data(Section):
     label_column: Column = None
     """With `csv`: the column of the labels; not set takes the one called label or class, or the
     only one left. Classes are in sorted order."""
+    target_columns: Annotated[tuple[ColumnName, ...], Distinct] = ()
+    """With `csv`, in place of `label_column`: columns of numbers. Two or more of 0 and 1 are labels
+    of which an image has any number; one of 0 and 1 is two classes; others are measured values."""
+    mask_column: Column = None
+    """With `csv`, in place of `label_column`: the column of the masks' files, a PNG of the class of
+    each pixel, relative to the CSV file as images are."""
     group_column: Column = None
     """With `csv`: the column of what belongs together, as images of one patient or video: no group
     is in two of training, validation, calibration and test images. Sizes are kept as nearly as
@@ -119,13 +133,13 @@ class Data(Section):
     """A file fetched from an address may be no larger."""
     max_unpacked_mib: Positive = 16_384
     """An `.npz` may unpack to no more, for a small file can unpack to more than any memory holds;
-    and what `source` returns may give no more."""
+    nor may masks, or what `source` returns."""
     hash_contents: bool = False
-    """Whether the images of a `folder` or `csv` changed is decided by their content, each read
-    once, where otherwise names, sizes, times and inodes decide. Those differ in a copy too."""
+    """Whether the images of a `folder`, `masks` or `csv` changed is decided by their content, each
+    read once, where otherwise names, sizes, times and inodes decide. Those differ in a copy too."""
     skip_bad_images: bool = False
-    """With `folder` and `csv`: leave out files that cannot be read, and count them in the record,
-    where otherwise the first of them ends the run."""
+    """With `folder`, `masks` and `csv`: leave out images that cannot be read, or whose masks
+    cannot, and count them in the record, where otherwise the first of them ends the run."""
     test_samples: Count = 0
     """Test images to use, of each class in proportion to its size; 0 takes all of them."""
     validation_share: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
@@ -134,7 +148,8 @@ class Data(Section):
     """Training images held back to calibrate INT8 ranges; they are never trained on, so
     the ranges are those of unseen images."""
     image_size: Annotated[int, Field(ge=0, le=MOST_PIXELS)] = 0
-    """Height and width in pixels that `folder` and `csv` resize to; 0 keeps the first image's."""
+    """Height and width in pixels that `folder`, `masks` and `csv` resize to; 0 keeps those of the
+    first image."""
     scale: Annotated[Float32, AfterValidator(_nonzero)] = 1 / 255
     """The model sees pixel * scale + offset."""
     offset: Float32 = 0.0
@@ -154,13 +169,23 @@ class Data(Section):
     seed: Seed = 0
     """Decides which images are held back."""
 
-    @field_validator("test_path", "split_column", "file_column", "label_column", "group_column")
+    @field_validator(*OF_CSV)
     @classmethod
-    def _needs_csv(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _needs_csv(cls, value: Any, info: ValidationInfo) -> Any:
         name = info.data.get("name", "csv")
-        if value is not None and name != "csv":
+        if value and name != "csv":
             # Read after "expected": see pipeline/config.py.
             raise PydanticCustomError("needs_csv", f"none, for data.name is {name!r}")
+        return value
+
+    @field_validator("target_columns", "mask_column")
+    @classmethod
+    def _is_in_place_of(cls, value: Any, info: ValidationInfo) -> Any:
+        """One setting says what is right of an image."""
+        others = [name for name in ("label_column", "target_columns") if name != info.field_name]
+        given = next((name for name in others if info.data.get(name)), None)
+        if value and given:
+            raise PydanticCustomError("other_column", f"none, for data.{given} is set")
         return value
 
     @model_validator(mode="before")
@@ -195,12 +220,15 @@ class Data(Section):
             return {}
         from stages.settings.listing import files  # `csv`, for the few who need it
 
-        return files(self.external_files(), self.file_column, self.other_columns)
+        tables = self.external_files()
+        masks = files(tables, self.mask_column, (), "mask_column") if self.mask_column else {}
+        return {**files(tables, self.file_column, self.other_columns), **masks}
 
     @property
     def other_columns(self) -> tuple[str | None, ...]:
-        """Those that are set and name no files."""
-        return (self.label_column, self.group_column, self.split_column)
+        """Those that are set and name no images."""
+        others = (self.label_column, self.mask_column, self.group_column, self.split_column)
+        return (*others, *self.target_columns)
 
 
 def _files_of(source: str | None) -> list[Path]:

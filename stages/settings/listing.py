@@ -119,16 +119,19 @@ def file_column(listing: Listing, wanted: str | None, others: Collection[str | N
 
 
 def files(
-    tables: Sequence[Path], wanted: str | None, others: Collection[str | None]
+    tables: Sequence[Path],
+    wanted: str | None,
+    others: Collection[str | None],
+    setting: str = "file_column",
 ) -> dict[str, Path]:
-    """Image files by the names that the CSV files `tables`, with the same columns, have for them.
+    """Files by the names that the CSV files `tables`, with the same columns, have for them.
 
-    Raises DataError.
+    They are in the column `wanted`, of that `setting`, or that of the images. Raises DataError.
     """
     listings = [read(table) for table in tables]
-    column = file_column(listings[0], wanted, others) if listings else ""
+    column = wanted or (file_column(listings[0], None, others) if listings else "")
     return {
         cell: each.path(cell)
         for each in listings
-        for cell in each.columns[known(each, column, "file_column")]
+        for cell in each.columns[known(each, column, setting)]
     }

@@ -42,10 +42,12 @@ def checked(targets: Targets, names: Sequence[str], origin: str) -> NDArray[np.f
             f"expected numbers (N, {len(names)})",
             "give one column of numbers for each value that the network is to return",
         )
-    broken = int(np.count_nonzero(~np.isfinite(values.astype(np.float64))))
+    is_fit = np.abs(values.astype(np.float64)) <= np.finfo(np.float32).max
+    broken = int(np.count_nonzero(~is_fit))
     if broken:
         raise DataError(
-            f"{origin}: {broken} of {values.size} targets are NaN or infinite, expected numbers",
+            f"{origin}: {broken} of {values.size} targets are NaN or infinite in float32, expected "
+            "numbers",
             "leave out the images that have no target",
         )
     return values.astype(np.float32)

@@ -51,9 +51,10 @@ def checked(targets: Targets, names: Sequence[str], origin: str) -> NDArray[np.u
     found = np.unique(masks)
     odd = found[((found < 0) | (found >= len(names))) & (found != UNJUDGED)]
     if odd.size:
+        first = int((masks == odd[-1]).any(axis=(1, 2)).argmax())
         raise DataError(
-            f"{origin}: a pixel of a mask is {odd[-1]}, expected class numbers from 0 to "
-            f"{len(names) - 1}, or {UNJUDGED} for one that is not judged",
+            f"{origin}: a pixel of mask {first + 1} of {len(masks)} is {odd[-1]}, expected class "
+            f"numbers from 0 to {len(names) - 1}, or {UNJUDGED} for one that is not judged",
             "number the classes from 0 without gaps",
         )
     return masks.astype(np.uint8)

@@ -18,6 +18,7 @@ from pipeline.core.store import Store
 from stages.errors import ArtifactError, DataError
 from stages.results.base import StageResult
 from stages.settings import Data, Prune, Settings, TrainStage
+from stages.settings.data import OF_CSV
 
 BEFORE: dict[str, Any] = {
     "stage": "train",
@@ -32,7 +33,6 @@ BEFORE: dict[str, Any] = {
     "environment": {"gpu": {"driver": "550"}, "python": "3.11.7"},
 }
 
-OF_CSV = ("test_path", "split_column", "file_column", "label_column", "group_column")
 SEEN_BY_TRAIN = [
     (section, knob)
     for section, part in TrainStage()
@@ -127,7 +127,7 @@ def test_every_setting_of_a_csv_changes_the_key(knob: str, tmp_path: Path) -> No
     file = tmp_path / "list.csv"
     file.write_text("file,label\nlist.csv,x\n")
     data = Data(name="csv", path=str(file))
-    values = {"test_path": str(file), "file_column": "file"}
+    values = {"test_path": str(file), "file_column": "file", "target_columns": ("label",)}
     other = data.model_copy(update={knob: values.get(knob, "label")})
     keys = {key("train", Settings(data=each), Store(tmp_path)) for each in (data, other)}
     assert len(keys) == 2

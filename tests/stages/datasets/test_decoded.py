@@ -43,7 +43,7 @@ class Decoder:
 
 
 def read(files: list[Path], decoder: Decoder, skip_bad: bool = False) -> np.ndarray:
-    return decoded.decoded(files, SHAPE, "set", decoder, skip_bad).images
+    return decoded.decoded([(file,) for file in files], SHAPE, "set", decoder, skip_bad).images
 
 
 def test_images_lie_on_disk_in_the_order_of_their_files(files: list[Path]) -> None:
@@ -100,7 +100,7 @@ def test_a_file_replaced_at_equal_size_and_time_is_decoded_again(files: list[Pat
 
 def test_what_was_done_to_images_is_counted_and_kept(files: list[Path]) -> None:
     for _ in range(2):
-        found = decoded.decoded(files, SHAPE, "set", Decoder(), skip_bad=False)
+        found = decoded.decoded([(file,) for file in files], SHAPE, "set", Decoder(), skip_bad=False)
         assert found.changed == {"odd": len(files) // 2}
 
 
@@ -112,7 +112,7 @@ def test_a_bad_file_ends_it_and_leaves_nothing(files: list[Path]) -> None:
 
 def test_on_request_a_bad_file_is_a_black_row_with_its_reason(files: list[Path]) -> None:
     for _ in range(2):
-        found = decoded.decoded(files, SHAPE, "set", Decoder(refuses=66), skip_bad=True)
+        found = decoded.decoded([(file,) for file in files], SHAPE, "set", Decoder(refuses=66), skip_bad=True)
         assert not found.images[66].any()
         assert found.bad[66] == f"{files[66]} is bad"
         assert sum(map(bool, found.bad)) == 1
