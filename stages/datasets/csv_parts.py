@@ -54,12 +54,10 @@ def parts(settings: Data) -> dict[Part, Rows]:
         both = {part: _rows(first, columns, part) for part in PARTS}
     train, test = both["train"], both["test"]
     _refuse_repeated(train, test)
-    csv_targets.refuse_spellings(
-        (label, place)
-        for rows in (train, test)
-        for label, place in zip(rows.labels, rows.places, strict=False)
-    )
-    _refuse_unknown(train, test)
+    if columns.label is not None:
+        places = [*train.places, *test.places]
+        csv_targets.refuse_spellings(zip([*train.labels, *test.labels], places, strict=True))
+        _refuse_unknown(train, test)
     _refuse_straddling(train, test, columns.group)
     return {"train": train, "test": test}
 
@@ -112,8 +110,9 @@ def _rows(table: Listing, columns: Columns, part: Part | None = None) -> Rows:
         for setting, name in columns.by_setting()
         if setting != "split_column"
     }
-    for label, place in zip(read.get(columns.label, []), places, strict=False):
-        csv_targets.check_label(label, place, columns.label or "")
+    if columns.label is not None:
+        for label, place in zip(read[columns.label], places, strict=True):
+            csv_targets.check_label(label, place, columns.label)
     numbers = [csv_targets.numbers(read[name], places, name) for name in columns.targets]
     return Rows(
         table.file,

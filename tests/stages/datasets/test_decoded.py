@@ -100,7 +100,9 @@ def test_a_file_replaced_at_equal_size_and_time_is_decoded_again(files: list[Pat
 
 def test_what_was_done_to_images_is_counted_and_kept(files: list[Path]) -> None:
     for _ in range(2):
-        found = decoded.decoded([(file,) for file in files], SHAPE, "set", Decoder(), skip_bad=False)
+        found = decoded.decoded(
+            [(file,) for file in files], SHAPE, "set", Decoder(), skip_bad=False
+        )
         assert found.changed == {"odd": len(files) // 2}
 
 
@@ -112,7 +114,9 @@ def test_a_bad_file_ends_it_and_leaves_nothing(files: list[Path]) -> None:
 
 def test_on_request_a_bad_file_is_a_black_row_with_its_reason(files: list[Path]) -> None:
     for _ in range(2):
-        found = decoded.decoded([(file,) for file in files], SHAPE, "set", Decoder(refuses=66), skip_bad=True)
+        found = decoded.decoded(
+            [(file,) for file in files], SHAPE, "set", Decoder(refuses=66), skip_bad=True
+        )
         assert not found.images[66].any()
         assert found.bad[66] == f"{files[66]} is bad"
         assert sum(map(bool, found.bad)) == 1
