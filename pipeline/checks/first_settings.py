@@ -19,7 +19,7 @@ from stages.results.asides import Findings
 from stages.settings import Settings, TrainStage
 from stages.settings.meaning import meanings
 from stages.settings.networks import APPLICATIONS, NETWORKS
-from stages.tasks.registry import MAIN, METRICS
+from stages.tasks.registry import MAIN, METRICS, TaskName
 
 LOOK = Stage(
     name="init",
@@ -51,6 +51,8 @@ OFTEN_CHANGED = (
     ("gates", ("max_accuracy_drop",)),
 )
 MOST_NAMES = 10
+NAMES: dict[TaskName, str] = {"multilabel": "labels", "regression": "values"}
+"""What the names of a data set are names of, where not of classes."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
     size = " x ".join(map(str, found.input_shape))
     yield Part(
         "data",
-        f"{len(found.classes)} classes ({_listed(found.classes)}), images of {size}, "
+        f"{len(found.classes)} {NAMES.get(found.task, 'classes')} ({_listed(found.classes)}), "
+        f"images of {size}, "
         f"{counted.train_samples:,} to train, {counted.validation_samples:,} to validate, "
         f"{counted.calibration_samples:,} to calibrate, {counted.test_samples:,} to test",
         named,

@@ -11,7 +11,7 @@ import keras
 
 from stages import models
 from stages.artifacts.signature import Signature
-from stages.datasets import csv_file, folder
+from stages.datasets import csv_file, folder, masks
 from stages.datasets.base import DataSet, Split
 from stages.datasets.loading import load_dataset
 from stages.keras_graph.own_scaling import scaling_layers
@@ -28,7 +28,7 @@ from stages.training.scaling import best_settable, refuse_other_scaling
 LARGE = 128
 """Pixels from which images of a folder are resized for a network of our own, to `RESIZED`."""
 RESIZED = 96
-FILES = {"folder": folder, "csv": csv_file}
+FILES = {"folder": folder, "masks": masks, "csv": csv_file}
 """Data sets whose images can be resized."""
 SMALL, SMALLEST = 40, 12
 """Sizes that the networks for small images are made for."""
@@ -117,7 +117,7 @@ def _of_model(settings: Model, dataset: DataSet, signature: Signature) -> dict[s
             scale, offset = (1.0, 0.0) if own else (Data().scale, Data().offset)
             signature = replace(signature, scale=scale, offset=offset)
         found |= {"samples": len(split), "is_trained": is_trained}
-    found |= {"scale": signature.scale, "offset": signature.offset}
+    found |= {"task": signature.task, "scale": signature.scale, "offset": signature.offset}
     return {**found, "output": with_output(signature, model, dataset).output}
 
 
@@ -126,4 +126,4 @@ def _judged(outputs: Outputs, split: Split, signature: Signature) -> dict[str, A
     answers = Answers.of(outputs, split.labels, signature)
     if signature.task == "classification":
         return {"hits": int((answers.errors == 0).sum())}
-    return {"score": answers.score, "task": signature.task}
+    return {"score": answers.score}

@@ -159,11 +159,28 @@ def test_files_outside_the_artifacts_are_named():
         ({"source": "images.py"}, "module:function"),
         ({"name": "folder", "group_column": "patient"}, "none, for data.name is 'folder'"),
         ({"name": "npz", "test_path": "a.csv"}, "none, for data.name is 'npz'"),
+        ({"name": "npz", "target_columns": ["a"]}, "none, for data.name is 'npz'"),
+        ({"name": "masks", "mask_column": "a"}, "none, for data.name is 'masks'"),
     ],
 )
 def test_a_setting_of_another_data_set_is_refused_where_it_would_not_be_read(given, words):
     with pytest.raises(ValidationError, match=words):
         Data(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"label_column": "a", "target_columns": ["b"]}, "none, for data.label_column is set"),
+        ({"label_column": "a", "mask_column": "b"}, "none, for data.label_column is set"),
+        ({"target_columns": ["a"], "mask_column": "b"}, "none, for data.target_columns is set"),
+        ({"target_columns": ["a", "a"]}, "every value once"),
+        ({"target_columns": [""]}, "at least 1 character"),
+    ],
+)
+def test_one_setting_of_a_csv_says_what_is_right_of_an_image(given, words):
+    with pytest.raises(ValidationError, match=words):
+        Data(name="csv", **given)
 
 
 def test_a_function_of_images_needs_no_name_of_a_data_set():

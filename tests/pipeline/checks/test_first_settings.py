@@ -114,6 +114,24 @@ def test_a_csv_keeps_the_columns_that_were_given(tmp_path: Path) -> None:
     assert (data.group_column, data.split_column, data.label_column) == ("patient", "part", None)
 
 
+def test_a_csv_of_numbers_keeps_its_columns_and_its_values_are_no_classes(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").touch()
+    columns = ['data.target_columns=["age", "weight"]']
+    refuse_others(columns)
+    found = TRAINED.model_copy(update={"task": "regression", "classes": ("age", "weight")})
+    text = written(found, *settings_of([str(tmp_path / "list.csv")]), *columns)
+    assert read(text, tmp_path).data.target_columns == ("age", "weight")
+    assert "# 2 values (age, weight), images of" in text
+
+
+def test_a_folder_of_images_and_masks_is_one_of_masks(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    assert settings_of([str(tmp_path)]) == ['data.name="masks"', f'data.path="{tmp_path}"']
+    (tmp_path / "train" / "images").rename(tmp_path / "train" / "cat")
+    assert settings_of([str(tmp_path)])[0] == 'data.name="folder"'
+
+
 def test_a_function_of_images_is_kept_with_its_version(tmp_path: Path) -> None:
     given = ["data.source=own:images", "data.version=may"]
     refuse_others(given)

@@ -103,6 +103,18 @@ def test_a_tf_dataset_is_read_batch_by_batch_or_image_by_image(write: Write, tex
     np.testing.assert_array_equal(found.train.labels, expected.train.labels)
 
 
+@pytest.mark.parametrize(
+    ("targets", "shape"),
+    [("np.eye(4, dtype=np.uint8)[y] | [1, 0, 0, 0]", (40, 4)), ("x[..., 0] % 2", (40, 4, 4))],
+)
+def test_single_images_come_with_targets_of_any_shape(
+    write: Write, targets: str, shape: tuple[int, ...]
+) -> None:
+    text = f"\n    x, y = arrays(part)\n    return data.from_tensor_slices((x, {targets}))"
+    split = own_function.read(write(f"{TENSORFLOW}tf.data.Dataset{text}"), "test")
+    assert (split.images.shape, split.labels.shape) == ((40, 4, 4, 1), shape)
+
+
 def test_a_py_dataset_is_read_in_the_order_of_its_batches(write: Write) -> None:
     test, expected = (own_function.read(write(each), "test") for each in (SEQUENCE, ""))
     order = np.concatenate([np.arange(40)[number::5] for number in range(5)])

@@ -122,6 +122,18 @@ def test_large_photos_of_a_csv_get_a_size_as_well(photos, tmp_path):
     assert found.classes == ("day", "night")
 
 
+def test_large_photos_with_masks_get_a_size_and_a_network_of_masks(photos, tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / "photos" / part / "day").rename(tmp_path / "photos" / part / "images")
+        (tmp_path / "photos" / part / "night").rename(tmp_path / "photos" / part / "masks")
+        for file in (tmp_path / "photos" / part / "masks").iterdir():
+            Image.fromarray(np.eye(150, 200, dtype=np.uint8)).save(file)
+    data = photos.model_copy(update={"name": "masks"})
+    found = look.run(TrainStage(data=data), {}, tmp_path)
+    assert (found.image_size, found.network) == (96, "unet")
+    assert (found.task, found.classes) == ("segmentation", ("0", "1"))
+
+
 def test_images_without_a_test_part_are_refused(photos, tmp_path):
     (tmp_path / "photos" / "test").rename(tmp_path / "other")
     with pytest.raises(DataError, match="there is no folder"):
