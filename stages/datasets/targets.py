@@ -10,7 +10,7 @@ from stages.datasets.base import Split
 from stages.errors import DataError
 from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
-from stages.tasks.segmentation import UNJUDGED
+from stages.tasks.segmentation import UNJUDGED, numbers_in
 
 ASK = "say which: --set model.task={} or --set model.task={}"
 FOUND_BY_LABELS: tuple[TaskName, ...] = (
@@ -105,7 +105,7 @@ def check_learnable(split: Split, task: TaskName, names: tuple[str, ...]) -> Non
 
 def _check_masks(split: Split, names: tuple[str, ...]) -> None:
     """There are two classes to tell apart, and numbers without gaps unless they have names."""
-    found = np.unique(split.labels)
+    found = numbers_in(split.labels)
     judged = found[found != UNJUDGED]
     if len(judged) < 2:
         raise DataError(

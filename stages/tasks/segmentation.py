@@ -34,8 +34,9 @@ def fits(targets: Targets) -> bool:
 
 def names(known: Sequence[str], targets: Targets) -> tuple[str, ...]:
     """Those of the classes, or a number for each up to the highest."""
-    judged = targets[targets != UNJUDGED]
-    highest = int(judged.max()) if judged.size else 0
+    highest = max(
+        (number for number in numbers_in(targets).tolist() if number != UNJUDGED), default=0
+    )
     return tuple(known) or tuple(map(str, range(max(highest, 1) + 1)))
 
 
@@ -48,7 +49,7 @@ def checked(targets: Targets, names: Sequence[str], origin: str) -> NDArray[np.u
             "each pixel, integers (N, height, width)",
             "turn one-hot masks into numbers: masks.argmax(axis=-1)",
         )
-    found = np.unique(masks)
+    found = numbers_in(masks)
     odd = found[((found < 0) | (found >= len(names))) & (found != UNJUDGED)]
     if odd.size:
         first = int((masks == odd[-1]).any(axis=(1, 2)).argmax())
@@ -68,14 +69,27 @@ def output_shapes(count: int, image_shape: Shape) -> tuple[Shape, ...]:
 
 def strata(targets: Targets) -> NDArray[np.int64]:
     """The rarest class in each image: rare ones are in every split."""
-    there = np.stack([(targets == name).any(axis=(1, 2)) for name in _present(targets)], axis=1)
-    order = np.argsort(there.sum(axis=0), kind="stable")
-    return np.asarray(there[:, order].argmax(axis=1), np.int64)
+    there = _there(targets)
+    there[:, UNJUDGED] = False
+    counts = there.sum(axis=0)
+    order = np.argsort(counts, kind="stable")[np.count_nonzero(counts == 0) :]
+    ranked = there[:, order] if order.size else there[:, :1]
+    return np.asarray(ranked.argmax(axis=1), np.int64)
 
 
-def _present(targets: Targets) -> list[int]:
-    found = [int(each) for each in np.unique(targets) if each != UNJUDGED]
-    return found or [0]
+def numbers_in(masks: Targets) -> NDArray[Any]:
+    """The numbers that occur in masks (N, ...), ascending."""
+    return (
+        np.flatnonzero(_there(masks).any(axis=0)) if masks.dtype == np.uint8 else np.unique(masks)
+    )
+
+
+def _there(masks: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which numbers occur in each mask (N, ...): (N, 256). Sorting them all would take longer."""
+    found = np.empty((len(masks), 256), np.bool_)
+    for row, mask in zip(found, masks, strict=True):
+        row[:] = np.bincount(mask.reshape(-1), minlength=256) > 0
+    return found
 
 
 def evidence(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.float64]:

@@ -248,7 +248,7 @@ BAD: list[tuple[TaskName, np.ndarray, int, str]] = [
     ("regression", VALUES, 3, r"float32 \(60, 2\), expected numbers \(N, 3\)"),
     ("regression", np.array([["a"]]), 1, "expected numbers"),
     ("segmentation", CLASSES, 3, "expected a class number for each pixel"),
-    ("segmentation", MASKS, 2, "a pixel of a mask is 2, expected class numbers from 0 to 1"),
+    ("segmentation", MASKS, 2, "a pixel of mask 1 of 60 is 2, expected class numbers from 0 to 1"),
 ]
 
 
