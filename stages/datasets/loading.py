@@ -19,6 +19,7 @@ from stages.packages import install, providing
 from stages.settings import Data
 from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
+from stages.tasks.segmentation import UNJUDGED, numbers_in
 
 OF_CLASSES: tuple[TaskName, ...] = ("classification", "binary")
 """Tasks of which every class has to be in the images that are trained on."""
@@ -111,7 +112,7 @@ def _held_back(
             f"use fewer: --set data.calibration_samples={max(1, room // 4)}",
         )
     splits = [part.take(indices) for indices in _divided(settings, part, counts, task)]
-    if emptied := _emptied(splits[2], names, task):
+    if emptied := _emptied(part, splits[2], names, task):
         kind = "label" if task == "multilabel" else "class"
         raise DataError(
             f"the {kind} {emptied[0]!r} has too few training images: "
@@ -136,12 +137,16 @@ def _divided(
     return divided
 
 
-def _emptied(train: Split, names: tuple[str, ...], task: TaskName) -> list[str]:
-    """Classes or labels that no image has of those that are left to train on."""
+def _emptied(part: Split, train: Split, names: tuple[str, ...], task: TaskName) -> list[str]:
+    """Classes or labels of `part` that no image has of those that are left to train on."""
+    if task == "regression":
+        return []
     if task == "multilabel":
-        counts = train.labels.sum(axis=0).tolist()
-        return [name for name, count in zip(names, counts, strict=True) if not count]
-    absent = np.setdiff1d(np.arange(len(names)), train.labels) if task in OF_CLASSES else ()
+        absent = np.flatnonzero(~train.labels.any(axis=0))
+    elif task == "segmentation":
+        absent = np.setdiff1d(numbers_in(part.labels), [*numbers_in(train.labels), UNJUDGED])
+    else:
+        absent = np.setdiff1d(np.arange(len(names)), train.labels)
     return [names[number] for number in absent]
 
 
