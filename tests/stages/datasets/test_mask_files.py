@@ -182,6 +182,19 @@ def test_a_mask_that_is_not_fit_is_refused_with_its_line(tmp_path: Path) -> None
         load_dataset(data)
 
 
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("Mask", "has no column 'Mask'; did you mean 'mask'"),
+        ("patient", r"line 2: .*p0 cannot be read as an image"),
+        ("part", "the column 'part' is mask and split column, expected a column for each"),
+    ],
+)
+def test_a_column_that_names_no_masks_is_refused(tmp_path: Path, column: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load_dataset(listed(tmp_path, mask_column=column, file_column="file"))
+
+
 def test_a_changed_mask_is_read_again(tmp_path: Path) -> None:
     data = listed(tmp_path)
     before = csv_file.read(data, "test").labels.copy()

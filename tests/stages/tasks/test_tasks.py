@@ -247,6 +247,7 @@ BAD: list[tuple[TaskName, np.ndarray, int, str]] = [
     ("regression", np.full((N, 2), np.nan), 2, "120 of 120 targets are NaN or infinite"),
     ("regression", VALUES, 3, r"float32 \(60, 2\), expected numbers \(N, 3\)"),
     ("regression", np.array([["a"]]), 1, "expected numbers"),
+    ("regression", np.array([[1.0], [1e39]]), 1, "1 of 2 targets are NaN or infinite in float32"),
     ("segmentation", CLASSES, 3, "expected a class number for each pixel"),
     ("segmentation", MASKS, 2, "a pixel of mask 1 of 60 is 2, expected class numbers from 0 to 1"),
 ]
