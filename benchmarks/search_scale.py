@@ -132,9 +132,10 @@ def searched(where: Place, folder: Path, trials: int) -> tuple[float, float]:
     driver = Driver(settings, varied, study, where, Quiet(), folder, folder.parent)
     begin, used = time.perf_counter(), time.process_time()
     driver.run()
+    wall, cpu = time.perf_counter() - begin, time.process_time() - used
     if [each.state for each in study.trials()] != ["complete"] * trials:
         raise SystemExit("not all trials are complete: these figures would be of fewer")
-    return time.perf_counter() - begin, time.process_time() - used
+    return wall, cpu
 
 
 def main() -> None:
