@@ -49,6 +49,11 @@ def run(
     dataset = replace(dataset, task=signature.task)
     if signature.task != "classification":
         progress.report(f"the task is {signature.task}")
+    if signature.task == "regression" and settings.data.shift_pixels:
+        progress.warn(
+            f"training images are shifted by up to {settings.data.shift_pixels} pixels, their "
+            "targets are not: if these are places, set data.shift_pixels=0"
+        )
     if settings.model.source is not None:
         progress.report(f"{model.name}: tries the conversion")
         rehearse(model, signature)

@@ -20,11 +20,18 @@ from numpy.typing import NDArray
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.traces import Stored, Trace
+from stages.engines.registry import Target
 from stages.keras_graph.activations import activation_name
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import execute, with_rounded_kernels
 from stages.keras_graph.kernels import WEIGHTED, channel_axes
-from stages.keras_graph.placement import Point, only, softmaxes_without_grid
+from stages.keras_graph.placement import (
+    Point,
+    only,
+    softmaxes_without_grid,
+    takes_values,
+    tied,
+)
 from stages.keras_graph.walk import Call, Visit
 from stages.numerics import rounding
 from stages.numerics.parity import steps_apart
@@ -59,6 +66,7 @@ def compare_layers(
         softmaxes_without_grid(model, wanted),
     )
     counts: dict[str, Counts] = {}
+    rescaled = _rescaled(model, wanted, ranges, target)
 
     def quantize(point: Point, value: Any) -> Any:
         grid, scale = ranges[point.name].grid(target), ranges[point.name].scale(target)
@@ -66,6 +74,7 @@ def compare_layers(
         otherwise = np.asarray(bounds.otherwise(value), np.float32) / np.float32(scale)
         # Dividing by the scale is one operation more.
         tolerance = bounds.of(value) / scale + STEPS * arithmetic.operation
+        tolerance += arithmetic.rescaling * STEPS * (point.name in rescaled)
         stored = trace.stored.get(point.name, ())
         got, counts[point.name] = _best(steps, otherwise, stored, grid, tolerance)
         # The engine's value, not ours: each segment starts from what the engine really had.
@@ -78,6 +87,19 @@ def compare_layers(
     differs = np.all([~(np.abs(each - trace.logits) <= tolerance) for each in either], axis=0)
     counts[OUTPUT] = Counts(differs.size, 0, 0, int(differs.sum()))
     return _summary(name, counts)
+
+
+def _rescaled(
+    model: keras.Model, points: Mapping[str, Point], ranges: Mapping[str, Range], target: Target
+) -> set[str]:
+    """Points of what takes values over from points of another scale, as a skip connection does."""
+    return {
+        name
+        for group in tied(model, points)
+        if len({ranges[each].scale(target) for each in group}) > 1
+        for name in group
+        if takes_values(points[name].tensor._keras_history.operation)
+    }
 
 
 @dataclass(frozen=True, order=True)

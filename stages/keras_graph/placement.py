@@ -115,7 +115,7 @@ def keeps_values(operation: Any) -> bool:
     return isinstance(operation, KEEPS_VALUES) or _is_named(operation, KEEPING_OPERATIONS)
 
 
-def _chooses(operation: Any) -> bool:
+def takes_values(operation: Any) -> bool:
     """Whether all that `operation` returns are values of one of its inputs, or constants."""
     return (
         isinstance(operation, CHOOSES)
@@ -207,7 +207,7 @@ class _Graph:
     def chooses(self, call: Call) -> bool:
         """Whether all that `call` returns are values of its inputs, or constants, and the choice is
         made between integers."""
-        if not _chooses(call.operation) or self.is_in_kernel(call):
+        if not takes_values(call.operation) or self.is_in_kernel(call):
             return False
         # Between a constant and a tensor that nobody else quantizes it is made in float: a clamp
         # has all steps for its result, and the mask of attention a score that no grid holds.
@@ -219,14 +219,14 @@ class _Graph:
         constant quantizes it."""
         root = self.root(tensor)
         call = self.producer.get(id(root))
-        if call is None or _chooses(call.operation):
+        if call is None or takes_values(call.operation):
             return True
         if isinstance(call.operation, (*WEIGHTED, *AVERAGES)):
             return True
         others = [each for each in self.calls if any(self.root(t) is root for t in each.inputs)]
         return any(
             isinstance(each.operation, (*WEIGHTED, *MERGES, *AVERAGES))
-            or (_chooses(each.operation) and len(_numbers(each.inputs)) > 1)
+            or (takes_values(each.operation) and len(_numbers(each.inputs)) > 1)
             for each in others
         )
 

@@ -20,12 +20,14 @@ class Arithmetic:
     weighted     of a sum of products, as a share of sqrt(sum((x * w)^2))
     other        of any layer, as a share of its largest result
     steps        functions that are rounded to a grid of their own, by name, with its step
+    rescaling    of an integer that is brought to another scale, as a share of its distance from 0
     """
 
     operation: float
     weighted: float
     other: float
     steps: Mapping[str, float] = field(default_factory=dict)
+    rescaling: float = 0.0
 
 
 FLOAT32 = Arithmetic(2.0**-24, 2.0**-16, 2.0**-16)
@@ -40,10 +42,15 @@ deviation of 2^-11 / sqrt(3): four times 2^-11 are five deviations of the produc
 float32; the scale of the kernel and the result are rounded too. Other layers are up to four
 operations in a row, as a swish is."""
 
-LITERT = replace(FLOAT32, steps={"sigmoid": 1 / 256, "softmax": 1 / 256, "tanh": 1 / 128})
+LITERT = replace(
+    FLOAT32,
+    steps={"sigmoid": 1 / 256, "softmax": 1 / 256, "tanh": 1 / 128},
+    rescaling=2.0**-9,
+)
 """As float32, and some functions on grids that LiteRT prescribes ('LiteRT 8-bit quantization
-specification', LOGISTIC, SOFTMAX and TANH). From there to a point's grid XNNPACK multiplies by a
-number of 8 binary places: 2^-9 of up to 256 steps, half a step more."""
+specification', LOGISTIC, SOFTMAX and TANH). From there to a point's grid, and from one point's grid
+to another's, XNNPACK multiplies by a number of 8 binary places: 2^-9 of up to 256 steps, half a
+step more."""
 
 
 def beyond_rounding(

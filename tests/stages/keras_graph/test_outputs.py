@@ -97,3 +97,16 @@ def test_nothing_else_is_taken_for_a_softmax(name):
 def test_networks_of_every_kind_are_told_apart():
     found = {name for name, build in NETWORKS.items() if made_by(build(), images(4), "softmax")}
     assert found == {"separable"}
+
+
+@pytest.mark.parametrize(
+    "head", [layers.Activation("sigmoid"), ops.sigmoid, layers.Dense(2, "sigmoid")]
+)
+def test_a_sigmoid_is_found_and_is_no_softmax(head):
+    assert made_by(model(head), images(4), "sigmoid")
+    assert not made_by(model(head), images(4), "softmax")
+
+
+@pytest.mark.parametrize("name", ["logits", "logarithm", "normalised afterwards"])
+def test_logits_are_no_sigmoids(name):
+    assert not made_by(model(OTHERS[name]), images(4), "sigmoid")

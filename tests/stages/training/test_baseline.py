@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -57,3 +59,14 @@ def test_too_few_images_are_said_to_be():
     with pytest.raises(ModelError, match="3 validation images are too few to tell") as caught:
         refuse_chance(model(2.0, -1.0), split(0, 1, 0), SIGNATURE)
     assert caught.value.hint == "hold back more: --set data.validation_share=0.3"
+
+
+def test_a_yes_or_no_that_ranks_nothing_is_refused_whatever_most_images_are():
+    image, rng = keras.Input((1, 1, 1)), np.random.default_rng(0)
+    binary = replace(SIGNATURE, task="binary", output_shape=(1,))
+    knows = keras.Model(image, layers.Flatten()(image))
+    labels = np.array([0] * 90 + [1] * 10)
+    refuse_chance(knows, split(*labels), binary)
+    pixels = rng.integers(0, 255, (100, 1, 1, 1), np.uint8)
+    with pytest.raises(ModelError, match=r"no better than chance: ROC AUC is \d+\.\d % on 100"):
+        refuse_chance(knows, Split(pixels, labels), binary)
