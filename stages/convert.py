@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from stages.errors import ConversionError
 from stages.keras_graph.cost import moved_activations, multiply_adds
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
+from stages.keras_graph.garbage import free_copies
 from stages.keras_graph.placement import Point, points
 from stages.measurement import clock, parity
 from stages.measurement.accuracy import accuracy, batch_of
@@ -69,8 +71,7 @@ LAYER_PARITY_IMAGES, LAYER_PARITY_PIXELS = range(4, 17), 2**16
 """Fewest and most images to compare layer by layer, and in between how many pixels: one of 224x224
 already has every kernel compute millions of values."""
 VALIDATION_SAMPLES, VALIDATION_BYTES = 2048, 64 << 20
-FLOAT_GRAPHS = {"baseline.fp32.onnx": "train", "model.fp32.onnx": "prune"}
-"""File -> the stage whose model it is."""
+BASELINE, FLOAT_GRAPH = "baseline.fp32.onnx", "model.fp32.onnx"
 FP16_GRAPH, BF16_GRAPH, CPU_GRAPH, TENSORRT_GRAPH = (
     "model.fp16.onnx",
     "model.bf16.onnx",
@@ -189,15 +190,12 @@ def convert_float(
     Returns the pruned model's logits by name, the checks, and what float16 cannot hold. Raises
     ConversionError where float32 differs by more than the settings allow.
     """
-    checks, limit = [], settings.max_relative_difference
-    for file, stage in FLOAT_GRAPHS.items():
-        progress.report(file)
-        model = files.load(inputs[stage] / "model.keras")
-        logits = evaluate.logits(model, signature.preprocess(images))
-        graph = float_graph(fold(model), signature, settings.opset)
-        onnx.save(prepend_preprocessing(graph, signature), out / file)
-        got = interpret(out / file, signature, images)
-        checks.append(check_float32(file, logits, got, signature, limit))
+    limit = settings.max_relative_difference
+    *_, baseline = write_float32(inputs["train"], images, signature, settings, out / BASELINE)
+    folded, graph, logits, check = write_float32(
+        inputs["prune"], images, signature, settings, out / FLOAT_GRAPH
+    )
+    checks = [baseline, check]
     progress.report(FP16_GRAPH)
     wide = write_float16(graph, calibration, signature, out / FP16_GRAPH)
     got = interpret(out / FP16_GRAPH, signature, images)
@@ -211,11 +209,35 @@ def convert_float(
         checks.append(
             parity.check_float(BF16_GRAPH, logits, got, signature, parity.BFLOAT16_RELATIVE)
         )
+        del half
+    del graph  # as large as the model
     progress.report(FLOAT_TFLITE)
-    for form in write_float(out / FLOAT_TFLITE, fold(model), signature):
+    for form in write_float(out / FLOAT_TFLITE, folded, signature):
         got = run_tflite(form, signature, images)
         checks.append(check_float32(form.name, logits, got, signature, limit))
     return {parity.KERAS_FLOAT: logits}, checks, wide
+
+
+def write_float32(
+    source: Path, images: Pixels, signature: Signature, settings: Convert, file: Path
+) -> tuple[keras.Model, onnx.ModelProto, Logits, ParityCheck]:
+    """Write the model in the folder `source` as a float32 graph.
+
+    Returns it folded, the graph before pixels, Keras' logits of `images`, and how far those of the
+    file are from them.
+    """
+    progress.report(file.name)
+    model = files.load(source / "model.keras")
+    logits = evaluate.logits(model, signature.preprocess(images))
+    folded = fold(model)
+    del model
+    free_copies(folded)
+    graph = float_graph(folded, signature, settings.opset)
+    onnx.save(prepend_preprocessing(graph, signature), file)
+    got = interpret(file, signature, images)
+    limit = settings.max_relative_difference
+    check = check_float32(file.name, logits, got, signature, limit)
+    return folded, graph, logits, check
 
 
 def write_float16(
@@ -260,18 +282,23 @@ def convert_quantized(
     out: Path,
 ) -> Wide:
     """Write the quantized `graphs`; returns what float16 cannot hold."""
-    wide, made = Wide(), dict[Target, onnx.ModelProto]()
-    for file, target in graphs.items():
-        progress.report(file)
+    wide = Wide()
+    # Those of a target stand together: one graph is held at a time.
+    for target, names in groupby(graphs, graphs.__getitem__):
         if target == "litert":
-            write_int8(out / file, folded, placed, found, signature)
+            for file in names:
+                progress.report(file)
+                write_int8(out / file, folded, placed, found, signature)
             continue
-        if target not in made:
-            made[target] = int8_graph(folded, placed, found, signature, target, settings.opset)
-        if file in HALF_GRAPHS:
-            wide |= write_float16(made[target], calibration, signature, out / file)
-        else:
-            onnx.save(prepend_preprocessing(made[target], signature), out / file)
+        progress.report(f"quantized for {target}")
+        graph = int8_graph(folded, placed, found, signature, target, settings.opset)
+        for file in names:
+            progress.report(file)
+            if file in HALF_GRAPHS:
+                wide |= write_float16(graph, calibration, signature, out / file)
+            else:
+                onnx.save(prepend_preprocessing(graph, signature), out / file)
+        del graph
     return wide
 
 

@@ -6,7 +6,9 @@ size: without this, four copies of all weights wait for it where one is in use.
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 
 import keras
 
@@ -16,5 +18,11 @@ LARGE = 2**22
 
 def free_copies(model: keras.Model) -> None:
     """Free what is left of models as large as `model`, unless that is small."""
-    if model.count_params() >= LARGE:
-        gc.collect()
+    if model.count_params() < LARGE:
+        return
+    gc.collect()
+    if sys.platform == "linux":
+        # glibc keeps what was freed below something that is in use; other C libraries do not.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

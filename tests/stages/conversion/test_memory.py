@@ -52,10 +52,11 @@ def model():
 
 
 def test_a_conversion_takes_a_few_copies_of_the_weights(model):
+    signature = Signature((1, 1, 3), tuple("abcd"), 1 / 255, 0.0)
     with peak() as folding:
         folded = fold(model)
     with peak() as converting:
-        graph = float_graph(folded, Signature((1, 1, 3), tuple("abcd"), 1 / 255, 0.0))
+        graph = float_graph(folded, signature)
     with peak() as halving:
         to_float16(graph)
     assert folding.copies < 4
