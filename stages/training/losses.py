@@ -57,6 +57,11 @@ class Question:
         is_single = self.task in ("binary", "multilabel") or self.width == 1
         return SIGMOIDS if is_single else SOFTMAX
 
+    @property
+    def words(self) -> str:
+        """What the share of hits is called."""
+        return "R2" if self.task == "regression" else "accuracy"
+
     def targets(self, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
         """Labels (N, ...) as targets float32 (N, ..., values), `smoothing` spread over classes."""
         if self.task == "regression":
