@@ -23,6 +23,11 @@ Measure = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
 """(targets, outputs float32, whether these are logits) -> float32, one for each answer."""
 
 
+as_written = tf.autograph.experimental.do_not_convert
+"""For functions whose Python decides nothing by the value of a tensor: TensorFlow would rewrite the
+source of all that they call, Keras' layers included, which takes seconds in each process."""
+
+
 class Kind(NamedTuple):
     """One kind of outputs: loss, what is right, and how logits become probabilities and back."""
 
