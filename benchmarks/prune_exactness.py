@@ -25,6 +25,7 @@ from keras import layers
 
 from stages.keras_graph.channels import Trace
 from stages.keras_graph.fold import flatten
+from stages.keras_graph.kernels import DEPTHWISE, WEIGHTED
 from stages.keras_graph.producers import channel_kernels
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import calls
@@ -122,11 +123,11 @@ def computed(layer: Any, made: Any) -> Iterator[tuple[Any, Any]]:
     """The variables of a layer that have a place per output channel, and its unit there."""
     if isinstance(layer, layers.BatchNormalization):
         yield from ((each, made) for each in layer.weights if "variance" not in each.path)
-    elif isinstance(layer, (layers.Conv2D, layers.Dense, layers.Conv2DTranspose)):
+    elif isinstance(layer, WEIGHTED):
         ((kernel, axis),) = channel_kernels(layer).values()
         shape = [1] * len(kernel.shape)
-        if isinstance(layer, layers.DepthwiseConv2D):
-            yield kernel, made.reshape(1, 1, *kernel.shape[-2:])
+        if isinstance(layer, DEPTHWISE):
+            yield kernel, made.reshape(kernel.shape[-2:])
         else:
             shape[axis] = -1
             yield kernel, made.reshape(shape)

@@ -114,7 +114,7 @@ def _by_channels(node: onnx.NodeProto, kernel: NDArray[Any]) -> NDArray[Any] | N
 
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     if node.op_type == "Conv":
-        return None if attributes.get("group", 1) != 1 else kernel.transpose(2, 3, 1, 0)
+        return None if attributes.get("group", 1) != 1 else np.moveaxis(kernel, (1, 0), (-2, -1))
     if node.op_type in ("Gemm", "MatMul"):
         return kernel.T if attributes.get("transB") else kernel
     return None

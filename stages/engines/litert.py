@@ -42,6 +42,8 @@ OPERANDS = {
     "CONV_2D": (0, 1),
     "DEPTHWISE_CONV_2D": (0, 1),
     "TRANSPOSE_CONV": (2, 1),
+    "CONV_3D": (0, 1),
+    "CONV_3D_TRANSPOSE": (2, 1),
     "FULLY_CONNECTED": (0, 1),
     "BATCH_MATMUL": (0, 1),
 }

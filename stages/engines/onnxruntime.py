@@ -44,7 +44,9 @@ ERRORS_ONLY = 3
 TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
 
 INTEGER_KERNELS = ("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger")
-FLOAT_KERNELS = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+FLOAT_KERNELS = (
+    *("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"),
+)
 
 
 def build_blocker() -> Blocker | None:

@@ -26,11 +26,12 @@ from keras import layers
 from stages.keras_graph.activations import FUSED, NOT_NEGATIVE, activation_name
 from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.fold import Copies
+from stages.keras_graph.kernels import DEPTHWISE
 from stages.keras_graph.walk import Call, calls, functional, rebuild
 
 Names = tuple[str, ...]
 
-REPEATABLE = (*PRODUCERS, layers.DepthwiseConv2D)
+REPEATABLE = (*PRODUCERS, *DEPTHWISE)
 """Layers that can be a block by themselves."""
 
 

@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
+from keras import layers
 
 from stages.keras_graph.walk import Call, walk
+
+TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 
 
 def kernel_of(layer: Any) -> Any:
@@ -28,7 +31,7 @@ def multiply_adds(model: keras.Model) -> int:
     """
     total = 0
     for call in _with_kernel(model):
-        transposed = isinstance(call.operation, keras.layers.Conv2DTranspose)
+        transposed = isinstance(call.operation, TRANSPOSED)
         positions = _sides((call.inputs if transposed else call.outputs)[0])[:-1]
         total += math.prod(kernel_of(call.operation).shape) * math.prod(positions)
     return total

@@ -32,7 +32,9 @@ from stages.keras_graph.walk import (
 
 TRAINING_ONLY = (
     layers.Dropout,
+    layers.SpatialDropout1D,
     layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
     layers.GaussianNoise,
     layers.GaussianDropout,
     layers.AlphaDropout,

@@ -8,11 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 from numpy.typing import NDArray
 
 from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.channels import Group, Trace
+from stages.keras_graph.cost import TRANSPOSED
+from stages.keras_graph.kernels import DEPTHWISE
 from stages.keras_graph.producers import channel_kernels
 from stages.keras_graph.union_find import Indices
 from stages.keras_graph.walk import Call, calls
@@ -51,7 +52,7 @@ def _kernels(trace: Trace, call: Call) -> Iterator[tuple[float, Indices | None, 
     """Multiply-adds, input and output channels of the kernels of a call; no input channels where
     each output channel sees its own."""
     layer, positions = call.operation, _positions(call)
-    if isinstance(layer, layers.DepthwiseConv2D):
+    if isinstance(layer, DEPTHWISE):
         yield positions * math.prod(layer.kernel.shape), None, trace.of[id(call.outputs[0])]
     elif type(layer) in PRODUCERS:
         for name, (kernel, _) in channel_kernels(layer).items():
@@ -64,7 +65,7 @@ def _kernels(trace: Trace, call: Call) -> Iterator[tuple[float, Indices | None, 
 
 def _positions(call: Call) -> float:
     """How often a kernel is used for one image; a side that is open counts as 1."""
-    is_transposed = isinstance(call.operation, (layers.Conv1DTranspose, layers.Conv2DTranspose))
+    is_transposed = isinstance(call.operation, TRANSPOSED)
     tensor: Any = (call.inputs if is_transposed else call.outputs)[0]
     positions: float = math.prod(side or 1 for side in tensor.shape[1:-1])
     return positions

@@ -8,14 +8,16 @@ import keras
 from keras import layers
 from numpy.typing import NDArray
 
-from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.cost import TRANSPOSED, kernel_of
 
+DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 WEIGHTED = (
     layers.Conv1D,
     layers.Conv2D,
-    layers.DepthwiseConv2D,
+    layers.Conv3D,
     layers.Dense,
-    layers.Conv2DTranspose,
+    *DEPTHWISE,
+    *TRANSPOSED,
 )
 """Layers with a kernel that an engine can run in INT8."""
 
@@ -32,11 +34,7 @@ def output_axis(layer: Any) -> int:
     (kh, kw, cout, cin) -> 2. A depthwise kernel (kh, kw, c, 1) has its channels on axis 2.
     """
     rank = len(kernel_of(layer).shape)
-    return (
-        rank - 2
-        if isinstance(layer, (layers.DepthwiseConv2D, layers.Conv2DTranspose))
-        else rank - 1
-    )
+    return rank - 2 if isinstance(layer, (*DEPTHWISE, *TRANSPOSED)) else rank - 1
 
 
 def channel_axes(layer: Any) -> tuple[int, ...]:
@@ -44,9 +42,8 @@ def channel_axes(layer: Any) -> tuple[int, ...]:
 
     The output axis; of a depthwise kernel (kh, kw, c, m) with depth multiplier m the last two.
     """
-    if isinstance(layer, layers.DepthwiseConv2D):
-        return 2, 3
-    return (output_axis(layer),)
+    axis = output_axis(layer)
+    return (axis, axis + 1) if isinstance(layer, DEPTHWISE) else (axis,)
 
 
 def scaled(layer: Any, factor: NDArray[Any]) -> NDArray[Any]:

@@ -27,13 +27,21 @@ from keras import layers
 from numpy.typing import NDArray
 
 from stages.keras_graph.activations import is_homogeneous
-from stages.keras_graph.cost import kernel_of
-from stages.keras_graph.kernels import WEIGHTED, scaled
+from stages.keras_graph.cost import TRANSPOSED, kernel_of
+from stages.keras_graph.kernels import DEPTHWISE, WEIGHTED, scaled
 from stages.keras_graph.walk import Call, apply, calls, rebuild, unused_name
 
 IMAGE_RANK = 4  # (N, H, W, C)
-AVERAGES = (layers.AveragePooling2D, layers.GlobalAveragePooling2D)
-LARGEST = (layers.MaxPooling2D, layers.GlobalMaxPooling2D)
+AVERAGES = (
+    *(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D),
+    *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D),
+)
+LARGEST = (
+    *(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D),
+    *(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D),
+)
+PADS = (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
+CROPS = (layers.Cropping1D, layers.Cropping2D, layers.Cropping3D)
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,7 @@ class _Graph:
         while call is not None and self._only_reader(call) is not None:
             if isinstance(call.operation, WEIGHTED):
                 return call.operation if self._is_own(call) else None
-            is_passed = isinstance(call.operation, (*AVERAGES, *LARGEST, layers.ZeroPadding2D))
+            is_passed = isinstance(call.operation, (*AVERAGES, *LARGEST, *PADS))
             if not is_passed and not is_homogeneous(call.operation):
                 return None
             call = self.producer.get(id(call.inputs[0]))
@@ -188,9 +196,9 @@ def _passes(reader: Call, change: Affine) -> bool:
         return False
     if isinstance(layer, LARGEST):
         return bool((change.factor >= 0).all())
-    if isinstance(layer, layers.ZeroPadding2D):
+    if isinstance(layer, PADS):
         return not change.shift.any()
-    return isinstance(layer, (layers.Flatten, layers.Cropping2D, *AVERAGES))
+    return isinstance(layer, (layers.Flatten, *CROPS, *AVERAGES))
 
 
 def _takes(reader: Call, change: Affine) -> bool:
@@ -200,20 +208,22 @@ def _takes(reader: Call, change: Affine) -> bool:
         return True
     if type(layer) not in WEIGHTED or layer.data_format != "channels_last":
         return False
-    if isinstance(layer, layers.Conv2DTranspose):  # at the borders it sees a part of the kernel
+    if isinstance(layer, TRANSPOSED):  # at the borders it sees a part of the kernel
         return not change.shift.any()
     is_padded = _pads(layer, reader.inputs[0].shape)
     return getattr(layer, "groups", 1) == 1 and not (is_padded and change.shift.any())
 
 
 def _pads(layer: Any, shape: tuple[int | None, ...]) -> bool:
-    """Whether a convolution pads an image of `shape` (N, H, W, C)."""
+    """Whether a convolution pads an image of `shape` (N, H, W, C), a signal or a volume."""
     if layer.padding == "valid":
         return False
     for size, kernel, stride, dilation in zip(
-        shape[1:3], layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
+        shape[1:-1], layer.kernel_size, layer.strides, layer.dilation_rate, strict=True
     ):
         reach = (kernel - 1) * dilation + 1
+        if layer.padding == "causal" and reach > 1:
+            return True
         if size is None or (-(-size // stride) - 1) * stride + reach > size:
             return True
     return False
@@ -229,12 +239,12 @@ def _change_inputs(layer: Any, change: Affine) -> None:
     # A flattened image repeats its channels for every place.
     repeats = kernel.shape[0] // len(change.factor) if isinstance(layer, layers.Dense) else 1
     factor, shift = np.tile(change.factor, repeats), np.tile(change.shift, repeats)
-    if isinstance(layer, layers.Conv2DTranspose):  # (kh, kw, cout, cin), and the shift is zero
+    if isinstance(layer, TRANSPOSED):  # (kh, kw, cout, cin), and the shift is zero
         layer.set_weights([kernel * factor, bias])
         return
     moved = kernel * shift[:, np.newaxis]
-    if isinstance(layer, layers.DepthwiseConv2D):
-        added = moved.sum(axis=(0, 1)).reshape(-1)
+    if isinstance(layer, DEPTHWISE):
+        added = moved.sum(axis=tuple(range(kernel.ndim - 2))).reshape(-1)
     else:
         added = moved.sum(axis=tuple(range(kernel.ndim - 1)))
     layer.set_weights([kernel * factor[:, np.newaxis], bias + added])

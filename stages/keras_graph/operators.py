@@ -5,7 +5,7 @@
 | `x + y`, `x - y`, `x * y`, maximum, minimum of two tensors of equal rank | Add, Subtract, ... |
 | concatenate | Concatenate |
 | max_pool, average_pool | MaxPooling, AveragePooling |
-| max, mean over all places of an image or a sequence | GlobalMaxPooling, GlobalAveragePooling |
+| max, mean over all places | GlobalMaxPooling, GlobalAveragePooling |
 | reshape of each image | Reshape |
 
 So an addition is pruned, quantized and fused in the same way however it was written.
@@ -20,7 +20,7 @@ from typing import Any
 import keras
 from keras import layers
 
-SEQUENCE_RANK, IMAGE_RANK = 3, 4  # (N, T, C) and (N, H, W, C)
+SEQUENCE_RANK, IMAGE_RANK, VOLUME_RANK = 3, 4, 5  # (N, T, C), (N, H, W, C), (N, D, H, W, C)
 MERGES = {
     "Add": layers.Add,
     "Maximum": layers.Maximum,
@@ -31,14 +31,18 @@ MERGES = {
 POOLS = {
     ("AveragePool", SEQUENCE_RANK): layers.AveragePooling1D,
     ("AveragePool", IMAGE_RANK): layers.AveragePooling2D,
+    ("AveragePool", VOLUME_RANK): layers.AveragePooling3D,
     ("MaxPool", SEQUENCE_RANK): layers.MaxPooling1D,
     ("MaxPool", IMAGE_RANK): layers.MaxPooling2D,
+    ("MaxPool", VOLUME_RANK): layers.MaxPooling3D,
 }
 GLOBAL_POOLS = {
     ("Max", SEQUENCE_RANK): layers.GlobalMaxPooling1D,
     ("Max", IMAGE_RANK): layers.GlobalMaxPooling2D,
+    ("Max", VOLUME_RANK): layers.GlobalMaxPooling3D,
     ("Mean", SEQUENCE_RANK): layers.GlobalAveragePooling1D,
     ("Mean", IMAGE_RANK): layers.GlobalAveragePooling2D,
+    ("Mean", VOLUME_RANK): layers.GlobalAveragePooling3D,
 }
 
 

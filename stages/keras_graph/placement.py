@@ -24,7 +24,8 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
    and zero point for all their inputs and outputs: only so can they copy, compare and add integers
    without rescaling, for which XNNPACK has factors of 8 binary places only. A choice between a
    constant and a tensor that nothing else quantizes is made in float, as the mask of attention.
-8. The image's range is that of all pixels, as the normalisation makes them. Where its steps are
+8. The range of pixels is that of all of them, as the normalisation makes them; other inputs are
+   calibrated as any tensor. Where its steps are
    the pixels themselves (offset 0, or -128 times the scale), engines read pixels as they are.
 """
 
@@ -56,15 +57,21 @@ from stages.keras_graph.walk import Call, calls
 KEEPS_VALUES = (
     layers.MaxPooling1D,
     layers.MaxPooling2D,
+    layers.MaxPooling3D,
     # Not only to pool integers: OpenVINO 2026.4 computes a global maximum of a quantized
     # convolution's float output wrongly, by 59 of 255 steps.
     layers.GlobalMaxPooling1D,
     layers.GlobalMaxPooling2D,
+    layers.GlobalMaxPooling3D,
     layers.Flatten,
     layers.Reshape,
     layers.Permute,
+    layers.ZeroPadding1D,
     layers.ZeroPadding2D,
+    layers.ZeroPadding3D,
+    layers.Cropping1D,
     layers.Cropping2D,
+    layers.Cropping3D,
 )
 KEEPING_OPERATIONS = (
     "ExpandDims",
@@ -85,8 +92,10 @@ KEEPING_OPERATIONS = (
 AVERAGES = (
     layers.AveragePooling1D,
     layers.AveragePooling2D,
+    layers.AveragePooling3D,
     layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D,
+    layers.GlobalAveragePooling3D,
 )
 CHOOSES = (layers.Concatenate, layers.Maximum, layers.Minimum)
 CHOOSING_OPERATIONS = ("Concatenate", "Maximum", "Minimum", "Stack", "Where")

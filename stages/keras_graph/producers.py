@@ -23,7 +23,7 @@ def channel_kernels(layer: Any) -> dict[str, tuple[Any, int]]:
     In each head of an attention layer, channel i of all heads is one: (cin, heads, D) -> 2.
     """
     name = str(layer.name)
-    if isinstance(layer, layers.SeparableConv2D):
+    if isinstance(layer, (layers.SeparableConv1D, layers.SeparableConv2D)):
         return {name: (layer.pointwise_kernel, len(layer.pointwise_kernel.shape) - 1)}
     if isinstance(layer, layers.EinsumDense):
         axes = einsum_axes(layer)

@@ -2,7 +2,7 @@
 
 | layer | becomes | why |
 | --- | --- | --- |
-| SeparableConv2D | DepthwiseConv2D, Conv2D 1x1 | two INT8 kernels; normalisation folds |
+| SeparableConv2D, 1D | DepthwiseConv2D, Conv2D 1x1 | two INT8 kernels; normalisation folds |
 | Conv2D with as many groups as channels | DepthwiseConv2D | converters only know that one |
 | Dense over the channels of an image | Conv2D 1x1 | stays channels-first, with an INT8 kernel |
 | EinsumDense that is a matrix product | that Dense, with Reshape around it | an INT8 kernel |
@@ -38,6 +38,11 @@ from stages.keras_graph.walk import Call, apply, calls, rebuild
 
 Rule = Callable[[Any], Unbuilt]
 """layer -> what replaces it."""
+SEPARABLE: dict[type, tuple[Any, Any]] = {
+    layers.SeparableConv1D: (layers.DepthwiseConv1D, layers.Conv1D),
+    layers.SeparableConv2D: (layers.DepthwiseConv2D, layers.Conv2D),
+}
+"""What each is made of."""
 
 
 def rewrite(flat: keras.Model) -> keras.Model:
@@ -78,7 +83,7 @@ def _rule(call: Call, tensor: Any) -> Rule | None:
     A subclass always stays.
     """
     layer, kind = call.operation, type(call.operation)
-    if kind is layers.SeparableConv2D and layer.data_format == "channels_last":
+    if kind in SEPARABLE and layer.data_format == "channels_last":
         return _separable
     if kind is layers.Conv2D and _is_depthwise(layer, tensor):
         return _depthwise
@@ -130,14 +135,15 @@ def _options(layer: Any, *names: str) -> dict[str, Any]:
 
 def _separable(layer: Any) -> Unbuilt:
     depthwise, pointwise, *bias = layer.get_weights()
-    first = layers.DepthwiseConv2D(
+    depthwise_kind, pointwise_kind = SEPARABLE[type(layer)]
+    first = depthwise_kind(
         layer.kernel_size,
         depth_multiplier=layer.depth_multiplier,
         use_bias=False,
         name=f"{layer.name}_depthwise",
         **_options(layer, *_WINDOW),
     )
-    second = layers.Conv2D(
+    second = pointwise_kind(
         layer.filters,
         1,
         name=f"{layer.name}_pointwise",

@@ -12,7 +12,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from stages.keras_graph.channels import Trace
-from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.cost import TRANSPOSED, kernel_of
 from stages.keras_graph.producers import HEADS, einsum_axes, within
 from stages.keras_graph.union_find import Indices
 from stages.keras_graph.walk import Call, clone_layer, copy_weights, rebuild
@@ -22,13 +22,19 @@ Stays = NDArray[np.bool_]
 
 KERNEL_AXES: dict[type, tuple[int | None, int | None]] = {
     layers.Conv1D: (1, 2),
+    layers.Conv1DTranspose: (2, 1),
     layers.Conv2D: (2, 3),
     layers.Conv2DTranspose: (3, 2),
+    layers.Conv3D: (3, 4),
+    layers.Conv3DTranspose: (4, 3),
     layers.Dense: (0, 1),
+    layers.DepthwiseConv1D: (1, None),
     layers.DepthwiseConv2D: (2, None),
 }
 """Axes of the input and output channels: Conv1D (k, cin, cout), Conv2D (kh, kw, cin, cout),
-Conv2DTranspose (kh, kw, cout, cin), Dense (in, out), DepthwiseConv2D (kh, kw, c, multiplier)."""
+Conv2DTranspose (kh, kw, cout, cin), Dense (in, out), DepthwiseConv2D (kh, kw, c, multiplier), and
+the others likewise."""
+SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 
 
 def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
@@ -105,9 +111,9 @@ def _changes(call: Call, seen: Stays, made: Stays, heads: Mapping[str, Stays]) -
         return {"output_shape": (*layer.partial_output_shape[:-1], int(made.sum()))}
     if type(layer) is layers.Dense:
         return {"units": int(made.sum())}
-    if type(layer) in (layers.Conv2DTranspose, layers.SeparableConv2D):
+    if type(layer) in (*TRANSPOSED, *SEPARABLE):
         return {"filters": int(made.sum())}
-    if type(layer) in (layers.Conv1D, layers.Conv2D):
+    if type(layer) in (layers.Conv1D, layers.Conv2D, layers.Conv3D):
         groups = int(seen.sum()) if layer.groups == len(seen) else layer.groups
         return {"filters": int(made.sum()), "groups": groups}
     if type(layer) is layers.Reshape:
@@ -124,7 +130,7 @@ def _weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
     if type(layer) is layers.PReLU:
         (slopes,) = weights
         return [slopes if slopes.ndim in (layer.shared_axes or ()) else slopes[..., made]]
-    if type(layer) is layers.SeparableConv2D:
+    if type(layer) in SEPARABLE:
         return _separable_weights(layer, seen, made)
     if type(layer) is layers.EinsumDense and (axes := einsum_axes(layer)):
         return _einsum_weights(layer, axes, seen, made)
@@ -141,12 +147,12 @@ def _weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
 
 
 def _separable_weights(layer: Any, seen: Indices, made: Indices) -> list[NDArray[Any]]:
-    """Kernels (kh, kw, cin, m) and (1, 1, cin * m, cout), then the bias (cout,)."""
+    """Kernels (..., cin, m) and (..., cin * m, cout), then the bias (cout,)."""
     depthwise, pointwise, *bias = layer.get_weights()
     multiplier = layer.depth_multiplier
     between = (seen[:, None] * multiplier + np.arange(multiplier)).ravel()
-    pointwise = pointwise.take(between, 2).take(made, 3)
-    return [depthwise.take(seen, 2), pointwise, *(values[made] for values in bias)]
+    pointwise = pointwise.take(between, -2).take(made, -1)
+    return [depthwise.take(seen, -2), pointwise, *(values[made] for values in bias)]
 
 
 def _einsum_weights(

@@ -37,6 +37,10 @@ def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
         return _dense_of_rows(operation, args[0], call.outputs[0].shape)
     if type(operation) is layers.Conv1D:
         return _convolution_along_rows(operation, args[0])
+    if type(operation) is layers.DepthwiseConv1D:
+        return _depthwise_along_rows(operation, args[0])
+    if type(operation) is layers.Conv1DTranspose:
+        return _transposed_along_rows(operation, args[0], call.outputs[0].shape)
     if type(operation) is layers.Conv2D and operation.groups > 1:
         return _grouped_convolution(operation, args[0])
     limit = _limit_of_relu(operation)  # no walrus: AutoGraph warns of it
@@ -137,9 +141,59 @@ def _convolution_along_rows(layer: Any, values: Any) -> Any:
         padding.upper(),
         dilations=(1, *layer.dilation_rate),
     )
+    return _as_signal(layer, result)
+
+
+def _depthwise_along_rows(layer: Any, values: Any) -> Any:
+    """The same of a DepthwiseConv1D, whose rows stride as its columns: there is one."""
+    image = tf.reshape(values, (-1, 1, *values.shape[1:]))
+    result = tf.nn.depthwise_conv2d(
+        image,
+        tf.expand_dims(tf.convert_to_tensor(kernel_of(layer)), 0),
+        (1, layer.strides[0], layer.strides[0], 1),
+        layer.padding.upper(),
+        dilations=(1, layer.dilation_rate[0]),
+    )
+    return _as_signal(layer, result)
+
+
+def _transposed_along_rows(layer: Any, values: Any, shape: tuple[int | None, ...]) -> Any:
+    """The same of a Conv1DTranspose, whose output has `shape` (N, L', F)."""
+    image = tf.reshape(values, (-1, 1, *values.shape[1:]))
+    result = tf.nn.conv2d_transpose(
+        image,
+        tf.expand_dims(tf.convert_to_tensor(kernel_of(layer)), 0),
+        (tf.shape(image)[0], 1, *shape[1:]),
+        (1, *layer.strides),
+        layer.padding.upper(),
+    )
+    return _as_signal(layer, result)
+
+
+def transposed_as_convolution(layer: Any, values: Any, length: int) -> Any:
+    """A Conv1DTranspose as a convolution of its input with zeros in between: (N, `length`, F).
+
+    Its kernel, mirrored, is one of integers in LiteRT, where that of a transposed convolution along
+    one row is not. Dumoulin and Visin, 'A guide to convolution arithmetic', section 4.
+    """
+    (size,), (stride,), (_, places, channels) = layer.kernel_size, layer.strides, values.shape
+    apart = tf.pad(
+        tf.reshape(values, (-1, places, 1, channels)), [[0, 0]] * 2 + [[0, stride - 1], [0, 0]]
+    )
+    dropped = max(size - stride, 0) // 2 if layer.padding == "same" else 0
+    before = size - 1 - dropped
+    behind = length + size - 1 - places * stride - before
+    row = tf.reshape(apart, (-1, 1, places * stride, channels))
+    mirrored = tf.transpose(tf.convert_to_tensor(kernel_of(layer))[::-1], (0, 2, 1))
+    image = tf.pad(row, [[0, 0], [0, 0], [before, behind], [0, 0]])
+    return _as_signal(layer, tf.nn.convolution(image, mirrored[None], (1, 1), "VALID"))
+
+
+def _as_signal(layer: Any, image: Any) -> Any:
+    """An image of one row (N, 1, L, F), with the bias and activation of `layer`: (N, L, F)."""
     if layer.use_bias:
-        result = tf.nn.bias_add(result, tf.convert_to_tensor(layer.bias))
-    return layer.activation(tf.reshape(result, (-1, *result.shape[2:])))
+        image = tf.nn.bias_add(image, tf.convert_to_tensor(layer.bias))
+    return layer.activation(tf.reshape(image, (-1, *image.shape[2:])))
 
 
 def _grouped_convolution(layer: Any, values: Any) -> Any:

@@ -133,8 +133,6 @@ class ShiftedReLU(layers.ReLU):
     [
         Shifted,
         ShiftedReLU,
-        lambda: layers.DepthwiseConv1D(3, padding="same", activation="relu"),
-        lambda: layers.Conv1DTranspose(6, 3, padding="same", activation="relu"),
         lambda: layers.GRU(6, activation="relu", return_sequences=True),
     ],
 )
@@ -149,6 +147,21 @@ def test_layers_that_do_more_than_their_relu_stay_behind_a_relu_and_so_does_a_re
     silence(flat, "last")
     smaller = remove(flat, [("a", "b")])
     assert "again" in {layer.name for layer in smaller.layers}
+    assert_equal(flat, smaller)
+
+
+@pytest.mark.parametrize("kind", [layers.DepthwiseConv1D, layers.Conv1DTranspose])
+def test_a_relu_behind_that_of_a_kernel_of_signals_does_nothing_and_goes(kind) -> None:
+    def body(x: Any) -> Any:
+        options = {} if kind is layers.DepthwiseConv1D else {"filters": 6}
+        x = layers.ReLU(name="before")(layers.Reshape((64, 6))(basic(x)))
+        x = kind(kernel_size=3, padding="same", activation="relu", **options)(x)
+        return layers.Reshape((8, 8, 6))(layers.ReLU(name="again")(x))
+
+    flat = network(body)
+    silence(flat, "last")
+    smaller = remove(flat, [("a", "b")])
+    assert "again" not in {layer.name for layer in smaller.layers}
     assert_equal(flat, smaller)
 
 

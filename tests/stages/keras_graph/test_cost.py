@@ -22,6 +22,16 @@ def test_depthwise_strided_and_transposed_convolutions_are_counted_per_position(
     assert multiply_adds(keras.Model(image, x)) == by_hand
 
 
+def test_convolutions_of_signals_and_volumes_are_counted_per_position():
+    signal, volume = keras.Input((8, 4)), keras.Input((4, 4, 4, 2))
+    x = layers.DepthwiseConv1D(3, padding="same")(signal)
+    x = layers.Conv1DTranspose(2, 4, strides=2)(x)
+    assert multiply_adds(keras.Model(signal, x)) == 8 * 3 * 4 + 8 * 4 * 4 * 2
+    x = layers.Conv3D(3, 3, padding="same")(volume)
+    x = layers.Conv3DTranspose(2, 2, strides=2)(x)
+    assert multiply_adds(keras.Model(volume, x)) == 64 * 27 * 2 * 3 + 64 * 8 * 3 * 2
+
+
 def test_nested_and_shared_layers_count_for_every_call():
     one = 144 * 9 * 3 * 8
     assert multiply_adds(NETWORKS["shared"]()) == one + 2 * 144 * 9 * 64 + 8 * 4

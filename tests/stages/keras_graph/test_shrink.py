@@ -24,20 +24,29 @@ from stages.models import unet
 
 MIXING = (
     layers.Conv1D,
+    layers.Conv1DTranspose,
     layers.Conv2D,
     layers.Conv2DTranspose,
+    layers.Conv3D,
+    layers.Conv3DTranspose,
     layers.Dense,
     layers.EinsumDense,
     layers.MultiHeadAttention,
+    layers.SeparableConv1D,
     layers.SeparableConv2D,
 )
 CHANNELWISE = (
     layers.Activation,
     layers.MaxPooling1D,
+    layers.GlobalMaxPooling1D,
+    layers.GlobalMaxPooling3D,
     layers.MaxPooling2D,
+    layers.MaxPooling3D,
     layers.PReLU,
     layers.ReLU,
+    layers.ZeroPadding1D,
     layers.ZeroPadding2D,
+    layers.ZeroPadding3D,
 )
 """Layers that keep channels apart but may put a number in the place of a NaN."""
 
