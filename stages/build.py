@@ -27,6 +27,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from stages import progress
+from stages.artifacts import left_out
 from stages.artifacts.signature import Signature
 from stages.datasets import carried
 from stages.engines import layers, modules, records
@@ -158,6 +159,8 @@ def build_one(engine: EngineName, source: Path, file: Path, request: BuildReques
     records.require(modules.load(engine.backend).build_blocker())
     graph = source / modules.source_file(engine)
     if not graph.is_file():
+        if reason := left_out.read(source).get(graph.name):
+            raise EngineError(reason, "replace the layer that uses this operation")
         extra = f"convert.extra_precisions={engine.precision}"
         is_extra = engine.precision in get_args(ExtraPrecision)
         wanted = f"--set {extra}" if is_extra else "--force"

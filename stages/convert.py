@@ -12,6 +12,7 @@ samples.npz                 test images, labels and Keras' logits, to check engi
                             validation images with their labels, to choose an engine by
 test_images.npy, test_labels.npy
                             test images for machines without the data set: datasets/carried.py
+left_out.json   graphs that a converter cannot write, and why: artifacts/left_out.py
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import onnx
 from numpy.typing import NDArray
 
 from stages import progress
-from stages.artifacts import ranges
+from stages.artifacts import left_out, ranges
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.explained import explained_difference
@@ -48,7 +49,7 @@ from stages.engines import litert
 from stages.engines.base import Logits
 from stages.engines.onnxruntime import Runner, interpret
 from stages.engines.registry import Target
-from stages.errors import ConversionError
+from stages.errors import ConversionError, SettingsError
 from stages.keras_graph.cost import moved_activations, multiply_adds
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
@@ -64,7 +65,7 @@ from stages.results.conversion import ConvertDetails, ConvertResult, FloatLayer,
 from stages.settings import Convert, ConvertStage
 from stages.training import evaluate
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
 
 BATCH = 256
 LAYER_PARITY_IMAGES, LAYER_PARITY_PIXELS = range(4, 17), 2**16
@@ -98,13 +99,15 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     """Write all graphs, `samples.npz` and `signature.json` into `out`.
 
     Raises ConversionError if a graph is invalid, or if a float32 graph differs from Keras by
-    more than `convert.max_relative_difference`. Accuracy and latency of the result are those of
+    more than `convert.max_relative_difference`, SettingsError for a `convert.input` that the data
+    are not. Accuracy and latency of the result are those of
     the INT8 CPU graph in ONNX Runtime.
     """
     options = settings.convert
     own_source.make_known(settings.model)
+    signature = Signature.read(inputs["quantize"])
     signature = dataclasses.replace(
-        Signature.read(inputs["quantize"]), dtype=options.input, batch_size=options.batch_size
+        signature, dtype=input_type(signature, options), batch_size=options.batch_size
     )
     signature.write(out)
     data = load_dataset(settings.data, signature.task)
@@ -122,6 +125,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     graphs = INT8_GRAPHS | (FP8_GRAPHS if "fp8" in options.extra_precisions else {})
     simulations = {parity.fake_quantized(target): target for target in graphs.values()}
     wide |= convert_quantized(*network, graphs, calibration, signature, options, out)
+    missing = left_out.read(out)
     normal = signature.preprocess(images)
     logits |= {
         name: evaluate.logits(simulate(*network, target), normal)
@@ -160,8 +164,20 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
             carried=taken_along,
             moved_activations=moved_activations(folded),
             layer_parity=layers,
+            left_out=missing,
+            takes_pictures=signature.are_pictures,
         ),
     )
+
+
+def input_type(signature: Signature, settings: Convert) -> str:
+    """What engines are fed with. Raises SettingsError for pixels where the data are none."""
+    if settings.input == "uint8" != signature.data_dtype:
+        raise SettingsError(
+            f"convert.input is 'uint8', but the data are {signature.data_dtype}, no pixels",
+            "leave it out, or: --set convert.input=float32",
+        )
+    return signature.data_dtype if settings.input == "auto" else settings.input
 
 
 def layer_parity_images(signature: Signature) -> int:
@@ -172,7 +188,8 @@ def layer_parity_images(signature: Signature) -> int:
 
 def unseen(validation: Split) -> dict[str, NDArray[Any]]:
     """Validation images and labels, as many as fit: the test images must not choose an engine."""
-    room = max(1, VALIDATION_BYTES // math.prod(validation.images.shape[1:]))
+    one = math.prod(validation.images.shape[1:]) * validation.images.dtype.itemsize
+    room = max(1, VALIDATION_BYTES // one)
     few = validation.sample(min(room, VALIDATION_SAMPLES))
     return {"validation_images": few.images[:], "validation_labels": few.labels}
 
@@ -212,9 +229,10 @@ def convert_float(
         del half
     del graph  # as large as the model
     progress.report(FLOAT_TFLITE)
-    for form in write_float(out / FLOAT_TFLITE, folded, signature):
-        got = run_tflite(form, signature, images)
-        checks.append(check_float32(form.name, logits, got, signature, limit))
+    with left_out.alone(out, FLOAT_TFLITE):
+        for form in write_float(out / FLOAT_TFLITE, folded, signature):
+            got = run_tflite(form, signature, images)
+            checks.append(check_float32(form.name, logits, got, signature, limit))
     return {parity.KERAS_FLOAT: logits}, checks, wide
 
 
@@ -288,7 +306,8 @@ def convert_quantized(
         if target == "litert":
             for file in names:
                 progress.report(file)
-                write_int8(out / file, folded, placed, found, signature)
+                with left_out.alone(out, file):
+                    write_int8(out / file, folded, placed, found, signature)
             continue
         progress.report(f"quantized for {target}")
         graph = int8_graph(folded, placed, found, signature, target, settings.opset)

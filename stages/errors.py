@@ -6,6 +6,7 @@ UserError                 what, got, expected; `hint` says how to fix it
 ├── ModelError            a Keras model that cannot be loaded, pruned or quantized
 │   └── NothingPruned     a ratio that is too small to remove a channel
 ├── ConversionError       an ONNX or LiteRT graph that is wrong or disagrees with Keras
+│   └── ConversionUnsupported   an operation that the converter for one engine does not know
 ├── EngineError           an engine that cannot be built, opened or fed
 ├── ArtifactError         an artifact that is missing, changed, locked or incomplete
 ├── MachineError          a full or read-only disk, no memory, no permission
@@ -67,6 +68,10 @@ class ConversionError(UserError):
     """A converted graph that is invalid or disagrees with the Keras model."""
 
 
+class ConversionUnsupported(ConversionError):
+    """An operation that a converter does not know: its engine alone cannot be built."""
+
+
 class EngineError(UserError):
     """An engine that cannot be built, opened or fed."""
 
@@ -97,6 +102,7 @@ _KINDS: tuple[type[UserError], ...] = (
     UserError,
     *UserError.__subclasses__(),
     *ModelError.__subclasses__(),
+    *ConversionError.__subclasses__(),
 )
 KINDS = {kind.__name__: kind for kind in _KINDS}
 """Name -> class, to carry an error from the process of a stage to its caller."""

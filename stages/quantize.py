@@ -46,7 +46,6 @@ from stages.results.quantization import (
     Saturation,
 )
 from stages.settings import Data, Quantize, QuantizeStage
-from stages.tasks.registry import words_of
 from stages.training import evaluate
 from stages.training.fit import Teacher, TrainingRun, fit, prepare
 
@@ -187,8 +186,7 @@ class Quantizer:
         for name, by_point in methods.items():
             self.ranges = combine(candidates, by_point)
             scores[name] = self.score()
-            words = words_of(self.signature.task)
-            progress.report(f"calibrated by {name}: validation {words} {scores[name][0]:.2%}")
+            progress.report(f"calibrated by {name}: validation accuracy {scores[name][0]:.2%}")
         # By accuracy, not by rounding error: clipping outliers often makes the error
         # larger and the network better.
         best = max(scores, key=lambda name: scores[name])

@@ -55,7 +55,7 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
     """Write a bundle of an engine of `artifacts` to `request.to`, whole or not at all.
 
     Raises ArtifactError without a build or for a damaged one, SettingsError for an engine that is
-    not there and for a path that exists.
+    not there or takes no images, and for a path that exists.
     """
     if os.path.lexists(request.to):
         raise SettingsError(
@@ -72,6 +72,7 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
         raise ArtifactError(f"{damage[0]}; it is not exported", "run: pipeline run build")
     report = assemble(store.read_all(stage.name for stage in plan)[0], {})
     engine, threads = _wanted(report, request)
+    _refuse_other_than_pictures(Signature.read(store.folder("build")), str(engine.file))
     if request.format == "triton":
         is_stripped = str(weights.beside(Path(str(engine.file)))) in record.files
         triton.check(engine.name, Signature.read(store.folder("build")), is_stripped)
@@ -92,6 +93,15 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
             f"cannot write to {str(request.to)!r}: {error.strerror}", "choose another path"
         ) from error
     return bundle
+
+
+def _refuse_other_than_pictures(signature: Signature, file: str) -> None:
+    if not signature.are_pictures:
+        raise SettingsError(
+            f"the network takes {signature.data_dtype} {signature.input_shape}, and a bundle is "
+            "for images of pixels",
+            f"use the engine itself: {file} and signature.json of the stage build",
+        )
 
 
 def _wanted(report: Report, request: Export) -> tuple[EngineReport, int]:
@@ -169,15 +179,16 @@ def _fill(
 
 
 def _input(signature: Signature) -> Input:
+    height, width, channels = signature.input_shape
     return Input(
         name=signature.input_name,
-        shape=signature.input_shape,
+        shape=(height, width, channels),
         dtype="uint8" if signature.dtype == "uint8" else "float32",
         layout=signature.layout,
         batch_size=signature.batch_size,
         scale=signature.scale,
         offset=signature.offset,
-        mode=MODES.get(signature.input_shape[2]),
+        mode=MODES.get(channels),
     )
 
 

@@ -39,7 +39,7 @@ NAMED = [name for name in DATASETS if name not in ("npz", "folder", "masks", "cs
 """Data sets that need no path."""
 
 WHERE = (
-    *("name", "path", "test_path", "split_column", "file_column", "label_column"),
+    *("name", "kind", "path", "test_path", "split_column", "file_column", "label_column"),
     *("target_columns", "mask_column", "group_column", "source", "version"),
 )
 """Settings of `data` that say where images and labels are."""
@@ -135,11 +135,13 @@ def describe(found: Findings, settings: Settings) -> list[Part]:
 def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
     data, counted = settings.data, found.dataset
     named = {key: value for key in WHERE if (value := getattr(data, key))}
+    if data.kind == "images":
+        del named["kind"]
     size = " x ".join(map(str, found.input_shape))
     yield Part(
         "data",
         f"{len(found.classes)} {NAMES.get(found.task, 'classes')} ({_listed(found.classes)}), "
-        f"images of {size}, "
+        f"{data.kind} of {size}, "
         f"{counted.train_samples:,} to train, {counted.validation_samples:,} to validate, "
         f"{counted.calibration_samples:,} to calibrate, {counted.test_samples:,} to test",
         named,
@@ -171,10 +173,10 @@ def _right(found: Findings) -> str:
 
 
 def _of_model(found: Findings, settings: Settings) -> Iterator[Part]:
-    height, width, channels = found.input_shape
+    size = " x ".join(map(str, found.input_shape))
     name = settings.model.source or found.network
     what = (
-        f"{name} takes {height} x {width} x {channels}, returns {len(found.classes)} "
+        f"{name} takes {size}, returns {len(found.classes)} "
         f"{found.output}, {found.parameters:,} parameters"
     )
     if settings.model.source is None:

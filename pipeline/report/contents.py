@@ -23,6 +23,7 @@ from pipeline.report.svg import Chart
 from pipeline.report.tables import Table
 from pipeline.results import comparability
 from pipeline.results.model import Report
+from stages.results.conversion import ConvertDetails
 
 if TYPE_CHECKING:
     from pipeline.results.evidence import Evidence
@@ -82,7 +83,12 @@ def lasting(report: Report) -> Report:
 def taken_home(report: Report) -> tuple[str, str] | None:
     """The file of the engine that the run stands for, and the command that takes it home."""
     found = comparability.chosen_engine(report)
-    return (f"build/{found[0].file}", "pipeline export --to PATH") if found else None
+    if not found:
+        return None
+    file, converted = f"build/{found[0].file}", report.details(ConvertDetails)
+    is_for_bundles = converted is None or converted.takes_pictures
+    copied = f"cp {file} build/signature.json PATH"
+    return file, "pipeline export --to PATH" if is_for_bundles else copied
 
 
 def tables(

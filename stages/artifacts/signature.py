@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from stages.results.base import Output
 from stages.tasks.registry import TASKS, TaskName
 
 FILE = "signature.json"
+DataType = Literal["uint8", "float32"]
+LAYOUTS = {2: "NLC", 3: "NHWC", 4: "NDHWC"}
+"""By the number of axes of one sample."""
 
 
 def scaling_in_words(scale: float, offset: float) -> str:
@@ -30,8 +33,9 @@ def scaling_in_words(scale: float, offset: float) -> str:
 class Signature:
     """Input and output of a network, and what it is asked.
 
-    `input_shape` is one image without the batch, as in (28, 28, 1) with layout "HWC". The
-    model sees `pixel * scale + offset` and returns `output_shape` for one image, () for one value
+    `input_shape` is one image without the batch, as in (28, 28, 1) with layout "NHWC", or one
+    signal (length, channels) or volume. `data_dtype` is that of the data, "uint8" or "float32". The
+    model sees `value * scale + offset` and returns `output_shape` for one image, () for one value
     per class: `output` says whether a value is a logit, a probability or a value itself.
     `class_names` name the classes of `task`, or what else it tells: stages/tasks. A probability of
     at least its threshold in `thresholds`, if there are any, is a yes. `dtype` is what is fed:
@@ -39,7 +43,7 @@ class Signature:
     `batch_size` is the only one that the graph takes; 0 stands for any.
     """
 
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     class_names: tuple[str, ...]
     scale: float
     offset: float
@@ -52,26 +56,32 @@ class Signature:
     task: TaskName = "classification"
     output_shape: tuple[int, ...] = ()
     thresholds: tuple[float, ...] = ()
+    data_dtype: DataType = "uint8"
 
     @property
     def shape_of_output(self) -> tuple[int, ...]:
         """What the network returns for one image."""
         return self.output_shape or (len(self.class_names),)
 
-    def preprocess(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Pixels to model input: uint8 (N, H, W, C) -> float32 (N, H, W, C)."""
+    @property
+    def are_pictures(self) -> bool:
+        """Whether an input is an image of pixels, as a file of one holds it."""
+        return self.data_dtype == "uint8" and len(self.input_shape) == 3
+
+    def preprocess(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Data to model input: uint8 or float32 (N, ..., C) -> float32 (N, ..., C)."""
         pixels = images.astype(np.float32)
         pixels *= np.float32(self.scale)
         pixels += np.float32(self.offset)
         return pixels
 
-    def feed(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        """Pixels uint8 (N, H, W, C) as input of the type `dtype`."""
+    def feed(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Data (N, ..., C) of `data_dtype` as input of the type `dtype`."""
 
         return images if self.dtype == "uint8" else self.preprocess(images)
 
     def batches(self, images: Any, batch_size: int) -> Iterator[NDArray[Any]]:
-        """All of `images` uint8 (N, H, W, C) as `feed` gives them, `batch_size` at a time.
+        """All of `images` (N, ..., C) as `feed` gives them, `batch_size` at a time.
 
         Where only one batch size can be fed, the last batch is filled up with the first images.
         """
@@ -90,8 +100,11 @@ class Signature:
         return self.output == "probabilities"
 
     @property
-    def limits(self) -> tuple[float, float]:
-        """What a range has to cover to hold every preprocessed pixel, and zero."""
+    def limits(self) -> tuple[float, float] | None:
+        """What a range has to cover to hold every preprocessed pixel, and zero; None for values
+        that are no pixels, which may be any."""
+        if self.data_dtype != "uint8":
+            return None
         ends = (self.offset, 255 * self.scale + self.offset)
         return min(*ends, 0.0), max(*ends, 0.0)
 
@@ -116,6 +129,10 @@ class Signature:
                 raise ValueError(f"output is {shown(signature.output)}")
             if signature.task not in TASKS:
                 raise ValueError(f"task is {shown(signature.task)}")
+            if signature.data_dtype not in get_args(DataType):
+                raise ValueError(f"data_dtype is {shown(signature.data_dtype)}")
+            if signature.dtype == "uint8" != signature.data_dtype:
+                raise ValueError("dtype is 'uint8', but data_dtype is not")
             return signature
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(

@@ -51,7 +51,7 @@ def compare_layers(
     points: Mapping[str, Point],
     ranges: Mapping[str, Range],
     trace: Trace,
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[Any],
     signature: Signature,
 ) -> LayerParity:
     """Compare the `trace` of a graph called `name` with the folded `model`, layer by layer.
@@ -154,10 +154,11 @@ def _best(
 def _layouts(levels: NDArray[np.float32], shape: tuple[int, ...]) -> list[NDArray[np.float32]]:
     """`levels` in the layout of Keras.
 
-    Inside ONNX images are channels first, a pooled image may still be (N, C, 1, 1), and the result
-    of a Conv1D is (N, C, 1, L). Around ops.flip vectors are (C, N). Either layout may be meant.
+    Inside ONNX images, signals and volumes are channels first, a pooled image may still be
+    (N, C, 1, 1), and the result of a Conv1D is (N, C, 1, L). Around ops.flip vectors are (C, N).
+    Either layout may be meant.
     """
-    other = {2: (1, 0), 4: (0, 2, 3, 1)}.get(levels.ndim)
+    other = {2: (1, 0), 3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}.get(levels.ndim)
     layouts = [levels, levels.transpose(other)] if other else [levels]
     return [layout.reshape(shape) for layout in layouts if layout.size == np.prod(shape)]
 

@@ -12,18 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.engines.litert import paired_form
-from stages.errors import ConversionError
+from stages.errors import ConversionUnsupported
+from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import QuantizeTensor, execute
+from stages.keras_graph.kernels import channel_axes
 from stages.keras_graph.paired_columns import has_pairs, traceable_by_pairs
-from stages.keras_graph.placement import Point, only, softmaxes_without_grid
-from stages.keras_graph.tracing import in_scopes, traceable
-from stages.keras_graph.walk import Call, Visit
+from stages.keras_graph.placement import Point, inputs_of_weighted, only, softmaxes_without_grid
+from stages.keras_graph.tracing import in_scopes, traceable, transposed_as_convolution
+from stages.keras_graph.walk import Call, Visit, calls
+from stages.numerics import qparams
 
 
 def write_int8(
@@ -37,7 +42,7 @@ def write_int8(
 
     Fake-quantization nodes carry the ranges, so no representative data is needed; the
     converter quantizes kernels itself, per channel. The input is as `signature` says, the output
-    float32. Returns the files. Raises ConversionError.
+    float32. Returns the files. Raises ConversionUnsupported.
     """
 
     def quantize(point: Point, value: Any) -> Any:
@@ -66,6 +71,52 @@ def _with_softmax_in_float(visit: Visit, without_grid: Set[int]) -> Visit:
     return spelled
 
 
+def _in_known_operations(visit: Visit) -> Visit:
+    """`visit`, with what LiteRT does not know, or not in integers, in operations that it does."""
+
+    def spelled(call: Call, *args: Any, **kwargs: Any) -> Any:
+        layer, shape = call.operation, call.outputs[0].shape[1:]
+        if getattr(layer, "data_format", "") != "channels_last":
+            return visit(call, *args, **kwargs)
+        if type(layer) is layers.MaxPooling3D:
+            return tf.reshape(_pooled_by_planes(layer, args[0]), (-1, *shape))
+        is_plain = getattr(layer, "output_padding", None) is None
+        if type(layer) is layers.Conv1DTranspose and is_plain and layer.dilation_rate == (1,):
+            return transposed_as_convolution(layer, args[0], shape[0])
+        return visit(call, *args, **kwargs)
+
+    return spelled
+
+
+def _pooled_by_planes(layer: Any, volumes: Any) -> Any:
+    """The largest values of volumes (N, D, H, W, C) within planes, then across them, for LiteRT
+    pools images alone: (N, D', H' * W', C). Averages would be rounded twice."""
+    (depth, *plane), (step, *steps) = layer.pool_size, layer.strides
+    padding, (_, planes, *sides) = layer.padding.upper(), volumes.shape
+    flat = tf.nn.max_pool2d(tf.reshape(volumes, (-1, *sides)), plane, steps, padding)
+    height, width, channels = flat.shape[1:]
+    column = tf.reshape(flat, (-1, planes, height * width, channels))
+    return tf.nn.max_pool2d(column, (depth, 1), (step, 1), padding)
+
+
+def _rounded_kernels(model: keras.Model, points: Mapping[str, Point]) -> list[tuple[Any, Any]]:
+    """The kernel variables that LiteRT leaves in float behind a quantized tensor, and their values
+    on the INT8 grid, as those of all other engines: it has no integer kernel for volumes, and none
+    for signals with dilation."""
+    quantized, found = inputs_of_weighted(model, points), []
+    reading = (call.operation for call in calls(model) if id(call.outputs[0]) in quantized)
+    for layer in {id(each): each for each in reading}.values():
+        is_dilated = isinstance(layer, layers.Conv1D) and layer.dilation_rate != (1,)
+        if is_dilated or isinstance(layer, (layers.Conv3D, layers.Conv3DTranspose)):
+            kernel = kernel_of(layer)
+            values, axes = kernel.numpy(), channel_axes(layer)
+            shape = [size if axis in axes else 1 for axis, size in enumerate(values.shape)]
+            scales = qparams.kernel_scales(values, *axes).reshape(shape)
+            steps = qparams.quantize(values, scales, qparams.KERNEL)
+            found.append((kernel, (steps * scales).astype(np.float32)))
+    return found
+
+
 def write_float(file: Path, folded: keras.Model, signature: Signature) -> list[Path]:
     """Write a folded model as the float32 `file`; forms, input, errors and result as above."""
     return _write(file, folded, {}, lambda _, value: value, signature, [])
@@ -83,9 +134,10 @@ def _write(
     if has_pairs(folded):
         visits[paired_form(file)] = traceable_by_pairs
     without_grid = softmaxes_without_grid(folded, points) if optimizations else frozenset()
+    rounded = _rounded_kernels(folded, points)
     for form, visit in visits.items():
-        traced = in_scopes(_with_softmax_in_float(visit, without_grid))
-        forward = partial(_forward, folded, points, quantize, traced)
+        traced = in_scopes(_with_softmax_in_float(_in_known_operations(visit), without_grid))
+        forward = partial(_forward, folded, points, quantize, traced, rounded)
         form.write_bytes(_flatbuffer(folded, forward, signature, optimizations))
     return list(visits)
 
@@ -95,9 +147,11 @@ def _forward(
     points: Mapping[str, Point],
     quantize: QuantizeTensor,
     visit: Visit,
+    rounded: list[tuple[Any, Any]],
     image: Any,
 ) -> Any:
-    return execute(folded, points, image, quantize, visit)
+    with keras.StatelessScope(state_mapping=rounded):
+        return execute(folded, points, image, quantize, visit)
 
 
 def _flatbuffer(
@@ -115,14 +169,11 @@ def _flatbuffer(
     function = tf.function(
         lambda image: forward(normalised(image, signature)),
         input_signature=[spec],
-        autograph=False,
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
     # Around it, because freezing forgets the names of outputs.
     named = tf.function(
-        lambda image: {signature.output_name: frozen(image)[0]},
-        input_signature=[spec],
-        autograph=False,
+        lambda image: {signature.output_name: frozen(image)[0]}, input_signature=[spec]
     ).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([named], trackable_obj=model)
     converter.optimizations = optimizations
@@ -134,7 +185,7 @@ def _flatbuffer(
     except Exception as error:  # its error class is private
         # Before "error: " stands where in the source the operation was made.
         reason = str(error).strip().splitlines()[0].rpartition("error: ")[2]
-        raise ConversionError(
+        raise ConversionUnsupported(
             f"LiteRT cannot convert this model: {reason}",
             "replace the layer that uses this operation",
         ) from error

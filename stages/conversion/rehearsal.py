@@ -7,12 +7,13 @@ from pathlib import Path
 
 import keras
 
+from stages import progress
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.litert import write_float, write_int8
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.targets import float_graph, int8_graph
-from stages.errors import ConversionError, UserError
+from stages.errors import ConversionError, ConversionUnsupported, UserError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
 from stages.models.files import in_one_line
@@ -21,7 +22,8 @@ from stages.models.files import in_one_line
 def rehearse(model: keras.Model, signature: Signature) -> None:
     """Convert `model` to a graph of every kind, and throw them away.
 
-    Raises ModelError or ConversionError where the conversion after the training would.
+    Raises ModelError or ConversionError where the conversion after the training would, and warns
+    where it leaves out the engines of LiteRT.
     """
     try:
         _convert(model, signature)
@@ -44,5 +46,8 @@ def _convert(model: keras.Model, signature: Signature) -> None:
     to_float16(float_graph(folded, signature))
     int8_graph(folded, placed, ranges, signature, "cpu")
     with tempfile.TemporaryDirectory() as folder:
-        write_float(Path(folder) / "model.tflite", folded, signature)
-        write_int8(Path(folder) / "model.tflite", folded, placed, ranges, signature)
+        try:
+            write_float(Path(folder) / "model.tflite", folded, signature)
+            write_int8(Path(folder) / "model.tflite", folded, placed, ranges, signature)
+        except ConversionUnsupported as error:
+            progress.warn(f"there will be no LiteRT engine: {error.message}")

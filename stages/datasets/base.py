@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from stages.datasets import download
 from stages.datasets.lazy_images import Images, Indices, take
+from stages.datasets.registry import PLACES, Kind
 from stages.datasets.splits import stratified
 from stages.errors import DataError, shown
 from stages.settings import Data
@@ -31,7 +32,9 @@ from stages.tasks.registry import TaskName
 
 Part = Literal["train", "test"]
 MOST_CHANNELS = 4
-"""More are a mistaken order of the axes."""
+"""More of an image are a mistaken order of the axes."""
+NUMBERS = ("int8", "int16", "uint16", "float16", "float32", "float64")
+"""Types of values that are read as float32; uint8 stays as it is."""
 SPECIAL = "which is neither a regular file nor a folder: it may never end"
 
 
@@ -39,7 +42,8 @@ SPECIAL = "which is neither a regular file nor a folder: it may never end"
 class Split:
     """Images uint8 (N, H, W, C) and their labels int64 (N,), or what else the task asks of each.
 
-    Images may lie on disk and be more than memory holds: index them, a batch at a time.
+    "Images" may also be signals (N, L, C) or volumes (N, D, H, W, C), and values of any kind may be
+    float32. Images may lie on disk and be more than memory holds: index them, a batch at a time.
     `skipped` says of every file that was left out why; `changed` counts the images by what was
     done to them. `groups` int64 (N,), where there are any, numbers what must not be divided;
     `strata` int64 (N,) what every split shall have its share of, by default the labels. `origin`
@@ -139,24 +143,35 @@ def is_control(character: str) -> bool:
     return is_direction or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
-def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Split:
+def checked_split(
+    images: NDArray[Any], labels: NDArray[Any], origin: str, kind: Kind = "images"
+) -> Split:
     """Make a Split of arrays from outside, images (N, H, W) or (N, H, W, C), labels (N, ...).
 
-    Integers (N, 1) become (N,). `origin` names the arrays in messages. Raises DataError for images
-    of a wrong dtype or shape and for lengths that differ. What the labels must be says the task.
+    Of another `kind`: see registry.py. Values of NUMBERS become float32, integer labels (N, 1)
+    become (N,). `origin` names the arrays in messages. Raises DataError for images of a wrong dtype
+    or shape, for values that are not finite, and for lengths that differ. What the labels must be
+    says the task.
     """
-    if images.dtype != np.uint8:
+    if images.dtype != np.uint8 and images.dtype.name not in NUMBERS:
         raise DataError(
-            f"{origin}: the images are {images.dtype}, expected uint8 pixels from 0 to 255",
-            "store the pixels as they are; the model's scaling is data.scale and data.offset",
+            f"{origin}: the {kind} are {images.dtype}, expected uint8, or one of "
+            f"{', '.join(NUMBERS)}",
+            'convert the array before it is saved: array.astype("float32")',
         )
-    if images.ndim not in (3, 4) or 0 in images.shape:
+    places = PLACES[kind]
+    if images.ndim not in (len(places) + 1, len(places) + 2) or 0 in images.shape:
+        axes = f"N, {', '.join(places)}"
+        others = [name for name in PLACES if len(PLACES[name]) + 2 == images.ndim]
+        ask = [
+            f", or if they are {name}: --set data.kind={name}" for name in others if name != kind
+        ]
         raise DataError(
-            f"{origin}: the images have the shape {images.shape}, "
-            "expected (N, height, width) or (N, height, width, channels), none of them 0",
-            "reshape the array before it is saved",
+            f"{origin}: the {kind} have the shape {images.shape}, "
+            f"expected ({axes}) or ({axes}, channels), none of them 0",
+            f"reshape the array before it is saved{''.join(ask)}",
         )
-    if images.ndim == 4 and images.shape[3] > MOST_CHANNELS:
+    if kind == "images" and images.ndim == 4 and images.shape[3] > MOST_CHANNELS:
         raise DataError(
             f"{origin}: the images have the shape {images.shape} and so {images.shape[3]} "
             f"channels, expected 1 to {MOST_CHANNELS} as the last axis",
@@ -174,7 +189,23 @@ def checked_split(images: NDArray[Any], labels: NDArray[Any], origin: str) -> Sp
         )
     if np.issubdtype(labels.dtype, np.integer) and labels.size == len(labels):
         labels = labels.reshape(-1)  # class numbers in a column, as Keras has those of CIFAR-10
-    return Split(images[..., None] if images.ndim == 3 else images, labels, origin=origin)
+    images = images if images.dtype == np.uint8 else _finite(images, origin, kind)
+    has_channels = images.ndim == len(places) + 2
+    return Split(images if has_channels else images[..., None], labels, origin=origin)
+
+
+def _finite(values: NDArray[Any], origin: str, kind: Kind) -> NDArray[np.float32]:
+    """`values` in float32. Raises DataError where one is NaN, infinite or beyond float32."""
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32, copy=False)
+    broken = int((~np.isfinite(found).reshape(len(found), -1).all(axis=1)).sum())
+    if broken:
+        raise DataError(
+            f"{origin}: {broken} of {len(found)} {kind} hold NaN, infinity or more than float32 "
+            "holds, expected finite numbers",
+            "leave them out, or fill the gaps, before the array is saved",
+        )
+    return found
 
 
 def numbered(labels: NDArray[Any]) -> tuple[str, ...]:

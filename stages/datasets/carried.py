@@ -1,6 +1,6 @@
 """Test images that `convert` carries to the machines that run the engines.
 
-test_images.npy     uint8 (N, H, W, C), read as they are needed
+test_images.npy     uint8 or float32 (N, ..., C), read as they are needed
 test_labels.npy     int64 (N,), or what else the task has
 
 Two plain arrays, because a zip archive of NumPy cannot be mapped: there may be more images than
@@ -35,7 +35,8 @@ def write(test: Split, count: int, folder: Path) -> CarriedImages:
     part = test.sample(count) if is_part else test
     # Not a map that is written to: on a full disk that ends the process, without a message.
     with (folder / IMAGES_FILE).open("wb") as stream:
-        header = {"descr": "|u1", "fortran_order": False, "shape": part.images.shape}
+        kind = np.lib.format.dtype_to_descr(part.images.dtype)
+        header = {"descr": kind, "fortran_order": False, "shape": part.images.shape}
         np.lib.format.write_array_header_1_0(stream, header)
         for start in range(0, len(part), BATCH):
             stream.write(part.images[start : start + BATCH].tobytes())
@@ -67,10 +68,10 @@ def read(folder: Path) -> Split:
             f"the test images in {str(folder)!r} are damaged: {error}", AGAIN
         ) from error
     expected = (len(labels), *signature.input_shape)
-    if images.dtype != np.uint8 or images.shape != expected or not len(labels):
+    if images.dtype != signature.data_dtype or images.shape != expected or not len(labels):
         raise ArtifactError(
             f"{IMAGES_FILE} in {str(folder)!r} holds {images.shape} {images.dtype}, "
-            f"expected {expected} uint8, of at least one image",
+            f"expected {expected} {signature.data_dtype}, of at least one image",
             AGAIN,
         )
     name = f"{LABELS_FILE} in {str(folder)!r}"

@@ -11,35 +11,44 @@ Indices = NDArray[np.int64]
 
 
 class Images(Protocol):
-    """Images uint8 (N, H, W, C), in memory or on disk. Indexing gives an array in memory."""
+    """Samples (N, ..., C) uint8 or float32, in memory or on disk; indexed, an array in memory."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C)."""
+        """(N, H, W, C), or (N, L, C), (N, D, H, W, C)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 or float32."""
 
     def __len__(self) -> int:
         """N."""
 
-    def __getitem__(self, where: Any) -> NDArray[np.uint8]:
+    def __getitem__(self, where: Any) -> NDArray[Any]:
         """The images at an index, a slice or an array of indices."""
 
 
 class LazyImages:
     """The images `rows` of `source`, in that order, without a copy."""
 
-    def __init__(self, source: NDArray[np.uint8], rows: Indices) -> None:
+    def __init__(self, source: NDArray[Any], rows: Indices) -> None:
         self._source, self._rows = source, rows
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C)."""
+        """(N, ..., C)."""
         return (len(self._rows), *self._source.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the source."""
+        return self._source.dtype
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, where: Any) -> NDArray[np.uint8]:
-        return np.asarray(self._source[self._rows[where]], np.uint8)
+    def __getitem__(self, where: Any) -> NDArray[Any]:
+        return np.asarray(self._source[self._rows[where]])
 
     def take(self, indices: Indices) -> LazyImages:
         """Some of these."""

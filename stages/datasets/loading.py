@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.datasets.base import DataSet, DataSetModule, Split
-from stages.datasets.registry import DATASETS
+from stages.datasets.base import DataSet, DataSetModule, Part, Split
+from stages.datasets.registry import DATASETS, PLACES
 from stages.datasets.splits import divide, divide_groups
 from stages.datasets.targets import check_learnable, checked, likely_task
 from stages.errors import DataError, SettingsError, shown
@@ -34,9 +34,10 @@ def load_dataset(settings: Data, task: TaskName | None = None) -> DataSet:
     SettingsError where they do not suit data.shift_pixels.
     """
     module = _module(settings)
-    raw = module.read(settings, "train")
+    raw = _raw(module, settings, "train")
     task = task or likely_task(raw)
     names = tasks.of(task).names(module.class_names(settings), raw.labels)
+    _check_task(settings, task)
     part = checked(raw, task, names, "training")
     _check_shift(settings, part)
     check_learnable(part, task, names)
@@ -44,8 +45,14 @@ def load_dataset(settings: Data, task: TaskName | None = None) -> DataSet:
     if part.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training images are {part.images.shape[1:]} but test images {test.images.shape[1:]} "
-            "(height, width, channels), expected the same",
+            f"({', '.join(PLACES[settings.kind])}, channels), expected the same",
             "resize them to one size",
+        )
+    if part.images.dtype != test.images.dtype:
+        raise DataError(
+            f"training {settings.kind} are read as {part.images.dtype} but test {settings.kind} as "
+            f"{test.images.dtype}, expected the same",
+            "store both in one type",
         )
     validation, calibration, train = _held_back(settings, part, names, task)
     return DataSet(settings.name, train, validation, calibration, test, names, task)
@@ -60,18 +67,25 @@ def load_test_split(settings: Data, signature: Signature | None = None) -> Split
     try:
         module = _module(settings)
         if signature is None:
-            raw = module.read(settings, "test")
+            raw = _raw(module, settings, "test")
             task = likely_task(raw)
             names = tasks.of(task).names(module.class_names(settings), raw.labels)
         else:
             task, names = signature.task, signature.class_names
-        return _test_split(module, settings, names, task)
+        split = _test_split(module, settings, names, task)
     except ModuleNotFoundError as error:
         raise DataError(
             f"the data set {settings.name!r} needs the package {error.name}, which is missing",
             f"{install([providing(str(error.name))])}, or bring the images as a file: "
             "--set data.name=npz",
         ) from error
+    if signature is not None and split.images.dtype != signature.data_dtype:
+        raise DataError(
+            f"{split.origin}: the test {settings.kind} are read as {split.images.dtype}, expected "
+            f"{signature.data_dtype}, as the training had them",
+            "store them in that type",
+        )
+    return split
 
 
 def _module(settings: Data) -> DataSetModule:
@@ -81,13 +95,43 @@ def _module(settings: Data) -> DataSetModule:
 def _test_split(
     module: DataSetModule, settings: Data, names: tuple[str, ...], task: TaskName
 ) -> Split:
-    split = checked(module.read(settings, "test"), task, names, "test")
+    split = checked(_raw(module, settings, "test"), task, names, "test")
     if not 0 < settings.test_samples < len(split):
         return split
     return split.sample(settings.test_samples)
 
 
+def _raw(module: DataSetModule, settings: Data, part: Part) -> Split:
+    """One part as it is. Raises DataError for values that are no pixels, but scaled as these."""
+    split = module.read(settings, part)
+    if split.images.dtype == np.uint8:
+        return split
+    if settings.scale == Data().scale:
+        values = split.images[:]
+        raise DataError(
+            f"{split.origin}: the {settings.kind} hold values from {values.min():g} to "
+            f"{values.max():g}, not pixels of uint8, and data.scale is 1/255",
+            "as they are: --set data.scale=1",
+        )
+    if settings.contrast:
+        raise SettingsError(
+            f"data.contrast: got {settings.contrast}, expected 0 for values that are no uint8",
+            "change it in the data instead",
+        )
+    return split
+
+
+def _check_task(settings: Data, task: TaskName) -> None:
+    if task == "segmentation" and settings.kind != "images":
+        raise SettingsError(
+            f"model.task is 'segmentation', which is of images, and data.kind is {settings.kind!r}",
+            "give one label for each sample",
+        )
+
+
 def _check_shift(settings: Data, part: Split) -> None:
+    if settings.kind != "images":
+        return
     height, width = part.images.shape[1:3]
     if settings.shift_pixels >= min(height, width):
         raise SettingsError(

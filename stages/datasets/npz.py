@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.datasets.base import Part, Split, checked_split, numbered, required_path
+from stages.datasets.registry import Kind
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -24,14 +25,14 @@ def class_names(settings: Data) -> tuple[str, ...]:
 
 def read(settings: Data, part: Part) -> Split:
     """One part of the file at data.path. Raises DataError where it is not fit."""
-    return read_part(required_path(settings), part, settings.max_unpacked_mib)
+    return read_part(required_path(settings), part, settings.max_unpacked_mib, settings.kind)
 
 
-def read_part(path: Path, part: Part, limit_mib: int) -> Split:
+def read_part(path: Path, part: Part, limit_mib: int, kind: Kind = "images") -> Split:
     """x_<part> and y_<part> of `path`, checked; refused if the file unpacks to over `limit_mib`."""
     origin = f"{path.name}, x_{part} and y_{part}"
     images = _array(path, f"x_{part}", limit_mib)
-    return checked_split(images, _array(path, f"y_{part}", limit_mib), origin)
+    return checked_split(images, _array(path, f"y_{part}", limit_mib), origin, kind)
 
 
 def _array(path: Path, name: str, limit_mib: int) -> NDArray[Any]:

@@ -9,8 +9,8 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from stages import progress
 from stages.artifacts.atomic import replacing
 from stages.datasets import cache
 from stages.datasets.base import MOST_CHANNELS, Part, Split, checked_split, numbered
+from stages.datasets.registry import Kind
 from stages.errors import DataError, shown
 from stages.settings import Data
 from stages.settings.modules import function_of, source_files, unseen
@@ -36,7 +37,7 @@ def class_names(settings: Data) -> tuple[str, ...]:
 
 
 def read(settings: Data, part: Part) -> Split:
-    """What the function gives for one part, in memory: uint8 (N, H, W, C).
+    """What the function gives for one part, in memory: (N, ..., C), uint8 or float32.
 
     Raises DataError where data.source is not set, fails, or returns what is not fit, or not what it
     returned before: the splits are drawn by position.
@@ -46,18 +47,18 @@ def read(settings: Data, part: Part) -> Split:
             "the data set 'source' is read from data.source, which is not set",
             "give it: --set data.source=module:function",
         )
-    return _read(settings.source, settings.version, part, settings.max_unpacked_mib)
+    return _read(settings.source, settings.version, part, settings.max_unpacked_mib, settings.kind)
 
 
 @lru_cache(maxsize=1)  # Class names and images of one part come from one call.
-def _read(source: str, version: str | None, part: Part, limit_mib: int) -> Split:
+def _read(source: str, version: str | None, part: Part, limit_mib: int, kind: Kind) -> Split:
     returned = _returned(source, part)
     origin = f"data.source {source!r}, {part!r}"
     if isinstance(returned, (tuple, list)):
-        split = _checked(returned, origin)
+        split = _checked(returned, origin, kind)
         _refuse_large(split, origin, limit_mib)
     else:
-        split = _joined(_batches(returned, origin), origin, limit_mib)
+        split = _joined(_batches(returned, origin, kind), origin, limit_mib, kind)
     _refuse_other(split, source, version, part)
     return split
 
@@ -80,13 +81,13 @@ def _failed(origin: str, error: Exception) -> DataError:
     )
 
 
-def _batches(returned: Any, origin: str) -> Iterator[Any]:
+def _batches(returned: Any, origin: str, kind: Kind) -> Iterator[Any]:
     """What a PyDataset or a tf.data.Dataset gives, in its order. Raises DataError."""
     keras, tensorflow = (sys.modules.get(name) for name in ("keras", "tensorflow"))
     if keras and isinstance(returned, keras.utils.PyDataset):
-        open_batches = _of_py_dataset
+        open_batches: Callable[[Any], Iterable[Any] | None] = _of_py_dataset
     elif tensorflow and isinstance(returned, tensorflow.data.Dataset):
-        open_batches = _of_tf_dataset
+        open_batches = partial(_of_tf_dataset, kind=kind)
     else:
         raise DataError(f"{origin} returned a {type(returned).__name__}, {EXPECTED}")
     try:
@@ -108,31 +109,33 @@ def _of_py_dataset(dataset: Any) -> Iterable[Any] | None:
     return None if count is None else (dataset[number] for number in range(count))
 
 
-def _of_tf_dataset(dataset: Any) -> Iterable[Any] | None:
+def _of_tf_dataset(dataset: Any, kind: Kind) -> Iterable[Any] | None:
     """None where it is without end; of single images batches are made."""
     if int(dataset.cardinality()) == ENDLESS:
         return None
-    is_single = _is_single(dataset.element_spec)
+    is_single = _is_single(dataset.element_spec, kind)
     batches: Iterable[Any] = (dataset.batch(BATCH) if is_single else dataset).as_numpy_iterator()
     return batches
 
 
-def _is_single(spec: Any) -> bool:
-    """Whether elements are an image and its target: (H, W, C), where a batch could be (N, H, W)."""
+def _is_single(spec: Any, kind: Kind) -> bool:
+    """Whether elements are a sample and its target: (H, W, C), where a batch could be (N, H, W)."""
     if not isinstance(spec, tuple) or len(spec) != 2:
         return False
     image, target = (getattr(each, "shape", None) for each in spec)
     if getattr(target, "rank", None) == 0:
         return True
-    return image is not None and image.rank == 3 and image[2] in range(1, MOST_CHANNELS + 1)
+    if kind != "images" or image is None or image.rank != 3:
+        return False
+    return image[2] in range(1, MOST_CHANNELS + 1)
 
 
-def _joined(batches: Iterator[Any], origin: str, limit_mib: int) -> Split:
+def _joined(batches: Iterator[Any], origin: str, limit_mib: int, kind: Kind) -> Split:
     """All batches as one part. Raises DataError where they differ in size, or are too much."""
     splits: list[Split] = []
     size = 0
     for number, batch in enumerate(batches):
-        split = _checked(batch, f"{origin}, batch {number}")
+        split = _checked(batch, f"{origin}, batch {number}", kind)
         splits.append(split)
         size += split.images[:].nbytes + split.labels.nbytes
         if size > limit_mib << 20:
@@ -144,8 +147,14 @@ def _joined(batches: Iterator[Any], origin: str, limit_mib: int) -> Split:
         if split.images.shape[1:] != splits[0].images.shape[1:]:
             raise DataError(
                 f"{origin}: images of batch {number} are {split.images.shape[1:]}, those of the "
-                f"first {splits[0].images.shape[1:]} (height, width, channels)",
+                f"first {splits[0].images.shape[1:]}",
                 "resize all to one size",
+            )
+        if split.images.dtype != splits[0].images.dtype:
+            raise DataError(
+                f"{origin}: images of batch {number} are read as {split.images.dtype}, those of "
+                f"the first as {splits[0].images.dtype}",
+                "give all of them in one type",
             )
         if split.labels.shape[1:] != splits[0].labels.shape[1:]:
             raise DataError(
@@ -160,7 +169,7 @@ def _joined(batches: Iterator[Any], origin: str, limit_mib: int) -> Split:
     return Split(images, labels, origin=origin)
 
 
-def _checked(pair: Any, origin: str) -> Split:
+def _checked(pair: Any, origin: str, kind: Kind) -> Split:
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         got = f"{len(pair)} values" if isinstance(pair, (tuple, list)) else type(pair).__name__
         raise DataError(
@@ -168,7 +177,7 @@ def _checked(pair: Any, origin: str) -> Split:
             "weights of single images are not supported",
         )
     images, labels = (_array(each, origin) for each in pair)
-    return checked_split(images, labels, origin)
+    return checked_split(images, labels, origin, kind)
 
 
 def _array(given: Any, origin: str) -> NDArray[Any]:

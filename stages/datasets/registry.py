@@ -5,6 +5,17 @@ Plain data: `data.name` takes these names, and no data set is imported before it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
+Kind = Literal["images", "signals", "volumes"]
+PLACES: Mapping[Kind, tuple[str, ...]] = {
+    "signals": ("length",),
+    "images": ("height", "width"),
+    "volumes": ("depth", "height", "width"),
+}
+"""What `data.kind` says: names of the axes between the samples and the channels."""
+
 DATASETS: dict[str, str] = {
     "digits": "stages.datasets.digits",
     **dict.fromkeys(

@@ -134,7 +134,7 @@ class Engine(ABC):
         self._close()
 
     def infer(self, images: Images) -> Logits:
-        """Run one batch: images (N, H, W, C) of the signature's dtype, C-contiguous -> logits
+        """Run one batch: images (N, ..., C) of the signature's dtype, C-contiguous -> logits
         float32 (N, classes).
         """
         if not self._is_open:
@@ -181,7 +181,7 @@ class Engine(ABC):
         if images.dtype != self._dtype:
             raise EngineError(
                 f"{self.file.name}: input dtype {images.dtype}, expected {self.signature.dtype}",
-                "use Signature.feed on uint8 pixels",
+                "use Signature.feed on the data",
             )
         if images.shape[1:] != expected or len(images) == 0:
             wanted = ", ".join(map(str, expected))

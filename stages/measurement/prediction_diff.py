@@ -60,9 +60,10 @@ def keep_images(test: Split, before: Answers, after: Answers, out: Path) -> None
     """Write the first images of every kind of change to `out`, lost ones first.
 
     before, after: answers of the trained model and of an engine for the test images. No file is
-    written where nothing changed, or where answers are no classes.
+    written where nothing changed, where answers are no classes, or samples no images of pixels.
     """
-    if before.decisions is None or after.decisions is None:
+    are_pictures = len(test.images.shape) == 4 and test.images.dtype == np.uint8
+    if before.decisions is None or after.decisions is None or not are_pictures:
         return
     kinds = _kinds(before, after).values()
     shown = np.concatenate([np.flatnonzero(kind)[:MOST_IMAGES] for kind in kinds])

@@ -7,6 +7,7 @@ from functools import partial
 
 import keras
 
+from stages.datasets.registry import PLACES
 from stages.errors import ModelError, SettingsError
 from stages.keras_graph.plain import plain
 from stages.keras_graph.walk import apply, functional, walk
@@ -47,7 +48,7 @@ SEGMENTING: dict[str, Builder] = {"unet": unet.build}
 
 def create(
     settings: Model,
-    input_shape: Shape,
+    input_shape: tuple[int, ...],
     outputs: int | Sequence[tuple[int, ...]],
     pixels: tuple[float, float] = (1 / 255, 0.0),
 ) -> keras.Model:
@@ -69,7 +70,7 @@ def create(
 
 
 def _from_user(
-    settings: Model, source: str, input_shape: Shape, shapes: Sequence[tuple[int, ...]]
+    settings: Model, source: str, input_shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]]
 ) -> keras.Model:
     if _is_varied(settings) or settings.weights != transfer.NONE:
         raise SettingsError(
@@ -95,9 +96,16 @@ def _from_user(
 
 
 def _from_table(
-    settings: Model, input_shape: Shape, output: tuple[int, ...], pixels: tuple[float, float]
+    settings: Model, sample: tuple[int, ...], output: tuple[int, ...], pixels: tuple[float, float]
 ) -> keras.Model:
     name, has_weights = settings.name, settings.weights != transfer.NONE
+    if len(sample) != 3:
+        raise SettingsError(
+            f"model.name is {name!r}, a network of images (height, width, channels), but a sample "
+            f"has the shape {sample}",
+            "give a network of your own: --set model.source=module:function",
+        )
+    input_shape = sample[0], sample[1], sample[2]
     if name in SEGMENTING:
         if len(output) == 1:
             raise SettingsError(
@@ -153,7 +161,7 @@ def _set_dropout(model: keras.Model, rate: float | None) -> None:
 
 
 def _check(
-    model: keras.Model, source: str, input_shape: Shape, shapes: Sequence[tuple[int, ...]]
+    model: keras.Model, source: str, input_shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]]
 ) -> None:
     graph = functional(model)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
@@ -170,13 +178,17 @@ def _check(
     )
     if not fits or not has_fitting:
         wanted = " or ".join(map(str, shapes))
+        kinds = [kind for kind, places in PLACES.items() if len(places) + 1 == len(got_in)]
+        is_of_other_rank = len(got_in) != len(input_shape) and kinds
         raise ModelError(
             f"{source} maps {got_in} to {got_out}, the data set needs {input_shape} to {wanted}",
-            "choose the matching data set with data.name and data.path",
+            f"if the data are {kinds[0]}: --set data.kind={kinds[0]}"
+            if is_of_other_rank
+            else "choose the matching data set with data.name and data.path",
         )
 
 
-def _with_free_batch(model: keras.Model, input_shape: Shape) -> keras.Model:
+def _with_free_batch(model: keras.Model, input_shape: tuple[int, ...]) -> keras.Model:
     """`model` for any number of images of just this shape."""
     image = model.inputs[0]
     if tuple(image.shape) == (None, *input_shape):

@@ -39,7 +39,7 @@ class Stopwatch:
     """Compares candidates with `reference` on the engine `target`, as in "litert.int8".
 
     A context manager: the reference stays open, in a process of its own. INT8 candidates are
-    calibrated on `images` and not trained; all take raw pixels, as engines do by default. `build`
+    calibrated on `images` and not trained; all take what engines take by default. `build`
     and `tensorrt` are how TensorRT is to build them. Raises EngineError where the engine is not
     available.
     """
@@ -57,7 +57,7 @@ class Stopwatch:
         self._engine = EngineName.parse(target)
         self._file = engine_process.require(self._engine)
         self._model, self._images = reference, images
-        self._signature = dataclasses.replace(signature, dtype="uint8")
+        self._signature = dataclasses.replace(signature, dtype=signature.data_dtype)
         self._built = (batch_size, build, tensorrt)
         self.reference_ms = 0.0
 

@@ -31,7 +31,7 @@ class Findings(StageResult):
     that is more than luck explains.
     """
 
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     classes: tuple[str, ...]
     dataset: DatasetCounts
     network: str

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from stages.datasets.registry import DATASETS
+from stages.datasets.registry import DATASETS, Kind
 from stages.settings.base import Count, Distinct, Positive, Section, Seed, Share, usable_path
 from stages.settings.networks import known_network
 from stages.tasks.registry import TaskName
@@ -95,6 +95,10 @@ class Data(Section):
     name: Name = "digits"
     """`digits` ships with scikit-learn (the extra `digits`) and needs no network; the others read
     `path`, and those of keras.datasets are downloaded by Keras if it is not set."""
+    kind: Kind = "images"
+    """What the arrays of `npz` and `source` hold: `images` (N, height, width, channels), `signals`
+    (N, length, channels) or `volumes` (N, depth, height, width, channels), each also without the
+    channels. Signals and volumes are not augmented, and need a `model.source`."""
     path: Annotated[str, AfterValidator(_path_or_address)] | None = None
     """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; for `masks`, one with
     `train/images/*`, `train/masks/*.png` and the same of `test`; for `csv`, a CSV file with labels
@@ -151,7 +155,8 @@ class Data(Section):
     """Height and width in pixels that `folder`, `masks` and `csv` resize to; 0 keeps those of the
     first image."""
     scale: Annotated[Float32, AfterValidator(_nonzero)] = 1 / 255
-    """The model sees pixel * scale + offset."""
+    """The model sees value * scale + offset. The default is for pixels from 0 to 255, and is
+    refused for values of another type than uint8."""
     offset: Float32 = 0.0
     """See `scale`."""
     shift_pixels: Annotated[int, Field(ge=0, lt=MOST_PIXELS)] = 1
@@ -168,6 +173,22 @@ class Data(Section):
     """In all trainings contrast is raised or lowered by up to this share."""
     seed: Seed = 0
     """Decides which images are held back."""
+
+    @field_validator("kind")
+    @classmethod
+    def _needs_arrays(cls, value: str, info: ValidationInfo) -> str:
+        name = info.data.get("name", "npz")
+        if value != "images" and name not in ("npz", "source"):
+            raise PydanticCustomError("needs_arrays", f"'images', for data.name is {name!r}")
+        return value
+
+    @field_validator("shift_pixels", "flip", "rotate_degrees", "shear_degrees", "zoom", "contrast")
+    @classmethod
+    def _is_for_images(cls, value: float, info: ValidationInfo) -> float:
+        kind = info.data.get("kind", "images")
+        if kind != "images" and value not in (0, cls.model_fields[str(info.field_name)].default):
+            raise PydanticCustomError("for_images", f"the default, for data.kind is {kind!r}")
+        return value
 
     @field_validator(*OF_CSV)
     @classmethod
@@ -204,6 +225,11 @@ class Data(Section):
             got = f"data.path is {path!r}" if name == "source" else f"data.name is {name!r}"
             raise PydanticCustomError("needs_source", f"none, for {got}")
         return value
+
+    @property
+    def shifts(self) -> int:
+        """By how many pixels images are shifted; other data are not."""
+        return self.shift_pixels if self.kind == "images" else 0
 
     def external_files(self) -> list[Path]:
         """The data set's own files or folder, or those of the user's that `source` imports.

@@ -17,9 +17,9 @@ ComputeCapability = Literal["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 class Convert(Section):
     """Keras to ONNX and LiteRT."""
 
-    input: Literal["uint8", "float32"] = "uint8"
-    """Input of the engines: raw pixels, or normalised images (pixel * data.scale + data.offset).
-    With pixels the engine normalises, mostly at no cost."""
+    input: Literal["auto", "uint8", "float32"] = "auto"
+    """Input of the engines: raw pixels, or normalised values (value * data.scale + data.offset).
+    With pixels the engine normalises, mostly at no cost. `auto` is pixels where the data are."""
     batch_size: Count = 0
     """The fixed batch size of engines; 0 leaves it open."""
 

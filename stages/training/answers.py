@@ -28,10 +28,10 @@ def known(
 
     None where images are augmented, where each is seen once, and where this would be too large.
     """
-    is_other = bool(data.shift_pixels) or augmentation.is_wanted(data)
+    is_other = bool(data.shifts) or augmentation.is_wanted(data)
     values = len(dataset.train) * math.prod(side or 1 for side in teacher.output_shape[1:])
     if is_other or training.epochs == 1 or values * 4 > MOST_MIB << 20:
         return None
-    answer = tf.function(partial(teacher, training=False), autograph=False)
+    answer = tf.function(partial(teacher, training=False))
     batches = in_order(dataset.train, signature, training.batch_size)
     return np.concatenate([answer(images).numpy() for images in batches])

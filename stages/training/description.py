@@ -7,7 +7,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import LAYOUTS, Signature
 from stages.datasets.base import DataSet
 from stages.errors import ModelError
 from stages.keras_graph.outputs import made_by
@@ -24,13 +24,15 @@ FEW = 16
 
 def describe(dataset: DataSet, data: Data) -> Signature:
     """The signature of a model for `dataset`, as far as it does not depend on the model."""
-    height, width, channels = dataset.train.images.shape[1:]
+    images = dataset.train.images
     return Signature(
-        input_shape=(height, width, channels),
+        input_shape=tuple(images.shape[1:]),
         class_names=tuple(dataset.class_names),
         scale=data.scale,
         offset=data.offset,
+        layout=LAYOUTS[len(images.shape) - 1],
         task=dataset.task,
+        data_dtype="uint8" if images.dtype == np.uint8 else "float32",
     )
 
 

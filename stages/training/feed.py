@@ -17,7 +17,7 @@ from stages.datasets.base import DataSet, Split
 from stages.settings import Data, Training
 from stages.training import augmentation
 from stages.training.augmentation import DRAWS, UNCHANGED
-from stages.training.losses import as_written, ask
+from stages.training.losses import ask
 
 VALIDATION_BATCH = 256
 
@@ -31,12 +31,12 @@ def batches(
     context: tf.distribute.InputContext | None = None,
     answers: NDArray[Any] | None = None,
 ) -> tf.data.Dataset:
-    """Shuffled training batches: images float32 (N, H, W, C), targets float32 (N, ...).
+    """Shuffled training batches: images float32 (N, ..., C), targets float32 (N, ...).
 
     With `answers`, one for each training image, also those to the images of the batch.
 
     Each image is moved by up to `data.shift_pixels` each way, the edge filled with its own pixels,
-    and augmented in the other ways that `data` sets.
+    and augmented in the other ways that `data` sets; signals and volumes are as they are.
     With a `context`, the pieces of each batch for the devices of this worker, one after the
     other; an epoch is then `images_per_epoch` long.
     """
@@ -50,7 +50,7 @@ def batches(
         moves = tf.random.stateless_uniform(
             (len(dataset.train), 2),
             tf.random.experimental.stateless_fold_in(key, 1),
-            maxval=2 * data.shift_pixels + 1,
+            maxval=2 * data.shifts + 1,
             dtype=tf.int32,
         )
         another = tf.random.experimental.stateless_fold_in(key, 2)
@@ -61,9 +61,9 @@ def batches(
         whole = tf.data.Dataset.from_tensor_slices(slices)
         return whole.batch(training.batch_size)
 
-    chosen = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(as_written(epoch_of))
+    chosen = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_of)
     if context is not None and replicas > 1:
-        chosen = chosen.map(as_written(lambda *batch: _pieces(batch, context))).unbatch()
+        chosen = chosen.map(lambda *batch: _pieces(batch, context)).unbatch()
 
     # Outside of the function: inside, it would be a constant of its graph, of at most 2 GB.
     kept = [] if answers is None else [tf.constant(answers)]
@@ -72,22 +72,21 @@ def batches(
         pixels, labels = _read(dataset.train, indices)
         if signature.task == "segmentation":
             labels = _moved(labels, moves, draws, data)
-        if data.shift_pixels:
-            pixels = shifted(pixels, moves, data.shift_pixels)
+        if data.shifts:
+            pixels = shifted(pixels, moves, data.shifts)
         if augmentation.is_wanted(data):
             pixels = augmentation.augmented(pixels, draws, data)
         given = [tf.gather(each, indices) for each in kept]
         wanted = asked.targets(labels, training.label_smoothing)
         return (_preprocessed(pixels, signature), wanted, *given)
 
-    prepared = chosen.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
-    return prepared.prefetch(tf.data.AUTOTUNE)
+    return chosen.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def in_order(split: Split, signature: Signature, size: int) -> tf.data.Dataset:
-    """The images of `split` in their order, as they are: float32 (up to `size`, H, W, C)."""
+    """The images of `split` in their order, as they are: float32 (up to `size`, ..., C)."""
     indices = tf.data.Dataset.range(len(split)).batch(size)
-    return indices.map(as_written(lambda some: _preprocessed(_read(split, some)[0], signature)))
+    return indices.map(lambda some: _preprocessed(_read(split, some)[0], signature))
 
 
 def images_per_epoch(dataset: DataSet, replicas: int) -> int:
@@ -106,8 +105,7 @@ def validation_batches(
 
     asked = ask(dataset, signature)
     indices = tf.data.Dataset.range(len(dataset.validation)).batch(VALIDATION_BATCH)
-    prepared = indices.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
-    return prepared.prefetch(tf.data.AUTOTUNE)
+    return indices.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:
@@ -123,8 +121,8 @@ def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:
 def _moved(masks: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:
     """Masks (N, H, W) where `batches` moves their images."""
     found = masks[..., None]
-    if data.shift_pixels:
-        found = shifted(found, moves, data.shift_pixels)
+    if data.shifts:
+        found = shifted(found, moves, data.shifts)
     if augmentation.is_wanted(data):
         found = augmentation.augmented_masks(found, draws, data)
     return found[..., 0]
@@ -145,10 +143,10 @@ def _pieces(batch: tuple[tf.Tensor, ...], context: tf.distribute.InputContext) -
 
 
 def _read(split: Split, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The images uint8 and labels at `indices`: also of arrays that lie on disk, batch by batch."""
-    kinds = (tf.uint8, tf.as_dtype(split.labels.dtype))
+    """The images and labels at `indices`: also of arrays that lie on disk, batch by batch."""
+    kinds = (tf.as_dtype(split.images.dtype), tf.as_dtype(split.labels.dtype))
 
-    def take(where: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    def take(where: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
         return split.images[where], split.labels[where]
 
     # Not stateful, because it depends on its arguments alone: TensorFlow runs stateful maps one at

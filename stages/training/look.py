@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from stages import models
 from stages.artifacts.signature import Signature
@@ -44,15 +45,25 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings
     source = settings.model.source
     wanted = _size_of(own_source.load(settings.model)) if source else None
     data = settings.data.model_copy(
-        update={"calibration_samples": 1, "image_size": _image_size(settings.data, wanted)}
+        update={
+            "calibration_samples": 1,
+            "image_size": _image_size(settings.data, wanted),
+            "scale": 1.0,  # what is no pixel of uint8 stays as it is
+        }
     )
     dataset = load_dataset(data, settings.model.task)
     shape = describe(dataset, data).input_shape
-    data = data.model_copy(update={"calibration_samples": _calibration_samples(dataset)})
+    scale = settings.data.scale if dataset.train.images.dtype == np.uint8 else 1.0
+    data = data.model_copy(
+        update={"calibration_samples": _calibration_samples(dataset), "scale": scale}
+    )
     dataset = load_dataset(data, settings.model.task)  # now as a run will divide it
     is_ours = source is None and settings.model.name == Model().name
-    network = "unet" if dataset.task == "segmentation" else suited(shape)
-    model = settings.model.model_copy(update={"name": network} if is_ours else {})
+    if is_ours and data.kind == "images":
+        network = "unet" if dataset.task == "segmentation" else suited(shape)
+    else:
+        network = settings.model.name
+    model = settings.model.model_copy(update={"name": network})
     return Findings(
         input_shape=shape,
         classes=dataset.class_names,
@@ -64,7 +75,7 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings
     )
 
 
-def suited(shape: tuple[int, int, int]) -> str:
+def suited(shape: tuple[int, ...]) -> str:
     """The network of our own for images of `shape` (H, W, C)."""
     if min(shape[:2]) > SMALL:
         return "ds_cnn"
@@ -107,13 +118,15 @@ def _of_model(settings: Model, dataset: DataSet, signature: Signature) -> dict[s
     found: dict[str, Any] = {"parameters": int(model.count_params()), "own_scaling": own}
     if settings.source is not None:
         split = some_of(dataset.validation)
-        signature = best_settable(model, split, signature)
+        are_pixels = signature.data_dtype == "uint8"
+        if are_pixels:
+            signature = best_settable(model, split, signature)
         outputs = evaluate.answers(model, split, signature)
         found |= _judged(outputs, split, signature)
         is_trained = is_above_luck(outputs, split, signature)
         # Also of one that seems to know nothing: that may be for want of ImageNet's means.
         refuse_other_scaling(model, split, signature, settings.source)
-        if not is_trained:
+        if are_pixels and not is_trained:
             scale, offset = (1.0, 0.0) if own else (Data().scale, Data().offset)
             signature = replace(signature, scale=scale, offset=offset)
         found |= {"samples": len(split), "is_trained": is_trained}

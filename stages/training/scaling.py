@@ -24,7 +24,7 @@ from stages.keras_graph.own_scaling import scaling_layers
 from stages.numerics.proportions import Interval, of_counts
 from stages.settings import Data
 from stages.tasks.base import Answers
-from stages.tasks.registry import words_of
+from stages.tasks.registry import MAIN, METRICS
 from stages.training import evaluate
 from stages.training.baseline import percent, some_of
 
@@ -70,8 +70,11 @@ def refuse_other_scaling(
 ) -> None:
     """Raises ModelError where a trained `model` is clearly better with another usual scaling.
 
-    Judged on validation images. `name` is that of the model in the message.
+    Judged on validation images. `name` is that of the model in the message. Nothing is usual about
+    values that are no pixels.
     """
+    if signature.data_dtype != "uint8":
+        return
     split = some_of(validation)
     given = _settable(signature)
     tried = [given, *_usual(signature)]
@@ -85,7 +88,7 @@ def refuse_other_scaling(
     if signature.task == "classification":
         found = f"{reached[best]} of {len(split):,} validation images are right with {best.words}"
     else:
-        words = words_of(signature.task)
+        words = METRICS[MAIN[signature.task]].words
         found = f"{words} is {reached[best]} on {len(split):,} validation images with {best.words}"
     raise ModelError(
         f"{name} {reason}: {found}, {reached[given]} with {given.words}",
@@ -109,7 +112,7 @@ def _usual(signature: Signature) -> list[Scaling]:
         _settable(dataclasses.replace(signature, scale=scale, offset=offset))
         for scale, offset in EXPRESSIBLE
     ]
-    if signature.input_shape[2] != 3:
+    if signature.input_shape[2:] != (3,):
         return settable
     fix = (
         "make it a part of the model: keras.applications.imagenet_utils.preprocess_input(image, "

@@ -14,7 +14,7 @@ from stages.conversion.onnx.targets import float_graph
 from stages.datasets import carried
 from stages.engines import modules, records
 from stages.engines.onnxruntime import interpret
-from stages.errors import ConversionError, EngineError
+from stages.errors import ConversionError, EngineError, SettingsError
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
@@ -276,3 +276,13 @@ def test_what_overflows_float16_stays_float32_in_the_file_and_is_named(trained, 
     assert {"dense1", "logits"} <= {each.layer for each in found}
     got = interpret(file, raw, pixels)
     assert compare(expected, got).max_relative_difference < 5e-3
+
+
+def test_pixels_are_the_input_of_engines_only_where_the_data_are_pixels() -> None:
+    pixels = Signature((4, 4, 1), ("a", "b"), 1.0, 0.0)
+    floats = dataclasses.replace(pixels, data_dtype="float32")
+    assert convert.input_type(pixels, Convert()) == "uint8"
+    assert convert.input_type(pixels, Convert(input="float32")) == "float32"
+    assert convert.input_type(floats, Convert()) == "float32"
+    with pytest.raises(SettingsError, match=r"convert\.input is 'uint8', but the data are float32"):
+        convert.input_type(floats, Convert(input="uint8"))

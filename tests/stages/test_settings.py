@@ -79,6 +79,7 @@ def test_settings_cannot_be_changed_once_made():
         (settings.Data, "shear_degrees", -1.0),
         (settings.Data, "zoom", 1.0),
         (settings.Data, "contrast", 1.0),
+        (settings.Data, "kind", "signals"),
         (settings.Data, "max_download_mib", 0),
         (settings.Model, "dropout", 1.0),
     ],
@@ -142,6 +143,15 @@ def test_a_benchmark_on_carried_images_sees_no_data_set_and_asks_for_no_file():
     assert BenchmarkStage.model_validate(carried.to_json()) == carried
     assert test.data == whole.data
     assert [str(file) for file in test.external_files()] == ["d.npz"]
+
+
+@pytest.mark.parametrize(
+    "setting", [{"flip": True}, {"shift_pixels": 2}, {"rotate_degrees": 5.0}, {"contrast": 0.1}]
+)
+def test_signals_are_not_augmented(setting):
+    assert settings.Data(name="npz", kind="signals", shift_pixels=0).shifts == 0
+    with pytest.raises(ValidationError, match=r"the default, for data\.kind is 'signals'"):
+        settings.Data(name="npz", kind="signals", **setting)
 
 
 def test_files_outside_the_artifacts_are_named():

@@ -7,7 +7,9 @@ of float16 in IEEE 754-2019, 3.6; the same care is taken by AutoCast of NVIDIA's
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,14 +35,14 @@ PAIRS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def to_safe_float16(
-    model: onnx.ModelProto, images: NDArray[np.uint8], signature: Signature
+    model: onnx.ModelProto, images: NDArray[Any], signature: Signature
 ) -> tuple[onnx.ModelProto, tuple[FloatLayer, ...]]:
     """`model` as to_float16 makes it, without the nodes that overflow, or come near, on `images`
-    uint8 (N, H, W, C); and the layers of these. Raises EngineError.
+    (N, ..., C); and the layers of these. Raises EngineError.
     """
     normal = dataclasses.replace(signature, dtype="float32")  # what the graph takes until then
-    height, width, _ = signature.input_shape
-    batches = normal.batches(images, max(1, PIXELS // (height * width)))
+    places = math.prod(signature.input_shape[:-1])
+    batches = normal.batches(images, max(1, PIXELS // places))
     held = overflowing(model, peaks(model, signature, batches))
     return to_float16(model, held), layers(model, held)
 

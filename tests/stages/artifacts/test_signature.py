@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -33,6 +34,15 @@ def test_images_come_in_batches_and_a_fixed_size_is_filled_up_with_the_first(bat
     assert [len(each) for each in batches] == sizes
     order = np.concatenate(batches).ravel().tolist()
     assert order == [*range(10), *range(sum(sizes) - 10)]
+
+
+def test_only_pixels_have_known_limits_and_can_be_the_input_of_a_graph(tmp_path):
+    floats = dataclasses.replace(SIGNATURE, data_dtype="float32")
+    assert SIGNATURE.limits == (0.0, 1.0)
+    assert floats.limits is None
+    dataclasses.replace(floats, dtype="uint8").write(tmp_path)
+    with pytest.raises(ArtifactError, match="dtype is 'uint8', but data_dtype is not"):
+        Signature.read(tmp_path)
 
 
 def test_preprocessing_is_pixel_times_scale_plus_offset():

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import keras
+import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from keras import layers
 
-from stages.conversion.litert import write_float
+from stages.artifacts.ranges import covering
+from stages.artifacts.signature import Signature
+from stages.conversion.layer_parity import compare_layers
+from stages.conversion.litert import write_float, write_int8
+from stages.conversion.traces import traces
+from stages.engines import litert
 from stages.keras_graph.fold import fold
+from stages.keras_graph.placement import points
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.networks import NETWORKS
 
@@ -17,3 +26,45 @@ def test_the_file_names_its_input_and_what_it_returns(tmp_path, name, output):
     write_float(tmp_path / "model.tflite", fold(NETWORKS[name]()), signature)
     ((_, names),) = Interpreter(str(tmp_path / "model.tflite")).get_signature_list().items()
     assert names == {"inputs": ["image"], "outputs": [output]}
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_the_largest_values_of_volumes_are_taken_within_planes_and_then_across(tmp_path, padding):
+    volume = keras.Input((5, 7, 6, 2), name="image")
+    pooled = layers.MaxPooling3D((2, 3, 2), strides=(2, 1, 2), padding=padding)(volume)
+    model = keras.Model(volume, layers.Dense(4)(layers.Flatten()(pooled)))
+    signature = Signature((5, 7, 6, 2), tuple("abcd"), 1.0, 0.0, data_dtype="float32")
+    write_float(tmp_path / "model.tflite", fold(model), signature)
+    batch = np.random.default_rng(0).normal(size=(3, 5, 7, 6, 2)).astype(np.float32)
+    with litert.Runner(tmp_path / "model.tflite", signature) as engine:
+        assert np.allclose(engine.infer(batch), model(batch), atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("size", "stride"), [(4, 2), (3, 2), (2, 3), (5, 1)])
+def test_a_transposed_convolution_of_signals_is_an_ordinary_one(tmp_path, padding, size, stride):
+    signal = keras.Input((7, 3), name="image")
+    x = layers.Conv1DTranspose(4, size, strides=stride, padding=padding, name="wider")(signal)
+    model = keras.Model(signal, layers.Flatten()(x))
+    signature = Signature((7, 3), tuple("abcd"), 1.0, 0.0, data_dtype="float32")
+    write_float(tmp_path / "model.tflite", fold(model), signature)
+    batch = np.random.default_rng(0).normal(size=(3, 7, 3)).astype(np.float32)
+    with litert.Runner(tmp_path / "model.tflite", signature) as engine:
+        assert np.allclose(engine.infer(batch), model(batch), atol=1e-5)
+
+
+def test_kernels_of_volumes_that_stay_float_are_rounded_as_the_simulation_has_them(tmp_path):
+    keras.utils.set_random_seed(0)
+    volume = keras.Input((4, 6, 6, 2), name="image")
+    x = layers.Conv3D(8, 3, padding="same", activation="relu")(volume)
+    x = layers.Conv3DTranspose(8, 2, strides=2, activation="relu")(x)
+    model = fold(keras.Model(volume, layers.Dense(4)(layers.GlobalAveragePooling3D()(x))))
+    signature = Signature((4, 6, 6, 2), tuple("abcd"), 1.0, 0.0, data_dtype="float32")
+    batch = np.random.default_rng(0).normal(size=(4, 4, 6, 6, 2)).astype(np.float32)
+    placed = points(model, signature)
+    seen = keras.Model(model.inputs[0], [point.tensor for point in placed.values()])(batch)
+    ranges = {name: covering(np.asarray(each)) for name, each in zip(placed, seen, strict=True)}
+    file = "model.int8.tflite"
+    write_int8(tmp_path / file, model, placed, ranges, signature)
+    ((_, trace),) = traces(tmp_path, {file: "litert"}, ranges, signature, batch)
+    assert compare_layers(file, model, placed, ranges, trace, batch, signature).passes

@@ -26,7 +26,6 @@ def test_a_model_that_can_be_converted_passes_and_is_not_changed():
 @pytest.mark.parametrize(
     ("middle", "error", "message"),
     [
-        (layers.Resizing(8, 8, interpolation="bicubic"), ConversionError, "'tf.ResizeBicubic' op"),
         (lambda x: ops.real(ops.fft2((x, x))[0]), ConversionError, "tf2onnx cannot convert"),
     ],
 )
@@ -35,6 +34,12 @@ def test_what_no_converter_knows_is_refused_in_one_line(middle, error, message):
         rehearse(with_layer(middle), SIGNATURE)
     assert "\n" not in caught.value.message
     assert caught.value.hint == "replace the layer that uses this operation"
+
+
+def test_what_litert_alone_does_not_know_is_a_warning(caplog):
+    rehearse(with_layer(layers.Resizing(8, 8, interpolation="bicubic")), SIGNATURE)
+    (warned,) = [each for each in caplog.messages if "there will be no LiteRT engine" in each]
+    assert "'tf.ResizeBicubic' op" in warned
 
 
 def test_whatever_a_converter_raises_becomes_one_line():

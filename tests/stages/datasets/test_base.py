@@ -29,7 +29,8 @@ def test_labels_in_a_column_are_flattened_as_cifar_has_them() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "words"),
     [
-        (IMAGES.astype(np.float32), LABELS, "the images are float32, expected uint8"),
+        (IMAGES.astype(np.int64), LABELS, "the images are int64, expected uint8, or one of int8"),
+        (IMAGES + np.array([0, 0, np.nan]), LABELS, "4 of 4 images hold NaN, infinity or more"),
         (IMAGES[0, 0], LABELS, r"the shape \(6, 3\), expected \(N, height, width\)"),
         (IMAGES[:0], LABELS[:0], r"the shape \(0, 5, 6, 3\)"),
         (IMAGES.transpose(0, 3, 1, 2).repeat(2, 3), LABELS, r"12 channels, expected 1 to 4 as"),
@@ -43,6 +44,28 @@ def test_unfit_arrays_are_refused_with_what_was_got_and_expected(
     with pytest.raises(DataError, match=f"set.npz: .*{words}") as caught:
         checked_split(images, labels, "set.npz")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "stored"),
+    [
+        ("signals", (4, 100), (4, 100, 1)),
+        ("signals", (4, 100, 9), (4, 100, 9)),
+        ("volumes", (4, 5, 6, 7), (4, 5, 6, 7, 1)),
+        ("volumes", (4, 5, 6, 7, 2), (4, 5, 6, 7, 2)),
+    ],
+)
+def test_signals_and_volumes_get_their_channels_and_floats_one_type(kind, shape, stored) -> None:
+    for stored_as, read in (("uint8", "uint8"), ("int16", "float32"), ("float64", "float32")):
+        split = checked_split(np.ones(shape, stored_as), LABELS, "x", kind)
+        assert (split.images.shape, split.images.dtype) == (stored, read)
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((4, 100), None), ((4, 5, 6, 7, 2), "volumes")])
+def test_arrays_of_another_rank_are_refused_with_the_kind_that_they_may_be(shape, kind) -> None:
+    with pytest.raises(DataError, match=r"the images have the shape") as caught:
+        checked_split(np.ones(shape, np.uint8), LABELS, "x")
+    assert (f"--set data.kind={kind}" in caught.value.hint) is (kind is not None)
 
 
 def test_a_data_set_without_its_path_says_which_setting_is_missing() -> None:

@@ -31,6 +31,17 @@ def written(folder: Path, test: Split, count: int) -> CarriedImages:
     return carried.write(test, count, folder)
 
 
+def test_signals_in_float32_are_carried_as_they_are(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(20, 7, 2)).astype(np.float32)
+    Signature((7, 2), ("a", "b"), 1.0, 0.0, data_dtype="float32").write(tmp_path)
+    carried.write(Split(values, np.arange(20) % 2), 0, tmp_path)
+    found = carried.read(tmp_path)
+    few = found.take(np.array([3, 1])).images
+    assert isinstance(few, LazyImages)
+    assert few.dtype == np.float32
+    assert np.array_equal(few[:], values[[3, 1]])
+
+
 def test_what_is_carried_has_every_class_in_proportion_and_its_own_images(tmp_path: Path) -> None:
     test = split()
     said = written(tmp_path, test, 20)

@@ -173,3 +173,23 @@ def test_a_shift_as_wide_as_the_images_is_a_mistake_in_the_settings(tmp_path: Pa
     data = write(tmp_path / "set.npz").model_copy(update={"shift_pixels": 2})
     with pytest.raises(SettingsError, match=r"shift_pixels: got 2, expected less .* 2 x 2 pixels"):
         load_dataset(data)
+
+
+def test_floats_that_the_scale_of_pixels_would_squash_are_refused_with_their_range(
+    tmp_path: Path,
+) -> None:
+    waves = np.linspace(-1.5, 2.0, 200 * 8).reshape(200, 8)
+    data = write(tmp_path / "waves.npz", x_train=waves, x_test=waves[:40])
+    data = data.model_copy(update={"kind": "signals"})
+    with pytest.raises(DataError, match=r"values from -1\.5 to 2, not pixels of uint8") as caught:
+        load_dataset(data)
+    assert caught.value.hint == "as they are: --set data.scale=1"
+    dataset = load_dataset(data.model_copy(update={"scale": 1.0}))
+    assert dataset.train.images.shape[1:] == (8, 1)
+    assert dataset.train.images.dtype == np.float32
+
+
+def test_a_test_part_of_another_type_is_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "mixed.npz", x_test=numbered(200, 40) / 255)
+    with pytest.raises(DataError, match="read as uint8 but test images as float32"):
+        load_dataset(data.model_copy(update={"scale": 0.5}))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -274,3 +275,15 @@ def test_a_module_that_is_not_imported_by_name_is_warned_of(tmp_path, caplog):
     with caplog.at_level("INFO", "stages"):
         models.create(Model(source="own_network:hidden"), SHAPE, 4)
     assert "a change of hidden will not make the training stale" in caplog.text
+
+
+def test_a_network_of_another_rank_says_what_kind_its_data_are(tmp_path: Path) -> None:
+    signal = keras.Input((64, 1))
+    keras.Model(signal, keras.layers.Dense(4)(keras.layers.Flatten()(signal))).save(
+        tmp_path / "own.keras"
+    )
+    with pytest.raises(ModelError, match=r"maps \(64, 1\) to") as caught:
+        models.create(Model(source=str(tmp_path / "own.keras")), (8, 64, 1), 4)
+    assert caught.value.hint == "if the data are signals: --set data.kind=signals"
+    with pytest.raises(SettingsError, match=r"a network of images .* has the shape \(64, 1\)"):
+        models.create(Model(name="lenet"), (64, 1), 4)
