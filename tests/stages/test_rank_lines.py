@@ -72,7 +72,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     model = Model(source=str(root / "network.keras"))
     training = {"batch_size": 32, "learning_rate": 1e-2}
     pruning = Prune(ratio=0.25, channel_multiple=4, epochs=1, **training)
-    building = Build(backends=BACKENDS, batch_sizes=(1,), max_seconds_per_engine=0.01)
+    building = Build(backends=BACKENDS, batch_sizes=(1,), threads=(1,), max_seconds_per_engine=0.01)
     stages: dict[str, tuple[Any, Any]] = {
         "train": (train, TrainStage(data=data, model=model, train=Train(epochs=8, **training))),
         "prune": (prune, PruneStage(data=data, model=model, prune=pruning)),
@@ -82,7 +82,10 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
                 data=data, model=model, quantize=Quantize(epochs=0, calibration="percentile")
             ),
         ),
-        "convert": (convert, ConvertStage(data=data, model=model, convert=Convert())),
+        "convert": (
+            convert,
+            ConvertStage(data=data, model=model, convert=Convert(parity_samples=128)),
+        ),
         "build": (build, BuildStage(build=building)),
     }
     found, folders = {}, dict[str, Path]()
