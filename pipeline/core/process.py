@@ -26,7 +26,9 @@ CLOSE_SECONDS = 10.0
 """An idle child ends in milliseconds; one that has not by then hangs in native code."""
 
 TENSORFLOW_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow"}
-TENSORFLOW_DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+TENSORFLOW_DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONHASHSEED": "0"}
+"""The seed, because tf2onnx goes through sets of names: where two nodes are merged, chance would
+choose the name that stays, and equal models would have graphs of different bytes."""
 
 NATIVE_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 """Signals that a process gets for what its own native code does; the others come from outside."""

@@ -120,6 +120,19 @@ def test_a_log_level_that_the_user_chose_stays(
     assert run(process, task(tmp_path, "write"))["log_level"] == "0"
 
 
+def test_sets_of_names_have_one_order_in_all_tensorflow_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    found = set()
+    for name in ("one", "other"):
+        folder = tmp_path / name
+        folder.mkdir()
+        with StageProcess(folder) as process:
+            found.add(run(process, task(folder, "write"))["hash"])
+    assert len(found) == 1
+
+
 def test_no_process_is_left_behind(tmp_path: Path) -> None:
     with StageProcess(tmp_path) as process:
         details = run(process, task(tmp_path, "write"))

@@ -33,6 +33,7 @@ def run(settings: WriteStage, inputs: Mapping[str, Path], out: Path) -> StageRes
             loss=float("nan"),
             keras_backend=os.environ.get("KERAS_BACKEND"),
             log_level=os.environ.get("TF_CPP_MIN_LOG_LEVEL"),
+            hash=hash("a name"),
             onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
             stdin=sys.stdin.read(),
         )
