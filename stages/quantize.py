@@ -46,6 +46,7 @@ from stages.results.quantization import (
     Saturation,
 )
 from stages.settings import Data, Quantize, QuantizeStage
+from stages.tasks.registry import words_of
 from stages.training import evaluate
 from stages.training.fit import Teacher, TrainingRun, fit, prepare
 
@@ -186,7 +187,8 @@ class Quantizer:
         for name, by_point in methods.items():
             self.ranges = combine(candidates, by_point)
             scores[name] = self.score()
-            progress.report(f"calibrated by {name}: validation accuracy {scores[name][0]:.2%}")
+            words = words_of(self.signature.task)
+            progress.report(f"calibrated by {name}: validation {words} {scores[name][0]:.2%}")
         # By accuracy, not by rounding error: clipping outliers often makes the error
         # larger and the network better.
         best = max(scores, key=lambda name: scores[name])

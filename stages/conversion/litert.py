@@ -169,11 +169,14 @@ def _flatbuffer(
     function = tf.function(
         lambda image: forward(normalised(image, signature)),
         input_signature=[spec],
+        autograph=False,
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
     # Around it, because freezing forgets the names of outputs.
     named = tf.function(
-        lambda image: {signature.output_name: frozen(image)[0]}, input_signature=[spec]
+        lambda image: {signature.output_name: frozen(image)[0]},
+        input_signature=[spec],
+        autograph=False,
     ).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([named], trackable_obj=model)
     converter.optimizations = optimizations

@@ -56,3 +56,8 @@ MAIN: dict[TaskName, str] = {
 def metric_of(task: TaskName) -> str | None:
     """What decides, as `Quality.metric` has it: None for the accuracy of classes."""
     return None if task == "classification" else MAIN[task]
+
+
+def words_of(task: TaskName) -> str:
+    """What decides, in words: "accuracy" of classes."""
+    return "accuracy" if task == "classification" else METRICS[MAIN[task]].words

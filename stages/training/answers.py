@@ -32,6 +32,6 @@ def known(
     values = len(dataset.train) * math.prod(side or 1 for side in teacher.output_shape[1:])
     if is_other or training.epochs == 1 or values * 4 > MOST_MIB << 20:
         return None
-    answer = tf.function(partial(teacher, training=False))
+    answer = tf.function(partial(teacher, training=False), autograph=False)
     batches = in_order(dataset.train, signature, training.batch_size)
     return np.concatenate([answer(images).numpy() for images in batches])

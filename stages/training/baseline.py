@@ -12,7 +12,7 @@ from stages.errors import ModelError
 from stages.numerics import bootstrap, chance
 from stages.tasks import base as tasks
 from stages.tasks.base import Outputs
-from stages.tasks.registry import MAIN, METRICS
+from stages.tasks.registry import words_of
 from stages.training import evaluate
 
 MOST_IMAGES, MOST_MASKS = 2048, 64
@@ -72,7 +72,7 @@ def _refuse_luck(outputs: Outputs, split: Split, signature: Signature) -> None:
     task = tasks.of(signature.task)
     reached = task.score(task.evidence(outputs, split.labels, signature))
     raise ModelError(
-        f"the trained model is no better than chance: {METRICS[MAIN[signature.task]].words} is "
+        f"the trained model is no better than chance: {words_of(signature.task)} is "
         f"{percent(reached)} on {len(split):,} validation images, and its answers dealt to other "
         "images reach as much",
         "check data.scale, data.offset and the order of the labels, or train longer: train.epochs",

@@ -92,6 +92,7 @@ def measure(
     forward = tf.function(
         lambda batch: model(batch, training=False),
         input_signature=[tf.TensorSpec(image.shape, image.dtype)],
+        autograph=False,
     )
     # numpy() waits for the result; on a GPU the call returns before it is computed.
     samples = clock.measure({"tf": lambda: forward(image).numpy()}, WARMUP_SECONDS, SECONDS)["tf"]

@@ -31,7 +31,7 @@ class Curves:
         self._writer.flush()
 
 
-def report(epoch: Epoch, epochs: int) -> None:
-    """Show the user one of `epochs` epochs."""
-    text = f"loss {epoch.loss:.3f}, validation accuracy {epoch.val_accuracy:.2%}"
+def report(epoch: Epoch, epochs: int, words: str = "accuracy") -> None:
+    """Show the user one of `epochs` epochs; `words` call what its accuracy is."""
+    text = f"loss {epoch.loss:.3f}, validation {words} {epoch.val_accuracy:.2%}"
     progress.report(text, epoch.epoch, epochs)

@@ -17,7 +17,7 @@ from stages.datasets.base import DataSet, Split
 from stages.settings import Data, Training
 from stages.training import augmentation
 from stages.training.augmentation import DRAWS, UNCHANGED
-from stages.training.losses import ask
+from stages.training.losses import as_written, ask
 
 VALIDATION_BATCH = 256
 
@@ -61,9 +61,9 @@ def batches(
         whole = tf.data.Dataset.from_tensor_slices(slices)
         return whole.batch(training.batch_size)
 
-    chosen = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(epoch_of)
+    chosen = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(as_written(epoch_of))
     if context is not None and replicas > 1:
-        chosen = chosen.map(lambda *batch: _pieces(batch, context)).unbatch()
+        chosen = chosen.map(as_written(lambda *batch: _pieces(batch, context))).unbatch()
 
     # Outside of the function: inside, it would be a constant of its graph, of at most 2 GB.
     kept = [] if answers is None else [tf.constant(answers)]
@@ -80,13 +80,14 @@ def batches(
         wanted = asked.targets(labels, training.label_smoothing)
         return (_preprocessed(pixels, signature), wanted, *given)
 
-    return chosen.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    prepared = chosen.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
+    return prepared.prefetch(tf.data.AUTOTUNE)
 
 
 def in_order(split: Split, signature: Signature, size: int) -> tf.data.Dataset:
     """The images of `split` in their order, as they are: float32 (up to `size`, ..., C)."""
     indices = tf.data.Dataset.range(len(split)).batch(size)
-    return indices.map(lambda some: _preprocessed(_read(split, some)[0], signature))
+    return indices.map(as_written(lambda some: _preprocessed(_read(split, some)[0], signature)))
 
 
 def images_per_epoch(dataset: DataSet, replicas: int) -> int:
@@ -105,7 +106,8 @@ def validation_batches(
 
     asked = ask(dataset, signature)
     indices = tf.data.Dataset.range(len(dataset.validation)).batch(VALIDATION_BATCH)
-    return indices.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    prepared = indices.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
+    return prepared.prefetch(tf.data.AUTOTUNE)
 
 
 def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from stages.settings import Training
 from stages.training.imitation import Imitation
-from stages.training.losses import Question
+from stages.training.losses import Question, as_written
 
 Batch = tuple[tf.Tensor, ...]
 """Images float32 (N, H, W, C), targets float32 (N, ...) of losses.py, and what the teacher answers
@@ -87,7 +87,9 @@ class Loop:
             synchronization=tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.SUM,
         )
-        self._step = tf.function(self._update, jit_compile=True) if training.xla else self._update
+        self._step = as_written(self._update)
+        if training.xla:
+            self._step = tf.function(self._update, jit_compile=True, autograph=False)
 
     def steps(self, images: int) -> int:
         """Steps in an epoch of `images` images."""
@@ -123,7 +125,7 @@ class Loop:
             self.strategy.run(self._step, args=(batches, tf.cast(count, tf.float32)))
             images -= count
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def _agree(self) -> None:
         """Average the moving averages of all devices, which batch normalisation updates on each
         device by itself: one model is validated and saved.
@@ -206,10 +208,17 @@ class Validation:
     @tf.function  # type: ignore[untyped-decorator]
     def _sums(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         loss, right, count = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
+        judge = as_written(self._of_batch)
         for images, targets in self.batches:
-            outputs = self.model(images, training=False)
-            losses = self.question.losses(targets, outputs)
-            loss += tf.reduce_sum(self.question.of_image(targets, losses))
-            right += self.question.hits(targets, outputs)
-            count += tf.cast(tf.shape(images)[0], tf.float32)
+            found = judge(images, targets)
+            loss, right, count = loss + found[0], right + found[1], count + found[2]
         return loss, right, count
+
+    def _of_batch(
+        self, images: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        outputs = self.model(images, training=False)
+        losses = self.question.losses(targets, outputs)
+        loss = tf.reduce_sum(self.question.of_image(targets, losses))
+        count = tf.cast(tf.shape(images)[0], tf.float32)
+        return loss, self.question.hits(targets, outputs), count

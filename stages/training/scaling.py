@@ -24,7 +24,7 @@ from stages.keras_graph.own_scaling import scaling_layers
 from stages.numerics.proportions import Interval, of_counts
 from stages.settings import Data
 from stages.tasks.base import Answers
-from stages.tasks.registry import MAIN, METRICS
+from stages.tasks.registry import words_of
 from stages.training import evaluate
 from stages.training.baseline import percent, some_of
 
@@ -88,7 +88,7 @@ def refuse_other_scaling(
     if signature.task == "classification":
         found = f"{reached[best]} of {len(split):,} validation images are right with {best.words}"
     else:
-        words = METRICS[MAIN[signature.task]].words
+        words = words_of(signature.task)
         found = f"{words} is {reached[best]} on {len(split):,} validation images with {best.words}"
     raise ModelError(
         f"{name} {reason}: {found}, {reached[given]} with {given.words}",

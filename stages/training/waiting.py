@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from stages.training.losses import as_written
+
 
 def clock() -> tf.Variable:
     """Seconds: a float64 scalar, on the CPU, where batches are prepared."""
@@ -38,5 +40,5 @@ def measured(batches: tf.data.Dataset, waited: tf.Variable) -> tf.data.Dataset:
         return batch
 
     # A zip asks its parts in their order.
-    ticks = tf.data.Dataset.range(1).repeat().map(now)
-    return tf.data.Dataset.zip((ticks, batches, ticks)).map(note)
+    ticks = tf.data.Dataset.range(1).repeat().map(as_written(now))
+    return tf.data.Dataset.zip((ticks, batches, ticks)).map(as_written(note))

@@ -58,7 +58,7 @@ def to_onnx(
         with keras.StatelessScope(state_mapping=list(zip(kernels, values, strict=True))):
             return forward(image)
 
-    function = tf.function(traced, input_signature=specs)
+    function = tf.function(traced, input_signature=specs, autograph=False)
     model = convert(function, specs, opset)
     # Resources are variables, which tf2onnx freezes by itself.
     captured = function.get_concrete_function().graph.captures

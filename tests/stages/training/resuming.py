@@ -42,7 +42,7 @@ def main(folder: str, trained: str, *stages: str) -> None:
     run(Path(folder), Path(trained), stage, "killed", "resume")
 
 
-def report_and_die(epoch: Epoch, epochs: int) -> None:
+def report_and_die(epoch: Epoch, epochs: int, words: str) -> None:
     if epoch.epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 

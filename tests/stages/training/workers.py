@@ -46,8 +46,8 @@ def main(folder: str, devices: str, networks: str, kill_after: str = "0") -> Non
 def train(folder: Path, devices: str, networks: str, kill_after: int) -> None:
     report = evidence.report
 
-    def report_and_die(epoch: Epoch, whole: int) -> None:
-        report(epoch, whole)
+    def report_and_die(epoch: Epoch, whole: int, words: str) -> None:
+        report(epoch, whole, words)
         if epoch.epoch == kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
