@@ -81,8 +81,7 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
     report = contents.lasting(report)
     used = {"trained", "fp32", *(engine.precision for engine in comparability.benchmarked(report))}
     sections = [_content(section, report, evidence) for section in SECTIONS]
-    return ENVIRONMENT.get_template("page.html.j2").render(
-        fingerprint=digest,
+    page = ENVIRONMENT.get_template("page.html.j2").render(
         name=contents.title(report),
         taken_home=contents.taken_home(report),
         verdict=report.verdict,
@@ -92,6 +91,7 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
         colours=[(name, words) for name, words in COLOURS.items() if name in used],
         sections=[section for section in sections if section],
     )
+    return fingerprint.signed(page, digest)
 
 
 def cell(report: Report) -> str:

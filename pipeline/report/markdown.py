@@ -18,7 +18,7 @@ def render(report: Report) -> str:
     At the end stands the report's fingerprint, in a comment.
     """
     lines = _lines(contents.lasting(report))
-    return "\n".join([*lines, f"<!-- report-fingerprint: {fingerprint.of(report)} -->"]) + "\n"
+    return fingerprint.signed("\n".join(lines) + "\n", fingerprint.of(report))
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -6,6 +6,10 @@ import pytest
 
 from pipeline import report as reports
 from pipeline.report import fingerprint
+from stages.engines import registry as engine_registry
+from stages.numerics import proportions
+from stages.results import base
+from stages.tasks import registry
 from tests.pipeline.records import records, report_of
 
 
@@ -60,6 +64,20 @@ def test_it_changes_once_figures_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_covers_everything_that_the_page_is_made_by() -> None:
-    folder = Path(fingerprint.__file__).parent
-    files = [file for file in folder.rglob("*.*") if "__pycache__" not in file.parts]
-    assert {file.suffix for file in files} - {".json"} == set(fingerprint.SOURCES)
+    covered, room = set(fingerprint.sources()), Path(fingerprint.__file__).parents[1]
+    made_by = [each for name in ("report", "results") for each in (room / name).rglob("*.*")]
+    of_code = {each for each in made_by if "__pycache__" not in each.parts}
+    assert {each for each in of_code if each.suffix != ".json"} <= covered
+    for module in (registry, engine_registry, base, proportions):
+        assert Path(module.__file__) in covered
+
+
+@pytest.mark.parametrize("format", ["md", "html"])
+def test_a_file_whose_words_were_edited_is_drawn_again(tmp_path: Path, format: str) -> None:
+    reports.write(report_of(), tmp_path)
+    file = tmp_path / f"report.{format}"
+    drawn = file.read_bytes()
+    for edited in (drawn.replace(b"accuracy", b"accurucy"), drawn + b"more\n", b"more\n" + drawn):
+        file.write_bytes(edited)
+        reports.write(report_of(), tmp_path)
+        assert file.read_bytes() == drawn
