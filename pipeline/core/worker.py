@@ -185,13 +185,13 @@ def import_stage(name: str) -> ModuleType:
     """The module `name`. What the first one imports is never searched for garbage.
 
     Importing TensorFlow with searches takes a fifth longer, and Keras asks for one at every reset.
+    A stage of the user's finds every package, as it may ask whether there is one.
     """
+    hidden = OF_NO_STAGE if name.startswith("stages.") else ()
     gc.disable()
     try:
-        with _hidden(*OF_NO_STAGE):
+        with _hidden(*hidden):
             module = importlib.import_module(name)
-    except ImportError:  # Or a stage of the user's needs what ours do not.
-        module = importlib.import_module(name)
     finally:
         gc.enable()
     if not gc.get_freeze_count():  # Later there is what the stages before have left.
