@@ -4,6 +4,8 @@ latency.npz     milliseconds of every call, float32, as `<engine>.b<batch>.t<thr
 predictions.npz the class that each engine predicts for every test image, and the true "labels",
                 where answers are classes of images
 changed.npz     some images that the engine classifies differently: prediction_diff.py
+answers.npz     some answers of the trained model and of the engine, in other tasks than
+                classification: kept_answers.py
 
 Accuracy is that of each engine's own outputs on the whole test split, or on the part of it that
 `convert` carried to a machine without the data set. Latency is that of
@@ -28,15 +30,20 @@ from stages.datasets.base import Split
 from stages.datasets.loading import load_test_split
 from stages.engines import environment, records
 from stages.engines.records import BASELINE, BASELINE_ENGINE
-from stages.measurement import choice, clock, machine_state, peaks, prediction_diff
-from stages.measurement.benchmarked_engine import BenchmarkedEngine, Calls, measure_together
+from stages.errors import EngineError
+from stages.measurement import choice, clock, kept_answers, machine_state, peaks, prediction_diff
+from stages.measurement.benchmarked_engine import (
+    BenchmarkedEngine,
+    Calls,
+    measure_together,
+    outputs_again,
+)
 from stages.results.base import ModelFacts
 from stages.results.engines import (
     BenchmarkDetails,
     BenchmarkResult,
     Chosen,
     EngineRecord,
-    EngineResult,
     MachineState,
     PredictionDiff,
 )
@@ -83,7 +90,9 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     results = tuple(each.result() for each in engines)
     best = records.chosen(results, chosen)
     counted = tuple(differences(baseline, engines))
-    keep_changed(baseline, engines, best, test, out)
+    for each in engines:
+        if best and each.name == str(best.name):
+            keep_shown(baseline, each, test, source, settings, out)
     return BenchmarkResult(
         model=ModelFacts(file=best.file if best else None),
         accuracy=best.accuracy if best else None,
@@ -170,17 +179,45 @@ def differences(
                 yield prediction_diff.count(baseline.answers, each.answers, each.name)
 
 
-def keep_changed(
+def keep_shown(
     baseline: BenchmarkedEngine,
-    engines: Sequence[BenchmarkedEngine],
-    best: EngineResult | None,
+    best: BenchmarkedEngine,
     test: Split,
+    source: Path,
+    settings: BenchmarkStage,
     out: Path,
 ) -> None:
-    """Write images that the engine `best` classifies differently from the baseline."""
-    after = next((each.answers for each in engines if best and each.name == str(best.name)), None)
-    if after is not None and baseline.answers is not None:
-        prediction_diff.keep_images(test, baseline.answers, after, out)
+    """Write what a report shows of the answers of the engine `best`: changed and answers.npz."""
+    before, after, signature = baseline.answers, best.answers, Signature.read(source)
+    if before is None or after is None:
+        return
+    prediction_diff.keep_images(test, before, after, out)
+    if signature.task == "segmentation" and signature.are_pictures:
+        shown = kept_answers.worst_masks(before, after)
+        keep_masks([baseline, best], test, shown, source, settings, out)
+    elif signature.task not in ("classification", "segmentation"):
+        kept_answers.of_values(before, after, best.name, signature).write(out)
+
+
+def keep_masks(
+    engines: Sequence[BenchmarkedEngine],
+    test: Split,
+    shown: NDArray[np.int64],
+    source: Path,
+    settings: BenchmarkStage,
+    out: Path,
+) -> None:
+    """Ask the baseline and an engine once more for the few masks that are shown: all of them, held
+    while engines are timed, would fill the memory.
+    """
+    images = np.asarray(test.images[shown])
+    try:
+        before, after = (outputs_again(each, images, source, settings) for each in engines)
+    except EngineError as error:
+        progress.warn(f"no masks are kept for the report: {error.message}")
+        return
+    name, signature = engines[-1].name, Signature.read(source)
+    kept_answers.of_masks(test, shown, before, after, name, signature).write(out)
 
 
 def describe(

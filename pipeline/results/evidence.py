@@ -2,6 +2,7 @@
 
 latency.npz   milliseconds of every call, float32 (calls,), as `<engine>.b<batch>.t<threads>`
 changed.npz   some test images that the chosen engine classifies differently from the trained model
+answers.npz   answers of both where they are no classes of several: kept_answers.py
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from pipeline.results.model import Report
 from stages.errors import ArtifactError
+from stages.measurement import kept_answers
+from stages.measurement.kept_answers import KeptAnswers
 
 CHANGED_ARRAYS = ("images", "labels", "before", "after", "indices")
 
@@ -28,6 +31,7 @@ class Evidence:
 
     latency: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     changed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    answers: KeptAnswers | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -44,18 +48,31 @@ def read(report: Report, artifacts: Path | None) -> Evidence:
     changed = _arrays(folder / "changed.npz", faults)
     if not set(CHANGED_ARRAYS) <= set(changed):
         changed = {}
-    return Evidence(latency, changed, tuple(faults))
+    return Evidence(latency, changed, _answers(folder / kept_answers.FILE, faults), tuple(faults))
 
 
 def _arrays(file: Path, faults: list[str]) -> dict[str, NDArray[Any]]:
     try:
         return load(file) if file.exists() else {}
     except ArtifactError as error:
-        faults.append(
-            f"{file.name} of the benchmark cannot be read ({error.message}), so its figures are "
-            "missing. Run: pipeline run benchmark --force"
-        )
+        faults.append(_fault(file, error))
         return {}
+
+
+def _answers(file: Path, faults: list[str]) -> KeptAnswers | None:
+    arrays = _arrays(file, faults)
+    try:
+        return KeptAnswers.of(arrays) if arrays else None
+    except ArtifactError as error:
+        faults.append(_fault(file, error))
+        return None
+
+
+def _fault(file: Path, error: ArtifactError) -> str:
+    return (
+        f"{file.name} of the benchmark cannot be read ({error.message}), so its figures are "
+        "missing. Run: pipeline run benchmark --force"
+    )
 
 
 def load(file: Path) -> dict[str, NDArray[Any]]:

@@ -5,7 +5,7 @@ one by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,14 @@ from stages.results.engines import EngineRecord, EngineResult, EngineTimings
 from stages.results.training import Classification
 from stages.settings import Benchmark, BenchmarkStage
 from stages.tasks import base as tasks
-from stages.tasks.base import Answers
+from stages.tasks.base import Answers, Outputs
 
 PARTS_CALLS = 100
 """Calls whose copies and computation are timed apart, on a GPU."""
 SATURATED_SHARE = 0.2
 """Of benchmark.max_seconds_per_engine, for each batch size: enough for calls that run warm."""
+
+Pixels = NDArray[np.uint8]
 
 Calls = dict[str, NDArray[np.float32]]
 """Milliseconds of every call, by the names in `latency.npz`."""
@@ -98,6 +100,17 @@ def measure_together(
         for each, engine in running:
             _saturate(each, engine, test, threads, settings.benchmark)
         return calls
+
+
+def outputs_again(
+    each: BenchmarkedEngine, images: Pixels, folder: Path, settings: BenchmarkStage
+) -> Outputs:
+    """What it returns for a few images uint8 (M, H, W, C): (M, ...). Raises EngineError."""
+    threads, batch_size = settings.benchmark.threads[0], max(settings.benchmark.batch_sizes)
+    signature = Signature.read(folder)
+    with closing(records.runner(each.record, folder, signature, threads, settings.gpu)) as engine:
+        engine.open()
+        return logits(engine, images, batch_size)
 
 
 def _start(each: BenchmarkedEngine, engine: Engine, test: Split, batch_size: int) -> None:

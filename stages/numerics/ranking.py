@@ -37,15 +37,29 @@ def average_precision(scores: Scores, truth: Truth) -> float:
 
     Example: scores 0.1 0.4 0.35 0.8, truth 0 0 1 1: (1/1 + 2/3) / 2 = 0.833.
     """
-    total = float(truth.sum())
-    if total == 0:
+    if not truth.any():
         return 0.0
+    precision, recall = precision_and_recall(scores, truth)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def precision_and_recall(
+    scores: Scores, truth: Truth
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of a yes from each different score on, from the highest down: (M,) each, recall ends at 1.
+
+    scores (N,), truth (N,) with at least one positive sample. scikit-learn's
+    `precision_recall_curve`, the other way round, without the point that it adds, and up to the
+    lowest score.
+
+    Example: scores 0.1 0.4 0.35 0.8, truth 0 0 1 1: precision 1, 1/2, 2/3, 1/2 at recall 1/2, 1/2,
+    1, 1.
+    """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     found = np.cumsum(truth[order], dtype=np.float64)[last]
-    precision = found / (last + 1)
-    return float(np.sum(np.diff(found, prepend=0.0) * precision) / total)
+    return found / (last + 1), found / found[-1]
 
 
 def f1(predicted: Truth, truth: Truth) -> float:

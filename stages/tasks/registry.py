@@ -58,6 +58,11 @@ def metric_of(task: TaskName) -> str | None:
     return None if task == "classification" else MAIN[task]
 
 
+def task_of(metric: str | None) -> TaskName:
+    """The task in which `Quality.metric` decides."""
+    return next((task for task in MAIN if metric_of(task) == metric), "classification")
+
+
 def words_of(task: TaskName) -> str:
     """What decides, in words: "accuracy" of classes."""
     return "accuracy" if task == "classification" else METRICS[MAIN[task]].words

@@ -67,9 +67,8 @@ def strata(targets: Targets) -> NDArray[np.int64]:
 
 
 def evidence(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.float64]:
-    """Squared errors, then targets: (N, 2 values)."""
-    wide = targets.astype(np.float64)
-    return np.concatenate([(outputs - wide) ** 2, wide], axis=1)
+    """The values, then what is right: (N, 2 values)."""
+    return np.concatenate([outputs, targets], axis=1, dtype=np.float64)
 
 
 def score(evidence: NDArray[np.float64]) -> float:
@@ -78,8 +77,8 @@ def score(evidence: NDArray[np.float64]) -> float:
     1 - sum of squared errors / sum of squared distances from the mean: scikit-learn's `r2_score`.
     A value that is the same for all images counts as 0, or 1 where it is met.
     """
-    squares, targets = np.split(evidence, 2, axis=1)
-    missed = squares.sum(axis=0)
+    values, targets = np.split(evidence, 2, axis=1)
+    missed = ((values - targets) ** 2).sum(axis=0)
     spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
     is_constant = spread == 0
     shares = 1 - missed / np.where(is_constant, 1.0, spread)

@@ -132,10 +132,15 @@ def loss(outputs: Outputs, targets: Targets, signature: Signature) -> float:
 
 def errors(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.float64]:
     """1 - mean IoU of each image's own classes; 0 where no pixel is judged."""
-    hits, union = _parts(evidence(outputs, targets, signature))
+    return 1 - own_mean_ious(evidence(outputs, targets, signature))
+
+
+def own_mean_ious(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean IoU of each row (N, classes ** 2), over its own classes: (N,), 1 without any."""
+    hits, union = _parts(evidence)
     shares = np.where(union > 0, hits / np.maximum(union, 1), 0.0).sum(axis=1)
     there = (union > 0).sum(axis=1)
-    return np.asarray(np.where(there > 0, 1 - shares / np.maximum(there, 1), 0.0), np.float64)
+    return np.asarray(np.where(there > 0, shares / np.maximum(there, 1), 1.0), np.float64)
 
 
 def decisions(outputs: Outputs, signature: Signature) -> NDArray[Any] | None:

@@ -33,6 +33,12 @@ def thresholds_of(signature: Signature) -> tuple[float, ...]:
     return signature.thresholds or (0.5,) * signature.shape_of_output[-1]
 
 
+def limits_of(signature: Signature) -> NDArray[np.float64]:
+    """The thresholds in what the network returns, of logits as logits: float64 (values,)."""
+    limits = np.asarray(thresholds_of(signature), np.float64)
+    return limits if signature.returns_probabilities else np.log(limits) - np.log1p(-limits)
+
+
 def changed_sides(
     expected: Outputs, got: Outputs, difference: float, signature: Signature
 ) -> NDArray[np.bool_]:
@@ -40,9 +46,7 @@ def changed_sides(
 
     (N, values) twice, in what the network returns; one that is not finite has always crossed.
     """
-    limits = np.asarray(thresholds_of(signature), np.float64)
-    if not signature.returns_probabilities:
-        limits = np.log(limits) - np.log1p(-limits)
+    limits = limits_of(signature)
     before, after = expected >= limits, got >= limits
     has_to_stay = np.abs(expected - limits) > difference
     found: NDArray[Any] = ~np.isfinite(got) | ((before != after) & has_to_stay)

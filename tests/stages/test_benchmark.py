@@ -6,15 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from stages import benchmark, build
+from stages.artifacts.signature import Signature
 from stages.datasets import carried
+from stages.datasets.base import Split
 from stages.engines import records
 from stages.errors import ArtifactError, EngineError
-from stages.measurement import choice, clock, throughput
-from stages.results.engines import BenchmarkResult, EngineResult, EngineTimings
+from stages.measurement import choice, clock, kept_answers, throughput
+from stages.measurement.benchmarked_engine import BenchmarkedEngine
+from stages.results.engines import BenchmarkResult, EngineRecord, EngineResult, EngineTimings
 from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
+from stages.tasks.base import Answers
 from tests.stages.graphs import CARRIED, SIGNATURE, images, reference
 
 TEST_SAMPLES = 45
@@ -310,6 +316,64 @@ def test_the_images_that_the_chosen_engine_classifies_differently_are_counted_an
     before, after = (found.details.classification[name] for name in ("baseline", changed.engine))
     right = [int(np.trace(np.array(each.confusion))) for each in (before, after)]
     assert right[1] - right[0] == changed.won - changed.lost
+
+
+def convolved(weights: np.ndarray, file: Path) -> None:
+    """Write a graph of one 1x1 convolution: images (N, 4, 4, 1) -> two logits for each pixel."""
+    taps = numpy_helper.from_array(weights.reshape(2, 1, 1, 1).astype(np.float32), "taps")
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["nchw", "taps"], ["sums"]),
+        helper.make_node("Transpose", ["sums"], ["logits"], perm=[0, 2, 3, 1]),
+    ]
+    ends = (("image", 1), ("logits", 2))
+    shapes = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4, 4, count])
+        for name, count in ends
+    ]
+    graph = helper.make_graph(nodes, "masks", shapes[:1], shapes[1:], [taps])
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), file)
+
+
+def test_masks_before_and_after_are_kept_of_the_images_that_lost_most(tmp_path: Path) -> None:
+    signature = Signature((4, 4, 1), ("dark", "light"), 1 / 255, -0.5, task="segmentation")
+    signature.write(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8)
+    light = (pixels[..., 0] > 127).astype(np.uint8)
+    engines = []
+    for name, weights in (("baseline.onnxruntime.fp32", [-1, 1]), ("onnxruntime.fp32", [1, -1])):
+        convolved(np.array(weights), tmp_path / f"{name}.onnx")
+        outputs = signature.preprocess(pixels) * np.array(weights, np.float32)
+        found = EngineRecord(backend="onnxruntime", precision="fp32", file=f"{name}.onnx")
+        answers = Answers.of(outputs, light, signature)
+        engines.append(BenchmarkedEngine(name, found, answers=answers))
+    (out := tmp_path / "out").mkdir()
+    benchmark.keep_shown(*engines, Split(pixels, light), tmp_path, stage(None), out)
+    with np.load(out / kept_answers.FILE) as kept:
+        places = kept["indices"]
+        assert len(set(places.tolist())) == kept_answers.MOST_MASKS
+        np.testing.assert_array_equal(kept["images"], pixels[places])
+        np.testing.assert_array_equal(kept["before"], light[places])
+        np.testing.assert_array_equal(kept["after"], 1 - light[places])
+
+
+def test_an_engine_that_does_not_run_again_loses_its_masks_and_not_the_benchmark(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    signature = Signature((4, 4, 1), ("dark", "light"), 1 / 255, -0.5, task="segmentation")
+    signature.write(tmp_path)
+    found = EngineRecord(backend="onnxruntime", precision="fp32", file="gone.onnx")
+    images, masks = np.zeros((2, 4, 4, 1), np.uint8), np.zeros((2, 4, 4), np.uint8)
+    answers = Answers.of(np.zeros((2, 4, 4, 2), np.float32), masks, signature)
+    gone = BenchmarkedEngine("onnxruntime.fp32", found, answers=answers)
+    benchmark.keep_shown(gone, gone, Split(images, masks), tmp_path, stage(None), tmp_path)
+    assert not (tmp_path / kept_answers.FILE).exists()
+    assert any("no masks are kept" in text and "gone.onnx" in text for text in caplog.messages)
+
+
+def test_of_classes_there_is_no_file_of_answers(measured: tuple[Path, BenchmarkResult]) -> None:
+    assert not (measured[0] / kept_answers.FILE).exists()
 
 
 def test_every_engine_is_compared_with_the_trained_model_image_by_image(

@@ -38,6 +38,17 @@ def test_a_broken_file_is_named_with_the_command_that_makes_it_anew(
     assert "pipeline run benchmark --force" in fault
 
 
+def test_answers_that_lack_an_array_are_a_fault_too(tmp_path: Path) -> None:
+    write_arrays(tmp_path)
+    np.savez(tmp_path / "benchmark" / "answers.npz", task=np.array("binary"))
+    found = evidence.read(full_report(), tmp_path)
+    assert found.answers is None
+    (fault,) = found.faults
+    assert fault.startswith(
+        "answers.npz of the benchmark cannot be read (it has no array 'engine')"
+    )
+
+
 def test_arrays_of_an_outdated_benchmark_are_not_shown(tmp_path: Path) -> None:
     write_arrays(tmp_path)
     report = report_of(changed(records(), "train"))

@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    precision_recall_curve,
+    roc_auc_score,
+)
 
-from stages.numerics.ranking import average_precision, best_threshold, f1, roc_auc
+from stages.numerics.ranking import (
+    average_precision,
+    best_threshold,
+    f1,
+    precision_and_recall,
+    roc_auc,
+)
 
 SCORES, TRUTH = np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])
 
@@ -27,6 +38,9 @@ def test_ties_and_all_it_ranks_as_scikit_learn_does(case: tuple[np.ndarray, np.n
     assert roc_auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
     expected = average_precision_score(truth, scores)
     assert average_precision(scores, truth) == pytest.approx(expected)
+    precision, recall, _ = precision_recall_curve(truth, scores)
+    for found, wanted in zip(precision_and_recall(scores, truth), (precision, recall), strict=True):
+        assert found == pytest.approx(wanted[-2::-1])
     yes = scores >= 0.5
     assert f1(yes, truth) == pytest.approx(f1_score(truth, yes, zero_division=0.0))
 
