@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.report.sections import (
+    answers,
     classes,
     engines,
     latency,
@@ -57,6 +58,7 @@ SECTIONS = (
     Section("engines", "Engines", engines.tables, engines.charts),
     Section("latency", "Latency", latency.tables, latency.charts),
     Section("classes", "Accuracy by class", classes.tables, classes.charts),
+    Section("answers", "Answers", answers.tables, answers.charts),
     Section("training", "Training", charts=training.charts),
     Section("pruning", "Pruning", pruning.tables, pruning.charts),
     Section("quantization", "Quantization", quantization.tables, quantization.charts),

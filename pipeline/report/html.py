@@ -11,7 +11,7 @@ Jinja2 and the figures weigh: this module is imported only when a page is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from markupsafe import Markup
 
 from pipeline.report import contents, fingerprint, svg
 from pipeline.report.contents import SECTIONS, Section
-from pipeline.report.sections import classes, samples
+from pipeline.report.sections import classes, masks, samples
 from pipeline.report.sections.samples import Gallery
+from pipeline.report.svg import Chart
 from pipeline.report.tables import Table
 from pipeline.results import comparability, speedup_steps, units
 from pipeline.results.evidence import Evidence
@@ -60,7 +61,7 @@ class Content:
     name: str
     title: str
     figures: tuple[tuple[str, Markup], ...]
-    faults: tuple[str, ...]
+    notes: tuple[str, ...]
     galleries: tuple[Gallery, ...]
     tables: tuple[Table, ...]
 
@@ -70,7 +71,7 @@ class Content:
         return self.title.lower().replace(" ", "-")
 
     def __bool__(self) -> bool:
-        shown = self.figures or self.faults or self.galleries or self.tables
+        shown = self.figures or self.notes or self.galleries or self.tables
         return bool(shown) or self.name == "terms"
 
 
@@ -128,13 +129,29 @@ def _content(section: Section, report: Report, evidence: Evidence) -> Content:
         section.title,
         # The SVG is safe: to_svg escapes the words in it.
         figures=tuple((chart.title, Markup(drawing)) for chart, drawing in charts),
-        faults=evidence.faults if section.name == "latency" else (),
-        galleries=tuple(_galleries(report, evidence)) if section.name == "classes" else (),
+        notes=tuple(_notes(section, charts, report, evidence)),
+        galleries=tuple(_galleries(section, report, evidence)),
         tables=tuple(contents.tables(report, "html", [section])),
     )
 
 
-def _galleries(report: Report, evidence: Evidence) -> Iterator[Gallery]:
+def _notes(
+    section: Section,
+    charts: Sequence[tuple[Chart, str]],
+    report: Report,
+    evidence: Evidence,
+) -> Iterator[str]:
+    """What was not readable; and what figures show that no table has, in words for everybody."""
+    if section.name == "latency":
+        yield from evidence.faults
+    if section.name == "answers":
+        yield from (chart.description for chart, _ in charts)
+        yield from masks.sentences(report, evidence.answers)
+
+
+def _galleries(section: Section, report: Report, evidence: Evidence) -> Iterator[Gallery]:
+    if section.name == "answers":
+        yield from masks.galleries(evidence.answers)
     details, described = report.details(BenchmarkDetails), classes.described(report)
-    if details and described:
+    if section.name == "classes" and details and described:
         yield from samples.galleries(evidence.changed, described.names, details.changed)

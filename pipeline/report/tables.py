@@ -32,6 +32,8 @@ WORDS = frozenset(
         "gates",
         "settings that changed",
         "class",
+        "label",
+        "metric",
         "truth",
         "predicted",
         "layer",

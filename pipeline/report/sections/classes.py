@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.report.svg import BAD, PANEL, QUIET, SMALL, STAND_IN, WIDTH, Chart, figure_of, panel
 from pipeline.report.tables import Table
@@ -12,6 +12,7 @@ from pipeline.results import comparability, units
 from pipeline.results.model import Report
 from stages.results.engines import BenchmarkDetails
 from stages.results.training import Classification
+from stages.tasks.registry import TaskName, task_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,17 +29,24 @@ MOST_CLASSES = 40
 """With more classes the cells are too small to see; the table of mistakes has them."""
 
 Confusion = Sequence[Sequence[int]]
-"""Images as [truth][predicted], empty for very many classes."""
+"""Images or pixels as [truth][predicted], empty for very many classes."""
+Counted = Literal["images", "pixels"]
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes, by the trained model and by the engine of the run."""
+    """The classes, or labels, by the trained model and by the engine of the run."""
 
     names: tuple[str, ...]
     engine: str
     trained: Classification
     deployed: Classification
+    task: TaskName
+
+    @property
+    def unit(self) -> Counted:
+        """What is counted: every pixel of a mask has its class."""
+        return "pixels" if self.task == "segmentation" else "images"
 
 
 def described(report: Report) -> Classes | None:
@@ -51,7 +59,8 @@ def described(report: Report) -> Classes | None:
     deployed = details.classification.get(str(engine.name))
     if trained is None or deployed is None:
         return None
-    return Classes(trained.classes, engine.name.label, trained, deployed)
+    task = task_of(engine.accuracy.metric)
+    return Classes(trained.classes, engine.name.label, trained, deployed, task)
 
 
 def tables(report: Report) -> Iterator[Table]:
@@ -71,15 +80,16 @@ def class_table(report: Report) -> Table:
                 before.recall, after.recall, before.precision, after.precision, before.f1, after.f1,
             )  # fmt: skip
             rows.append((name, units.count(before.support), *map(units.percent, scores)))
+    is_label = found is not None and found.task == "multilabel"
     headings = (
         f"{score}, {when}"
         for score in ("recall", "precision", "F1")
         for when in ("trained", "engine")
     )
     return Table(
-        "Classes",
+        "Labels" if is_label else "Classes",
         f"The trained model and {found.engine if found else 'the engine'}, on the test images",
-        ("class", "images", *headings),
+        ("label" if is_label else "class", found.unit if found else "images", *headings),
         tuple(rows),
         folded="always",
     )
@@ -91,7 +101,7 @@ def mistake_table(report: Report) -> Table:
     counted = sorted(_mistakes(found), key=lambda each: (-max(each[2:]), each)) if found else []
     return Table(
         "Mistakes",
-        "Which class was taken for which most often, in images",
+        f"Which class was taken for which most often, in {found.unit if found else 'images'}",
         ("truth", "predicted", "trained", "engine of the run"),
         tuple(
             (truth, predicted, units.count(before), units.count(after))
@@ -116,9 +126,12 @@ def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
         return
     before, after = found.trained.confusion, found.deployed.confusion
     most = max([FEW, *(count for each in (before, after) for count, _, _ in _wrong(each))])
-    names = found.names
-    yield _matrix("confusion-before", "Confusion of the trained model", names, before, most)
-    yield _matrix("confusion-after", f"Confusion of {found.engine}", names, after, most)
+    unit = ", in pixels" if found.unit == "pixels" else ""
+    for name, of, confusion in (
+        ("confusion-before", "the trained model", before),
+        ("confusion-after", found.engine, after),
+    ):
+        yield _matrix(name, f"Confusion of {of}{unit}", found, confusion, most)
 
 
 def _wrong(confusion: Confusion) -> Iterator[tuple[int, int, int]]:
@@ -129,23 +142,21 @@ def _wrong(confusion: Confusion) -> Iterator[tuple[int, int, int]]:
                 yield count, truth, predicted
 
 
-def _matrix(
-    name: str, title: str, names: Sequence[str], confusion: Confusion, most: int
-) -> Chart:  # fmt: skip
-    """Rows are the truth. A mistake is the redder the more images it took."""
-    short = [each if len(each) <= 8 else each[:7] + "…" for each in names]
+def _matrix(name: str, title: str, found: Classes, confusion: Confusion, most: int) -> Chart:
+    """Rows are the truth. A mistake is the redder the more images, or pixels, it took."""
+    short = [each if len(each) <= 8 else each[:7] + "…" for each in found.names]
     is_long = max(map(len, short)) > 3
     axes = panel(WIDTH - 10, left=62 if is_long else 40, bottom=56 if is_long else 38, top=4)
     _fill(axes, confusion, most)
-    ticks = [place + 0.5 for place in range(len(names))]
-    size = SMALL if len(names) <= 20 else 7
+    ticks = [place + 0.5 for place in range(len(short))]
+    size = SMALL if len(short) <= 20 else 7
     axes.set_xticks(ticks, short, rotation=90 if is_long else 0, fontsize=size)
     axes.set_yticks(ticks, short, fontsize=size)
     axes.tick_params(length=0)
     if not is_long:
         axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
-    return Chart(name, title, _in_words(names, confusion), figure_of(axes))
+    return Chart(name, title, _in_words(found, confusion), figure_of(axes))
 
 
 def _fill(axes: Axes, confusion: Confusion, most: int) -> None:
@@ -162,7 +173,7 @@ def _fill(axes: Axes, confusion: Confusion, most: int) -> None:
                 colours.append((PANEL, 1.0))
             if images and count <= NUMBERED:
                 axes.text(
-                    predicted + 0.5, truth + 0.5, str(images), ha="center", va="center",
+                    predicted + 0.5, truth + 0.5, _short(images), ha="center", va="center",
                     color=QUIET if truth == predicted else STAND_IN["text"],
                     fontsize=9 if images < 10_000 else 7,
                 )  # fmt: skip
@@ -174,13 +185,24 @@ def _fill(axes: Axes, confusion: Confusion, most: int) -> None:
         spine.set_visible(False)
 
 
-def _in_words(names: Sequence[str], confusion: Confusion) -> str:
-    """How many images were classified wrongly, and the most frequent mistakes."""
+def _short(count: int) -> str:
+    """1234 -> "1234", 123_456 -> "123k", 12_345_678 -> "12M": what a cell has room for."""
+    for limit, scale, unit in ((100_000, 1, ""), (1_000_000, 1000, "k")):
+        if count < limit:
+            return f"{count / scale:.0f}{unit}"
+    return f"{count / 1e6:.3g}M"
+
+
+def _in_words(found: Classes, confusion: Confusion) -> str:
+    """How many images, or pixels, were classified wrongly, and the most frequent mistakes."""
+    names = found.names
     wrong = sorted(_wrong(confusion), key=lambda each: -each[0])
     total = sum(map(sum, confusion))
-    counted = f"{sum(count for count, _, _ in wrong):,} of {total:,} images classified wrongly."
+    counted = (
+        f"{sum(count for count, _, _ in wrong):,} of {total:,} {found.unit} classified wrongly."
+    )
     most = ", ".join(
-        f"{names[truth]} as {names[predicted]} {count} times"
+        f"{names[truth]} as {names[predicted]} {count:,} times"
         for count, truth, predicted in wrong[:3]
     )
     return f"{counted} Most often: {most}." if most else f"{counted} None was."

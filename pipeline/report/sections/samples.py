@@ -25,20 +25,21 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """An image, as an address that holds it, and the two classes that it was given."""
+    """An image, as an address that holds it, and what is written below it, an arrow between."""
 
     source: str
     description: str
-    before: str
-    after: str
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images with the same kind of change."""
+    """Images with something in common, `size` pixels at most; `key` names colours in them."""
 
     title: str
     samples: tuple[Sample, ...]
+    size: int = LARGEST
+    key: tuple[tuple[str, str], ...] = ()
 
 
 def galleries(
@@ -72,15 +73,16 @@ def _sample(changed: Mapping[str, NDArray[Any]], names: Sequence[str], place: in
         f"test image {int(changed['indices'][place])}, {truth}: "
         f"the trained model says {before}, the engine {after}"
     )
-    return Sample(data_uri(changed["images"][place]), description, before, after)
+    return Sample(data_uri(changed["images"][place]), description, (before, after))
 
 
-def data_uri(image: NDArray[np.uint8]) -> str:
-    """An image uint8 (H, W, C), C 1 or 3, as a PNG inside an address."""
+def data_uri(image: NDArray[np.uint8], largest: int = LARGEST, *, is_mask: bool = False) -> str:
+    """An image uint8 (H, W, C), C 1 or 3, as a PNG inside an address; colours of masks stay."""
     from PIL import Image
 
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture.thumbnail((LARGEST, LARGEST))
+    sampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.BICUBIC
+    picture.thumbnail((largest, largest), sampling)
     out = io.BytesIO()
     picture.save(out, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.report.svg import ACCENT, QUIET, Chart, figure_of, limit_ticks, panels
 from pipeline.results.model import Report
 from stages.results.training import Epoch, TrainingDetails
+from stages.tasks.registry import task_of
 
 if TYPE_CHECKING:
     from pipeline.results.evidence import Evidence
@@ -18,17 +19,20 @@ TITLES = {
     "prune": "Fine-tune after pruning",
     "quantize": "Training with rounding to INT8",
 }
+WATCHED = {"regression": "R2", "segmentation": "pixel accuracy"}
+"""By task, what is right in an epoch; of the others the share of right answers."""
 
 
 def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
-    """Loss above, accuracy below, over the epochs."""
+    """Loss above, what was right below, over the epochs."""
     for stage in report.stages:
         if isinstance(stage.details, TrainingDetails) and len(stage.details.history) > 1:
             title = TITLES.get(stage.stage, f"Training in {stage.stage}")
-            yield _curves(f"curves-{stage.stage}", title, stage.details.history)
+            metric = WATCHED.get(task_of(stage.accuracy.metric), "accuracy")
+            yield _curves(f"curves-{stage.stage}", title, stage.details.history, metric)
 
 
-def _curves(name: str, title: str, epochs: Sequence[Epoch]) -> Chart:
+def _curves(name: str, title: str, epochs: Sequence[Epoch], metric: str) -> Chart:
     losses, accuracies = panels(280, 2, left=44, bottom=38, top=24)
     numbers = range(1, len(epochs) + 1)
     curves = (
@@ -46,16 +50,16 @@ def _curves(name: str, title: str, epochs: Sequence[Epoch]) -> Chart:
         axes.grid(axis="y")
     losses.set_ylabel("loss")
     losses.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2, borderpad=0)
-    accuracies.set_ylabel("accuracy, %")
+    accuracies.set_ylabel(f"{metric}, %")
     accuracies.set_xlabel("epoch")
     limit_ticks(accuracies.xaxis, 10, integer=True)
-    return Chart(name, title, _in_words(epochs), figure_of(losses))
+    return Chart(name, title, _in_words(epochs, metric), figure_of(losses))
 
 
-def _in_words(epochs: Sequence[Epoch]) -> str:
+def _in_words(epochs: Sequence[Epoch], metric: str) -> str:
     last = epochs[-1]
     losses = {"training loss": last.loss, "validation loss": last.val_loss}
-    shares = {"training accuracy": last.accuracy, "validation accuracy": last.val_accuracy}
+    shares = {f"training {metric}": last.accuracy, f"validation {metric}": last.val_accuracy}
     parts = [f"{words} {value:.4g}" for words, value in losses.items() if value is not None]
     parts += [
         f"{words} {100 * value:.2f} %" for words, value in shares.items() if value is not None

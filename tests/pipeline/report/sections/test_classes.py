@@ -85,3 +85,12 @@ def test_models_without_a_single_mistake_have_their_figures() -> None:
     report = report_of(found)
     assert classes.mistake_table(report).rows == ()
     assert list(classes.charts(report, Evidence()))
+
+
+def test_labels_are_called_labels() -> None:
+    found = full_records()
+    for each in found["benchmark"]["measurements"]["engines"]:
+        if each["accuracy"]:
+            each["accuracy"] = {"metric": "mean_average_precision", "samples": 360}
+    table = classes.class_table(report_of(found))
+    assert (table.title, table.columns[:2]) == ("Labels", ("label", "images"))

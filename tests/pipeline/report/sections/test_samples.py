@@ -38,7 +38,7 @@ def test_the_changed_images_are_shown_by_kind_with_what_was_predicted(arrays: Ev
     assert lost.title == "Lost: right before, wrong now, 3 of 30"
     assert won.title == "Won: wrong before, right now, 1"
     assert [len(each.samples) for each in (lost, won)] == [3, 1]
-    assert (lost.samples[1].before, lost.samples[1].after) == ("1", "2")
+    assert lost.samples[1].words == ("1", "2")
     assert [lost.samples[1].description, won.samples[0].description] == [
         "test image 5, 1: the trained model says 1, the engine 2",
         "test image 13, 0: the trained model says 1, the engine 0",

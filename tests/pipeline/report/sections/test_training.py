@@ -30,6 +30,17 @@ def test_a_loss_that_was_not_finite_is_a_gap_and_not_told() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("metric", "words"), [("r2", "R2"), ("mean_iou", "pixel accuracy"), ("roc_auc", "accuracy")]
+)
+def test_the_lower_curve_is_called_what_training_watches(metric: str, words: str) -> None:
+    found = full_records()
+    found["train"]["measurements"]["accuracy"] = {"metric": metric, "measures": {metric: 0.9}}
+    chart = by_name(training.charts, report_of(found))["curves-train"]
+    assert chart.figure.axes[1].get_ylabel() == f"{words}, %"
+    assert f"training {words} 97.50 %, validation {words} 95.00 %" in chart.description
+
+
 @pytest.mark.parametrize("history", [[], [{"epoch": 1, "loss": 1.0}]])
 def test_a_record_without_epochs_has_no_figure(history: Any) -> None:
     found = full_records()
