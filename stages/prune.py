@@ -216,7 +216,8 @@ def _to_target(context: PruneContext) -> Pruned:
         file, finished = context.run_rounds(rounds, lambda each: points_lost(each) > budget + 1e-9)
         kept = sum(each.is_kept for each in finished)
         if kept < len(stops) and (kept == 0 or settings.target_latency_ratio is not None):
-            guided.refuse_budget(stops[kept], budget, points_lost(finished[-1]), settings.target)
+            lost, task = points_lost(finished[-1]), context.signature.task
+            guided.refuse_budget(stops[kept], budget, lost, settings.target, task)
         reached = stops[kept - 1]
         latency = _latency(settings.target, reached, file, stopwatch)
     details = _details(settings, finished).model_copy(

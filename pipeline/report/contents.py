@@ -11,6 +11,7 @@ from pipeline.report.sections import (
     classes,
     engines,
     latency,
+    measures,
     own,
     parity,
     precision,
@@ -56,6 +57,7 @@ class Section:
 SECTIONS = (
     Section("stages", "The line", stages.tables, stages.charts),
     Section("engines", "Engines", engines.tables, engines.charts),
+    Section("measures", "Other metrics", measures.tables),
     Section("latency", "Latency", latency.tables, latency.charts),
     Section("classes", "Accuracy by class", classes.tables, classes.charts),
     Section("answers", "Answers", answers.tables, answers.charts),

@@ -9,6 +9,7 @@ from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.history import Entry
 from pipeline.results.summary import EngineSummary, ModelSummary, TimedRow
+from stages.tasks.registry import METRICS
 
 MOST_CHANGES = 2
 COLUMNS = (
@@ -33,7 +34,17 @@ def history_table(runs: Sequence[Entry]) -> Table:
         rows.append(_cells(run, previous))
         previous = run if run.state == "done" else previous
     notes = ("How certain a change is: pipeline compare ID ID",) if len(runs) > 1 else ()
-    return Table("History", "Each run against the one before", COLUMNS, tuple(rows), notes)
+    columns = tuple(_metric(runs) if column == "accuracy" else column for column in COLUMNS)
+    return Table("History", "Each run against the one before", columns, tuple(rows), notes)
+
+
+def _metric(runs: Sequence[Entry]) -> str:
+    """What all of them are judged by: "accuracy", or the metric of another task."""
+    metrics = {run.chosen.metric for run in runs if run.chosen}
+    if len(metrics) > 1:
+        return "score"
+    metric = next(iter(metrics), None)
+    return METRICS[metric].words if metric else "accuracy"
 
 
 def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:

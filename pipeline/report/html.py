@@ -22,6 +22,7 @@ from pipeline.report import contents, fingerprint, svg
 from pipeline.report.contents import SECTIONS, Section
 from pipeline.report.sections import classes, masks, samples
 from pipeline.report.sections.samples import Gallery
+from pipeline.report.sections.stages import metric
 from pipeline.report.svg import Chart
 from pipeline.report.tables import Table
 from pipeline.results import comparability, speedup_steps, units
@@ -36,6 +37,19 @@ STYLE = TEMPLATES / "style.css"
 
 FEW_ROWS = 16
 """A table with more rows is folded away: the figure above it says most of it."""
+
+MEANINGS = {
+    "accuracy": "share of the test images that the model itself got right",
+    "ROC AUC": "share of the pairs of a yes and a no among the test images in which the yes gets "
+    "the larger probability",
+    "mean average precision": "area under precision against recall, a mean over the labels, of "
+    "the test images",
+    "R2": "share of the variance of the test images' targets that the answers explain; below 0 "
+    "they are further off than the mean of the targets",
+    "mean IoU": "pixels that are rightly of a class, divided by those that are of it in the truth "
+    "or the answer; a mean over the classes, of the test images",
+}
+"""By the words of what decides."""
 
 COLOURS = {"trained": "trained model", **PRECISION_LABELS}
 
@@ -91,6 +105,8 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
         benchmark=report.stage("benchmark"),
         colours=[(name, words) for name, words in COLOURS.items() if name in used],
         sections=[section for section in sections if section],
+        metric=metric(report),
+        meaning=MEANINGS.get(metric(report), MEANINGS["accuracy"]),
     )
     return fingerprint.signed(page, digest)
 

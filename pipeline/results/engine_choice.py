@@ -74,4 +74,5 @@ def shortfall(report: Report) -> Iterator[str]:
 
 def _is_finer_than_an_image(choice: EngineChoice) -> bool:
     points, samples = choice.max_accuracy_drop, choice.validation_samples
-    return points is not None and samples is not None and points / 100 * samples < 1
+    is_counted = choice.metric is None  # What an image is worth of another metric is not fixed.
+    return is_counted and points is not None and samples is not None and points / 100 * samples < 1

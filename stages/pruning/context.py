@@ -115,7 +115,7 @@ class PruneContext:
         pruned = evaluate.accuracy(model, self.dataset.test, self.signature)
         progress.report(
             f"{model.count_params()} of {self.trained.count_params()} parameters, "
-            f"accuracy {pruned.score or 0.0:.2%} before the fine-tune"
+            f"{pruned.words} {pruned.score or 0.0:.2%} on the test images before the fine-tune"
         )
         # Between pruning and training: the constraint is read off the
         # zeros that pruning has just made.

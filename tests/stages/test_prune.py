@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,10 +81,12 @@ def test_half_the_channels_go_and_the_fine_tune_brings_the_accuracy_back(
 
 
 def test_left_as_they_are_the_settings_spare_the_dense_layers(
-    trained: Path, tmp_path: Path
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     default = Prune().layers
-    details = run(trained, tmp_path, layers=default, ratio=0.5, epochs=0).details
+    with caplog.at_level("INFO", "stages"):
+        details = run(trained, tmp_path, layers=default, ratio=0.5, epochs=0).details
+    assert re.search(r", accuracy \d+\.\d+% on the test images before the fine-tune", caplog.text)
     assert [row.channels_after for row in details.groups] == [4, 8, 32]
 
 

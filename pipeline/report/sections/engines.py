@@ -58,6 +58,15 @@ WHY_LARGER = {
 }
 """By device: why INT8 made a file larger, which 8 bits for 32 cannot do."""
 
+COUNTED = {
+    "roc_auc": "{lost} moved to the wrong side of the threshold, {won} to the right one",
+    "mean_average_precision": "more labels wrong in {lost}, fewer in {won}",
+    "r2": "the error grew in {lost} and shrank in {won}, by more than 0.1 standard deviations of "
+    "the targets",
+    "mean_iou": "the IoU fell in {lost} and rose in {won}, by more than 1 point",
+}
+"""By metric, what lost and won images are: with the TOLERANCE of its task in stages/tasks."""
+
 
 def tables(report: Report) -> Iterator[Table]:
     """All engines, and what build timed to choose among them."""
@@ -138,7 +147,7 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
     if choice := comparability.current_choice(report):
         yield engine_choice.sentence(choice)
     if benchmark and benchmark.changed and report.is_current("benchmark"):
-        yield _image_by_image(report, benchmark.changed)
+        yield from _image_by_image(report, benchmark.changed)
 
 
 def _larger_in_int8(engines: Sequence[EngineReport]) -> Iterator[str]:
@@ -153,19 +162,22 @@ def _larger_in_int8(engines: Sequence[EngineReport]) -> Iterator[str]:
             )
 
 
-def _image_by_image(report: Report, diff: PredictionDiff) -> str:
+def _image_by_image(report: Report, diff: PredictionDiff) -> Iterator[str]:
     name = EngineName.parse(diff.engine)
     engine = report.engine(name)
     found = accuracy_claims.interval(report, engine.accuracy, name) if engine else None
     change = (
-        f": {units.points(found.estimate)} points, {accuracy_claims.in_words(found)}"
-        if found
-        else ""
+        f"{units.points(found.estimate)} points, {accuracy_claims.in_words(found)}" if found else ""
     )
-    return (
-        f"{name.words} against the trained model, image by image: {diff.lost:,} lost, "
-        f"{diff.won:,} won, {diff.other:,} wrong in another way{change}."
-    )
+    start = f"{name.words} against the trained model, image by image: "
+    by_metric = COUNTED.get(engine.accuracy.metric or "") if engine else None
+    if engine and by_metric:
+        yield f"{start}{by_metric.format(lost=f'{diff.lost:,}', won=f'{diff.won:,}')}."
+        if change:
+            yield f"{name.words} against the trained model, {engine.accuracy.words}: {change}."
+        return
+    counts = f"{diff.lost:,} lost, {diff.won:,} won, {diff.other:,} wrong in another way"
+    yield f"{start}{counts}{change and f': {change}'}."
 
 
 def not_run(report: Report) -> Iterator[NotRun]:

@@ -46,7 +46,7 @@ def parity_table(report: Report) -> Table:
         (
             "check",
             "against",
-            "same labels",
+            "same answers",
             "max difference",
             "explained",
             "mean difference",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.report.sections.stages import metric
 from pipeline.report.svg import (
     ACCENT,
     LINE,
@@ -100,7 +101,7 @@ def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
     if details.sensitivity:
         chosen = {group.layers: group.channels_after for group in groups}
         chosen |= dict.fromkeys(details.removed_blocks, 0)
-        yield _sensitivity(details.sensitivity, chosen)
+        yield _sensitivity(details.sensitivity, chosen, metric(report))
 
 
 def _widths(groups: Sequence[PrunedGroup]) -> Chart:
@@ -123,7 +124,7 @@ def _widths(groups: Sequence[PrunedGroup]) -> Chart:
 
 
 def _sensitivity(
-    levels: Sequence[SensitivityLevel], chosen: Mapping[tuple[str, ...], int]
+    levels: Sequence[SensitivityLevel], chosen: Mapping[tuple[str, ...], int], metric: str
 ) -> Chart:
     """Further left is faster, further down less accurate; a ring marks what was chosen."""
     curves: dict[tuple[str, ...], list[SensitivityLevel]] = {}
@@ -143,7 +144,7 @@ def _sensitivity(
         ends.append((across[-1], down[-1], units.shortened(layers, 18)))
     _name_ends(axes, ends)
     axes.set_xlabel("latency, % of the trained network's")
-    axes.set_ylabel("accuracy, points")
+    axes.set_ylabel(f"{metric}, points")
     parts = "; ".join(
         f"{name} {units.points(change)} points at {share:.0f} % of the latency"
         for share, change, name in ends

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from pipeline.report.sections.stages import metric
 from pipeline.report.svg import STAND_IN, Chart, figure_of, panel, row_label, rows_only
 from pipeline.report.tables import Table
 from pipeline.results import units
@@ -41,12 +42,12 @@ def range_table(report: Report) -> Table:
             )
             for name, facts in details.ranges.items()
         ),
-        tuple(_notes(details)),
+        tuple(_notes(details, metric(report))),
         folded="with charts",
     )
 
 
-def _notes(details: QuantizeDetails) -> Iterator[str]:
+def _notes(details: QuantizeDetails, metric: str) -> Iterator[str]:
     if calibration := details.calibration:
         tried = ", ".join(
             f"{method} {units.percent(top1)}"
@@ -59,7 +60,7 @@ def _notes(details: QuantizeDetails) -> Iterator[str]:
         )
         yield (
             f"Calibrated by {by} on {calibration.samples} images; "
-            f"accuracy on the validation images: {tried}."
+            f"{metric} on the validation images: {tried}."
         )
     if correction := details.bias_correction:
         yield (

@@ -4,7 +4,7 @@ from pipeline.report.history_table import history_table
 from pipeline.results.history import Entry
 from pipeline.results.summary import GateSummary, summarize
 from tests.pipeline.edits import edited
-from tests.pipeline.records import records, report_of
+from tests.pipeline.records import judged, records, report_of
 
 
 def run(*stages: str) -> Entry:
@@ -77,3 +77,10 @@ def test_a_run_that_failed_says_where_and_is_not_what_the_next_is_compared_with(
     failed = edited(edited(failed, "ended_at", to="prune"), "settings", "prune", "ratio", to=0.9)
     assert cells(run(), failed)["outcome"] == "failed in prune"
     assert cells(run(), failed, run())["settings that changed"] == ""
+
+
+def test_the_score_of_another_task_is_called_by_its_metric() -> None:
+    other = summarize(report_of(judged(records(), mean_iou=0.8)))
+    segmented = Entry.model_validate({**dict(other), "version": 1, "id": "77777777"})
+    assert cells(segmented, segmented)["mean IoU"] == "80.00 %"
+    assert cells(run(), segmented)["score"] == "80.00 %"

@@ -8,8 +8,12 @@ import pytest
 from pipeline.report.sections import engines
 from pipeline.report.sections.engines import Mark, frontier
 from pipeline.report.tables import NotRun
+from pipeline.results import engine_choice
 from stages.results.base import LatencyRow
-from tests.pipeline.records import LINE, records, report_of, row
+from stages.results.engines import EngineChoice
+from stages.tasks import base as tasks
+from stages.tasks.registry import MAIN, TaskName, words_of
+from tests.pipeline.records import LINE, judged, records, report_of, row
 from tests.pipeline.report.drawn import by_name, cells, texts
 
 CERTAIN = {"stable": True, "within_budget": True}
@@ -105,6 +109,50 @@ def test_the_choice_of_build_and_the_changed_images_are_told_below_the_engines()
         "litert int8 against the trained model, image by image: 3 lost, 1 won, "
         "0 wrong in another way: -0.56 points, 95 % interval -2.25 to +0.92.",
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("binary", "3 moved to the wrong side of the threshold, 1 to the right one"),
+        ("multilabel", "more labels wrong in 3, fewer in 1"),
+        (
+            "regression",
+            "the error grew in 3 and shrank in 1, by more than 0.1 standard deviations of the "
+            "targets",
+        ),
+        ("segmentation", "the IoU fell in 3 and rose in 1, by more than 1 point"),
+    ],
+)
+def test_of_other_tasks_it_is_told_what_became_worse_and_by_itself_what_the_metric_lost(
+    task: TaskName, said: str
+) -> None:
+    found = judged(records(), **{MAIN[task]: 0.9})
+    litert = found["benchmark"]["measurements"]["engines"][2]
+    litert["accuracy"]["measures"] = {MAIN[task]: 0.89}
+    changed = {"engine": "litert.int8", "lost": 3, "won": 1, "other": 0}
+    found["benchmark"]["measurements"]["details"]["changed"] = {
+        **changed, "change_low": -0.02, "change_high": 0.001
+    }  # fmt: skip
+    assert engines.engine_table(report_of(found)).notes[-2:] == (
+        f"litert int8 against the trained model, image by image: {said}.",
+        f"litert int8 against the trained model, {words_of(task)}: -1.00 points, "
+        "95 % interval -2.00 to +0.10.",
+    )
+
+
+def test_the_words_of_what_became_worse_name_the_tolerance_of_the_task() -> None:
+    assert tasks.of("binary").TOLERANCE == tasks.of("multilabel").TOLERANCE == 0
+    assert f"{tasks.of('regression').TOLERANCE} standard deviations" in engines.COUNTED["r2"]
+    assert f"{100 * tasks.of('segmentation').TOLERANCE:g} point" in engines.COUNTED["mean_iou"]
+    assert set(engines.COUNTED) == set(MAIN.values()) - {"top1"}
+
+
+def test_the_budget_of_a_metric_is_not_told_in_images() -> None:
+    asked = EngineChoice(max_accuracy_drop=0.5, validation_samples=64, trained_top1=0.9)
+    assert "(or one image)" in engine_choice.budget(asked)
+    of_r2 = asked.model_copy(update={"metric": "r2"})
+    assert engine_choice.budget(of_r2) == "0.5 points of R2 below the trained model"
 
 
 def choice(engine: str, batch_size: int, p50_ms: float, **more: Any) -> dict[str, Any]:

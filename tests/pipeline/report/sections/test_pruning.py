@@ -5,7 +5,7 @@ from typing import Any
 from pipeline.report import markdown
 from pipeline.report.sections import pruning
 from pipeline.results.model import Report
-from tests.pipeline.records import records, report_of
+from tests.pipeline.records import judged, records, report_of
 from tests.pipeline.report.drawn import bars, by_name, lines, texts
 from tests.pipeline.report.full_run import full_records, full_report, report_with
 
@@ -149,3 +149,10 @@ def test_there_is_a_curve_per_group_and_a_ring_at_the_chosen_width() -> None:
 def test_a_run_without_pruning_has_no_figure() -> None:
     assert by_name(pruning.charts, report_of(records("train"))) == {}
     assert by_name(pruning.charts, report_of()) == {}
+
+
+def test_the_sensitivity_of_another_task_is_in_points_of_its_metric() -> None:
+    found = judged(records(), mean_iou=0.9)
+    found["prune"]["measurements"]["details"] = {"groups": GROUPS, "sensitivity": LEVELS}
+    chart = by_name(pruning.charts, report_of(found))["sensitivity"]
+    assert chart.figure.axes[0].get_ylabel() == "mean IoU, points"

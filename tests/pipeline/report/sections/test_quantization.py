@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.report.sections import quantization
 from stages.results.quantization import QuantizeDetails, RangeFacts
-from tests.pipeline.records import records, report_of
+from tests.pipeline.records import judged, records, report_of
 from tests.pipeline.report.drawn import bars, by_name, texts
 from tests.pipeline.report.full_run import full_records, full_report, report_with
 
@@ -113,3 +113,15 @@ def test_the_note_on_biases_says_what_was_kept_and_both_accuracies(
     assert notes == (
         f"Biases {words}: on the validation images 91.00 % without correction, {after} with it.",
     )
+
+
+def test_methods_are_compared_by_the_metric_of_the_task() -> None:
+    found = judged(records(), r2=0.9)
+    found["quantize"]["measurements"]["details"]["calibration"] = {
+        "method": "max",
+        "methods": {"image": "max"},
+        "samples": 128,
+        "validation_top1": {"max": 0.9},
+    }
+    note = quantization.range_table(report_of(found)).notes[0]
+    assert note.endswith("; R2 on the validation images: max 90.00 %.")

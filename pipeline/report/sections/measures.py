@@ -1,0 +1,52 @@
+"""What is measured beside the metric that decides, for tasks other than classification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.report.tables import Table
+from pipeline.results import comparability, units
+from pipeline.results.model import Report
+from stages.results.base import Quality
+from stages.tasks.registry import METRICS
+
+
+def tables(report: Report) -> Iterator[Table]:
+    """The one table."""
+    yield measure_table(report)
+
+
+def measure_table(report: Report) -> Table:
+    """Every other measure of the stages' models and of the engines, on the test split."""
+    models = dict(_models(report))
+    shown = [
+        name
+        for name in METRICS
+        if any(name in (each.measures or {}) and name != each.metric for each in models.values())
+    ]
+    return Table(
+        "Other metrics",
+        "Of the test images, beside what decides",
+        ("model", *(METRICS[name].words for name in shown)),
+        tuple(
+            (model, *(_cell(name, quality) for name in shown)) for model, quality in models.items()
+        )
+        if shown
+        else (),
+    )
+
+
+def _models(report: Report) -> Iterator[tuple[str, Quality]]:
+    for stage in report.stages:
+        if stage.stage in ("train", "prune", "quantize") and stage.accuracy.measures:
+            yield f"{stage.stage} (old)" if stage.outdated else stage.stage, stage.accuracy
+    for engine in comparability.benchmarked(report):
+        if engine.accuracy.measures:
+            yield engine.name.words, engine.accuracy
+
+
+def _cell(name: str, quality: Quality) -> str:
+    value = (quality.measures or {}).get(name)
+    if value is None:
+        return units.UNKNOWN
+    return units.percent(value) if METRICS[name].is_share else f"{value:.4g}"
