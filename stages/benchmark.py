@@ -100,6 +100,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
         details=BenchmarkDetails(
             fastest=str(best.name) if best else None,
             baseline=baseline.timings,
+            knows_more_than_luck=baseline.knows,
             classification={
                 "baseline" if each is baseline else each.name: each.classes
                 for each in (baseline, *engines)
@@ -141,7 +142,7 @@ def listed(folder: Path) -> tuple[BenchmarkedEngine, list[BenchmarkedEngine]]:
     """The baseline and the engines of a build folder. Raises EngineError."""
     record = EngineRecord(**BASELINE_ENGINE._asdict(), file=BASELINE)
     engines = [BenchmarkedEngine(str(each.name), each) for each in records.read(folder)]
-    return BenchmarkedEngine(f"baseline.{record.name}", record), engines
+    return BenchmarkedEngine(f"baseline.{record.name}", record, is_trained=True), engines
 
 
 def further(chosen: Mapping[int, Chosen], settings: Benchmark) -> dict[int, tuple[int, ...]]:

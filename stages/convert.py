@@ -107,7 +107,10 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     own_source.make_known(settings.model)
     signature = Signature.read(inputs["quantize"])
     signature = dataclasses.replace(
-        signature, dtype=input_type(signature, options), batch_size=options.batch_size
+        signature,
+        dtype=input_type(signature, options),
+        batch_size=options.batch_size,
+        trained_thresholds=Signature.read(inputs["train"]).thresholds,
     )
     signature.write(out)
     data = load_dataset(settings.data, signature.task)

@@ -9,6 +9,7 @@ from pathlib import Path
 from stages import models, progress
 from stages.conversion.rehearsal import rehearse
 from stages.datasets.loading import load_dataset
+from stages.datasets.targets import check_judged
 from stages.models import files
 from stages.results.training import TrainDetails, TrainResult
 from stages.settings import TrainStage
@@ -47,6 +48,7 @@ def run(
     )
     signature = with_output(signature, model, dataset)
     dataset = replace(dataset, task=signature.task)
+    check_judged(dataset)
     if signature.task != "classification":
         progress.report(f"the task is {signature.task}")
     if signature.task == "regression" and settings.data.shift_pixels:
@@ -64,8 +66,11 @@ def run(
     if settings.train.save_h5:
         files.save_h5(model, out / "model.h5")  # a refusal after the training would be late
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
-    # Numbers of any size are learned alike; a model of the user's answers in its own unit.
-    is_standard = signature.task == "regression" and settings.model.source is None
+    # Numbers of any size are learned alike by a new head; another one answers in their unit.
+    is_new = settings.model.source is None or settings.model.head is not None
+    is_standard = signature.task == "regression" and is_new
+    if is_standard:
+        standard_head.require(model)  # a refusal after the training would be late
     trained = fit_in_phases(
         model,
         TrainingRun(

@@ -55,6 +55,8 @@ def _guess(report: Report) -> str | None:
     random, would in 95 of 100 cases (stages/numerics/chance.py).
     """
     classes, accuracy = _trained_classes(report), comparability.trained_accuracy(report)
+    if not accuracy.is_counted:
+        return _guess_of_numbers(report)
     if classes is None or accuracy.top1 is None or not accuracy.samples:
         return None
     share = _chance(classes, accuracy.samples)
@@ -64,6 +66,20 @@ def _guess(report: Report) -> str | None:
         f"The trained model is not shown to be better than chance: {units.percent(accuracy.top1)} "
         f"of {accuracy.samples:,} images are right, and {units.percent(share)} would be by chance. "
         "No verdict: check data.scale, train.epochs and the labels."
+    )
+
+
+def _guess_of_numbers(report: Report) -> str | None:
+    """As `_guess`, by what the benchmark found where no images can be counted."""
+    details = report.details(BenchmarkDetails)
+    if details is None or details.knows_more_than_luck is not False:
+        return None
+    accuracy = report.baseline.accuracy
+    return (
+        f"The trained model is not shown to be better than chance: {accuracy.words} is "
+        f"{units.percent(accuracy.score)} on {units.count(accuracy.samples)} images, and its "
+        "answers dealt to other images reach as much. No verdict: check data.scale, train.epochs "
+        "and the labels."
     )
 
 

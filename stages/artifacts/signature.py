@@ -17,6 +17,7 @@ from stages.results.base import Output
 from stages.tasks.registry import TASKS, TaskName
 
 FILE = "signature.json"
+SHAPES = ("output_shape", "thresholds", "trained_thresholds")
 DataType = Literal["uint8", "float32"]
 LAYOUTS = {2: "NLC", 3: "NHWC", 4: "NDHWC"}
 """By the number of axes of one sample."""
@@ -38,7 +39,8 @@ class Signature:
     model sees `value * scale + offset` and returns `output_shape` for one image, () for one value
     per class: `output` says whether a value is a logit, a probability or a value itself.
     `class_names` name the classes of `task`, or what else it tells: stages/tasks. A probability of
-    at least its threshold in `thresholds`, if there are any, is a yes. `dtype` is what is fed:
+    at least its threshold in `thresholds`, if there are any, is a yes; `trained_thresholds` are
+    those of the trained model, which travels along. `dtype` is what is fed:
     "float32" after `preprocess`, or "uint8" pixels where the graph does that itself.
     `batch_size` is the only one that the graph takes; 0 stands for any.
     """
@@ -56,7 +58,13 @@ class Signature:
     task: TaskName = "classification"
     output_shape: tuple[int, ...] = ()
     thresholds: tuple[float, ...] = ()
+    trained_thresholds: tuple[float, ...] = ()
     data_dtype: DataType = "uint8"
+
+    @property
+    def of_trained(self) -> Signature:
+        """That of the trained, unpruned model, which has thresholds of its own."""
+        return dataclasses.replace(self, thresholds=self.trained_thresholds or self.thresholds)
 
     @property
     def shape_of_output(self) -> tuple[int, ...]:
@@ -123,7 +131,7 @@ class Signature:
             raw = json.loads((folder / FILE).read_text())
             raw["input_shape"] = tuple(raw["input_shape"])
             raw["class_names"] = tuple(raw["class_names"])
-            raw |= {key: tuple(raw.get(key, ())) for key in ("output_shape", "thresholds")}
+            raw |= {key: tuple(raw.get(key, ())) for key in SHAPES}
             signature = cls(**raw)
             if signature.output not in get_args(Output):
                 raise ValueError(f"output is {shown(signature.output)}")

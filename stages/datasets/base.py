@@ -177,9 +177,10 @@ def checked_split(
             f"channels, expected 1 to {MOST_CHANNELS} as the last axis",
             "if they are (N, channels, height, width): images.transpose(0, 2, 3, 1)",
         )
-    if not labels.ndim:
+    if not labels.ndim or 0 in labels.shape[1:]:
+        got = f"of the shape {labels.shape}" if labels.ndim else f"a single {labels.dtype}"
         raise DataError(
-            f"{origin}: the labels are a single {labels.dtype}, expected one for each image",
+            f"{origin}: the labels are {got}, expected one for each image",
             "save an array whose first axis is the images",
         )
     if len(images) != len(labels):

@@ -13,7 +13,7 @@ from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet, DataSetModule, Part, Split
 from stages.datasets.registry import DATASETS, PLACES
 from stages.datasets.splits import divide, divide_groups
-from stages.datasets.targets import check_learnable, checked, likely_task
+from stages.datasets.targets import check_judged, check_learnable, checked, likely_task
 from stages.errors import DataError, SettingsError, shown
 from stages.packages import install, providing
 from stages.settings import Data
@@ -55,7 +55,9 @@ def load_dataset(settings: Data, task: TaskName | None = None) -> DataSet:
             "store both in one type",
         )
     validation, calibration, train = _held_back(settings, part, names, task)
-    return DataSet(settings.name, train, validation, calibration, test, names, task)
+    found = DataSet(settings.name, train, validation, calibration, test, names, task)
+    check_judged(found)
+    return found
 
 
 def load_test_split(settings: Data, signature: Signature | None = None) -> Split:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.datasets.base import Split
+from stages.datasets.base import DataSet, Split
 from stages.errors import DataError
 from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
@@ -119,6 +119,30 @@ def _check_masks(split: Split, names: tuple[str, ...]) -> None:
         raise DataError(
             f"no pixel of the training masks is {absent[0]}, but classes go up to {len(names) - 1}",
             "number them from 0 without gaps, or name all classes in a folder's classes.txt",
+        )
+
+
+def check_judged(data: DataSet) -> None:
+    """Raises DataError where the task's metric says nothing of a part, whatever is answered."""
+    for part, split in (("validation", data.validation), ("test", data.test)):
+        _check_judged(split, data.task, data.class_names, part)
+
+
+def _check_judged(split: Split, task: TaskName, names: tuple[str, ...], part: str) -> None:
+    labels, fix = split.labels, "add images, or hold back more: --set data.validation_share=0.3"
+    if task == "binary" and len(np.unique(labels)) < 2:
+        raise DataError(
+            f"all {len(labels):,} {part} images are of the class {names[int(labels[0])]!r}, so "
+            "nothing can be told apart on them",
+            fix,
+        )
+    if task == "multilabel" and not labels.any():
+        raise DataError(f"none of the {len(labels):,} {part} images has any label", fix)
+    if task == "regression" and (labels == labels[0]).all():
+        raise DataError(
+            f"the targets of all {len(labels):,} {part} images are equal, so that no error can be "
+            "compared with their spread",
+            fix,
         )
 
 

@@ -23,6 +23,7 @@ from stages.engines.registry import ENGINES
 from stages.errors import EngineError
 from stages.measurement import clock, throughput, turns
 from stages.measurement.accuracy import batch_of, logits
+from stages.measurement.luck import is_above_luck, sampled
 from stages.numerics import latency
 from stages.results.engines import EngineRecord, EngineResult, EngineTimings
 from stages.results.training import Classification
@@ -49,7 +50,10 @@ class BenchmarkedEngine:
     record: EngineRecord
     timings: EngineTimings = field(default_factory=EngineTimings)
     classes: Classification | None = None
+    is_trained: bool = False
+    """Whether it is the baseline: the trained, unpruned model."""
     answers: Answers | None = None
+    knows: bool | None = None
 
     @property
     def is_on_gpu(self) -> bool:
@@ -86,7 +90,8 @@ def measure_together(
         for each in engines:
             progress.report(f"{each.name}, threads: {threads}")
             try:
-                engine = records.runner(each.record, folder, signature, threads, settings.gpu)
+                own = signature.of_trained if each.is_trained else signature
+                engine = records.runner(each.record, folder, own, threads, settings.gpu)
                 # Before it is opened: an engine that fails half way must free its memory as well.
                 opened.callback(engine.close)
                 _start(each, engine, test, max(settings.benchmark.batch_sizes))
@@ -129,6 +134,9 @@ def _start(each: BenchmarkedEngine, engine: Engine, test: Split, batch_size: int
     each.add(accuracy=accuracy, load_ms=load_ms, first_call_ms=first_call_ms)
     each.classes = task.describe(outputs, test.labels, signature)
     each.answers = Answers.of(outputs, test.labels, signature)
+    if each.is_trained:
+        few = sampled(test)
+        each.knows = is_above_luck(outputs[few], test.take(few), signature)
     each.record = each.record.ran()
 
 

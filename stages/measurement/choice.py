@@ -68,7 +68,8 @@ def choose(
             for name, engine in by_name.items()
         }
         trained = trained_answers(folder, images, labels, largest)
-        lost = Budget(len(labels), settings.max_accuracy_drop)
+        is_counted = signature.task == "classification"
+        lost = Budget(len(labels), settings.max_accuracy_drop, is_counted)
         table = tuple(
             candidate.model_copy(
                 update={
@@ -108,23 +109,25 @@ def read(folder: Path) -> dict[int, Chosen]:
 class Budget:
     """Accuracy, or another metric, that may be lost on so many images, in points of 0.01.
 
-    A single image may always be lost: on few images a smaller difference cannot be resolved.
+    Where images are counted, a single one may always be lost: on few images a smaller difference
+    cannot be resolved.
     """
 
     samples: int
     points: float
+    is_counted: bool = True
 
     def allows(self, top1: float, against: float) -> bool:
         """Whether `top1` is not too far below `against`."""
         # 1e-6 absorbs rounding: 0.7 / 100 * 1000 is a little less than 7.
-        allowed = max(1.0, self.points / 100 * self.samples)
+        allowed = max(1.0 if self.is_counted else 0.0, self.points / 100 * self.samples)
         return (against - top1) * self.samples <= allowed + 1e-6
 
 
 def trained_answers(folder: Path, images: Pixels, labels: Targets, batch_size: int) -> Answers:
     """Those of the trained model, the baseline engine. Raises EngineError."""
     baseline = EngineRecord(**records.BASELINE_ENGINE._asdict(), file=records.BASELINE)
-    signature = Signature.read(folder)
+    signature = Signature.read(folder).of_trained
     with records.runner(baseline, folder, signature, 1) as engine:
         return Answers.of(logits(engine, images, batch_size), labels, signature)
 

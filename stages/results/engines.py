@@ -283,6 +283,9 @@ class BenchmarkDetails(Details):
         default=None, description="The whole test split, or the part that convert carried."
     )
     baseline: EngineTimings | None = None
+    knows_more_than_luck: bool | None = Field(
+        default=None, description="Whether the trained model does, on the test images."
+    )
     classification: dict[str, Classification] = Field(default_factory=dict)
     changed: PredictionDiff | None = None
     differences: tuple[PredictionDiff, ...] = ()

@@ -35,7 +35,7 @@ def names(known: Sequence[str], targets: Targets) -> tuple[str, ...]:
 def checked(targets: Targets, names: Sequence[str], origin: str) -> NDArray[np.float32]:
     """Numbers float32 (N, values), of (N,) or (N, values). Raises DataError."""
     values = targets[:, None] if targets.ndim == 1 else targets
-    is_number = np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_
+    is_number = values.dtype.kind in "fiub"
     if values.ndim != 2 or values.shape[1] != len(names) or not is_number:
         raise DataError(
             f"{origin}: the targets are {targets.dtype} {targets.shape}, "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.numerics import classification
+from stages.numerics.classification import MAX_CONFUSION_CLASSES
 from stages.results.base import Output, Quality
 from stages.results.training import Classification, ClassScore
 from stages.tasks.base import Outputs, Shape, Targets
@@ -37,7 +38,8 @@ def names(known: Sequence[str], targets: Targets) -> tuple[str, ...]:
     highest = max(
         (number for number in numbers_in(targets).tolist() if number != UNJUDGED), default=0
     )
-    return tuple(known) or tuple(map(str, range(max(highest, 1) + 1)))
+    # What is above is refused by `checked`, without a name for each of a million.
+    return tuple(known) or tuple(map(str, range(min(max(highest, 1) + 1, MOST_CLASSES))))
 
 
 def checked(targets: Targets, names: Sequence[str], origin: str) -> NDArray[np.uint8]:
@@ -48,6 +50,11 @@ def checked(targets: Targets, names: Sequence[str], origin: str) -> NDArray[np.u
             f"{origin}: the masks are {targets.dtype} {targets.shape}, expected a class number for "
             "each pixel, integers (N, height, width)",
             "turn one-hot masks into numbers: masks.argmax(axis=-1)",
+        )
+    if len(names) > MOST_CLASSES:
+        raise DataError(
+            f"{origin}: there are {len(names)} classes, expected at most {MOST_CLASSES} in masks",
+            "join classes that are rare",
         )
     found = numbers_in(masks)
     odd = found[((found < 0) | (found >= len(names))) & (found != UNJUDGED)]
@@ -180,7 +187,9 @@ def describe(outputs: Outputs, targets: Targets, signature: Signature) -> Classi
                 hits.tolist(), answered.tolist(), support.tolist(), strict=True
             )
         ),
-        confusion=tuple(tuple(int(each) for each in row) for row in total.tolist()),
+        confusion=tuple(tuple(int(each) for each in row) for row in total.tolist())
+        if count <= MAX_CONFUSION_CLASSES
+        else (),
     )
 
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
 from stages.errors import ModelError
-from stages.numerics import bootstrap, chance
+from stages.measurement.luck import FEWEST, is_above_luck, sampled
+from stages.numerics import chance
 from stages.tasks import base as tasks
 from stages.tasks.base import Outputs
 from stages.tasks.registry import words_of
 from stages.training import evaluate
 
-MOST_IMAGES, MOST_MASKS = 2048, 64
-"""Each pixel of a mask is an answer, and each is dealt out anew hundreds of times."""
-
 
 def some_of(split: Split) -> Split:
     """As many images as such a question needs, of every class in proportion."""
-    return split.sample(MOST_IMAGES if split.labels.ndim < 3 else MOST_MASKS)
+    return split.take(sampled(split))
 
 
 def refuse_chance(model: keras.Model, validation: Split, signature: Signature) -> None:
@@ -51,24 +48,15 @@ def refuse_chance(model: keras.Model, validation: Split, signature: Signature) -
     )
 
 
-def is_above_luck(outputs: Outputs, split: Split, signature: Signature) -> bool:
-    """Whether outputs (N, ...) are better than what luck explains, with 95 % confidence."""
-    task = tasks.of(signature.task)
-    if signature.task == "classification":
-        predicted = outputs.argmax(axis=1)
-        share = chance.expected_share(predicted, split.labels)
-        return chance.is_above(int(np.sum(predicted == split.labels)), len(split), share)
-
-    def rows_of(order: NDArray[np.int64]) -> NDArray[np.float64]:
-        return task.evidence(outputs[order], split.labels, signature)
-
-    return bootstrap.is_above_luck(task.score, rows_of, len(split))
-
-
 def _refuse_luck(outputs: Outputs, split: Split, signature: Signature) -> None:
     """As `refuse_chance`, for a metric that no count of images gives."""
     if is_above_luck(outputs, split, signature):
         return
+    if len(split) < FEWEST:
+        raise ModelError(
+            f"{len(split)} validation images are too few to tell the trained model from chance",
+            "hold back more: --set data.validation_share=0.3",
+        )
     task = tasks.of(signature.task)
     reached = task.score(task.evidence(outputs, split.labels, signature))
     raise ModelError(

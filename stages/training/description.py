@@ -10,7 +10,7 @@ import numpy as np
 from stages.artifacts.signature import LAYOUTS, Signature
 from stages.datasets.base import DataSet
 from stages.errors import ModelError
-from stages.keras_graph.outputs import made_by
+from stages.keras_graph.outputs import Maker, made_by
 from stages.results.base import Output
 from stages.results.training import DatasetCounts
 from stages.settings import Data
@@ -61,13 +61,15 @@ def with_output(signature: Signature, model: keras.Model, dataset: DataSet) -> S
         output: Output = "values"
     else:
         has_sigmoids = task in ("binary", "multilabel") or shape[-1] == 1
-        found = made_by(model, images, "sigmoid" if has_sigmoids else "softmax")
-        output = "probabilities" if found else "logits"
-        if task == "classification" and not found and made_by(model, images, "sigmoid"):
+        makers: tuple[Maker, Maker] = ("softmax", "sigmoid")
+        wanted, other = reversed(makers) if has_sigmoids else makers
+        output = "probabilities" if made_by(model, images, wanted) else "logits"
+        if output == "logits" and made_by(model, images, other):
             raise ModelError(
-                f"{model.name!r} ends in a sigmoid with {shape[-1]} columns, expected a softmax or "
-                "logits for one class of several",
-                "several labels at once: --set model.task=multilabel; yes or no: one column",
+                f"{model.name!r} ends in a {other} with {shape[-1]} columns, expected a {wanted} "
+                f"or logits for {task}",
+                "several labels at once: --set model.task=multilabel, with a sigmoid; yes or no: "
+                "one column with a sigmoid; one of several classes: a softmax",
             )
     return dataclasses.replace(
         signature, task=task, output=output, output_name=output, output_shape=_stored(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass
 
@@ -20,16 +21,24 @@ from stages.results.base import LatencyRow, ModelFacts, Quality
 from stages.results.training import Classification
 from stages.tasks import base as tasks
 
-BATCH = 256
+BATCH, BATCH_PIXELS = 256, 2**20
+"""Most images, and most pixels, that are computed at once."""
 WARMUP_SECONDS, SECONDS = 0.2, 0.5
 """Time that the latency of one call is measured for."""
 
 
+def batch_size(shape: tuple[int, ...]) -> int:
+    """How many images (..., C) are computed at once: a network of masks keeps many values of each
+    pixel."""
+    return max(1, min(BATCH, BATCH_PIXELS // math.prod(shape[:-1])))
+
+
 def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, ...)."""
+    size = batch_size(images.shape[1:])
     parts = [
-        model(images[start : start + BATCH], training=False).numpy()
-        for start in range(0, len(images), BATCH)
+        model(images[start : start + size], training=False).numpy()
+        for start in range(0, len(images), size)
     ]
     outputs: NDArray[np.float32] = np.concatenate(parts).astype(np.float32)
     return outputs

@@ -17,9 +17,8 @@ from stages.datasets.base import DataSet, Split
 from stages.settings import Data, Training
 from stages.training import augmentation
 from stages.training.augmentation import DRAWS, UNCHANGED
+from stages.training.evaluate import batch_size
 from stages.training.losses import as_written, ask
-
-VALIDATION_BATCH = 256
 
 
 def batches(
@@ -105,7 +104,9 @@ def validation_batches(
         return _preprocessed(pixels, signature), asked.targets(labels, training.label_smoothing)
 
     asked = ask(dataset, signature)
-    indices = tf.data.Dataset.range(len(dataset.validation)).batch(VALIDATION_BATCH)
+    indices = tf.data.Dataset.range(len(dataset.validation)).batch(
+        batch_size(signature.input_shape)
+    )
     prepared = indices.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
     return prepared.prefetch(tf.data.AUTOTUNE)
 

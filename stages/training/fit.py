@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
@@ -16,15 +18,16 @@ from stages.errors import SettingsError
 from stages.keras_graph.walk import copy_weights
 from stages.results.training import GpuUsage, TrainingDetails
 from stages.settings import Data, Training
-from stages.training import answers, balance, devices, gpu_usage, optimizers
+from stages.tasks import base as tasks
+from stages.training import answers, balance, devices, gpu_usage, optimizers, standard_head
 from stages.training.augmentation import UNCHANGED
 from stages.training.checkpoint import Checkpoint
 from stages.training.evidence import Curves
 from stages.training.feed import batches, validation_batches
 from stages.training.fused_norm import fused_norms
 from stages.training.imitation import Imitation
-from stages.training.loop import Loop, Objective, Validation
-from stages.training.losses import Question, ask
+from stages.training.loop import Judge, Loop, Objective, Validation
+from stages.training.losses import Question, ask, standard
 from stages.training.precision import chosen, computing_in, scaled
 from stages.training.trainer import Trainer
 
@@ -135,6 +138,17 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
     """
     if run.settings.epochs == 0:
         return TrainingDetails()
+    if run.signature.task != "regression" or run.is_standard or standard_head.find(model) is None:
+        return _fit(model, run)
+    scaling = standard(run.dataset)
+    standard_head.unfold(model, *scaling)
+    try:
+        return _fit(model, replace(run, is_standard=True))
+    finally:
+        standard_head.fold(model, *scaling)
+
+
+def _fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
     # Again, after `prepare`: what making or pruning the model drew must not change the training.
     keras.utils.set_random_seed(run.settings.seed)
     strategy = devices.strategy(run.settings.devices)
@@ -194,6 +208,22 @@ def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None
     return copy
 
 
+def _judge(run: TrainingRun, question: Question) -> Judge | None:
+    """By the metric of the task; of classes the loop counts the right ones itself."""
+    if question.task == "classification":
+        return None
+    task, labels = tasks.of(question.task), run.dataset.validation.labels
+
+    def evidence(outputs: NDArray[np.float32], start: int) -> NDArray[np.float64]:
+        own = question.in_unit(outputs)
+        found: NDArray[np.float64] = task.evidence(
+            own, labels[start : start + len(own)], run.signature
+        )
+        return found
+
+    return Judge(evidence, task.score)
+
+
 def _trainer(model: keras.Model, run: TrainingRun, imitation: Imitation | None) -> Trainer:
     """The compiled training of `model`, resumed where there is a checkpoint."""
     settings, teacher = run.settings, run.teacher
@@ -211,6 +241,6 @@ def _trainer(model: keras.Model, run: TrainingRun, imitation: Imitation | None) 
         optimizer = scaled(optimizer, model.trainable_variables)
     loop = Loop(model, optimizer, objective, settings, imitation)
     checked = validation_batches(run.dataset, run.signature, settings)
-    validation = Validation(model, checked, question)
+    validation = Validation(model, checked, question, _judge(run, question))
     checkpoint = Checkpoint(run.checkpoint, model, optimizer)
     return Trainer.resume(loop, validation, rate, checkpoint, run.label)

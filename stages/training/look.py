@@ -16,12 +16,13 @@ from stages.datasets import csv_file, folder, masks
 from stages.datasets.base import DataSet, Split
 from stages.datasets.loading import load_dataset
 from stages.keras_graph.own_scaling import scaling_layers
+from stages.measurement.luck import is_above_luck
 from stages.models import own_source
 from stages.results.asides import Findings
 from stages.settings import Data, Model, TrainStage
 from stages.tasks.base import Answers, Outputs
 from stages.training import evaluate
-from stages.training.baseline import is_above_luck, some_of
+from stages.training.baseline import some_of
 from stages.training.description import counts, describe, output_shapes, with_output
 from stages.training.fit import prepare
 from stages.training.scaling import best_settable, refuse_other_scaling

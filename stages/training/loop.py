@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from stages.settings import Training
 from stages.training.imitation import Imitation
@@ -22,6 +24,13 @@ from stages.training.losses import Question, as_written
 Batch = tuple[tf.Tensor, ...]
 """Images float32 (N, H, W, C), targets float32 (N, ...) of losses.py, and what the teacher answers
 to these images where that is known."""
+
+
+class Judge(NamedTuple):
+    """How the outputs for the validation images are judged: see Validation."""
+
+    evidence: Callable[[NDArray[np.float32], int], NDArray[np.float64]]
+    score: Callable[[NDArray[np.float64]], float]
 
 
 @dataclass(frozen=True)
@@ -195,30 +204,49 @@ class Loop:
 
 
 class Validation:
-    """Loss and accuracy on the validation images, on one device."""
+    """What decides in the task, and the loss, on the validation images, on one device.
 
-    def __init__(self, model: keras.Model, batches: tf.data.Dataset, question: Question) -> None:
-        self.model, self.batches, self.question = model, batches, question
+    `judge` gives the evidence of outputs (N, ...) for the images from a place on, and the score of
+    the evidence of all: stages/tasks. Without it the share of right classes decides.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        batches: tf.data.Dataset,
+        question: Question,
+        judge: Judge | None = None,
+    ) -> None:
+        self.model, self.batches, self.question, self.judge = model, batches, question, judge
+        self._answer = tf.function(self._of_batch, autograph=False)
 
     def run(self) -> tuple[float, float]:
-        """(accuracy, mean loss: of classes cross-entropy in nats)."""
-        loss, right, count = (float(each) for each in self._sums())
-        return right / count, loss / count
+        """(score, mean loss: of classes cross-entropy in nats)."""
+        if self.judge is None:
+            loss, right, count = (float(each) for each in self._sums())
+            return right / count, loss / count
+        rows, losses, count = [], 0.0, 0
+        for images, targets in self.batches:
+            outputs, loss, _ = self._answer(images, targets)
+            rows.append(self.judge.evidence(outputs.numpy(), count))
+            losses, count = losses + float(loss), count + len(rows[-1])
+        return self.judge.score(np.concatenate(rows)), losses / count
 
     @tf.function  # type: ignore[untyped-decorator]
     def _sums(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         loss, right, count = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
         judge = as_written(self._of_batch)
         for images, targets in self.batches:
-            found = judge(images, targets)
-            loss, right, count = loss + found[0], right + found[1], count + found[2]
+            outputs, losses, hits = judge(images, targets)
+            loss, right = loss + losses, right + hits
+            count += tf.cast(tf.shape(outputs)[0], tf.float32)
         return loss, right, count
 
     def _of_batch(
         self, images: tf.Tensor, targets: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Outputs (N, ...), the sum of the losses, and the hits."""
         outputs = self.model(images, training=False)
         losses = self.question.losses(targets, outputs)
         loss = tf.reduce_sum(self.question.of_image(targets, losses))
-        count = tf.cast(tf.shape(images)[0], tf.float32)
-        return loss, self.question.hits(targets, outputs), count
+        return outputs, loss, self.question.hits(targets, outputs)

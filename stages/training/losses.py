@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
-from stages.tasks.registry import TaskName
+from stages.tasks.registry import TaskName, words_of
 
 Measure = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
 """(targets, outputs float32, whether these are logits) -> float32, one for each answer."""
@@ -64,8 +64,8 @@ class Question:
 
     @property
     def words(self) -> str:
-        """What the share of hits is called."""
-        return "R2" if self.task == "regression" else "accuracy"
+        """What decides on the validation images."""
+        return words_of(self.task)
 
     def targets(self, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
         """Labels (N, ...) as targets float32 (N, ..., values), `smoothing` spread over classes."""
@@ -87,6 +87,13 @@ class Question:
         outputs = tf.cast(outputs, tf.float32)
         is_compared = self.spread is None or self.is_standard
         return outputs if is_compared else (outputs - self.mean) / self.spread
+
+    def in_unit(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs in the unit of the labels."""
+        if self.spread is None or self.mean is None or not self.is_standard:
+            return outputs
+        found: NDArray[np.float32] = outputs * self.spread + self.mean
+        return found
 
     def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Of each answer: float32 (N,), or (N, H, W) of pixels."""
@@ -114,7 +121,9 @@ class Question:
         return tf.cast(targets[..., 0] >= 0.5, tf.int64)
 
     def taught(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Outputs of a teacher as targets."""
+        """Outputs of a teacher, which answers in the unit of the labels, as targets."""
+        if self.spread is not None:
+            return (tf.cast(outputs, tf.float32) - self.mean) / self.spread
         outputs = self.seen(outputs)
         return self.kind.soften(outputs) if self.from_logits else outputs
 

@@ -1,4 +1,9 @@
-"""A network that has learned numbers in standard deviations answers in their own unit."""
+"""A network learns numbers in standard deviations, and answers in their own unit.
+
+An optimizer's step has a length of its own, whatever the unit of the targets is: for targets of
+0.001 it is far too long, for those of 1,000 too short. So the last layer is scaled, exactly, before
+a training and back after it.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +16,46 @@ from numpy.typing import NDArray
 
 from stages.errors import ModelError
 
+BEHIND = (layers.Reshape, layers.Flatten, layers.Dropout, layers.InputLayer)
+"""Layers that may follow the last one with weights."""
+HEADS = (layers.Dense, layers.Conv2D)
+
+
+def find(model: keras.Model) -> Any | None:
+    """The last layer with weights, if it makes the numbers: linear, with a bias."""
+    for layer in reversed(model.layers):
+        is_linear = getattr(layer, "activation", None) is keras.activations.linear
+        if isinstance(layer, HEADS):
+            return layer if is_linear and layer.use_bias else None
+        if not isinstance(layer, BEHIND) and not (
+            isinstance(layer, layers.Activation) and is_linear
+        ):
+            return None
+    return None
+
+
+def require(model: keras.Model) -> None:
+    """Raises ModelError for a network whose last layer cannot be scaled."""
+    if find(model) is None:
+        raise ModelError(
+            f"{model.name!r} ends in {model.layers[-1].name!r}, expected a linear Dense or "
+            "convolution with a bias",
+            "choose another network for numbers: model.name",
+        )
+
 
 def fold(model: keras.Model, mean: NDArray[Any], spread: NDArray[Any]) -> None:
-    """Make the last layer, a Dense one without activation, return `value * spread + mean`.
+    """Make what the last layer returns value * `spread` + `mean`, (values,). Raises ModelError."""
+    require(model)
+    _scale(find(model), spread, mean)
 
-    `mean` and `spread` (values,) go into its kernel and bias: exact, and no layer more. Raises
-    ModelError for another last layer.
-    """
-    head = model.layers[-1]
-    is_linear = isinstance(head, layers.Dense) and head.activation is keras.activations.linear
-    if not is_linear or not head.use_bias:
-        raise ModelError(
-            f"{model.name!r} ends in {head.name!r}, expected a linear Dense with a bias"
-        )
+
+def unfold(model: keras.Model, mean: NDArray[Any], spread: NDArray[Any]) -> None:
+    """Make what the last layer returns (value - `mean`) / `spread`. Raises ModelError."""
+    require(model)
+    _scale(find(model), 1 / spread.astype(np.float64), -mean.astype(np.float64) / spread)
+
+
+def _scale(head: Any, factor: NDArray[Any], shift: NDArray[Any]) -> None:
     kernel, bias = (np.asarray(each, np.float64) for each in head.get_weights())
-    head.set_weights([kernel * spread, bias * spread + mean])
+    head.set_weights([kernel * factor, bias * factor + shift])

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.datasets.base import Split
+from stages.datasets.base import DataSet, Split
 from stages.datasets.loading import load_dataset, load_test_split
-from stages.datasets.targets import check_learnable, checked, likely_task
+from stages.datasets.targets import check_judged, check_learnable, checked, likely_task
 from stages.errors import DataError
 from stages.settings import Data
+from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
 
 N = 12
@@ -75,6 +76,31 @@ def test_what_cannot_be_learned_is_refused_by_name(
 def test_masks_of_another_size_than_the_images_are_refused_with_both() -> None:
     with pytest.raises(DataError, match=r"masks are \(4, 3\), the images \(4, 4\)"):
         checked(split(MASKS[:, :, :3]), "segmentation", ("a", "b"), "training")
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "words"),
+    [
+        ("binary", np.zeros(N, np.int64), "all 12 test images are of the class 'a'"),
+        ("multilabel", np.zeros((N, 2), np.uint8), "none of the 12 test images has any label"),
+        ("regression", np.ones((N, 1), np.float32), "the targets of all 12 test images are equal"),
+    ],
+)
+def test_a_part_on_which_any_answer_scores_the_same_is_refused(
+    task: TaskName, labels: np.ndarray, words: str
+) -> None:
+    good = {"binary": LABELS % 2, "multilabel": FLAGS, "regression": VALUES[:, None]}[task]
+    fine, empty = split(good), split(labels)
+    check_judged(DataSet("few", fine, fine, fine, fine, ("a", "b"), task))
+    with pytest.raises(DataError, match=words):
+        check_judged(DataSet("few", fine, fine, fine, empty, ("a", "b"), task))
+
+
+def test_numbers_of_objects_are_no_classes_of_pixels() -> None:
+    many = split(np.arange(N * 16).reshape(N, 4, 4) * 100_000)
+    names = tasks.of("segmentation").names((), many.labels)
+    with pytest.raises(DataError, match="is 19100000, expected class numbers from 0 to 254"):
+        checked(many, "segmentation", names, "training")
 
 
 def save(folder: str, labels: np.ndarray, test: np.ndarray) -> Data:

@@ -124,3 +124,12 @@ def test_an_engine_is_compared_with_the_rounding_that_it_has():
         "tensorrt.bf16": KERAS_FLOAT,
     }
     assert {name: parity.reference(EngineName.parse(name)) for name in references} == references
+
+
+def test_of_numbers_each_is_compared_in_its_own_unit():
+    numbers = Signature((4, 4, 1), ("price", "angle"), 1.0, 0.0, task="regression", output="values")
+    expected = np.stack([RNG.normal(20000, 10, 50), RNG.normal(0, 0.5, 50)], 1).astype(np.float32)
+    mixed = expected.copy()
+    mixed[:, 1] = mixed[::-1, 1]
+    assert parity.check_float("model.fp32.onnx", expected, expected, numbers).passed
+    assert not parity.check_float("model.fp32.onnx", expected, mixed, numbers).passed

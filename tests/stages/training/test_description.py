@@ -52,6 +52,11 @@ def test_a_sigmoid_with_two_columns_is_no_classifier() -> None:
     assert told.output == "probabilities"
 
 
+def test_a_softmax_is_nothing_for_labels_that_are_judged_one_by_one() -> None:
+    with pytest.raises(ModelError, match="a softmax with 2 columns, expected a sigmoid or logits"):
+        found("multilabel", layers.Dense(2, activation="softmax"))
+
+
 def test_numbers_are_values_and_masks_have_the_size_of_the_image() -> None:
     assert found("regression", layers.Dense(2)).output == "values"
     pixels = keras.Sequential([layers.Reshape(SHAPE), layers.Conv2D(3, 1, activation="softmax")])
