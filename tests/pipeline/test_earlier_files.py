@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.comparison import Run, compare, find, render
+from pipeline.comparison.model import Comparison
 from pipeline.integrations import mlflow
 from pipeline.report.history_table import history_table
 from pipeline.results import history, model, units
@@ -103,16 +104,23 @@ def rounded(text: str) -> str:
     return json.dumps(json.loads(text, parse_float=lambda digits: f"{float(digits):.9g}"))
 
 
+def as_then(found: Comparison) -> str:
+    """The JSON of a comparison of classifiers, without the key that came with other tasks."""
+    content = json.loads(rounded(render(found, "json")))
+    assert content.pop("scores") == []
+    return json.dumps(content)
+
+
 def test_two_runs_with_their_predictions_compare_as_ever() -> None:
     found = compare(predicted(A, range(12)), predicted(B, range(10, 30)))
     assert render(found, "md") == (EARLIER / "comparison.md").read_text()
-    assert rounded(render(found, "json")) == rounded((EARLIER / "comparison.json").read_text())
+    assert as_then(found) == rounded((EARLIER / "comparison.json").read_text())
 
 
 def test_two_runs_that_chose_two_engines_compare_as_ever() -> None:
     found = compare(find(A, EARLIER), find(OTHER_ENGINE, EARLIER))
     expected = (EARLIER / "comparison.engines.json").read_text()
-    assert rounded(render(found, "json")) == rounded(expected)
+    assert as_then(found) == rounded(expected)
 
 
 def test_mlflow_gets_the_same_parameters_tags_and_metrics(report: model.Report) -> None:

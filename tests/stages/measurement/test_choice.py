@@ -176,3 +176,9 @@ def test_a_damaged_choice_is_refused_by_its_name(tmp_path: Path, text: str) -> N
     with pytest.raises(EngineError, match=r"choice\.json.* is damaged") as caught:
         choice.read(tmp_path)
     assert caught.value.hint == "run: pipeline run build --force"
+
+
+def test_one_image_more_is_lost_only_where_images_are_counted() -> None:
+    assert Budget(20, 0.5).allows(0.755, 0.80)
+    assert not Budget(20, 0.5, is_counted=False).allows(0.755, 0.80)
+    assert Budget(20, 0.5, is_counted=False).allows(0.796, 0.80)
