@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("line", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("line", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("line")
 
 ROOT = Path(__file__).parent.parent
