@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.report.svg import ACCENT, QUIET, Chart, figure_of, limit_ticks, panels
 from pipeline.results.model import Report
+from stages.results.base import Quality
 from stages.results.training import Epoch, TrainingDetails
-from stages.tasks.registry import task_of
 
 if TYPE_CHECKING:
     from pipeline.results.evidence import Evidence
@@ -19,8 +19,6 @@ TITLES = {
     "prune": "Fine-tune after pruning",
     "quantize": "Training with rounding to INT8",
 }
-WATCHED = {"regression": "R2", "segmentation": "pixel accuracy"}
-"""By task, what is right in an epoch; of the others the share of right answers."""
 
 
 def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
@@ -28,16 +26,16 @@ def charts(report: Report, evidence: Evidence) -> Iterator[Chart]:
     for stage in report.stages:
         if isinstance(stage.details, TrainingDetails) and len(stage.details.history) > 1:
             title = TITLES.get(stage.stage, f"Training in {stage.stage}")
-            metric = WATCHED.get(task_of(stage.accuracy.metric), "accuracy")
-            yield _curves(f"curves-{stage.stage}", title, stage.details.history, metric)
+            yield _curves(f"curves-{stage.stage}", title, stage.details.history, stage.accuracy)
 
 
-def _curves(name: str, title: str, epochs: Sequence[Epoch], metric: str) -> Chart:
+def _curves(name: str, title: str, epochs: Sequence[Epoch], quality: Quality) -> Chart:
+    """Of other tasks than classification a training epoch knows no metric, only right answers."""
     losses, accuracies = panels(280, 2, left=44, bottom=38, top=24)
     numbers = range(1, len(epochs) + 1)
     curves = (
         (losses, 1.0, [(each.loss, each.val_loss) for each in epochs]),
-        (accuracies, 100.0, [(each.accuracy, each.val_accuracy) for each in epochs]),
+        (accuracies, 100.0, [(_of_training(each, quality), each.val_accuracy) for each in epochs]),
     )
     for axes, factor, pairs in curves:
         train, validation = (
@@ -50,16 +48,21 @@ def _curves(name: str, title: str, epochs: Sequence[Epoch], metric: str) -> Char
         axes.grid(axis="y")
     losses.set_ylabel("loss")
     losses.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2, borderpad=0)
-    accuracies.set_ylabel(f"{metric}, %")
+    accuracies.set_ylabel(f"{quality.words}, %")
     accuracies.set_xlabel("epoch")
     limit_ticks(accuracies.xaxis, 10, integer=True)
-    return Chart(name, title, _in_words(epochs, metric), figure_of(losses))
+    return Chart(name, title, _in_words(epochs, quality), figure_of(losses))
 
 
-def _in_words(epochs: Sequence[Epoch], metric: str) -> str:
-    last = epochs[-1]
+def _of_training(epoch: Epoch, quality: Quality) -> float | None:
+    return epoch.accuracy if quality.is_counted else None
+
+
+def _in_words(epochs: Sequence[Epoch], quality: Quality) -> str:
+    last, metric = epochs[-1], quality.words
     losses = {"training loss": last.loss, "validation loss": last.val_loss}
-    shares = {f"training {metric}": last.accuracy, f"validation {metric}": last.val_accuracy}
+    trained = _of_training(last, quality)
+    shares = {f"training {metric}": trained, f"validation {metric}": last.val_accuracy}
     parts = [f"{words} {value:.4g}" for words, value in losses.items() if value is not None]
     parts += [
         f"{words} {100 * value:.2f} %" for words, value in shares.items() if value is not None
