@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 BATCH_SIZE = 32
+
+DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile)
+"""What `zipfile` raises for an archive that is none, damaged, encrypted (RuntimeError) or compressed
+in a way that it does not know (NotImplementedError, which is one)."""
 
 
 def load(path: str | Path, threads: int | None = None) -> BundledEngine:
@@ -58,7 +63,7 @@ def _unpacked(archive: Path, opened: ExitStack) -> Path:
     try:
         with zipfile.ZipFile(archive) as stream:
             stream.extractall(folder)
-    except (OSError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise ArtifactError(
             f"{str(archive)!r} is no bundle: {error}", "name what `pipeline export` wrote"
         ) from error

@@ -29,6 +29,7 @@ from pipeline.search.pool import MAKING, Pool, share
 from stages.engines import environment, files
 from stages.errors import ArtifactError, EngineError
 from stages.measurement import against_reference, throughput
+from stages.results.base import StageResult
 from stages.results.engines import (
     BenchmarkResult,
     BuildDetails,
@@ -100,7 +101,9 @@ def run_job(job: Job, tell: Tell = lambda stage: None) -> RungResult | Tested:
         line = Line(PLAN, settings, store, machine, Told(tell), shelf=pool)
         if job.rung is None:
             run(line, select(PLAN, (TESTED,)))
-            return _tested(store, str(job.engine), settings.search)
+            record = store.read(TESTED)
+            measured = record.measurements if record else None
+            return benchmarked(measured, str(job.engine), settings.search)
         run(line, stages_of_trial())
         tell("latency")
         found = _measured(store, settings, job)
@@ -115,7 +118,7 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
         raise EngineError("no build to measure", "run: pipeline doctor")
     search, folder = settings.search, store.folder(MEASURED)
     details = record.measurements.details
-    chosen, trained_top1, samples = candidate(details, search)
+    chosen, top1, trained_top1, samples = candidate(details, search)
     engine = next(each for each in record.measurements.engines if str(each.name) == chosen.engine)
     alone = EngineRecord.model_validate(dict(engine))
     reference = _reference(job.root, store)
@@ -138,7 +141,7 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
         rung=job.rung,
         engine=chosen.engine,
         threads=chosen.threads,
-        top1=chosen.top1 or 0.0,
+        top1=top1,
         trained_top1=trained_top1,
         samples=samples,
         metric=details.choice.metric if details.choice else None,
@@ -155,10 +158,10 @@ def size_of(engine: EngineRecord, record: Record) -> int:
     return sum(record.files[name].size_bytes for name in names)
 
 
-def candidate(details: BuildDetails, search: Search) -> tuple[Candidate, float, int]:
-    """The engine that stands for a trial, the trained network's accuracy, and of how many images.
+def candidate(details: BuildDetails, search: Search) -> tuple[Candidate, float, float, int]:
+    """The engine that stands for a trial, its accuracy, the trained network's, of how many images.
 
-    Raises EngineError where that engine was not timed here.
+    Raises EngineError where that engine was not timed here, or its accuracy is not known.
     """
     choice = details.choice
     best = choice.chosen.get(search.batch_size) if choice else None
@@ -183,7 +186,8 @@ def candidate(details: BuildDetails, search: Search) -> tuple[Candidate, float, 
             "choose one of them, or: --set search.engine=best",
         )
     found = min(timed, key=lambda each: each.p50_ms)
-    return found, choice.trained_top1, choice.validation_samples or 0
+    top1 = _known(found.top1, found.engine)
+    return found, top1, choice.trained_top1, choice.validation_samples or 0
 
 
 def _reference(root: Path, store: Store) -> Path:
@@ -205,9 +209,11 @@ def _reference(root: Path, store: Store) -> Path:
     return kept.folder(MEASURED)
 
 
-def _tested(store: Store, engine: str, search: Search) -> Tested:
-    record = store.read(TESTED)
-    measured = record.measurements if record else None
+def benchmarked(measured: StageResult | None, engine: str, search: Search) -> Tested:
+    """What the benchmark of a winner says of its engine.
+
+    Raises EngineError where it did not run there, or its score is not known.
+    """
     if not isinstance(measured, BenchmarkResult):
         raise EngineError("no benchmark of the trial", "run: pipeline doctor")
     found = next((each for each in measured.engines if str(each.name) == engine), None)
@@ -216,8 +222,15 @@ def _tested(store: Store, engine: str, search: Search) -> Tested:
         raise EngineError(f"{engine} did not run in the benchmark", "see: pipeline doctor")
     rows = [row for row in found.latency if row.batch_size == search.batch_size]
     return Tested(
-        top1=found.accuracy.score or 0.0,
+        top1=_known(found.accuracy.score, engine),
         samples=found.accuracy.samples or 0,
-        trained_top1=baseline.accuracy.score or 0.0,
+        trained_top1=_known(baseline.accuracy.score, "the trained model"),
         p50_ms=min((row.p50_ms for row in rows), default=None),
     )
+
+
+def _known(score: float | None, what: str) -> float:
+    """Instead of an unknown score, which a 0 would put above an R2 below it, raises EngineError."""
+    if score is None:
+        raise EngineError(f"the score of {what} was not measured", "see: pipeline doctor")
+    return score

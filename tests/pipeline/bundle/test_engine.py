@@ -4,6 +4,7 @@ import re
 import runpy
 import shutil
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +165,22 @@ def test_a_zip_archive_is_loaded_like_a_folder(built, tmp_path, outputs):
     with pipeline.load(tmp_path / "a.zip") as opened:
         assert opened.info.engine.name == EngineName("onnxruntime", "fp32")
         np.testing.assert_allclose(opened.predict(PIXELS).outputs, outputs, rtol=1e-5)
+
+
+def test_a_damaged_zip_archive_is_refused_in_a_line_whatever_byte_it_is(built, tmp_path):
+    archive = tmp_path / "a.zip"
+    export(Export(archive, "onnxruntime.fp32", format="zip"), built, PLAN)
+    whole = archive.read_bytes()
+    name = zipfile.ZipFile(archive).infolist()[0]
+    entry = whole.rindex(b"PK\x01\x02", 0, whole.index(name.filename.encode(), len(whole) // 2))
+    stream = name.header_offset + 30 + len(name.filename)
+    # The stream, whether it is encrypted, and how it is compressed.
+    for place, flipped in ((stream, 0xFF), (entry + 8, 1), (entry + 10, 1)):
+        broken = bytearray(whole)
+        broken[place] ^= flipped
+        archive.write_bytes(broken)
+        with pytest.raises(ArtifactError, match=r"a\.zip' is no bundle: "):
+            pipeline.load(archive)
 
 
 def test_a_closed_engine_says_so(bundle):

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-from records import parsed, records
+import pytest
+from records import judged, parsed, records
 
 from pipeline.core.record import FileEntry
-from pipeline.search.job import size_of
+from pipeline.search.job import benchmarked, candidate, size_of
+from stages.errors import EngineError
+from stages.results.engines import BuildDetails
+from stages.settings.searching import Search
 
 
 def test_the_size_of_an_engine_is_that_of_all_files_that_it_is_exported_with():
@@ -17,3 +21,33 @@ def test_the_size_of_an_engine_is_that_of_all_files_that_it_is_exported_with():
     whole = build.model_copy(update={"files": {**build.files, **apart}})
     assert size_of(engine, build) == alone
     assert size_of(engine, whole) == alone + 1200
+
+
+def chosen(top1: float | None) -> BuildDetails:
+    timed = {"engine": "litert.int8", "threads": 1}
+    choice = {
+        "metric": "r2",
+        "trained_top1": -0.1,
+        "table": [{**timed, "batch_size": 1, "p50_ms": 1.0, "top1": top1}],
+        "chosen": {1: {**timed, "within_budget": True, "stable": True}},
+    }
+    return BuildDetails.model_validate({"choice": choice})
+
+
+def test_a_trial_whose_score_is_not_known_fails_as_0_would_beat_an_r2_below_it():
+    assert candidate(chosen(-0.2), Search())[1:3] == (-0.2, -0.1)
+    with pytest.raises(EngineError, match=r"the score of litert\.int8 was not measured"):
+        candidate(chosen(None), Search())
+
+
+def test_a_winner_whose_score_is_not_known_is_not_one_of_0():
+    def benchmark(**measures):
+        return parsed(judged(records(), **measures))["benchmark"].measurements
+
+    found = benchmarked(benchmark(r2=-0.5), "litert.int8", Search())
+    assert (found.top1, found.trained_top1) == (-0.5, -0.5)
+    unknown = benchmark(r2=-0.5)
+    nothing = unknown.engines[2].accuracy.model_copy(update={"measures": {}})
+    engine = unknown.engines[2].model_copy(update={"accuracy": nothing})
+    with pytest.raises(EngineError, match=r"the score of litert\.int8 was not measured"):
+        benchmarked(unknown.model_copy(update={"engines": (engine,)}), "litert.int8", Search())
