@@ -31,8 +31,8 @@ Pixels = NDArray[np.uint8]
 BATCH_SIZE = 32
 
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile)
-"""What `zipfile` raises for an archive that is none, damaged, encrypted (RuntimeError) or compressed
-in a way that it does not know (NotImplementedError, which is one)."""
+"""What `zipfile` raises for an archive that is none, is damaged or encrypted (RuntimeError), or is
+compressed in a way that it does not know (NotImplementedError, which is one)."""
 
 
 def load(path: str | Path, threads: int | None = None) -> BundledEngine:
