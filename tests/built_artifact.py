@@ -89,9 +89,13 @@ def outputs(name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(values @ kernel + bias, np.float64)
 
 
-def write(root: Path, name: str, added: float = 0.0) -> Path:
-    """Make `root` an artifact folder with the stage build alone; every output has `added` more."""
-    store, signature = Store(root), SIGNATURES[name]
+def write(root: Path, name: str, added: float = 0.0, names: tuple[str, ...] = ()) -> Path:
+    """Make `root` an artifact folder with the stage build alone; every output has `added` more.
+
+    `names` are those of classes, labels or values, instead of the usual ones.
+    """
+    store, usual = Store(root), SIGNATURES[name]
+    signature = replace(usual, class_names=names or usual.class_names)
     with store.writing("build") as folder:
         file = "onnxruntime.fp32.onnx"
         onnx.save(_graph(name, signature, added), folder / file)

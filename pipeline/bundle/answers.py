@@ -109,6 +109,14 @@ TASKS: dict[TaskName, Callable[[Any, Sequence[str]], Iterator[Answer]]] = {
 }
 
 
+def columns(task: TaskName, names: Sequence[str]) -> list[str]:
+    """Those of CSV for these classes, labels or values, as far as these have a part in them."""
+    if task == "multilabel":
+        return ["image", *names, *(f"{name}_probability" for name in names)]
+    own: dict[TaskName, list[str]] = {"regression": [], "segmentation": ["mask_file"]}
+    return ["image", *own[task], *names] if task in own else ["image"]
+
+
 def as_table(answers: Iterable[Answer]) -> Iterator[str]:
     """A line for each."""
     return (f"{answer.name}  {answer.words}\n" for answer in answers)

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.bundle import contents, program, triton
+from pipeline.bundle import answers, contents, program, triton
 from pipeline.bundle.contents import Bundle, BundledFile, Input, Measurements, Output
 from pipeline.core.hashing import hash_file
 from pipeline.core.plan import Plan
@@ -30,7 +31,7 @@ from stages.artifacts.signature import Signature
 from stages.engines import files, records
 from stages.engines.registry import ENGINES, EngineName
 from stages.engines.tensorrt import weights
-from stages.errors import ArtifactError, EngineError, SettingsError, nearest, suggestion
+from stages.errors import ArtifactError, EngineError, SettingsError, nearest, shown, suggestion
 from stages.measurement import accuracy, parity
 from stages.results.engines import BenchmarkDetails, BuildDetails
 
@@ -73,6 +74,7 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
     report = assemble(store.read_all(stage.name for stage in plan)[0], {})
     engine, threads = _wanted(report, request)
     _refuse_other_than_pictures(Signature.read(store.folder("build")), str(engine.file))
+    _refuse_equal_columns(Signature.read(store.folder("build")))
     if request.format == "triton":
         is_stripped = str(weights.beside(Path(str(engine.file)))) in record.files
         triton.check(engine.name, Signature.read(store.folder("build")), is_stripped)
@@ -101,6 +103,17 @@ def _refuse_other_than_pictures(signature: Signature, file: str) -> None:
             f"the network takes {signature.data_dtype} {signature.input_shape}, and a bundle is "
             "for images of pixels",
             f"use the engine itself: {file} and signature.json of the stage build",
+        )
+
+
+def _refuse_equal_columns(signature: Signature) -> None:
+    """Answers by name would lose one of the two."""
+    counted = Counter(answers.columns(signature.task, signature.class_names))
+    if twice := [name for name, count in counted.items() if count > 1]:
+        raise SettingsError(
+            f"two columns of the answers would be called {shown(twice[0])}, from the names "
+            f"{', '.join(map(shown, signature.class_names))}",
+            "train with other names: --set data.class_names=...",
         )
 
 

@@ -22,7 +22,7 @@ TABLE = "answers.csv"
 
 @contextmanager
 def new(folder: Path) -> Iterator[Path]:
-    """A folder that becomes `folder` at the end: whole or not at all.
+    """A folder that becomes `folder` at the end: whole or not at all, and not if it is empty.
 
     Raises SettingsError where something of that name exists, ArtifactError where nothing can be
     written.
@@ -40,7 +40,8 @@ def new(folder: Path) -> Iterator[Path]:
             content.mkdir()
         yield content
         with _told(folder):
-            content.rename(folder)
+            if any(content.iterdir()):
+                content.rename(folder)
 
 
 @contextmanager
@@ -55,9 +56,12 @@ def _told(folder: Path) -> Iterator[None]:
 
 def kept(said: Iterable[Answer], folder: Path, is_coloured: bool) -> Iterator[Answer]:
     """Write each of the answers into `folder` and hand it on, with the name of its mask."""
+    written = (_with_mask(answer, folder, is_coloured) for answer in said)
+    first = next(written, None)
+    if first is None:
+        return
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as table:
-        written = (_with_mask(answer, folder, is_coloured) for answer in said)
-        for number, answer in enumerate(written):
+        for number, answer in enumerate(chain([first], written)):
             table.writelines(answers.csv_lines(answer, is_first=number == 0))
             yield answer
 

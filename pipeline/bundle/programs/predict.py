@@ -34,12 +34,20 @@ ALLOWED = {"fp32": 0.001, "fp16": 0.01, "int8": 0.05}
 
 def read(file: Path) -> NDArray[np.uint8]:
     """An image file as the network was trained to see it: (HEIGHT, WIDTH, CHANNELS)."""
-    if file.suffix == ".npy":
-        pixels: NDArray[np.uint8] = np.load(file)
-        return pixels
-    opened = Image.open(file)
-    opened.draft(None, (max(WIDTH, HEIGHT),) * 2)  # decodes no more of a JPEG than is needed
-    image = ImageOps.exif_transpose(opened)
+    try:
+        pixels: NDArray[np.uint8] = np.load(file) if file.suffix == ".npy" else decoded(file)
+    except Exception as error:  # each format's decoder has errors of its own
+        sys.exit(f"{file} cannot be read: {error}")
+    if pixels.dtype != np.uint8 or pixels.shape != (HEIGHT, WIDTH, CHANNELS):
+        sys.exit(f"{file} holds {pixels.dtype} {pixels.shape}, expected uint8 {INPUT['shape']}")
+    return pixels
+
+
+def decoded(file: Path) -> NDArray[np.uint8]:
+    """What Pillow reads, in the colours and the size of the network."""
+    with Image.open(file) as opened:
+        opened.draft(None, (max(WIDTH, HEIGHT),) * 2)  # decodes no more of a JPEG than is needed
+        image = ImageOps.exif_transpose(opened)
     if image.mode[0] in "FI":
         sys.exit(f"{file} has more than 8 bits a pixel")
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
@@ -91,7 +99,8 @@ def write(rows: Iterable[dict[str, Any]], folder: Path) -> None:
     """Write answers.csv to the new `folder`, and cells that are images to files of their own."""
     if folder.exists():
         sys.exit(f"{folder} exists, and is not overwritten")
-    folder.mkdir()
+    rows = list(rows)  # a file that cannot be read ends it before there is a folder
+    folder.mkdir(parents=True)
     with (folder / "answers.csv").open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         for number, row in enumerate(rows):

@@ -95,6 +95,13 @@ def test_what_was_left_out_does_not_take_the_rest_with_it(
     assert (tmp_path / "new" / "answers.csv").read_text().startswith(f"image,x,y\n{photo},")
 
 
+def test_where_no_image_can_be_read_nothing_is_left(bundle: Path, tmp_path: Path) -> None:
+    done = call("predict", str(bundle), "gone.png", "--to", str(tmp_path / "new"))
+    assert done.exit_code == 1
+    assert "images that were left out: 1" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_that_takes_no_folder_is_one_line(bundle: Path, photo: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     done = call("predict", str(bundle), photo, "--to", str(tmp_path / "file" / "new"))

@@ -20,10 +20,12 @@ from PIL import Image
 
 import pipeline
 from pipeline.bundle import contents, program, triton
+from pipeline.bundle.answers import columns
 from pipeline.bundle.export import Export, export
 from pipeline.bundle.predictions import ClassPredictions
 from pipeline.core.plan import PLAN
 from pipeline.core.seal import opened, seal
+from stages.errors import SettingsError
 from tests.built_artifact import SIGNATURES, images, outputs, write
 
 PIXELS = images(6, seed=4)
@@ -256,4 +258,60 @@ def test_the_program_says_how_it_is_called(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["predict.py", *words])
     with pytest.raises(SystemExit, match=r"python predict\.py --to FOLDER photo\.jpg"):
+        runpy.run_path(str(bundles["binary"] / "predict.py"), run_name="__main__")
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "twice"),
+    [
+        ("regression", ("image", "y"), "image"),
+        ("regression", ("x", "x"), "x"),
+        ("multilabel", ("a", "b", "a_probability"), "a_probability"),
+        ("segmentation", ("mask_file", "b", "c"), "mask_file"),
+    ],
+)
+def test_names_that_would_give_two_columns_of_one_name_are_refused(
+    tmp_path: Path, name: str, names: tuple[str, ...], twice: str
+) -> None:
+    artifacts = write(tmp_path / "made", name, names=names)
+    with pytest.raises(SettingsError, match=f"two columns of the answers .* called '{twice}'"):
+        export(Export(tmp_path / "bundle", "onnxruntime.fp32"), artifacts, PLAN)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_columns_of_a_bundle_are_those_that_were_looked_at(
+    bundles: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    for name in ("regression", "multilabel", "segmentation", "one channel"):
+        asked(bundles[name], photos, "--to", str(tmp_path / name))
+        signature = SIGNATURES[name]
+        expected = columns(signature.task, signature.class_names)
+        assert sorted(table(tmp_path / name)[0]) == sorted(expected)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n", b"cut"], ids=str)
+def test_the_program_ends_with_a_line_for_a_file_that_cannot_be_read_and_makes_no_folder(
+    bundles: dict[str, Path],
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
+) -> None:
+    photo = photos / "0.png"
+    if content is not None:
+        whole = photo.read_bytes()
+        (tmp_path / "a.png").write_bytes(whole[:-60] if content == b"cut" else content)
+    words = ["predict.py", "--to", str(tmp_path / "new"), str(photo), str(tmp_path / "a.png")]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match=r"a\.png cannot be read: ."):
+        runpy.run_path(str(bundles["segmentation"] / "predict.py"), run_name="__main__")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_program_takes_no_array_of_another_shape(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "a.npy", PIXELS[0].astype(np.float32))
+    monkeypatch.setattr(sys, "argv", ["predict.py", str(tmp_path / "a.npy")])
+    with pytest.raises(SystemExit, match=r"a\.npy holds float32 \(6, 4, 3\), expected uint8"):
         runpy.run_path(str(bundles["binary"] / "predict.py"), run_name="__main__")
