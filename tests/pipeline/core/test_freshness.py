@@ -38,11 +38,11 @@ SEEN_BY_TRAIN = [
     for section, part in TrainStage()
     for knob in type(part).model_fields
     if (section, knob) not in {("data", "path"), ("model", "source")}
-    if (section, knob) not in {("data", "source"), ("data", "version")}
+    if (section, knob) not in {("data", "source"), ("data", "version"), ("data", "kind")}
     if knob not in OF_CSV
 ]
-"""All settings of the stage but its files, whose content is in the key as well, and what describes
-such a file."""
+"""All settings of the stage but its files, whose content is in the key as well, what describes such
+a file, and what needs one of arrays."""
 
 
 SHA256 = "0" * 64
@@ -120,6 +120,15 @@ def test_every_setting_that_train_sees_changes_its_key(
 ) -> None:
     other, store = with_another(section, knob), Store(tmp_path)
     assert key("train", other, store) != key("train", Settings(), store)
+
+
+def test_the_kind_of_arrays_changes_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "arrays.npz"
+    file.write_bytes(b"arrays")
+    one, other = (
+        Settings(data=Data(name="npz", path=str(file), kind=kind)) for kind in ("images", "signals")
+    )
+    assert key("train", one, Store(tmp_path)) != key("train", other, Store(tmp_path))
 
 
 @pytest.mark.parametrize("knob", OF_CSV)
