@@ -135,7 +135,7 @@ def judge(
     """Accuracy on the carried test images; on the samples also how far it is from Keras."""
     images = samples["images"]
     outputs = logits(engine, images, batch)
-    check = check_parity(name, samples, outputs)
+    check = check_parity(name, samples, outputs, engine.signature)
     return {
         "top1": accuracy(engine, test.images, test.labels, batch).top1,
         "images": len(test),
