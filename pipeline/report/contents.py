@@ -60,7 +60,7 @@ SECTIONS = (
     Section("measures", "Other metrics", measures.tables),
     Section("latency", "Latency", latency.tables, latency.charts),
     Section("classes", "Accuracy by class", classes.tables, classes.charts),
-    Section("answers", "Answers", answers.tables, answers.charts),
+    Section("answers", "Answers", charts=answers.charts),
     Section("training", "Training", charts=training.charts),
     Section("pruning", "Pruning", pruning.tables, pruning.charts),
     Section("quantization", "Quantization", quantization.tables, quantization.charts),
