@@ -131,7 +131,7 @@ PLAN = checked(
         ),
         Stage(
             name="benchmark",
-            revision=7,
+            revision=8,
             module="stages.benchmark",
             settings=BenchmarkStage,
             result=BenchmarkResult,

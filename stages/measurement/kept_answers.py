@@ -9,7 +9,9 @@ answers.npz     of other tasks than classification:
                              what is right, and the answers of the trained model and of the engine:
                              float32 (M, K), of a yes or no (M, 1), as the network returns them;
                              masks uint8 (M, H, W)
-                    limits   float64 (K,) of yes and no: an answer of at least that is a yes
+                    limits_before, limits_after
+                         float64 (K,) of yes and no: an answer of at least that is a yes; the
+                         trained model and the engine have thresholds of their own
                     images   uint8 (M, H, W, C)   beside masks
 
 Of masks the images whose error grew most, then those with the worst answers.
@@ -43,7 +45,7 @@ MOST_MASKS = 6
 
 @dataclass(frozen=True, eq=False)
 class KeptAnswers:
-    """What answers.npz holds: see above; without `limits` and `images` where there are none."""
+    """What answers.npz holds: see above; without limits and `images` where there are none."""
 
     task: TaskName
     engine: str
@@ -52,7 +54,8 @@ class KeptAnswers:
     targets: NDArray[Any]
     before: NDArray[Any]
     after: NDArray[Any]
-    limits: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    limits_before: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    limits_after: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     images: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.uint8))
 
     def __len__(self) -> int:
@@ -89,8 +92,13 @@ class KeptAnswers:
         for name in ("targets", "before", "after"):
             if getattr(self, name).shape != shape:
                 raise ArtifactError(f"{name} is {getattr(self, name).shape}, expected {shape}")
-        if not len(self) or len(self) != shape[0] or self.limits.shape != (each_yes,):
-            raise ArtifactError(f"it has {len(self)} indices and {len(self.limits)} limits")
+        if not len(self) or len(self) != shape[0]:
+            raise ArtifactError(f"it has {len(self)} indices, expected {shape[0] or 'some'}")
+        for name in ("limits_before", "limits_after"):
+            if getattr(self, name).shape != (each_yes,):
+                raise ArtifactError(
+                    f"{name} is {getattr(self, name).shape}, expected ({each_yes},)"
+                )
         if self.task == "segmentation":
             numbers = {*range(len(self.names)), segmentation.UNJUDGED}
             if not {*np.unique([self.targets, self.before, self.after]).tolist()} <= numbers:
@@ -108,9 +116,10 @@ def of_values(before: Answers, after: Answers, engine: str, signature: Signature
     said, targets = np.split(before.evidence[shown].astype(np.float32), 2, axis=1)
     says_now, _ = np.split(after.evidence[shown].astype(np.float32), 2, axis=1)
     has_limits = before.task in ("binary", "multilabel")
-    limits = limits_of(signature) if has_limits else np.zeros(0)
+    of_both = (signature.of_trained, signature) if has_limits else ()
+    limits = [limits_of(each) for each in of_both]
     names = signature.class_names
-    return KeptAnswers(before.task, engine, names, shown, targets, said, says_now, limits)
+    return KeptAnswers(before.task, engine, names, shown, targets, said, says_now, *limits)
 
 
 def worst_masks(before: Answers, after: Answers) -> NDArray[np.int64]:

@@ -43,19 +43,23 @@ LONGEST = 26
 
 @dataclass(frozen=True)
 class Model:
-    """One of the two with its outputs (M, K) for the images that were kept."""
+    """One of the two with its outputs (M, K) for the images that were kept.
+
+    limits (K,): its own thresholds in what it returns; none of numbers.
+    """
 
     words: str
     colour: str
     outputs: Outputs
+    limits: Outputs
 
 
 def models(kept: KeptAnswers) -> tuple[Model, Model]:
     """The trained model and the engine."""
     engine = EngineName.parse(kept.engine)
     return (
-        Model("the trained model", STAND_IN["trained"], kept.before),
-        Model(engine.label, STAND_IN[engine.precision], kept.after),
+        Model("the trained model", STAND_IN["trained"], kept.before, kept.limits_before),
+        Model(engine.label, STAND_IN[engine.precision], kept.after, kept.limits_after),
     )
 
 
@@ -79,10 +83,10 @@ def _precision_and_recall(report: Report, kept: KeptAnswers) -> Chart:
             100 * np.append(0.0, recall), 100 * np.append(precision[0], precision),
             where="pre", color=model.colour, label=model.words,
         )  # fmt: skip
-        if point := at_limit(model.outputs[:, 0], truth, float(kept.limits[0])):
+        if point := at_limit(model, truth):
             axes.plot([100 * point[1]], [100 * point[0]], "o", ms=8, mfc=model.colour, mec=LINE)
     axes.set_xlim(0, 101)
-    axes.set_xlabel(f"recall of {_short(yes)}, %; dots: at the threshold")
+    axes.set_xlabel(f"recall of {_short(yes)}, %; dots: at the thresholds")
     axes.set_ylabel("precision, %")
     axes.grid()
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.99), ncols=2, borderpad=0)
@@ -90,9 +94,9 @@ def _precision_and_recall(report: Report, kept: KeptAnswers) -> Chart:
     return Chart("precision-recall", title, _curves_in_words(report, kept), figure_of(axes))
 
 
-def at_limit(scores: Outputs, truth: Outputs, limit: float) -> tuple[float, float] | None:
-    """Precision and recall of a yes from `limit` on, of (M,) twice; None where nothing is one."""
-    said = scores >= limit
+def at_limit(model: Model, truth: Outputs) -> tuple[float, float] | None:
+    """Precision and recall of a yes from its threshold on, truth (M,); None where none is one."""
+    said = model.outputs[:, 0] >= model.limits[0]
     hits = float(truth[said].sum())
     return (hits / said.sum(), hits / float(truth.sum())) if said.any() else None
 
@@ -102,17 +106,17 @@ def _curves_in_words(report: Report, kept: KeptAnswers) -> str:
     for model in models(kept):
         scores = model.outputs[:, 0]
         area = units.percent(ranking.average_precision(scores, truth))
-        point = at_limit(scores, truth, float(kept.limits[0]))
+        point = at_limit(model, truth)
         there = (
-            f"at the threshold precision {units.percent(point[0])} and recall "
+            f"at its threshold precision {units.percent(point[0])} and recall "
             f"{units.percent(point[1])}"
             if point
-            else "no image reaches the threshold"
+            else "no image reaches its threshold"
         )
         parts.append(f"{model.words}: average precision {area}, {there}")
     return (
         f"On {counted(report, kept)}, {int(truth.sum()):,} of them {kept.names[-1]}. "
-        f"{_sentence('; '.join(parts))} The threshold is the engine's, chosen on validation images."
+        f"{_sentence('; '.join(parts))} Each has its own threshold, chosen on validation images."
     )
 
 

@@ -15,6 +15,7 @@ from stages.measurement.kept_answers import FILE, MOST_IMAGES, MOST_MASKS, KeptA
 from stages.tasks.base import Answers
 
 LABELS = Signature((4, 4, 1), ("a", "b"), 1.0, 0.0, task="multilabel", thresholds=(0.5, 0.75))
+TRAINED = dataclasses.replace(LABELS, trained_thresholds=(0.25, 0.5))
 MASKS = Signature((4, 4, 1), ("ground", "ring"), 1.0, 0.0, task="segmentation")
 
 
@@ -27,8 +28,8 @@ def labelled(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def of_labels(count: int) -> KeptAnswers:
     first, second, truth = labelled(count)
-    before, after = (Answers.of(each, truth, LABELS) for each in (first, second))
-    return kept_answers.of_values(before, after, "litert.int8", LABELS)
+    before, after = Answers.of(first, truth, TRAINED.of_trained), Answers.of(second, truth, TRAINED)
+    return kept_answers.of_values(before, after, "litert.int8", TRAINED)
 
 
 def of_masks() -> tuple[KeptAnswers, np.ndarray]:
@@ -48,12 +49,13 @@ def of_masks() -> tuple[KeptAnswers, np.ndarray]:
     return kept, said
 
 
-def test_outputs_and_targets_are_kept_as_they_are_with_the_thresholds_in_their_unit() -> None:
+def test_outputs_and_targets_are_kept_as_they_are_and_thresholds_of_both_in_their_unit() -> None:
     kept = of_labels(30)
     before, after, truth = labelled(30)
     for found, expected in ((kept.before, before), (kept.after, after), (kept.targets, truth)):
         np.testing.assert_array_equal(found, expected)
-    assert kept.limits == pytest.approx([0.0, np.log(3)])
+    assert kept.limits_before == pytest.approx([-np.log(3), 0.0])
+    assert kept.limits_after == pytest.approx([0.0, np.log(3)])
 
 
 def test_of_many_images_no_more_than_the_bound_are_kept_from_all_over() -> None:
@@ -85,7 +87,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     [
         ({"task": "detection"}, "its task is 'detection'"),
         ({"before": np.zeros((3, 1), np.float32)}, r"before is \(3, 1\), expected \(3, 2\)"),
-        ({"limits": np.zeros(1)}, "3 indices and 1 limits"),
+        ({"limits_after": np.zeros(1)}, r"limits_after is \(1,\), expected \(2,\)"),
+        ({"limits_before": np.zeros(0)}, r"limits_before is \(0,\), expected \(2,\)"),
         ({"engine": "litert"}, "its engine is 'litert'"),
     ],
 )
@@ -97,8 +100,11 @@ def test_arrays_that_do_not_belong_together_are_refused(changes: dict, message: 
 
 def test_a_mask_of_no_class_and_a_file_that_lacks_an_array_are_refused() -> None:
     arrays = {name: np.asarray(each) for name, each in vars(of_masks()[0]).items()}
+    with pytest.raises(ArtifactError, match="it has 2 indices, expected 6"):
+        KeptAnswers.of({**arrays, "indices": np.zeros(2)})
     with pytest.raises(ArtifactError, match="a pixel of a mask is of no class"):
         KeptAnswers.of({**arrays, "after": arrays["after"] + 2})
-    del arrays["targets"]
-    with pytest.raises(ArtifactError, match="no array 'targets'"):
-        KeptAnswers.of(arrays)
+    for name in ("limits_before", "targets"):  # before it was kept, one limit was for both
+        del arrays[name]
+        with pytest.raises(ArtifactError, match=f"no array '{name}'"):
+            KeptAnswers.of(arrays)

@@ -38,6 +38,11 @@ def kept(task: TaskName, names: tuple[str, ...], *arrays: np.ndarray, **more: An
     return KeptAnswers(task, "litert.int8", names, np.arange(len(arrays[0])), *arrays, **more)
 
 
+def limits(*values: float) -> dict[str, np.ndarray]:
+    """The same thresholds for both models."""
+    return {"limits_before": np.array(values), "limits_after": np.array(values)}
+
+
 def test_a_metric_stands_in_one_table() -> None:
     report = report_with("binary", {"roc_auc": 0.9, "f1": 0.75}, {"roc_auc": 0.9, "f1": 0.625})
     shown = [
@@ -52,8 +57,9 @@ def test_classification_has_no_figures() -> None:
     assert by_name(answers.charts, report_of()) == {}
 
 
-def test_the_curves_are_those_of_scikit_learn_with_the_threshold_on_them() -> None:
-    found = kept("binary", ("sound", "cracked"), YES, BEFORE, AFTER, limits=np.array([0.0]))
+def test_the_curves_are_those_of_scikit_learn_with_each_threshold_on_them() -> None:
+    own = {"limits_before": np.array([0.75]), "limits_after": np.array([0.0])}
+    found = kept("binary", ("sound", "cracked"), YES, BEFORE, AFTER, **own)
     report = report_with("binary", {"roc_auc": 0.8}, {"roc_auc": 0.8})
     (chart,) = by_name(answers.charts, report, Evidence(answers=found)).values()
     trained, point, engine, other = lines(chart)
@@ -61,23 +67,23 @@ def test_the_curves_are_those_of_scikit_learn_with_the_threshold_on_them() -> No
         wanted = metrics.precision_recall_curve(YES, scores)
         assert precision[1:] == pytest.approx(100 * wanted[0][-2::-1])
         assert recall[1:] == pytest.approx(100 * wanted[1][-2::-1])
-    assert (point, other) == (([75.0], [60.0]), ([75.0], [75.0]))
+    assert (point, other) == (([50.0], [pytest.approx(200 / 3)]), ([75.0], [75.0]))
     areas = [metrics.average_precision_score(YES, each) for each in (BEFORE, AFTER)]
     assert chart.description == (
         "On 8 of 360 test images, 4 of them cracked. The trained model: average precision "
-        f"{areas[0]:.2%}, at the threshold precision 60.00 % and recall 75.00 %; LiteRT INT8: "
-        f"average precision {areas[1]:.2%}, at the threshold precision 75.00 % and recall 75.00 %. "
-        "The threshold is the engine's, chosen on validation images."
+        f"{areas[0]:.2%}, at its threshold precision 66.67 % and recall 50.00 %; LiteRT INT8: "
+        f"average precision {areas[1]:.2%}, at its threshold precision 75.00 % and recall 75.00 %. "
+        "Each has its own threshold, chosen on validation images."
     ).replace("%,", " %,")
 
 
 def test_an_engine_that_never_says_yes_has_no_point_and_no_yes_at_all_no_figure() -> None:
     report = report_with("binary", {"roc_auc": 0.8}, {"roc_auc": 0.8})
-    found = kept("binary", ("a", "b"), YES, BEFORE, AFTER, limits=np.array([2.5]))
+    found = kept("binary", ("a", "b"), YES, BEFORE, AFTER, **limits(2.5))
     (chart,) = by_name(answers.charts, report, Evidence(answers=found)).values()
     assert len(lines(chart)) == 3
-    assert "no image reaches the threshold" in chart.description
-    none = kept("binary", ("a", "b"), 0 * YES, BEFORE, AFTER, limits=np.array([0.0]))
+    assert "no image reaches its threshold" in chart.description
+    none = kept("binary", ("a", "b"), 0 * YES, BEFORE, AFTER, **limits(0.0))
     assert by_name(answers.charts, report, Evidence(answers=none)) == {}
 
 
@@ -85,7 +91,7 @@ def test_the_worst_labels_come_first_and_those_of_no_image_are_told() -> None:
     truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], np.float32)
     good = np.array([[2, -2, 0], [1, 3, 0], [-1, 2, 0], [-2, -3, 0]], np.float32)
     worse = good * np.array([[1, -1, 1]], np.float32)
-    found = kept("multilabel", ("cat", "dog", "emu"), truth, good, worse, limits=np.zeros(3))
+    found = kept("multilabel", ("cat", "dog", "emu"), truth, good, worse, **limits(0.0, 0.0, 0.0))
     report = report_with("multilabel", {"mean_average_precision": 1}, {"mean_average_precision": 1})
     (chart,) = by_name(answers.charts, report, Evidence(answers=found)).values()
     low = metrics.average_precision_score(truth[:, 1], worse[:, 1])
@@ -102,7 +108,7 @@ def test_of_many_labels_only_the_worst_are_drawn() -> None:
     truth = np.eye(30, dtype=np.float32)
     scores = RANDOM.normal(size=(30, 30)).astype(np.float32)
     names = tuple(f"label {number} with a name that is long" for number in range(30))
-    found = kept("multilabel", names, truth, scores, scores, limits=np.zeros(30))
+    found = kept("multilabel", names, truth, scores, scores, **limits(*[0.0] * 30))
     report = report_with("multilabel", {"mean_average_precision": 1}, {"mean_average_precision": 1})
     (chart,) = by_name(answers.charts, report, Evidence(answers=found)).values()
     assert len(texts(chart)) == 2 * answer_charts.MOST_LABELS
@@ -139,7 +145,7 @@ def test_a_figure_of_very_many_images_has_some_of_their_points() -> None:
 
 
 def test_the_page_says_below_a_figure_what_it_shows() -> None:
-    found = kept("binary", ("sound", "<b>"), YES, BEFORE, AFTER, limits=np.array([0.0]))
+    found = kept("binary", ("sound", "<b>"), YES, BEFORE, AFTER, **limits(0.0))
     report = report_with("binary", {"roc_auc": 0.8}, {"roc_auc": 0.8})
     page = html.render(report, Evidence(answers=found))
     assert '<p class="note">On 8 of 360 test images, 4 of them &lt;b&gt;.' in page
