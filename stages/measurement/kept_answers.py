@@ -116,10 +116,12 @@ def of_values(before: Answers, after: Answers, engine: str, signature: Signature
     said, targets = np.split(before.evidence[shown].astype(np.float32), 2, axis=1)
     says_now, _ = np.split(after.evidence[shown].astype(np.float32), 2, axis=1)
     has_limits = before.task in ("binary", "multilabel")
-    of_both = (signature.of_trained, signature) if has_limits else ()
-    limits = [limits_of(each) for each in of_both]
-    names = signature.class_names
-    return KeptAnswers(before.task, engine, names, shown, targets, said, says_now, *limits)
+    none, names = np.zeros(0), signature.class_names
+    limits_before = limits_of(signature.of_trained) if has_limits else none
+    limits_after = limits_of(signature) if has_limits else none
+    return KeptAnswers(
+        before.task, engine, names, shown, targets, said, says_now, limits_before, limits_after
+    )
 
 
 def worst_masks(before: Answers, after: Answers) -> NDArray[np.int64]:

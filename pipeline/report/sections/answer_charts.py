@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.report.sections.answers import counted
 from pipeline.report.svg import (
@@ -51,7 +52,7 @@ class Model:
     words: str
     colour: str
     outputs: Outputs
-    limits: Outputs
+    limits: NDArray[np.float64]
 
 
 def models(kept: KeptAnswers) -> tuple[Model, Model]:
