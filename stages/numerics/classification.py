@@ -13,6 +13,8 @@ from stages.results.training import Classification, ClassScore
 
 Logits = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
+Counts = NDArray[np.integer[Any]] | NDArray[np.float64]
+"""Whole numbers."""
 
 MAX_CONFUSION_CLASSES = 100
 """Nobody reads a larger confusion matrix, and it would add megabytes to the record."""
@@ -50,11 +52,31 @@ def of_classes(predicted: Labels, labels: Labels) -> Quality:
     support = np.bincount(labels, minlength=classes)
     predictions = np.bincount(predicted, minlength=classes)
     seen = (support + predictions) > 0
+    scores = class_scores(hits[seen], predictions[seen], support[seen])
     return Quality(
         top1=float(np.mean(predicted == labels)),
-        recall_macro=float(np.mean((hits / np.maximum(support, 1))[seen])),
-        precision_macro=float(np.mean((hits / np.maximum(predictions, 1))[seen])),
+        recall_macro=float(np.mean([score.recall for score in scores])),
+        precision_macro=float(np.mean([score.precision for score in scores])),
         samples=len(labels),
+    )
+
+
+def class_scores(hits: Counts, predicted: Counts, support: Counts) -> tuple[ClassScore, ...]:
+    """Precision, recall and F1 of every class as fractions, of whole numbers (classes,) each.
+
+    support is how much is of the class, predicted how much is taken for it, hits how much is both.
+    0 / 0 counts as 0. F1 is the harmonic mean of precision and recall:
+    2 hits / (support + predicted).
+    """
+    columns = (
+        hits / np.maximum(predicted, 1),
+        hits / np.maximum(support, 1),
+        2 * hits / np.maximum(support + predicted, 1),
+        support.astype(np.int64),
+    )
+    return tuple(
+        ClassScore(precision=precision, recall=recall, f1=f1, support=count)
+        for precision, recall, f1, count in zip(*(c.tolist() for c in columns), strict=True)
     )
 
 
@@ -62,28 +84,15 @@ def describe(predicted: Labels, labels: Labels, class_names: Sequence[str]) -> C
     """Scores per class and the confusion matrix of predictions (N,) against labels (N,).
 
     classes     the names
-    per_class   precision, recall and F1 as fractions (0 / 0 counts as 0), and the support,
-                the number of images of the class
+    per_class   class_scores, in images
     confusion   [label][prediction]: number of images; empty above MAX_CONFUSION_CLASSES classes
-
-    F1 is the harmonic mean of precision and recall: 2 hits / (support + predictions).
     """
     classes = len(class_names)
     confusion = np.bincount(labels * classes + predicted, minlength=classes**2)
     confusion = confusion.reshape(classes, classes)
-    hits, support, predictions = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    columns = (
-        hits / np.maximum(predictions, 1),
-        hits / np.maximum(support, 1),
-        2 * hits / np.maximum(support + predictions, 1),
-        support,
-    )
     return Classification(
         classes=tuple(class_names),
-        per_class=tuple(
-            ClassScore(precision=precision, recall=recall, f1=f1, support=count)
-            for precision, recall, f1, count in zip(*(c.tolist() for c in columns), strict=True)
-        ),
+        per_class=class_scores(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)),
         confusion=tuple(map(tuple, confusion.tolist())) if classes <= MAX_CONFUSION_CLASSES else (),
     )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.numerics import ranking
+from stages.numerics.classification import class_scores
 from stages.results.base import Output, Quality
 from stages.results.training import Classification, ClassScore
 from stages.tasks.base import Outputs, Shape, Targets
@@ -93,7 +94,7 @@ def decisions(outputs: Outputs, signature: Signature) -> NDArray[Any] | None:
 def quality(outputs: Outputs, targets: Targets, signature: Signature) -> Quality:
     """Mean average precision, and at the thresholds macro F1 and the share of right answers."""
     yes = _yes(outputs, signature)
-    f1s = [ranking.f1(yes[:, at], targets[:, at]) for at in range(targets.shape[1])]
+    f1s = [score.f1 for score in _scores(yes, targets)]
     return Quality(
         samples=len(targets),
         metric="mean_average_precision",
@@ -107,21 +108,13 @@ def quality(outputs: Outputs, targets: Targets, signature: Signature) -> Quality
 
 def describe(outputs: Outputs, targets: Targets, signature: Signature) -> Classification | None:
     """Precision, recall and F1 of every label at its threshold, and how many images have it."""
-    yes = _yes(outputs, signature)
-    hits, predicted, support = (yes & targets).sum(axis=0), yes.sum(axis=0), targets.sum(axis=0)
-    rows = zip(hits.tolist(), predicted.tolist(), support.tolist(), strict=True)
     return Classification(
-        classes=signature.class_names,
-        per_class=tuple(
-            ClassScore(
-                precision=hit / max(said, 1),
-                recall=hit / max(there, 1),
-                f1=2 * hit / max(said + there, 1),
-                support=there,
-            )
-            for hit, said, there in rows
-        ),
+        classes=signature.class_names, per_class=_scores(_yes(outputs, signature), targets)
     )
+
+
+def _scores(yes: Targets, targets: Targets) -> tuple[ClassScore, ...]:
+    return class_scores((yes & targets).sum(axis=0), yes.sum(axis=0), targets.sum(axis=0))
 
 
 def thresholds(outputs: Outputs, targets: Targets, signature: Signature) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from stages.errors import DataError
 from stages.numerics import classification
 from stages.numerics.classification import MAX_CONFUSION_CLASSES
 from stages.results.base import Output, Quality
-from stages.results.training import Classification, ClassScore
+from stages.results.training import Classification
 from stages.tasks.base import Outputs, Shape, Targets
 from stages.tasks.sigmoids import changed_sides, cross_entropy, probabilities, thresholds_of
 
@@ -173,19 +173,10 @@ def describe(outputs: Outputs, targets: Targets, signature: Signature) -> Classi
     """Scores of every class and who is taken for whom, in pixels."""
     count = len(signature.class_names)
     total = evidence(outputs, targets, signature).sum(axis=0).reshape(count, count)
-    hits, answered, support = np.diagonal(total), total.sum(axis=0), total.sum(axis=1)
     return Classification(
         classes=signature.class_names,
-        per_class=tuple(
-            ClassScore(
-                precision=hit / max(said, 1),
-                recall=hit / max(there, 1),
-                f1=2 * hit / max(said + there, 1),
-                support=int(there),
-            )
-            for hit, said, there in zip(
-                hits.tolist(), answered.tolist(), support.tolist(), strict=True
-            )
+        per_class=classification.class_scores(
+            np.diagonal(total), total.sum(axis=0), total.sum(axis=1)
         ),
         confusion=tuple(tuple(int(each) for each in row) for row in total.tolist())
         if count <= MAX_CONFUSION_CLASSES

@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from stages.artifacts.signature import Signature
 from stages.errors import DataError
+from stages.results.training import Classification
 from stages.tasks import base
 from stages.tasks.base import Answers, Task
 from stages.tasks.registry import MAIN, METRICS, TASKS, TaskName
@@ -171,9 +172,14 @@ def test_multilabel_metrics_are_those_of_scikit_learn() -> None:
     )
     described = base.of("multilabel").describe(outputs, targets, own)
     assert described is not None
-    assert [row.recall for row in described.per_class] == pytest.approx(
-        metrics.recall_score(targets, yes, average=None)
+    assert scores_of(described) == pytest.approx(
+        np.transpose(metrics.precision_recall_fscore_support(targets, yes))
     )
+
+
+def scores_of(described: Classification) -> np.ndarray:
+    """Precision, recall, F1 and support: (classes, 4)."""
+    return np.array([list(each.model_dump().values()) for each in described.per_class])
 
 
 def test_regression_metrics_are_those_of_scikit_learn() -> None:
@@ -201,6 +207,9 @@ def test_segmentation_metrics_leave_out_what_is_not_judged() -> None:
     assert described is not None
     assert described.confusion == tuple(
         map(tuple, metrics.confusion_matrix(targets[judged], answers).tolist())
+    )
+    assert scores_of(described) == pytest.approx(
+        np.transpose(metrics.precision_recall_fscore_support(targets[judged], answers))
     )
 
 
