@@ -144,29 +144,34 @@ def _joined(batches: Iterator[Any], origin: str, limit_mib: int, kind: Kind) -> 
                 f"be without end: {number + 1} batches so far",
                 "if it ends, and memory holds it: --set data.max_unpacked_mib=MIB",
             )
-        if split.images.shape[1:] != splits[0].images.shape[1:]:
-            raise DataError(
-                f"{origin}: images of batch {number} are {split.images.shape[1:]}, those of the "
-                f"first {splits[0].images.shape[1:]}",
-                "resize all to one size",
-            )
-        if split.images.dtype != splits[0].images.dtype:
-            raise DataError(
-                f"{origin}: images of batch {number} are read as {split.images.dtype}, those of "
-                f"the first as {splits[0].images.dtype}",
-                "give all of them in one type",
-            )
-        if split.labels.shape[1:] != splits[0].labels.shape[1:]:
-            raise DataError(
-                f"{origin}: a label of batch {number} is {split.labels.shape[1:]}, one of the "
-                f"first {splits[0].labels.shape[1:]}",
-                "give labels of one shape",
-            )
+        _refuse_unlike(split, splits[0], origin, number)
     if not splits:
         raise DataError(f"{origin} gives no batch, expected at least one")
     images = np.concatenate([split.images[:] for split in splits])
     labels = np.concatenate([split.labels for split in splits])
     return Split(images, labels, origin=origin)
+
+
+def _refuse_unlike(split: Split, first: Split, origin: str, number: int) -> None:
+    """Raise DataError where batch `number` cannot be joined to the first."""
+    if split.images.shape[1:] != first.images.shape[1:]:
+        raise DataError(
+            f"{origin}: images of batch {number} are {split.images.shape[1:]}, those of the "
+            f"first {first.images.shape[1:]}",
+            "resize all to one size",
+        )
+    if split.images.dtype != first.images.dtype:
+        raise DataError(
+            f"{origin}: images of batch {number} are read as {split.images.dtype}, those of "
+            f"the first as {first.images.dtype}",
+            "give all of them in one type",
+        )
+    if split.labels.shape[1:] != first.labels.shape[1:]:
+        raise DataError(
+            f"{origin}: a label of batch {number} is {split.labels.shape[1:]}, one of the "
+            f"first {first.labels.shape[1:]}",
+            "give labels of one shape",
+        )
 
 
 def _checked(pair: Any, origin: str, kind: Kind) -> Split:
