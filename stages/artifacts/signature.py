@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.errors import ArtifactError, shown
+from stages.numerics import fields
 from stages.results.base import Output
 from stages.tasks.registry import TASKS, TaskName
 
@@ -31,6 +32,19 @@ def scaling_in_words(scale: float, offset: float) -> str:
 
 
 @dataclass(frozen=True)
+class Head:
+    """One of several outputs: as the fields of a Signature that have these names."""
+
+    name: str
+    task: TaskName
+    output: Output
+    class_names: tuple[str, ...]
+    output_shape: tuple[int, ...]
+    thresholds: tuple[float, ...] = ()
+    trained_thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Signature:
     """Input and output of a network, and what it is asked.
 
@@ -43,6 +57,10 @@ class Signature:
     those of the trained model, which travels along. `dtype` is what is fed:
     "float32" after `preprocess`, or "uint8" pixels where the graph does that itself.
     `batch_size` is the only one that the graph takes; 0 stands for any.
+
+    A network with several outputs has `heads`, in the order of its outputs, in place of one name,
+    shape and so on; `each` has them as signatures of one output. What such a network returns is an
+    array with a field for each (numerics/fields.py).
     """
 
     input_shape: tuple[int, ...]
@@ -60,15 +78,44 @@ class Signature:
     thresholds: tuple[float, ...] = ()
     trained_thresholds: tuple[float, ...] = ()
     data_dtype: DataType = "uint8"
+    heads: tuple[Head, ...] = ()
+
+    @property
+    def each(self) -> tuple[Signature, ...]:
+        """The signature of every output by itself: of one output this one."""
+        return tuple(self._of(head) for head in self.heads) or (self,)
+
+    def _of(self, head: Head) -> Signature:
+        own = {field.name: getattr(head, field.name) for field in dataclasses.fields(head)}
+        return dataclasses.replace(self, heads=(), output_name=own.pop("name"), **own)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Of the outputs, in their order."""
+        return tuple(each.output_name for each in self.each)
+
+    def joined(self, outputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """What the outputs return, (N, ...) each, as one array: (N, ...), or (N,) with fields."""
+        if not self.heads:
+            (only,) = outputs
+            return only
+        return fields.joined(dict(zip(self.output_names, outputs, strict=True)))
 
     @property
     def of_trained(self) -> Signature:
         """That of the trained, unpruned model, which has thresholds of its own."""
-        return dataclasses.replace(self, thresholds=self.trained_thresholds or self.thresholds)
+        return dataclasses.replace(
+            self,
+            thresholds=self.trained_thresholds or self.thresholds,
+            heads=tuple(
+                dataclasses.replace(head, thresholds=head.trained_thresholds or head.thresholds)
+                for head in self.heads
+            ),
+        )
 
     @property
     def shape_of_output(self) -> tuple[int, ...]:
-        """What the network returns for one image."""
+        """What the network, with one output, returns for one image."""
         return self.output_shape or (len(self.class_names),)
 
     @property
@@ -132,11 +179,14 @@ class Signature:
             raw["input_shape"] = tuple(raw["input_shape"])
             raw["class_names"] = tuple(raw["class_names"])
             raw |= {key: tuple(raw.get(key, ())) for key in SHAPES}
+            raw["heads"] = tuple(map(_head, raw.get("heads", ())))
             signature = cls(**raw)
-            if signature.output not in get_args(Output):
-                raise ValueError(f"output is {shown(signature.output)}")
-            if signature.task not in TASKS:
-                raise ValueError(f"task is {shown(signature.task)}")
+            parts: tuple[Signature | Head, ...] = (signature, *signature.heads)
+            for part in parts:
+                if part.output not in get_args(Output):
+                    raise ValueError(f"output is {shown(part.output)}")
+                if part.task not in TASKS:
+                    raise ValueError(f"task is {shown(part.task)}")
             if signature.data_dtype not in get_args(DataType):
                 raise ValueError(f"data_dtype is {shown(signature.data_dtype)}")
             if signature.dtype == "uint8" != signature.data_dtype:
@@ -146,3 +196,9 @@ class Signature:
             raise ArtifactError(
                 f"{FILE} in {str(folder)!r} is damaged: {error}", "run: pipeline run all --force"
             ) from error
+
+
+def _head(raw: dict[str, Any]) -> Head:
+    lists = ("class_names", *SHAPES)
+    found: dict[str, Any] = {**raw, **{key: tuple(raw[key]) for key in lists}}
+    return Head(**found)

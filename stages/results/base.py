@@ -40,6 +40,9 @@ class Quality(Measured):
     samples: Count | None = None
     metric: str | None = Field(default=None, description="What decides; top1 where it is null.")
     measures: dict[str, float] | None = None
+    outputs: dict[str, "Quality"] | None = Field(
+        default=None, description="Of a network with several outputs, by the name of each."
+    )
 
     @property
     def score(self) -> float | None:

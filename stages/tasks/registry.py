@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-TaskName = Literal["classification", "binary", "multilabel", "regression", "segmentation"]
+TaskName = Literal[
+    "classification", "binary", "multilabel", "regression", "segmentation", "several"
+]
 
 TASKS: dict[TaskName, str] = {
     "classification": "stages.tasks.classification",
@@ -16,6 +18,7 @@ TASKS: dict[TaskName, str] = {
     "multilabel": "stages.tasks.multilabel",
     "regression": "stages.tasks.regression",
     "segmentation": "stages.tasks.segmentation",
+    "several": "stages.tasks.several",
 }
 """Name -> module: see stages/tasks/base.py."""
 
@@ -40,6 +43,7 @@ METRICS = {
     "rmse": Metric("root mean squared error", is_share=False),
     "mean_iou": Metric("mean IoU"),
     "pixel_accuracy": Metric("pixel accuracy"),
+    "mean_over_outputs": Metric("mean over the outputs"),
 }
 """By the key in `Quality`."""
 
@@ -49,6 +53,7 @@ MAIN: dict[TaskName, str] = {
     "multilabel": "mean_average_precision",
     "regression": "r2",
     "segmentation": "mean_iou",
+    "several": "mean_over_outputs",
 }
 """What decides, by task: at most 1, higher is better, so that a point is 0.01 of it everywhere."""
 
