@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,22 +34,35 @@ def batch_size(shape: tuple[int, ...]) -> int:
     return max(1, min(BATCH, BATCH_PIXELS // math.prod(shape[:-1])))
 
 
-def logits(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, ...)."""
+def logits(
+    model: keras.Model, images: NDArray[np.float32], signature: Signature | None = None
+) -> NDArray[Any]:
+    """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, ...).
+
+    Of several outputs one array with fields, for which the `signature` has the names.
+    """
     size = batch_size(images.shape[1:])
-    parts = [
-        model(images[start : start + size], training=False).numpy()
-        for start in range(0, len(images), size)
+    batches = (images[start : start + size] for start in range(0, len(images), size))
+    # In the order of `model.outputs`, also where the model returns a dictionary.
+    parts = [keras.tree.flatten(model(batch, training=False)) for batch in batches]
+    outputs = [
+        np.concatenate([np.asarray(each) for each in output]).astype(np.float32)
+        for output in zip(*parts, strict=True)
     ]
-    outputs: NDArray[np.float32] = np.concatenate(parts).astype(np.float32)
-    return outputs
+    if signature is not None:
+        return signature.joined(outputs)
+    (only,) = outputs
+    return only
 
 
-def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[np.float32]:
+def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[Any]:
     """Outputs of `model` for a split, which may be larger than memory: float32 (N, ...)."""
     starts = range(0, len(split), BATCH)
     return np.concatenate(
-        [logits(model, signature.preprocess(split.images[at : at + BATCH])) for at in starts]
+        [
+            logits(model, signature.preprocess(split.images[at : at + BATCH]), signature)
+            for at in starts
+        ]
     )
 
 
