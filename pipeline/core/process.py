@@ -107,6 +107,8 @@ class StageProcess:
         self._root = root
         self._kind: Process | None = None
         self._child: subprocess.Popen[str] | None = None
+        self._crash = ""
+        """Which stage died of what, where the next ones of TensorFlow do without oneDNN."""
 
     def __enter__(self) -> StageProcess:
         self._opened = contextlib.ExitStack()
@@ -123,16 +125,20 @@ class StageProcess:
     def run(self, task: Task, listen: Listener) -> StageResult:
         """Run one stage and return its result; `listen` gets (level, text, step).
 
-        A stage of TensorFlow that dies in native code runs once more without oneDNN, which its
-        result notes. Raises the UserError that the stage raised, StageBug for any other exception
-        of it, and StageCrashed if the child died.
+        A stage of TensorFlow that dies in native code runs once more without oneDNN, and so do
+        those after it from their start, which their results note. Raises the UserError that the
+        stage raised, StageBug for any other exception of it, and StageCrashed if the child died.
         """
         task.log.parent.mkdir(parents=True, exist_ok=True)
         task.log.write_bytes(b"")
         if self._kind != task.stage.process:
             self.close()
+        if self._crash and task.stage.process == "tensorflow":
+            note = f"ran with TF_ENABLE_ONEDNN_OPTS=0 from its start, because {self._crash}"
+            listen("WARNING", note, None)
+            return self._noted(task, listen, note)
         try:
-            return self._attempt(task, listen, {})
+            return self._attempt(task, listen)
         except ChildDied as died:
             if not _may_help_without_onednn(task, died):
                 raise _crashed(task, died.cause) from None
@@ -140,19 +146,22 @@ class StageProcess:
         note = f"died of {cause} in native code and ran again with TF_ENABLE_ONEDNN_OPTS=0"
         listen("WARNING", note, None)
         _empty(task.out)
+        self._crash = f"{task.stage.name} died of {cause} with oneDNN"
+        return self._noted(task, listen, note, f"{cause}, and again without oneDNN: ")
+
+    def _noted(self, task: Task, listen: Listener, note: str, before: str = "") -> StageResult:
+        """What a stage without oneDNN returns, with `note`. Raises what `run` raises."""
         try:
-            result = self._attempt(task, listen, WITHOUT_ONEDNN)
+            result = self._attempt(task, listen)
         except ChildDied as died:
-            raise _crashed(task, f"{cause}, and again without oneDNN: {died.cause}") from None
-        # The next stage starts as it would have if this one had not been before it.
-        self.close()
+            raise _crashed(task, f"{before}{died.cause}") from None
         return result.model_copy(update={"notes": (*result.notes, note)})
 
-    def _attempt(self, task: Task, listen: Listener, variables: Mapping[str, str]) -> StageResult:
+    def _attempt(self, task: Task, listen: Listener) -> StageResult:
         """Raises ChildDied, and what `run` raises."""
         if self._child is None:
             self._kind = task.stage.process
-            self._child = _start(task, self._scratch, variables)
+            self._child = _start(task, self._scratch, WITHOUT_ONEDNN if self._crash else {})
         return self._ask(self._child, task, listen)
 
     def _ask(self, child: subprocess.Popen[str], task: Task, listen: Listener) -> StageResult:

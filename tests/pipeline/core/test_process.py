@@ -228,11 +228,27 @@ def test_a_stage_that_is_killed_from_outside_does_not_run_again(
     assert said == []
 
 
-def test_the_stage_after_one_that_ran_again_has_onednn(
+def test_stages_after_one_that_ran_again_start_without_onednn_and_say_so(
     process: StageProcess, tmp_path: Path
 ) -> None:
     process.run(dying_of(signal.SIGSEGV, tmp_path), lambda *line: None)
-    assert run(process, task(tmp_path, "write"))["onednn"] is None
+    said = Said()
+    result = process.run(task(tmp_path, "write"), lambda *line: said.append(line))
+    note = (
+        "ran with TF_ENABLE_ONEDNN_OPTS=0 from its start, because copy died of SIGSEGV with oneDNN"
+    )
+    assert result.notes == (note,)
+    assert said[0] == ("WARNING", note, None)
+    assert result.details.model_dump()["onednn"] == "0"
+
+
+def test_a_stage_that_dies_without_onednn_is_not_tried_again(
+    process: StageProcess, tmp_path: Path
+) -> None:
+    process.run(dying_of(signal.SIGSEGV, tmp_path), lambda *line: None)
+    (again := tmp_path / "again").mkdir()
+    with pytest.raises(StageCrashed, match="stage copy died: SIGABRT\n"):
+        run(process, task(again, "copy", "tiny_line.aborts"))
 
 
 def test_where_onednn_is_off_already_a_crash_is_an_error_at_once(
