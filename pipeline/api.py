@@ -29,7 +29,7 @@ from stages.errors import SettingsError, shown
 if TYPE_CHECKING:
     import keras
 
-Arrays = tuple[NDArray[np.uint8], NDArray[Any]]
+Arrays = tuple[NDArray[Any], NDArray[Any]]
 KEY_CHARACTERS = 16
 
 
@@ -67,6 +67,7 @@ def optimize(
     model       a model, or the path of a .keras or .h5 file
     train, test images uint8 (N, H, W) or (N, H, W, C) and labels: class numbers (N,), columns of
                 0 and 1 or of numbers (N, K), or masks of class numbers (N, H, W)
+                or signals or volumes, with {"data.kind": "signals", "data.scale": 1.0}
     settings    by dotted key, as in {"prune.ratio": 0.5}; {"train.epochs": 5} trains the model,
                 {"model.task": "binary"} says what it is asked where the labels do not
     artifacts   folder of the artifacts; the model and the images go to `<artifacts>.inputs`

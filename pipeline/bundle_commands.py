@@ -34,7 +34,7 @@ def export_engine(
     if format == "triton":
         print("\n".join(triton.how_to_serve(to, bundle)))
     else:
-        print(f"to use it: pipeline predict {to} IMAGES...")
+        print(f"to use it: pipeline predict {to} FILES...")
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,16 @@ def show_predictions(request: PredictRequest) -> None:
         print(text, file=sys.stderr)
 
     tally = predicting.Tally()
-    images, top = predicting.sources(request.images), request.top or answers.TOP
+    top = request.top or answers.TOP
     with ExitStack() as stack:
         folder = stack.enter_context(keeping.new(request.to)) if request.to else None
         engine = stack.enter_context(load(request.bundle))
         request.check(engine.info.output.task)
-        found = predicting.predict(engine, images, top, request.batch_size, tell, tally)
+        sources = predicting.sources(request.images, engine)
+        found = predicting.predict(engine, sources, top, request.batch_size, tell, tally)
         if folder:
             found = keeping.kept(found, folder, request.has_palette)
         sys.stdout.writelines(answers.FORMATS[request.format](found))
-    tell(tally.in_words)
+    tell(tally.in_words(engine.kind))
     if tally.faults:
-        raise UserError(f"images that were left out: {tally.faults}; the others are above")
+        raise UserError(f"{engine.kind} that were left out: {tally.faults}; the others are above")

@@ -225,7 +225,7 @@ def export(
 
 @pipeline.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True)
+@click.argument("images", nargs=-1, required=True, metavar="FILES...")
 @click.option("--top", type=click.IntRange(1), help="Classes shown; default: 3.")
 @click.option(
     "--format", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True
@@ -248,9 +248,9 @@ def predict(
     palette: bool,
     batch_size: int,
 ) -> None:
-    """Show what the engine of a bundle says of images.
+    """Show what the engine of a bundle says of files.
 
-    IMAGES: files, folders, .npy and .npz arrays, or - for a list of names on
+    FILES: images, .npy and .npz arrays, folders, or - for a list of names on
     standard input. One that cannot be read is told, and the exit code is 1.
 
     \b

@@ -168,7 +168,6 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
             moved_activations=moved_activations(folded),
             layer_parity=layers,
             left_out=missing,
-            takes_pictures=signature.are_pictures,
         ),
     )
 

@@ -5,6 +5,9 @@ The engines are arithmetic on the pixels, so that a test can say what comes out.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,20 +92,45 @@ def outputs(name: str, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(values @ kernel + bias, np.float64)
 
 
-def write(root: Path, name: str, added: float = 0.0, names: tuple[str, ...] = ()) -> Path:
+def write(
+    root: Path,
+    name: str,
+    added: float = 0.0,
+    names: tuple[str, ...] = (),
+    usual: Signature | None = None,
+    samples: NDArray[Any] | None = None,
+) -> Path:
     """Make `root` an artifact folder with the stage build alone; every output has `added` more.
 
-    `names` are those of classes, labels or values, instead of the usual ones.
+    `names` are those of classes, labels or values, instead of the usual ones; `usual` is a
+    signature of other input than images, for the `samples` (N, ...).
     """
-    store, usual = Store(root), SIGNATURES[name]
+    usual = usual or SIGNATURES[name]
     signature = replace(usual, class_names=names or usual.class_names)
-    with store.writing("build") as folder:
+    with _artifact(root, name) as (folder, engines):
         file = "onnxruntime.fp32.onnx"
         onnx.save(_graph(name, signature, added), folder / file)
         signature.write(folder)
-        np.savez(folder / "samples.npz", images=images(8))
-        engine = EngineResult(backend="onnxruntime", precision="fp32", file=file)
-        settings: dict[str, Any] = {"build": {"batch_sizes": [1, 8]}, "model": {"name": name}}
+        np.savez(folder / "samples.npz", images=images(8) if samples is None else samples)
+        engines.append(EngineResult(backend="onnxruntime", precision="fp32", file=file))
+    return root
+
+
+def adopt(root: Path, made: Path, found: BuildResult) -> Path:
+    """Make `root` an artifact folder with what the stage build wrote to the folder `made`."""
+    with _artifact(root, "adopted") as (folder, engines):
+        shutil.copytree(made, folder, dirs_exist_ok=True)
+        engines.extend(found.engines)
+    return root
+
+
+@contextmanager
+def _artifact(root: Path, model: str) -> Iterator[tuple[Path, list[EngineResult]]]:
+    """The folder of a stage build to be filled, and its engines to be listed."""
+    store, engines = Store(root), list[EngineResult]()
+    with store.writing("build") as folder:
+        yield folder, engines
+        settings: dict[str, Any] = {"build": {"batch_sizes": [1, 8]}, "model": {"name": model}}
         record = Record(
             stage="build",
             revision=9,
@@ -114,17 +142,17 @@ def write(root: Path, name: str, added: float = 0.0, names: tuple[str, ...] = ()
             started_at="2026-01-01T00:00:00+00:00",
             seconds=1.0,
             files=store.list_files(folder),
-            measurements=BuildResult(engines=(engine,)),
+            measurements=BuildResult(engines=tuple(engines)),
         )
         write_record(record, folder)
-    return root
 
 
 def _graph(name: str, signature: Signature, added: float) -> onnx.ModelProto:
     kernel, bias = (np.asarray(each, np.float32) for each in WEIGHTS[name])
     bias += np.float32(added)
     is_vector = len(signature.shape_of_output) == 1
-    mean = [helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2], keepdims=0)]
+    axes = list(range(1, len(signature.input_shape)))
+    mean = [helper.make_node("ReduceMean", ["image"], ["mean"], axes=axes, keepdims=0)]
     nodes = [
         *(mean if is_vector else []),
         helper.make_node("MatMul", ["mean" if is_vector else "image", "kernel"], ["product"]),

@@ -4,7 +4,8 @@ bundle.json           this file: the engine, its input and output, what was meas
 <engine file>         as `build` wrote it
 labels.txt            the names of the classes, a line each; the line is the class, or the output
                       that is one of several labels; there is none where outputs are numbers
-samples/              some test images, and expected.npy: the engine's outputs for them
+samples/              some test images, as PNG, or as .npy where no image file holds them
+expected.npy          the engine's outputs for them
 predict.py            a program of its own that uses the engine, where programs/ has its runtime;
                       requirements.txt is what it needs
 report.md             how it was made
@@ -32,14 +33,15 @@ from stages.tasks.registry import TaskName
 FILE = "bundle.json"
 LABELS = "labels.txt"
 SAMPLES = "samples"
-EXPECTED = f"{SAMPLES}/expected.npy"
+EXPECTED = "expected.npy"
 PROGRAM = "predict.py"
 REQUIREMENTS = "requirements.txt"
 REPORT = "report.md"
 
-VERSION: Literal[2] = 2
-READABLE = (1, VERSION)
-"""Version 1 was for classifiers alone: whatever reads no other would take all else for one."""
+VERSION: Literal[3] = 3
+READABLE = (1, 2, VERSION)
+"""Version 1 was for classifiers alone, version 2 for images of pixels: whatever reads no other
+would take all else for these."""
 AGAIN = "export it again: pipeline export --to PATH"
 
 
@@ -60,15 +62,22 @@ class BundledFile(Measured):
 
 
 class Input(Measured):
-    """One image; the model sees `pixel * scale + offset`.
+    """One image, signal or volume; the model sees `value * scale + offset`.
 
     With dtype "uint8" the engine does that itself. Image files are put upright, on black where
     they are transparent, made `mode` ("L" is gray) and resized to `shape`.
     """
 
     name: str
-    shape: tuple[int, int, int]
-    dtype: Literal["uint8", "float32"]
+    shape: tuple[int, ...] = Field(
+        min_length=2,
+        max_length=4,
+        description="(height, width, channels), or one axis less or more.",
+    )
+    dtype: Literal["uint8", "float32"] = Field(description="Of what the engine takes.")
+    data_dtype: Literal["uint8", "float32"] = Field(
+        default="uint8", description="Of the values before they are scaled."
+    )
     layout: str
     batch_size: Count = Field(description="The only one that it takes; 0 stands for any.")
     scale: float
@@ -118,7 +127,7 @@ class Measurements(Measured):
 class Bundle(Measured):
     """bundle.json."""
 
-    bundle_version: Literal[1, 2] = VERSION
+    bundle_version: Literal[1, 2, 3] = VERSION
     made_with: str
     network: str
     data: str | None
@@ -142,6 +151,7 @@ class Bundle(Measured):
             output=self.output.kind,
             layout=self.input.layout,
             dtype=self.input.dtype,
+            data_dtype=self.input.data_dtype,
             batch_size=self.input.batch_size,
             task=self.output.task,
             output_shape=self.output.shape,

@@ -1,11 +1,11 @@
-"""A bundle as an engine that takes images: `pipeline.load`."""
+"""A bundle as an engine that takes images, signals or volumes: `pipeline.load`."""
 
 from __future__ import annotations
 
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.bundle import contents
+from pipeline.bundle import arrays, contents
 from pipeline.bundle.contents import Bundle
 from pipeline.bundle.predictions import PREDICTIONS, Predictions
+from stages.datasets.registry import Kind
 from stages.engines import records
 from stages.errors import ArtifactError, DataError
 from stages.results.engines import EngineRecord
@@ -25,9 +26,8 @@ from stages.results.engines import EngineRecord
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    OneImage = str | Path | Image | NDArray[np.uint8]
+    Sample = str | Path | Image | NDArray[Any]
 
-Pixels = NDArray[np.uint8]
 BATCH_SIZE = 32
 
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile)
@@ -71,7 +71,7 @@ def _unpacked(archive: Path, opened: ExitStack) -> Path:
 
 
 class BundledEngine:
-    """An open engine that takes images; a context manager.
+    """An open engine; a context manager.
 
     Threads may share it: their calls wait for each other. For calls at the same time, load one
     for each thread.
@@ -81,64 +81,77 @@ class BundledEngine:
         self.info = bundle
         self._engine, self._opened = engine, opened
         self._lock = threading.Lock()
-        self._shape = bundle.input.shape
         self._signature, self._answers = bundle.signature, PREDICTIONS[bundle.output.task]
         self._is_any_batch = not (
             bundle.input.batch_size or bundle.engine.max_batch_size or bundle.input.dtype != "uint8"
         )
 
     def predict(
-        self, images: OneImage | Iterable[OneImage], batch_size: int = BATCH_SIZE
+        self, samples: Sample | Iterable[Sample], batch_size: int = BATCH_SIZE
     ) -> Predictions:
-        """What the engine says of `images`, one or any number of them: see predictions.py.
+        """What the engine says of `samples`, one or any number of them: see predictions.py.
 
-        An image is pixels uint8 (H, W, C) of the network's size, the path of a file of any size,
-        or an open PIL image; an array (N, H, W, C) is a batch, which runs in one call if the
-        engine takes it. Files are read `batch_size` at a time.
-        Raises DataError for what is no such image, EngineError where the engine fails.
+        A sample is an array (..., C) of the network's size, pixels uint8 or, where the network
+        was trained on other values, these before they are scaled; or the path of a .npy file of
+        one; of networks for images also the path of an image file of any size, or an open PIL
+        image. An array (N, ..., C) is a batch, which runs in one call if the engine takes it.
+        Files are read `batch_size` at a time.
+        Raises DataError for what is no such sample, EngineError where the engine fails.
         """
-        if isinstance(images, np.ndarray):
-            return self._predictions(self._run(self._batch(images)))
-        if isinstance(images, (str, Path)) or not isinstance(images, Iterable):
-            images = [images]
-        found = [self._run(pixels) for pixels in self._batches(images, batch_size)]
+        if isinstance(samples, np.ndarray):
+            return self._predictions(self._run(arrays.batch_of(samples, self.info.input)))
+        if isinstance(samples, (str, Path)) or not isinstance(samples, Iterable):
+            samples = [samples]
+        found = [self._run(batch) for batch in self._batches(samples, batch_size)]
         if not found:
-            raise DataError("got no image to predict, expected one or more")
+            raise DataError(f"got no {self.kind} to predict, expected one or more")
         return self._predictions(np.concatenate(found))
 
-    def read(self, image: OneImage) -> Pixels:
-        """One image as the network sees it: uint8 (H, W, C). Raises DataError."""
-        height, width, _ = self._shape
-        if isinstance(image, np.ndarray):
-            pixels = self._batch(image)
-            if len(pixels) > 1:
-                raise DataError(f"an array of {len(pixels)} images, expected one", "give it alone")
-            first: Pixels = pixels[0]
-            return first
-        if isinstance(image, (str, Path)):
-            return self.read_file(Path(image))[0]
+    @property
+    def kind(self) -> Kind:
+        """What it takes: "images", "signals" or "volumes"."""
+        return arrays.KINDS[len(self.info.input.shape)]
+
+    def read(self, sample: Sample) -> NDArray[Any]:
+        """One sample as `predict` takes it: (..., C). Raises DataError."""
+        if isinstance(sample, np.ndarray):
+            batch = arrays.batch_of(sample, self.info.input)
+            if len(batch) > 1:
+                raise DataError(
+                    f"an array of {len(batch)} {self.kind}, expected one", "give it alone"
+                )
+            return np.asarray(batch[0])
+        if isinstance(sample, (str, Path)):
+            return self.read_file(Path(sample))[0]
+        mode, size = self._mode_and_size()
         # Not at the top: who has arrays needs no Pillow.
         from stages.datasets import image_files
 
-        return image_files.pixels(image, self._mode(), (width, height))
+        return image_files.pixels(sample, mode, size)
 
-    def read_file(self, file: Path) -> tuple[Pixels, tuple[str, ...]]:
-        """An image file as the network sees it, and what was done to it: see image_files.py.
+    def read_file(self, file: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
+        """The sample in a file, and what was done to an image: see image_files.py.
 
         Raises DataError.
         """
+        if file.suffix.lower() in arrays.SUFFIXES:
+            return self.read(arrays.read(file)), ()
+        mode, size = self._mode_and_size()
         from stages.datasets import image_files
 
-        height, width, _ = self._shape
-        return image_files.read(file, self._mode(), (width, height))
+        return image_files.read(file, mode, size)
 
-    def _mode(self) -> str:
-        if self.info.input.mode is None:
+    def _mode_and_size(self) -> tuple[str, tuple[int, int]]:
+        """Of image files, (width, height)."""
+        wanted = self.info.input
+        if wanted.mode is None:
             raise DataError(
-                f"the network takes {self._shape[2]} channels, which no image file has",
-                "give it arrays",
+                f"the network takes {self.kind} {wanted.data_dtype} {wanted.shape}, which no image "
+                "file holds",
+                "give it arrays, or .npy files",
             )
-        return self.info.input.mode
+        height, width = wanted.shape[:2]
+        return wanted.mode, (width, height)
 
     def close(self) -> None:
         """Free everything; closing twice is harmless."""
@@ -153,46 +166,16 @@ class BundledEngine:
     def _predictions(self, outputs: NDArray[np.float32]) -> Predictions:
         return self._answers(outputs, self._signature)
 
-    def _batches(self, images: Iterable[OneImage], batch_size: int) -> Iterator[Pixels]:
-        left = iter(images)
+    def _batches(self, samples: Iterable[Sample], batch_size: int) -> Iterator[NDArray[Any]]:
+        left = iter(samples)
         while batch := list(islice(left, batch_size)):
-            yield np.stack([self.read(image) for image in batch])
+            yield np.stack([self.read(sample) for sample in batch])
 
-    def _batch(self, pixels: NDArray[Any]) -> Pixels:
-        """`pixels` as uint8 (N, H, W, C), C-contiguous. Raises DataError."""
-        if pixels.dtype != np.uint8:
-            raise DataError(
-                f"the images are {pixels.dtype}, expected uint8 pixels from 0 to 255",
-                "give the pixels as they are: the engine scales them itself",
-            )
-        if pixels.shape[1:] != self._shape:
-            pixels = self._with_every_axis(pixels)
-        if not len(pixels):
-            raise DataError("got no image to predict, expected one or more")
-        return np.ascontiguousarray(pixels)
-
-    def _with_every_axis(self, pixels: Pixels) -> Pixels:
-        """One image becomes a batch, a gray image without channels has one. Raises DataError."""
-        whole = (-1, *self._shape)
-        shapes: Sequence[tuple[int, ...]] = [self._shape]
-        if self._shape[2] == 1:
-            shapes = [self._shape, self._shape[:2]]
-            if pixels.ndim == 3 and pixels.shape[1:] == self._shape[:2]:
-                return pixels.reshape(whole)
-        if pixels.shape in shapes:
-            return pixels.reshape(whole)
-        height, width, channels = self._shape
-        raise DataError(
-            f"the images have the shape {pixels.shape}, expected (N, {height}, {width}, "
-            f"{channels}) or one image ({height}, {width}, {channels})",
-            "arrays are not resized; give files or PIL images for that",
-        )
-
-    def _run(self, pixels: Pixels) -> NDArray[np.float32]:
+    def _run(self, values: NDArray[Any]) -> NDArray[np.float32]:
         with self._lock:
             if self._is_any_batch:
-                outputs: NDArray[np.float32] = self._engine.infer(pixels)
+                outputs: NDArray[np.float32] = self._engine.infer(values)
                 return outputs
-            size = self.info.engine.max_batch_size or len(pixels)
-            batches = self._engine.signature.batches(pixels, size)
-            return np.concatenate([self._engine.infer(batch) for batch in batches])[: len(pixels)]
+            size = self.info.engine.max_batch_size or len(values)
+            batches = self._engine.signature.batches(values, size)
+            return np.concatenate([self._engine.infer(batch) for batch in batches])[: len(values)]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
     """Write a bundle of an engine of `artifacts` to `request.to`, whole or not at all.
 
     Raises ArtifactError without a build or for a damaged one, SettingsError for an engine that is
-    not there or takes no images, and for a path that exists.
+    not there, and for a path that exists.
     """
     if os.path.lexists(request.to):
         raise SettingsError(
@@ -73,7 +73,6 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
         raise ArtifactError(f"{damage[0]}; it is not exported", "run: pipeline run build")
     report = assemble(store.read_all(stage.name for stage in plan)[0], {})
     engine, threads = _wanted(report, request)
-    _refuse_other_than_pictures(Signature.read(store.folder("build")), str(engine.file))
     _refuse_equal_columns(Signature.read(store.folder("build")))
     if request.format == "triton":
         is_stripped = str(weights.beside(Path(str(engine.file)))) in record.files
@@ -95,15 +94,6 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
             f"cannot write to {str(request.to)!r}: {error.strerror}", "choose another path"
         ) from error
     return bundle
-
-
-def _refuse_other_than_pictures(signature: Signature, file: str) -> None:
-    if not signature.are_pictures:
-        raise SettingsError(
-            f"the network takes {signature.data_dtype} {signature.input_shape}, and a bundle is "
-            "for images of pixels",
-            f"use the engine itself: {file} and signature.json of the stage build",
-        )
 
 
 def _refuse_equal_columns(signature: Signature) -> None:
@@ -161,8 +151,9 @@ def _fill(
         labels = "".join(f"{name}\n" for name in signature.class_names)
         (folder / contents.LABELS).write_text(labels, encoding="utf-8")
     _write_samples(folder, source, engine, signature)
-    packages = _packages(engine.name, record)
-    if text := program.source(engine.backend, signature.task):
+    input, output = _input(signature), _output(signature)
+    packages = _packages(engine.name, record, bool(input.mode) or output.task == "segmentation")
+    if text := program.source(engine.backend, signature.task, bool(input.mode)):
         (folder / contents.PROGRAM).write_text(text, encoding="utf-8")
     lines = (f"{name}=={version}\n" for name, version in packages.items())
     (folder / contents.REQUIREMENTS).write_text("".join(lines))
@@ -181,8 +172,8 @@ def _fill(
             max_batch_size=_max_batch_size(engine, record),
             packages=packages,
         ),
-        input=_input(signature),
-        output=_output(signature),
+        input=input,
+        output=output,
         built_on=report.environment.model_validate(record.environment),
         measured=_measurements(report, engine),
         files={path.relative_to(folder).as_posix(): hash_file(path) for path in written},
@@ -192,17 +183,22 @@ def _fill(
 
 
 def _input(signature: Signature) -> Input:
-    height, width, channels = signature.input_shape
     return Input(
         name=signature.input_name,
-        shape=(height, width, channels),
+        shape=signature.input_shape,
         dtype="uint8" if signature.dtype == "uint8" else "float32",
+        data_dtype=signature.data_dtype,
         layout=signature.layout,
         batch_size=signature.batch_size,
         scale=signature.scale,
         offset=signature.offset,
-        mode=MODES.get(channels),
+        mode=_mode(signature),
     )
+
+
+def _mode(signature: Signature) -> Literal["L", "RGB"] | None:
+    """Of image files; None where none holds what the network takes."""
+    return MODES.get(signature.input_shape[-1]) if signature.are_pictures else None
 
 
 def _output(signature: Signature) -> Output:
@@ -222,8 +218,8 @@ def _write_samples(folder: Path, source: Path, engine: EngineReport, signature: 
         images = samples["images"][:SAMPLES]
         reference = parity.reference(engine.name)
         simulated = samples[reference][:SAMPLES] if reference in samples else None
-    for index, pixels in enumerate(images):
-        _write_image(pixels, folder / contents.SAMPLES / f"{index}")
+    for index, values in enumerate(images):
+        _write_sample(values, folder / contents.SAMPLES / f"{index}", _mode(signature))
     expected = _outputs(source, engine, signature, images)
     if expected is None:
         expected = simulated
@@ -231,17 +227,17 @@ def _write_samples(folder: Path, source: Path, engine: EngineReport, signature: 
         np.save(folder / contents.EXPECTED, expected)
 
 
-def _write_image(pixels: NDArray[np.uint8], stem: Path) -> None:
-    if pixels.shape[2] not in MODES:
-        np.save(stem.with_suffix(".npy"), pixels)
+def _write_sample(values: NDArray[Any], stem: Path, mode: str | None) -> None:
+    if mode is None:
+        np.save(stem.with_suffix(".npy"), values)
         return
     from PIL import Image
 
-    Image.fromarray(pixels.squeeze()).save(stem.with_suffix(".png"))
+    Image.fromarray(values.squeeze()).save(stem.with_suffix(".png"))
 
 
 def _outputs(
-    source: Path, engine: EngineReport, signature: Signature, images: NDArray[np.uint8]
+    source: Path, engine: EngineReport, signature: Signature, images: NDArray[Any]
 ) -> NDArray[np.float32] | None:
     """What the engine says of `images`; None where it does not run on this machine."""
     try:
@@ -251,11 +247,13 @@ def _outputs(
         return None
 
 
-def _packages(engine: EngineName, record: Record) -> dict[str, str]:
+def _packages(engine: EngineName, record: Record, has_images: bool) -> dict[str, str]:
     """What the program needs, in the versions that were measured."""
     measured = record.environment["packages"]
     wanted = [*ENGINES[engine.backend].packages, "numpy"]
     found = {name: measured[name] for name in wanted if name in measured}
+    if not has_images:
+        return found
     try:
         return {**found, "pillow": importlib.metadata.version("pillow")}
     except importlib.metadata.PackageNotFoundError:

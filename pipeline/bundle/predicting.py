@@ -1,4 +1,4 @@
-"""`pipeline predict`: files, folders, arrays and lists of names in, an answer per image out."""
+"""`pipeline predict`: files, folders, arrays and lists of names in, an answer for each out."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.bundle import answers
+from pipeline.bundle import answers, arrays
 from pipeline.bundle.answers import Answer
 from pipeline.bundle.engine import BundledEngine
+from stages.datasets.registry import Kind
 from stages.errors import DataError, EngineError, UserError, shown
 
 FIRST_FRAME = "first frame"
 """What image_files.py calls it, whose import this module leaves to those who have files."""
 
 STANDARD_INPUT = "-"
-ARRAYS = (".npy", ".npz")
 PROGRESS_SECONDS = 2.0
 
 
 class Source(NamedTuple):
-    """An image by name, or why there is none."""
+    """A sample by name, or why there is none."""
 
     name: str
-    image: Path | NDArray[Any] | None
+    sample: Path | NDArray[Any] | None
     fault: str = ""
 
 
@@ -38,57 +38,65 @@ class Source(NamedTuple):
 class Tally:
     """What a prediction came to; `seconds` is that of the engine and of reading the files."""
 
-    images: int = 0
+    samples: int = 0
     faults: int = 0
     seconds: float = 0.0
 
-    @property
-    def in_words(self) -> str:
+    def in_words(self, kind: Kind) -> str:
         """ "12 images in 0.04 s, 300 images per second"."""
-        rate = f", {self.images / self.seconds:,.0f} images per second" if self.seconds else ""
-        return f"{self.images:,} images in {self.seconds:.2f} s{rate}"
+        rate = f", {self.samples / self.seconds:,.0f} {kind} per second" if self.seconds else ""
+        return f"{self.samples:,} {kind} in {self.seconds:.2f} s{rate}"
 
 
-def sources(names: Iterable[str]) -> Iterator[Source]:
-    """The images that `names` mean, in order: those of a folder by name, of an array by index."""
+def sources(names: Iterable[str], engine: BundledEngine) -> Iterator[Source]:
+    """The samples that `names` mean, in order: those of a folder by name, of an array by index."""
     for name in names:
         if name == STANDARD_INPUT:
-            yield from sources(line.rstrip("\n") for line in sys.stdin if line.strip())
+            yield from sources((line.rstrip("\n") for line in sys.stdin if line.strip()), engine)
         elif (path := Path(name)).is_dir():
-            yield from _below(path)
-        elif path.suffix.lower() in ARRAYS:
-            yield from _in_array(path)
+            yield from _below(path, engine)
         elif not path.exists():
             yield Source(name, None, f"there is no file {shown(name)}")
         else:
-            yield Source(name, path)
+            yield from _in_file(path, engine)
 
 
-def _below(folder: Path) -> Iterator[Source]:
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != ".")
-    files = [path for path in found if path.suffix.lower() not in ARRAYS]
+def _below(folder: Path, engine: BundledEngine) -> Iterator[Source]:
+    """The files that a folder of photographs, or of signals, has; others may be beside them."""
+    takes_pictures = engine.info.input.mode is not None
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.name[0] != "."
+        and (path.suffix.lower() in arrays.SUFFIXES) != takes_pictures
+    ]
     if not files:
-        yield Source(str(folder), None, f"{folder} holds no image file")
+        wanted = "image" if takes_pictures else " or ".join(arrays.SUFFIXES)
+        yield Source(str(folder), None, f"{folder} holds no {wanted} file")
     for file in files:
+        yield from _in_file(file, engine)
+
+
+def _in_file(file: Path, engine: BundledEngine) -> Iterator[Source]:
+    if file.suffix.lower() not in arrays.SUFFIXES:
         yield Source(str(file), file)
-
-
-def _in_array(file: Path) -> Iterator[Source]:
+        return
     try:
-        arrays = _arrays(file)
+        found = _arrays(file)
     except (OSError, ValueError, EOFError) as error:
         yield Source(str(file), None, f"{file} cannot be read as arrays: {error}")
         return
-    for name, images in arrays:
-        if images.ndim < 3:
-            yield Source(name, images)
+    for name, values in found:
+        if not arrays.is_batch(values, engine.info.input):
+            yield Source(name, values)
             continue
-        for index, pixels in enumerate(images):
-            yield Source(f"{name}[{index}]", pixels)
+        for index, sample in enumerate(values):
+            yield Source(f"{name}[{index}]", sample)
 
 
 def _arrays(file: Path) -> list[tuple[str, NDArray[Any]]]:
-    """The images in a file: the array itself, or of an archive those that are no labels."""
+    """What is in a file: the array itself, or of an archive those that are no labels."""
     content = np.load(file, allow_pickle=False)
     if isinstance(content, np.ndarray):
         return [(str(file), content)]
@@ -98,54 +106,54 @@ def _arrays(file: Path) -> list[tuple[str, NDArray[Any]]]:
 
 def predict(
     engine: BundledEngine,
-    images: Iterable[Source],
+    found: Iterable[Source],
     top: int,
     batch_size: int,
     tell: Callable[[str], None],
     tally: Tally,
 ) -> Iterator[Answer]:
-    """Answers in the order of `images`, `batch_size` of them at a time.
+    """Answers in the order of what was found, `batch_size` of them at a time.
 
     What cannot be read is told and counted, and does not end the rest. Raises EngineError for an
     output that is not finite, of which every answer would be one of chance.
     """
     start = last = time.monotonic()
-    readable = _readable(engine, images, tell, tally)
+    readable = _readable(engine, found, tell, tally)
     while batch := list(islice(readable, batch_size)):
-        found = engine.predict(np.stack([pixels for _, pixels in batch]))
-        _refuse_infinite(found.outputs)
-        tally.images += len(batch)
+        said = engine.predict(np.stack([sample for _, sample in batch]))
+        _refuse_infinite(said.outputs, engine.kind)
+        tally.samples += len(batch)
         tally.seconds = time.monotonic() - start
-        yield from answers.of(found, [name for name, _ in batch], top)
+        yield from answers.of(said, [name for name, _ in batch], top)
         if time.monotonic() - last > PROGRESS_SECONDS:
             last = time.monotonic()
-            tell(f"{tally.images:,} images")
+            tell(f"{tally.samples:,} {engine.kind}")
 
 
-def _refuse_infinite(outputs: NDArray[np.float32]) -> None:
+def _refuse_infinite(outputs: NDArray[np.float32], kind: Kind) -> None:
     broken = int(np.count_nonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)))
     if broken:
         raise EngineError(
-            f"the outputs of {broken} of {len(outputs)} images are not finite",
+            f"the outputs of {broken} of {len(outputs)} {kind} are not finite",
             "export an engine of another precision: pipeline export --engine NAME",
         )
 
 
 def _readable(
-    engine: BundledEngine, images: Iterable[Source], tell: Callable[[str], None], tally: Tally
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """The images by name, as the network sees them; the others are told."""
-    for source in images:
+    engine: BundledEngine, found: Iterable[Source], tell: Callable[[str], None], tally: Tally
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The samples by name, as the network sees them; the others are told."""
+    for source in found:
         try:
-            if source.image is None:
+            if source.sample is None:
                 raise DataError(source.fault)
-            if isinstance(source.image, Path):
-                pixels, changes = engine.read_file(source.image)
+            if isinstance(source.sample, Path):
+                sample, changes = engine.read_file(source.sample)
                 if FIRST_FRAME in changes:
                     tell(f"{source.name}: first frame of an animation")
             else:
-                pixels = engine.read(source.image)
-            yield source.name, pixels
+                sample = engine.read(source.sample)
+            yield source.name, sample
         except UserError as error:
             tally.faults += 1
             tell(f"left out: {error.message}")

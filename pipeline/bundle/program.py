@@ -1,7 +1,8 @@
 """predict.py of a bundle, and model.py for Triton: each put together from modules of programs/.
 
-`predict` and `model` are what all share. They import `Network` from the module of a runtime, and
-what is said of an image from that of a task. In the program both stand in the place of the imports.
+`predict` and `model` are what all share. They import `Network` from the module of a runtime, what
+is said of an answer from that of a task, and what reads files. In the program these stand in the
+place of the imports.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ OWN_PACKAGES = 'sys.path.insert(0, str(Path(__file__).resolve().with_name("packa
 """In model.py, before anything that is not of the standard library is imported."""
 
 
-def source(backend: str, task: TaskName) -> str | None:
+def source(backend: str, task: TaskName, takes_pictures: bool = True) -> str | None:
     """The text of predict.py for an engine of `backend`; None for one that programs/ lacks."""
     if not (PROGRAMS / f"{_module(backend)}.py").is_file():
         return None
-    return _program(["predict", _module(backend), task], backend)
+    files = "pictures" if takes_pictures else "arrays"
+    return _program(["predict", _module(backend), task, files], backend)
 
 
 def model(backend: str) -> str:

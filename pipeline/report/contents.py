@@ -25,7 +25,6 @@ from pipeline.report.svg import Chart
 from pipeline.report.tables import Table
 from pipeline.results import comparability
 from pipeline.results.model import Report
-from stages.results.conversion import ConvertDetails
 
 if TYPE_CHECKING:
     from pipeline.results.evidence import Evidence
@@ -89,10 +88,7 @@ def taken_home(report: Report) -> tuple[str, str] | None:
     found = comparability.chosen_engine(report)
     if not found:
         return None
-    file, converted = f"build/{found[0].file}", report.details(ConvertDetails)
-    is_for_bundles = converted is None or converted.takes_pictures
-    copied = f"cp {file} build/signature.json PATH"
-    return file, "pipeline export --to PATH" if is_for_bundles else copied
+    return f"build/{found[0].file}", "pipeline export --to PATH"
 
 
 def tables(

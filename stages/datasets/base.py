@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from stages.datasets import download
 from stages.datasets.lazy_images import Images, Indices, take
+from stages.datasets.numbers import NUMBERS, finite
 from stages.datasets.registry import PLACES, Kind
 from stages.datasets.splits import stratified
 from stages.errors import DataError, shown
@@ -33,8 +34,6 @@ from stages.tasks.registry import TaskName
 Part = Literal["train", "test"]
 MOST_CHANNELS = 4
 """More of an image are a mistaken order of the axes."""
-NUMBERS = ("int8", "int16", "uint16", "float16", "float32", "float64")
-"""Types of values that are read as float32; uint8 stays as it is."""
 SPECIAL = "which is neither a regular file nor a folder: it may never end"
 
 
@@ -148,10 +147,10 @@ def checked_split(
 ) -> Split:
     """Make a Split of arrays from outside, images (N, H, W) or (N, H, W, C), labels (N, ...).
 
-    Of another `kind`: see registry.py. Values of NUMBERS become float32, integer labels (N, 1)
-    become (N,). `origin` names the arrays in messages. Raises DataError for images of a wrong dtype
-    or shape, for values that are not finite, and for lengths that differ. What the labels must be
-    says the task.
+    Of another `kind`: see registry.py. Values of NUMBERS (numbers.py) become float32, integer
+    labels (N, 1) become (N,). `origin` names the arrays in messages. Raises DataError for images of
+    a wrong dtype or shape, for values that are not finite, and for lengths that differ. What the
+    labels must be says the task.
     """
     if images.dtype != np.uint8 and images.dtype.name not in NUMBERS:
         raise DataError(
@@ -190,23 +189,9 @@ def checked_split(
         )
     if np.issubdtype(labels.dtype, np.integer) and labels.size == len(labels):
         labels = labels.reshape(-1)  # class numbers in a column, as Keras has those of CIFAR-10
-    images = images if images.dtype == np.uint8 else _finite(images, origin, kind)
+    images = images if images.dtype == np.uint8 else finite(images, origin, kind)
     has_channels = images.ndim == len(places) + 2
     return Split(images if has_channels else images[..., None], labels, origin=origin)
-
-
-def _finite(values: NDArray[Any], origin: str, kind: Kind) -> NDArray[np.float32]:
-    """`values` in float32. Raises DataError where one is NaN, infinite or beyond float32."""
-    with np.errstate(over="ignore"):
-        found = values.astype(np.float32, copy=False)
-    broken = int((~np.isfinite(found).reshape(len(found), -1).all(axis=1)).sum())
-    if broken:
-        raise DataError(
-            f"{origin}: {broken} of {len(found)} {kind} hold NaN, infinity or more than float32 "
-            "holds, expected finite numbers",
-            "leave them out, or fill the gaps, before the array is saved",
-        )
-    return found
 
 
 def numbered(labels: NDArray[Any]) -> tuple[str, ...]:

@@ -101,9 +101,6 @@ class ConvertDetails(ParityDetails):
     left_out: dict[str, str] = Field(
         default_factory=dict, description="By graph that could not be written, the reason."
     )
-    takes_pictures: bool = Field(
-        default=True, description="Whether the input is an image of pixels, as bundles take it."
-    )
     carried: CarriedImages | None = None
     moved_activations: Count | None = Field(
         default=None,

@@ -31,7 +31,7 @@ def test_every_command_has_help(command: list[str]) -> None:
     assert result.exit_code == 0
     assert "Usage: pipeline" in result.output
     assert "..." not in result.output.split("Commands:")[-1].replace("STAGES...", "").replace(
-        "IMAGES...", ""
+        "FILES...", ""
     )
 
 

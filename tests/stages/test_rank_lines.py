@@ -1,16 +1,21 @@
-"""Signals from their data to the engines, stage by stage, on sums of sines."""
+"""Signals and volumes from their data to the engines, stage by stage, on sums of sines."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from children import call
 from keras import layers
 
-from stages import build, convert, prune, quantize, train
+from pipeline.bundle.export import Export, export
+from pipeline.core.plan import PLAN
+from stages import build, convert, prune, quantize
+from stages import train as train_stage
 from stages.artifacts.signature import Signature
 from stages.settings import (
     Build,
@@ -26,6 +31,7 @@ from stages.settings import (
     Train,
     TrainStage,
 )
+from tests import built_artifact
 
 LENGTH, CLASSES = 64, 4
 BACKENDS = ("onnxruntime", "litert")
@@ -33,7 +39,10 @@ LOST = 0.01
 """Share of its accuracy that INT8 may lose against the float engine of the same network."""
 
 
-def waves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def waves(count: int, seed: int) -> Pair:
     """Sums of two sines, float64 (N, length): of 3 + 3 k periods for class k, and a weaker one of
     any frequency, each of any phase; and noise."""
     random = np.random.default_rng(seed)
@@ -59,22 +68,15 @@ def network() -> keras.Model:
     return keras.Model(signal, layers.Dense(CLASSES)(x))
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The artifacts of a line, and what each stage measured."""
-    root = tmp_path_factory.mktemp("line")
-    (signals, labels), (others, wanted) = waves(600, seed=1), waves(300, seed=2)
-    file = root / "waves.npz"
-    np.savez(file, x_train=signals, y_train=labels, x_test=others, y_test=wanted)
+def run_line(root: Path, data: Data, network: keras.Model, train: Train) -> dict[str, Any]:
+    """What each stage measured; its artifacts are in folders of `root`."""
     keras.utils.set_random_seed(0)
-    network().save(root / "network.keras")
-    data = Data(name="npz", kind="signals", path=str(file), scale=0.5, calibration_samples=64)
+    network.save(root / "network.keras")
     model = Model(source=str(root / "network.keras"))
-    training = {"batch_size": 32, "learning_rate": 1e-2}
-    pruning = Prune(ratio=0.25, channel_multiple=4, epochs=1, **training)
+    pruning = Prune(ratio=0.25, channel_multiple=4, epochs=1, batch_size=32, learning_rate=1e-2)
     building = Build(backends=BACKENDS, batch_sizes=(1,), threads=(1,), max_seconds_per_engine=0.01)
     stages: dict[str, tuple[Any, Any]] = {
-        "train": (train, TrainStage(data=data, model=model, train=Train(epochs=8, **training))),
+        "train": (train_stage, TrainStage(data=data, model=model, train=train)),
         "prune": (prune, PruneStage(data=data, model=model, prune=pruning)),
         "quantize": (
             quantize,
@@ -93,7 +95,22 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
         folders[name] = root / name
         folders[name].mkdir()
         found[name] = module.run(settings, folders, folders[name])
-    return root, found
+    return found
+
+
+def saved(file: Path, train: Pair, test: Pair) -> str:
+    np.savez(file, x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The artifacts of a line of signals, and what each stage measured."""
+    root = tmp_path_factory.mktemp("line")
+    file = saved(root / "waves.npz", waves(600, seed=1), waves(300, seed=2))
+    data = Data(name="npz", kind="signals", path=file, scale=0.5, calibration_samples=64)
+    training = Train(epochs=8, batch_size=32, learning_rate=1e-2)
+    return root, run_line(root, data, network(), training)
 
 
 def test_int8_tells_frequencies_apart_as_float_does(line) -> None:
@@ -107,7 +124,6 @@ def test_int8_tells_frequencies_apart_as_float_does(line) -> None:
 def test_every_engine_of_signals_answers_as_its_simulation(line) -> None:
     _, found = line
     assert found["convert"].details.first_mismatch is None
-    assert not found["convert"].details.takes_pictures
     assert found["build"].details.first_mismatch is None
     assert [each.reason for each in found["build"].engines if each.state != "ran"] == []
 
@@ -132,3 +148,50 @@ def test_the_signature_says_that_engines_take_floats_of_this_length(line) -> Non
     signature = Signature.read(root / "build")
     assert (signature.input_shape, signature.layout) == ((LENGTH, 1), "NLC")
     assert (signature.data_dtype, signature.dtype) == ("float32", "float32")
+
+
+def right(root: Path, found: dict[str, Any], file: Path, pair: Pair) -> float:
+    """Share of the raw samples in `file` that the bundle of the INT8 engine, exported from what was
+    built in `root` and asked by `pipeline predict`, tells right."""
+    artifacts = built_artifact.adopt(root / "artifacts", root / "build", found["build"])
+    export(Export(root / "bundle", "litert.int8"), artifacts, PLAN)
+    np.save(file, pair[0])
+    done = call("predict", str(root / "bundle"), str(file), "--format", "json", "--top", "1")
+    assert done.exit_code == 0, done.output
+    said = [int(each["top"][0]["class"]) for each in json.loads(done.stdout)]
+    return float(np.mean(np.array(said) == pair[1]))
+
+
+def test_a_bundle_of_a_line_of_signals_takes_them_as_they_are(line) -> None:
+    assert right(*line, line[0] / "new.npy", waves(200, seed=3)) > 0.9
+
+
+SIDE = 8
+
+
+def ripples(count: int, seed: int) -> Pair:
+    """Volumes of one sine each, of any phase and in noise: along the axis that is the class."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    places = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3, indexing="ij"))
+    phases = random.uniform(0, 2 * np.pi, (count, 1, 1, 1))
+    values = np.sin(2 * np.pi * places[labels] / 4 + phases)
+    return (values + random.normal(0, 0.2, values.shape)).astype(np.float32), labels
+
+
+def volume_network() -> keras.Model:
+    volume = keras.Input((SIDE, SIDE, SIDE, 1), name="volume")
+    x = layers.ReLU()(layers.Conv3D(16, 3, strides=2, padding="same")(volume))
+    x = layers.GlobalAveragePooling3D()(layers.ReLU()(layers.Conv3D(16, 1)(x)))
+    return keras.Model(volume, layers.Dense(3)(x))
+
+
+def test_a_line_of_volumes_ends_in_engines_that_tell_their_axis(tmp_path: Path) -> None:
+    file = saved(tmp_path / "ripples.npz", ripples(300, seed=1), ripples(150, seed=2))
+    data = Data(name="npz", kind="volumes", path=file, scale=1.0, calibration_samples=32)
+    training = Train(epochs=8, batch_size=32, learning_rate=2e-2)
+    found = run_line(tmp_path, data, volume_network(), training)
+    assert right(tmp_path, found, tmp_path / "new.npy", ripples(100, seed=3)) > 0.9
+    scores = {str(each.name): each.accuracy.score for each in found["build"].engines}
+    for backend in BACKENDS:
+        assert scores[f"{backend}.int8"] >= (1 - LOST) * scores[f"{backend}.fp32"] > 0.9

@@ -1,10 +1,11 @@
-"""What the network in this folder says of images. Read it, copy what you need of it.
+"""What the network in this folder says of files. Read it, copy what you need of it.
 
-    python predict.py photo.jpg ...                a line for each image
-    python predict.py --to FOLDER photo.jpg ...    also answers.csv, and masks, in a new folder
-    python predict.py --check                      compare its outputs with those expected
+    python predict.py FILE ...                a line for each file
+    python predict.py --to FOLDER FILE ...    also answers.csv, and masks, in a new folder
+    python predict.py --check                 compare its outputs with those expected
 
-Needs what requirements.txt lists, and nothing else.
+A file is an image or, as numpy.save writes it, an array of what the network takes. Needs what
+requirements.txt lists, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,56 +19,44 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from pipeline.bundle.programs.classification import answer, compare
 from pipeline.bundle.programs.litert import Network
+from pipeline.bundle.programs.pictures import decoded
 
 FOLDER = Path(__file__).resolve().parent
 BUNDLE = json.loads((FOLDER / "bundle.json").read_text(encoding="utf-8"))
 INPUT, OUTPUT, ENGINE = BUNDLE["input"], BUNDLE["output"], BUNDLE["engine"]
-HEIGHT, WIDTH, CHANNELS = INPUT["shape"]
 
 # Share of the largest output: another processor may add in another order, and round another way.
 ALLOWED = {"fp32": 0.001, "fp16": 0.01, "int8": 0.05}
 
 
-def read(file: Path) -> NDArray[np.uint8]:
-    """An image file as the network was trained to see it: (HEIGHT, WIDTH, CHANNELS)."""
+def read(file: Path) -> NDArray[Any]:
+    """A file as the network was trained to see it, before the values are scaled."""
     try:
-        pixels: NDArray[np.uint8] = np.load(file) if file.suffix == ".npy" else decoded(file)
+        values = np.load(file) if file.suffix == ".npy" else decoded(file, INPUT)
     except Exception as error:  # each format's decoder has errors of its own
         sys.exit(f"{file} cannot be read: {error}")
-    if pixels.dtype != np.uint8 or pixels.shape != (HEIGHT, WIDTH, CHANNELS):
-        sys.exit(f"{file} holds {pixels.dtype} {pixels.shape}, expected uint8 {INPUT['shape']}")
-    return pixels
+    shape = tuple(INPUT["shape"])
+    if values.shape == shape[:-1] and shape[-1] == 1:
+        values = values.reshape(shape)
+    is_fit = (values.dtype == np.uint8) == (INPUT["data_dtype"] == "uint8")
+    if values.dtype.kind not in "uif" or not is_fit or values.shape != shape:
+        sys.exit(
+            f"{file} holds {values.dtype} {values.shape}, expected {INPUT['data_dtype']} {shape}"
+        )
+    return values
 
 
-def decoded(file: Path) -> NDArray[np.uint8]:
-    """What Pillow reads, in the colours and the size of the network."""
-    with Image.open(file) as opened:
-        opened.draft(None, (max(WIDTH, HEIGHT),) * 2)  # decodes no more of a JPEG than is needed
-        image = ImageOps.exif_transpose(opened)
-    if image.mode[0] in "FI":
-        sys.exit(f"{file} has more than 8 bits a pixel")
-    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-    if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, "black")
-        image = Image.alpha_composite(black, image.convert("RGBA"))
-    if CHANNELS == 1 and mode != "L":
-        sys.exit(f"{file} is in colour, and the network takes gray images")
-    image = image.convert(mode).convert("L" if CHANNELS == 1 else "RGB")
-    if image.size != (WIDTH, HEIGHT):
-        image = image.resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
-    return np.asarray(image, np.uint8).reshape(HEIGHT, WIDTH, CHANNELS)
-
-
-def run(network: Network, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The outputs for one image."""
-    images: NDArray[Any] = np.repeat(pixels[None], INPUT["batch_size"] or 1, axis=0)
+def run(network: Network, values: NDArray[Any]) -> NDArray[np.float32]:
+    """The outputs for what one file holds."""
+    batch: NDArray[Any] = np.repeat(values[None], INPUT["batch_size"] or 1, axis=0)
     if INPUT["dtype"] == "float32":
-        images = images * np.float32(INPUT["scale"]) + np.float32(INPUT["offset"])
-    outputs: NDArray[np.float32] = network(images)[0]
+        batch = batch.astype(np.float32) * np.float32(INPUT["scale"]) + np.float32(INPUT["offset"])
+    if not np.isfinite(batch).all():
+        sys.exit("the values are not finite: rounded to integers they would be any")
+    outputs: NDArray[np.float32] = network(batch)[0]
     if not np.isfinite(outputs).all():
         sys.exit("the outputs are not finite: no answer can be read from them")
     return outputs
@@ -75,7 +64,7 @@ def run(network: Network, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def check(network: Network) -> None:
     """Compare the outputs for samples/ with those expected; exit code 1 if they differ."""
-    expected = np.load(FOLDER / "samples" / "expected.npy")
+    expected = np.load(FOLDER / "expected.npy")
     files = sorted(FOLDER.glob("samples/[0-9]*"))
     found = np.stack([run(network, read(file)) for file in files])
     difference = float(np.abs(found - expected).max() / np.abs(expected).max())
@@ -96,7 +85,7 @@ def answers(network: Network, files: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def write(rows: Iterable[dict[str, Any]], folder: Path) -> None:
-    """Write answers.csv to the new `folder`, and cells that are images to files of their own."""
+    """Write answers.csv to the new `folder`, and images among the cells to files of their own."""
     if folder.exists():
         sys.exit(f"{folder} exists, and is not overwritten")
     rows = list(rows)  # a file that cannot be read ends it before there is a folder
@@ -105,9 +94,9 @@ def write(rows: Iterable[dict[str, Any]], folder: Path) -> None:
         table = csv.writer(stream, lineterminator="\n")
         for number, row in enumerate(rows):
             for column, cell in row.items():
-                if isinstance(cell, np.ndarray):
+                if hasattr(cell, "save"):
                     row[column] = f"{number}-{Path(row['image']).stem}.png"
-                    Image.fromarray(cell).save(folder / row[column])
+                    cell.save(folder / row[column])
             table.writerows([row.values()] if number else [row.keys(), row.values()])
 
 

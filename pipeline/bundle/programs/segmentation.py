@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 
 def mask(outputs: NDArray[np.float32], info: dict[str, Any]) -> NDArray[np.uint8]:
@@ -24,7 +25,7 @@ def answer(outputs: NDArray[np.float32], info: dict[str, Any]) -> tuple[str, dic
     there = [i for i in np.argsort(-shares, kind="stable") if shares[i]]
     words = ", ".join(f"{names[i]} {shares[i]:.1%}" for i in there)
     return words, {
-        "mask_file": pixels,
+        "mask_file": Image.fromarray(pixels),
         **{n: f"{s:.6f}" for n, s in zip(names, shares, strict=True)},
     }
 

@@ -71,7 +71,7 @@ def test_the_program_of_a_bundle_runs_alone_and_says_what_the_engine_says(
     images = np.load(built / "build" / "samples.npz")["images"][:4]
     with records.runner(record, built / "build", signature, 1) as runner:
         outputs = np.concatenate([runner.infer(signature.feed(each[None])) for each in images])
-    np.testing.assert_allclose(np.load(to / "samples" / "expected.npy"), outputs, rtol=1e-5)
+    np.testing.assert_allclose(np.load(to / "expected.npy"), outputs, rtol=1e-5)
     said = program(to, *(to / "samples" / f"{index}.png" for index in range(4))).stdout
     best = [line.split(": ")[1].split()[0] for line in said.splitlines()]
     assert best == [signature.class_names[index] for index in outputs.argmax(axis=1)]
@@ -79,7 +79,7 @@ def test_the_program_of_a_bundle_runs_alone_and_says_what_the_engine_says(
 
 def test_the_check_of_another_engine_fails(bundle: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(bundle, tmp_path / "other"))
-    np.save(other / "samples" / "expected.npy", -np.load(other / "samples" / "expected.npy"))
+    np.save(other / "expected.npy", -np.load(other / "expected.npy"))
     done = program(other, "--check")
     assert done.returncode == 1
     assert "not the engine that was measured" in done.stderr

@@ -27,7 +27,7 @@ def photos(bundle: Path, tmp_path: Path) -> Path:
 
 
 def expected(bundle: Path) -> list[str]:
-    return ["abcd"[index] for index in np.load(bundle / "samples/expected.npy").argmax(axis=1)]
+    return ["abcd"[index] for index in np.load(bundle / "expected.npy").argmax(axis=1)]
 
 
 def test_a_folder_is_read_by_name(bundle: Path, photos: Path) -> None:
@@ -87,6 +87,19 @@ def test_arrays_are_read_image_by_image(bundle: Path, tmp_path: Path, suffix: st
     done = call("predict", str(bundle), str(file))
     assert done.exit_code == 0, done.output
     assert [line.split()[1] for line in done.stdout.splitlines()] == expected(bundle)
+
+
+def test_an_array_is_one_image_many_or_neither(bundle: Path, tmp_path: Path) -> None:
+    pixels = images(64)
+    for name, array in (("one", pixels[1]), ("gray", pixels[2, ..., 0]), ("cut", pixels[:4, 1:])):
+        np.save(tmp_path / f"{name}.npy", array)
+    files = [str(tmp_path / f"{name}.npy") for name in ("one", "gray", "cut")]
+    done = call("predict", str(bundle), *files)
+    assert done.exit_code == 1
+    said = [tuple(line.split()[:2]) for line in done.stdout.splitlines()]
+    assert said == list(zip(files[:2], expected(bundle)[1:3], strict=True))
+    assert done.stderr.count("left out") == 2  # a line of it, and that there was one
+    assert "have the shape (4, 7, 8, 1), expected (N, 8, 8, 1)" in done.stderr
 
 
 def test_without_any_image_json_is_an_empty_list(bundle: Path, tmp_path: Path) -> None:

@@ -47,10 +47,5 @@ def test_p99_of_few_samples_is_marked() -> None:
     assert "0.800 (indicative)" in markdown.render(report_of(records("train")))
 
 
-def test_an_engine_that_no_bundle_takes_is_to_be_copied_with_its_signature() -> None:
-    found = records()
-    assert "to take it home: `pipeline export --to PATH`" in markdown.render(report_of(found))
-    found["convert"]["measurements"]["details"]["takes_pictures"] = False
-    text = markdown.render(report_of(found))
-    assert "build/signature.json PATH`" in text
-    assert "pipeline export" not in text
+def test_the_engine_is_taken_home_by_an_export() -> None:
+    assert "to take it home: `pipeline export --to PATH`" in markdown.render(report_of(records()))
