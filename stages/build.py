@@ -231,7 +231,7 @@ def check_parity(
     explained = parity.explained(reference)
     if reference not in samples or (name.precision in QUANTIZED and explained not in samples):
         return None
-    difference = float(samples[explained]) if explained in samples else 0.0
+    difference = samples.get(explained, 0.0)
     return parity.engine_check(name, samples[reference], found, difference, signature, tf32)
 
 

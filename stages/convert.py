@@ -141,7 +141,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     }
     checks += compare_quantized(graphs, logits, differences, samples, signature, out)
     arrays: dict[str, Any] = {"images": images, "labels": samples.labels, **logits}
-    arrays |= {parity.explained(name): np.array(each) for name, each in differences.items()}
+    arrays |= {parity.explained(name): each for name, each in differences.items()}
     arrays |= unseen(data.validation)
     np.savez(out / "samples.npz", **arrays)
     taken_along = carried.write(test, options.carried_images, out)
@@ -326,7 +326,7 @@ def convert_quantized(
 def compare_quantized(
     graphs: Mapping[str, Target],
     logits: Mapping[str, Logits],
-    differences: Mapping[str, float],
+    differences: Mapping[str, NDArray[np.float64]],
     samples: Split,
     signature: Signature,
     out: Path,

@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=14,
+            revision=15,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

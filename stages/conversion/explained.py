@@ -32,9 +32,10 @@ def explained_difference(
     target: Target,
     images: NDArray[np.float32],
     expected: NDArray[np.float32],
-) -> float:
-    """Largest difference to the logits `expected` (N, classes) of the simulation for `target`, over
-    all of the preprocessed `images` (N, H, W, C) and three random ways to round.
+) -> NDArray[np.float64]:
+    """Largest difference of each value to the outputs `expected` (N, ..., values) of the simulation
+    for `target`, over all of the preprocessed `images` (N, H, W, C) and three random ways to round:
+    (values,), each in the unit of its own.
     """
     wanted = only(points, target)
     random = np.random.default_rng(0)
@@ -47,4 +48,5 @@ def explained_difference(
 
     visit = with_rounded_kernels(model, wanted, ranges, target)
     draws = [np.asarray(execute(model, wanted, images, quantize, visit)) for _ in range(DRAWS)]
-    return float(max(np.abs(logits - expected).max() for logits in draws))
+    moved = [np.abs(found - expected).reshape(-1, expected.shape[-1]) for found in draws]
+    return np.asarray(np.concatenate(moved).max(axis=0), np.float64)

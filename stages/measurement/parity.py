@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
+import numpy as np
+
 from stages.artifacts.signature import Signature
 from stages.engines.registry import ENGINES, QUANTIZED, EngineName, Target
 from stages.numerics import proportions
 from stages.numerics.parity import Logits, compare
 from stages.results.conversion import LayerParity, LogitDifference, ParityCheck
 from stages.tasks import base as tasks
-from stages.tasks.base import Answers, Targets
+from stages.tasks.base import Answers, Difference, Targets
 
 KERAS_FLOAT = "keras float"
 FLOAT32_RELATIVE, FLOAT16_RELATIVE, BFLOAT16_RELATIVE = 1e-4, 1e-2, 8e-2
@@ -102,14 +104,15 @@ def check_int8(
     against: str,
     expected: Logits,
     got: Logits,
-    explained_difference: float,
+    explained_difference: Difference,
     signature: Signature,
 ) -> ParityCheck:
     """Check the outputs of `name` against those of the simulation `against`, both (N, ...).
 
     An answer may change only where rounding explains it: a label where the largest and the second
     of the expected logits are so close that a difference of `explained_difference` of each
-    exchanges them. What counts for other tasks say their `unexplained`.
+    exchanges them. What counts for other tasks say their `unexplained`. The check shows the largest
+    of the differences.
     """
     task = tasks.of(signature.task)
     changed = task.unexplained(expected, got, explained_difference, signature)
@@ -117,7 +120,7 @@ def check_int8(
         name=name,
         against=against,
         passed=changed == 0,
-        explained_difference=explained_difference,
+        explained_difference=float(np.max(explained_difference)),
         unexplained_labels=changed,
         **dict(_compare(expected, got, signature)),
     )
@@ -127,7 +130,7 @@ def engine_check(
     engine: EngineName,
     expected: Logits,
     got: Logits,
-    explained_difference: float,
+    explained_difference: Difference,
     signature: Signature,
     tf32: bool = False,
 ) -> ParityCheck:

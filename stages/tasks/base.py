@@ -27,6 +27,8 @@ Outputs = NDArray[np.float32]
 Targets = NDArray[Any]
 """(N, ...): of every image what is right."""
 Shape = tuple[int, ...]
+Difference = NDArray[np.float64] | float
+"""(values,): how far rounding may move each value of an output; or all of them."""
 
 
 class Task(Protocol):
@@ -84,9 +86,10 @@ class Task(Protocol):
         """Share of equal answers."""
 
     def unexplained(
-        self, expected: Outputs, got: Outputs, difference: float, signature: Signature
+        self, expected: Outputs, got: Outputs, difference: Difference, signature: Signature
     ) -> int:
-        """Images whose answer has changed although no value moved by more than `difference`."""
+        """Images whose answer has changed although none of its values moved by more than its
+        `difference`."""
 
 
 def of(name: TaskName) -> Task:

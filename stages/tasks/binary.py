@@ -18,7 +18,7 @@ from stages.numerics import ranking
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
 from stages.tasks import classification
-from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.base import Difference, Outputs, Shape, Targets
 from stages.tasks.sigmoids import changed_sides, cross_entropy, probabilities, thresholds_of
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
@@ -110,7 +110,9 @@ def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
     return float(np.mean(_yes(expected, signature) == _yes(got, signature)))
 
 
-def unexplained(expected: Outputs, got: Outputs, difference: float, signature: Signature) -> int:
+def unexplained(
+    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
+) -> int:
     """Images on the other side of the threshold although they were further from it."""
     return int(np.any(changed_sides(expected, got, difference, signature), axis=1).sum())
 

@@ -14,7 +14,7 @@ from stages.numerics import classification
 from stages.numerics.parity import unexplained_labels
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
-from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.base import Difference, Outputs, Shape, Targets
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
 TOLERANCE = 0.0
@@ -118,6 +118,8 @@ def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
     return float(np.mean(expected.argmax(axis=1) == got.argmax(axis=1)))
 
 
-def unexplained(expected: Outputs, got: Outputs, difference: float, signature: Signature) -> int:
+def unexplained(
+    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
+) -> int:
     """Images with another class although two values would have had to pass each other."""
-    return unexplained_labels(expected, got, difference)
+    return unexplained_labels(expected, got, float(np.max(difference)))

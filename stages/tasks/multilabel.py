@@ -14,7 +14,7 @@ from stages.numerics import ranking
 from stages.numerics.classification import class_scores
 from stages.results.base import Output, Quality
 from stages.results.training import Classification, ClassScore
-from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.base import Difference, Outputs, Shape, Targets
 from stages.tasks.sigmoids import changed_sides, cross_entropy, probabilities, thresholds_of
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
@@ -130,7 +130,9 @@ def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
     return float(np.mean(_yes(expected, signature) == _yes(got, signature)))
 
 
-def unexplained(expected: Outputs, got: Outputs, difference: float, signature: Signature) -> int:
+def unexplained(
+    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
+) -> int:
     """Images with a label on the other side of its threshold although it was further from it."""
     return int(np.any(changed_sides(expected, got, difference, signature), axis=1).sum())
 

@@ -12,7 +12,7 @@ from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
-from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.base import Difference, Outputs, Shape, Targets
 
 OUTPUTS: tuple[Output, ...] = ("values",)
 TOLERANCE = 0.1
@@ -135,7 +135,9 @@ def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
     return float(np.mean(np.abs(got.astype(np.float64) - expected) <= allowed))
 
 
-def unexplained(expected: Outputs, got: Outputs, difference: float, signature: Signature) -> int:
+def unexplained(
+    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
+) -> int:
     """Images with a value that has moved by more than rounding explains, twice over."""
     moved = np.abs(got.astype(np.float64) - expected)
     return int(np.any(~np.isfinite(got) | (moved > 2 * difference), axis=1).sum())

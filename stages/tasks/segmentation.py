@@ -18,7 +18,7 @@ from stages.numerics import classification
 from stages.numerics.classification import MAX_CONFUSION_CLASSES
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
-from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.base import Difference, Outputs, Shape, Targets
 from stages.tasks.sigmoids import changed_sides, cross_entropy, probabilities, thresholds_of
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
@@ -202,12 +202,16 @@ def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
     return float(np.mean(masks_of(expected, signature) == masks_of(got, signature)))
 
 
-def unexplained(expected: Outputs, got: Outputs, difference: float, signature: Signature) -> int:
+def unexplained(
+    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
+) -> int:
     """Images with a pixel of another class although its values could not have passed each other."""
     if expected.shape[-1] == 1:
         moved = changed_sides(expected, got, difference, signature)
     else:
         second, first = np.moveaxis(np.sort(expected, axis=-1)[..., -2:], -1, 0)
         changed = expected.argmax(axis=-1) != got.argmax(axis=-1)
-        moved = ~np.isfinite(got).all(axis=-1) | (changed & (first - second > 2 * difference))
+        moved = ~np.isfinite(got).all(axis=-1) | (
+            changed & (first - second > 2 * np.max(difference))
+        )
     return int(moved.reshape(len(moved), -1).any(axis=1).sum())

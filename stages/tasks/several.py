@@ -18,7 +18,7 @@ from stages.numerics import fields
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
 from stages.tasks import base
-from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.base import Difference, Outputs, Shape, Targets
 
 OUTPUTS: tuple[Output, ...] = ("values",)
 TOLERANCE = 1.0
@@ -132,7 +132,9 @@ def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
     )
 
 
-def unexplained(expected: Outputs, got: Outputs, difference: float, signature: Signature) -> int:
+def unexplained(
+    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
+) -> int:
     """Not of all outputs together: each has a difference of its own."""
     raise TypeError("compare the outputs one by one: Signature.each")
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.tasks.base import Outputs, Targets
+from stages.tasks.base import Difference, Outputs, Targets
 
 
 def probabilities(outputs: Outputs, signature: Signature) -> NDArray[np.float64]:
@@ -40,7 +40,7 @@ def limits_of(signature: Signature) -> NDArray[np.float64]:
 
 
 def changed_sides(
-    expected: Outputs, got: Outputs, difference: float, signature: Signature
+    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
 ) -> NDArray[np.bool_]:
     """Which values crossed their threshold although they were further than `difference` from it.
 

@@ -133,3 +133,15 @@ def test_of_numbers_each_is_compared_in_its_own_unit():
     mixed[:, 1] = mixed[::-1, 1]
     assert parity.check_float("model.fp32.onnx", expected, expected, numbers).passed
     assert not parity.check_float("model.fp32.onnx", expected, mixed, numbers).passed
+
+
+def test_of_numbers_each_may_move_as_far_as_its_own_rounding_explains():
+    numbers = Signature((4, 4, 1), ("price", "angle"), 1.0, 0.0, task="regression", output="values")
+    expected = np.stack([RNG.normal(20000, 10, 50), RNG.normal(0, 0.5, 50)], 1).astype(np.float32)
+    explained, moved = np.array([40.0, 0.01]), np.float32([30.0, 0.015])
+    found = parity.check_int8("model", "simulation", expected, expected + moved, explained, numbers)
+    assert (found.passed, found.explained_difference) == (True, 40.0)
+    mixed = expected.copy()
+    mixed[:, 1] = mixed[::-1, 1]
+    assert not parity.check_int8("a", "b", expected, mixed, explained, numbers).passed
+    assert parity.check_int8("a", "b", expected, mixed, 40.0, numbers).passed  # of all together
