@@ -151,6 +151,7 @@ def _request(settings: BuildStage, signature: Signature, precision: Precision) -
         settings.build.batch_sizes,
         settings.build.workspace_mib,
         settings.tensorrt,
+        settings.build.max_seconds_per_engine,
     )
 
 
@@ -205,7 +206,8 @@ def try_out(
                 states[name] = record.stopped(error)
         image = batch_of(images, signature, 1)
         calls = {name: partial(engine.infer, image) for name, engine in running.items()}
-        times = clock.measure(calls, WARMUP_SECONDS, SECONDS)
+        seconds = min(SECONDS, settings.build.max_seconds_per_engine)
+        times = clock.measure(calls, WARMUP_SECONDS, seconds)
     return [
         EngineResult(
             **dict(record),

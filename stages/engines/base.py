@@ -80,6 +80,8 @@ class BuildRequest:
     batch_sizes: tuple[int, ...] = (1,)
     workspace_mib: int = 1024
     tensorrt: TensorRT = field(default_factory=TensorRT)
+    max_seconds: float = 0.4
+    """Longest timing of one candidate, where a builder chooses by measuring."""
 
     @property
     def profiles(self) -> tuple[tuple[int, int, int], ...]:

@@ -42,7 +42,7 @@ class ChildFailed(Exception):
 
 
 def command(
-    module: str, function: str, *arguments: str | int, path: Sequence[str] = ()
+    module: str, function: str, *arguments: str | float, path: Sequence[str] = ()
 ) -> list[str]:
     """The command line that calls a function of a module, as in `function(*arguments)`.
 
@@ -70,7 +70,9 @@ def end_with(parent: int) -> None:
             os._exit(1)  # It was gone before.
 
 
-def answer(module: str, function: str, *arguments: str | int, seconds: float | None = None) -> str:
+def answer(
+    module: str, function: str, *arguments: str | float, seconds: float | None = None
+) -> str:
     """The last line that the function prints in a child; libraries may print before it.
 
     Raises ChildFailed, also where it takes longer than `seconds`.

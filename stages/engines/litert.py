@@ -37,6 +37,7 @@ from stages.errors import EngineError
 from stages.results.engines import LayerFacts
 
 PROBE_SECONDS = 0.3
+"""For each form of a file; enough for thousands of calls of a small network."""
 
 OPERANDS = {
     "CONV_2D": (0, 1),
@@ -77,9 +78,12 @@ def build(source: Path, out: Path, request: BuildRequest) -> BuildReport:
     forms = [form for form in (source, paired_form(source)) if form.is_file()]
     has_choice = request.precision == "int8" and amx.is_available()
     uses = ("with", "without") if has_choice else ("with",)
+    candidates = [(form, use) for form in forms for use in uses]
+    # The only one is still run: it may crash.
+    seconds = min(PROBE_SECONDS, request.max_seconds) if len(candidates) > 1 else 0.0
     # In processes of their own: XNNPACK decides about AMX once per process, and which form is
     # faster depends on how many channels its kernels compute at a time (decision 18).
-    latency_ms = {(form, use): probe(form, use) for form in forms for use in uses}
+    latency_ms = {(form, use): probe(form, use, seconds) for form, use in candidates}
     fastest, use = min(latency_ms, key=lambda tried: latency_ms[tried])
     out.write_bytes(fastest.read_bytes() + (amx.WITHOUT_AMX if use == "without" else b""))
     found = tuple(layers(fastest.read_bytes(), request))
@@ -189,10 +193,13 @@ def dequantize(levels: NDArray[Any], tensor: dict[str, Any]) -> Logits:
     return values
 
 
-def probe(file: Path, amx_use: str) -> float:
-    """Median latency in ms at batch 1 in a new process, "with" or "without" AMX."""
+def probe(file: Path, amx_use: str, seconds: float) -> float:
+    """Median latency in ms at batch 1 in a new process, "with" or "without" AMX.
+
+    It is called for so many seconds, at least once.
+    """
     try:
-        return float(child.answer(__name__, "print_latency", str(file), amx_use))
+        return float(child.answer(__name__, "print_latency", str(file), amx_use, seconds))
     except ChildFailed as error:
         raise EngineError(
             f"LiteRT cannot run {file.name} (exit status {error.status}): {error.reason}",
@@ -243,14 +250,14 @@ def _allocated(file: Path, threads: int, without_amx: bool, **options: bool) -> 
     return interpreter
 
 
-def print_latency(file: str, amx_use: str) -> None:
+def print_latency(file: str, amx_use: str, seconds: float) -> None:
     """In a child: time the interpreter alone, on an input of zeros. Values do not matter."""
     try:
         interpreter = _allocated(Path(file), 1, without_amx=amx_use == "without")
     except EngineError as error:
         sys.exit(error.message)
-    milliseconds, end = list[float](), time.perf_counter() + PROBE_SECONDS
-    while time.perf_counter() < end:
+    milliseconds, end = list[float](), time.perf_counter() + seconds
+    while not milliseconds or time.perf_counter() < end:
         start = time.perf_counter_ns()
         interpreter.invoke()
         milliseconds.append((time.perf_counter_ns() - start) / 1e6)

@@ -29,7 +29,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_litert_is_timed_by_our_own_modules(hostile: Path, converted: Path) -> None:
-    assert litert.probe(converted / "model.int8.tflite", "with") > 0
+    assert litert.probe(converted / "model.int8.tflite", "with", 0.0) > 0
 
 
 def test_openvino_is_asked_by_our_own_modules(hostile: Path, converted: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_faster_of_two_forms_becomes_the_engine(
     plain = (converted / source.name).read_bytes()
     source.write_bytes(plain)
     pairs.write_bytes(plain + b"pairs")
-    monkeypatch.setattr(litert, "probe", lambda form, _: pairs_ms if form == pairs else 1.0)
+    monkeypatch.setattr(litert, "probe", lambda form, *_: pairs_ms if form == pairs else 1.0)
     account = litert.build(source, engine, BuildRequest(SIGNATURE, "fp32"))
     assert engine.read_bytes() == (plain + b"pairs" if is_chosen else plain)
     assert account.remarks == (
@@ -55,6 +55,23 @@ def test_the_faster_of_two_forms_becomes_the_engine(
         if is_chosen
         else ()
     )
+
+
+@pytest.mark.parametrize(("has_pairs", "seconds"), [(True, 0.1), (False, 0.0)])
+def test_forms_are_timed_no_longer_than_asked_and_the_only_one_is_run_once(
+    tmp_path: Path,
+    converted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_pairs: bool,
+    seconds: float,
+) -> None:
+    source, asked = tmp_path / "model.fp32.tflite", list[float]()
+    source.write_bytes((converted / source.name).read_bytes())
+    if has_pairs:
+        litert.paired_form(source).write_bytes(source.read_bytes())
+    monkeypatch.setattr(litert, "probe", lambda _form, _use, limit: asked.append(limit) or 1.0)
+    litert.build(source, tmp_path / "out", BuildRequest(SIGNATURE, "fp32", max_seconds=0.1))
+    assert set(asked) == {seconds}
 
 
 def test_the_operands_of_a_layer_say_what_it_computes_in(converted: Path, tmp_path: Path) -> None:
@@ -113,7 +130,7 @@ def test_building_refuses_a_file_that_does_not_load(converted: Path, tmp_path: P
 
 @pytest.mark.parametrize("amx_use", ["with", "without"])
 def test_the_probe_takes_a_latency_in_milliseconds(converted: Path, amx_use: str) -> None:
-    assert 0 < litert.probe(converted / "model.int8.tflite", amx_use) < 1000
+    assert 0 < litert.probe(converted / "model.int8.tflite", amx_use, 0.02) < 1000
 
 
 @pytest.mark.skipif(not amx.is_available(), reason="this processor has no AMX")
