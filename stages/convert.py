@@ -363,8 +363,10 @@ def measure(file: str, test: Split, signature: Signature, out: Path) -> tuple[Qu
     batch = batch_of(test.images, signature, 1)
     with Runner(out / file, signature) as engine:
         found = accuracy(engine, test.images, test.labels, BATCH)
-        samples = clock.measure({file: lambda: engine.infer(batch)}, 0.2, 0.5)[file]
+        taken = clock.measure(
+            {file: lambda: engine.infer(batch)}, evaluate.WARMUP_SECONDS, evaluate.SECONDS
+        )
     row = latency.row(
-        samples, batch_size=len(batch), runtime="onnxruntime", precision="int8", threads=1
+        taken[file], batch_size=len(batch), runtime="onnxruntime", precision="int8", threads=1
     )
     return found, row

@@ -25,7 +25,7 @@ from stages.tasks import base as tasks
 BATCH, BATCH_PIXELS = 256, 2**20
 """Most images, and most pixels, that are computed at once."""
 WARMUP_SECONDS, SECONDS = 0.2, 0.5
-"""Time that the latency of one call is measured for."""
+"""Time that the latency of one call is measured for, also of the graph that convert runs."""
 
 
 def batch_size(shape: tuple[int, ...]) -> int:

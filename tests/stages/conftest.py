@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
     return folder
 
 
-@pytest.fixture
-def brief_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def brief_timing() -> Iterator[None]:
     """The latency of a Keras model is measured for as short a time as can be."""
     from stages.training import evaluate
 
-    monkeypatch.setattr(evaluate, "WARMUP_SECONDS", 0.001)
-    monkeypatch.setattr(evaluate, "SECONDS", 0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "WARMUP_SECONDS", 0.001)
+        patch.setattr(evaluate, "SECONDS", 0.01)
+        yield

@@ -34,6 +34,8 @@ from stages.settings import (
 from stages.training import evaluate
 from tests.stages.conftest import DIGITS
 
+pytestmark = pytest.mark.usefixtures("brief_timing")
+
 FILES = {
     "baseline.fp32.onnx",
     "model.fp32.onnx",

@@ -14,24 +14,12 @@ from keras import layers
 
 from pipeline.bundle.export import Export, export
 from pipeline.core.plan import PLAN
-from stages import build, convert, prune, quantize
-from stages import train as train_stage
 from stages.artifacts.signature import Signature
-from stages.settings import (
-    Build,
-    BuildStage,
-    Convert,
-    ConvertStage,
-    Data,
-    Model,
-    Prune,
-    PruneStage,
-    Quantize,
-    QuantizeStage,
-    Train,
-    TrainStage,
-)
+from stages.settings import Build, Convert, Data, Model, Prune, Quantize, Settings, Train
 from tests import built_artifact
+from tests.stages import lines
+
+pytestmark = pytest.mark.usefixtures("brief_timing")
 
 LENGTH, CLASSES = 64, 4
 BACKENDS = ("onnxruntime", "litert")
@@ -72,30 +60,16 @@ def run_line(root: Path, data: Data, network: keras.Model, train: Train) -> dict
     """What each stage measured; its artifacts are in folders of `root`."""
     keras.utils.set_random_seed(0)
     network.save(root / "network.keras")
-    model = Model(source=str(root / "network.keras"))
-    pruning = Prune(ratio=0.25, channel_multiple=4, epochs=1, batch_size=32, learning_rate=1e-2)
-    building = Build(backends=BACKENDS, batch_sizes=(1,), threads=(1,), max_seconds_per_engine=0.01)
-    stages: dict[str, tuple[Any, Any]] = {
-        "train": (train_stage, TrainStage(data=data, model=model, train=train)),
-        "prune": (prune, PruneStage(data=data, model=model, prune=pruning)),
-        "quantize": (
-            quantize,
-            QuantizeStage(
-                data=data, model=model, quantize=Quantize(epochs=0, calibration="percentile")
-            ),
-        ),
-        "convert": (
-            convert,
-            ConvertStage(data=data, model=model, convert=Convert(parity_samples=128)),
-        ),
-        "build": (build, BuildStage(build=building)),
-    }
-    found, folders = {}, dict[str, Path]()
-    for name, (module, settings) in stages.items():
-        folders[name] = root / name
-        folders[name].mkdir()
-        found[name] = module.run(settings, folders, folders[name])
-    return found
+    settings = Settings(
+        data=data,
+        model=Model(source=str(root / "network.keras")),
+        train=train,
+        prune=Prune(ratio=0.25, channel_multiple=4, epochs=1, batch_size=32, learning_rate=1e-2),
+        quantize=Quantize(epochs=0, calibration="percentile"),
+        convert=Convert(parity_samples=128),
+        build=Build(backends=BACKENDS, batch_sizes=(1,), threads=(1,), max_seconds_per_engine=0.01),
+    )
+    return lines.run(root, settings, last="build")
 
 
 def saved(file: Path, train: Pair, test: Pair) -> str:

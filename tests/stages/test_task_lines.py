@@ -10,23 +10,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stages import build, convert, prune, quantize, train
 from stages.artifacts.signature import Signature
-from stages.settings import (
-    Build,
-    BuildStage,
-    Convert,
-    ConvertStage,
-    Data,
-    Model,
-    Prune,
-    PruneStage,
-    Quantize,
-    QuantizeStage,
-    Train,
-    TrainStage,
-)
+from stages.settings import Build, Data, Model, Prune, Quantize, Settings, Train
 from stages.tasks.registry import MAIN, TaskName
+from tests.stages import lines
+
+pytestmark = pytest.mark.usefixtures("brief_timing")
 
 SIZE = 16
 EPOCHS: dict[TaskName, int] = {"binary": 5, "multilabel": 5, "regression": 24, "segmentation": 12}
@@ -93,43 +82,16 @@ def line(
     np.savez(file, x_train=images, y_train=targets[task], x_test=others, y_test=wanted[task])
     keras.utils.set_random_seed(0)
     network(task).save(root / "network.keras")
-    data = Data(name="npz", path=str(file), calibration_samples=64, shift_pixels=0)
-    model = Model(source=str(root / "network.keras"))
     training = {"batch_size": 32, "learning_rate": 1e-2, "label_smoothing": 0.0}
-    first = Train(epochs=EPOCHS[task], **training)
-    stages: dict[str, tuple[Any, Any]] = {
-        "train": (
-            train,
-            TrainStage(data=data, model=model, train=first),
-        ),
-        "prune": (
-            prune,
-            PruneStage(
-                data=data,
-                model=model,
-                prune=Prune(ratio=0.25, channel_multiple=4, epochs=2, **training),
-            ),
-        ),
-        "quantize": (
-            quantize,
-            QuantizeStage(
-                data=data,
-                model=model,
-                quantize=Quantize(epochs=1, **(training | {"learning_rate": 1e-3})),
-            ),
-        ),
-        "convert": (convert, ConvertStage(data=data, model=model, convert=Convert())),
-        "build": (
-            build,
-            BuildStage(build=Build(backends=BACKENDS, max_seconds_per_engine=0.01)),
-        ),
-    }
-    found, folders = {}, dict[str, Path]()
-    for name, (module, settings) in stages.items():
-        folders[name] = root / name
-        folders[name].mkdir()
-        found[name] = module.run(settings, folders, folders[name])
-    return task, root, found
+    settings = Settings(
+        data=Data(name="npz", path=str(file), calibration_samples=64, shift_pixels=0),
+        model=Model(source=str(root / "network.keras")),
+        train=Train(epochs=EPOCHS[task], **training),
+        prune=Prune(ratio=0.25, channel_multiple=4, epochs=2, **training),
+        quantize=Quantize(epochs=1, **(training | {"learning_rate": 1e-3})),
+        build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),
+    )
+    return task, root, lines.run(root, settings, last="build")
 
 
 def test_every_engine_answers_as_its_simulation(line) -> None:
