@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from children import call
 from keras import layers
 
 from pipeline.bundle.export import Export, export
@@ -17,6 +16,7 @@ from pipeline.core.plan import PLAN
 from stages.artifacts.signature import Signature
 from stages.settings import Build, Convert, Data, Model, Prune, Quantize, Settings, Train
 from tests import built_artifact
+from tests.pipeline.children import call
 from tests.stages import lines
 
 pytestmark = pytest.mark.usefixtures("brief_timing")
