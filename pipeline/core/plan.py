@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=7,
+            revision=8,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,
@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=8,
+            revision=9,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,
@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=12,
+            revision=13,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,

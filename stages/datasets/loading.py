@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet, DataSetModule, Part, Split
 from stages.datasets.registry import DATASETS, PLACES
-from stages.datasets.splits import divide, divide_groups
+from stages.datasets.splits import divide_groups, hold_back
 from stages.datasets.targets import check_judged, check_learnable, checked, likely_task
 from stages.errors import DataError, SettingsError, shown
 from stages.packages import install, providing
@@ -174,7 +174,7 @@ def _divided(
     """The places of the images of each split. Raises DataError where groups leave one empty."""
     strata = part.labels if part.strata is None else part.strata
     if part.groups is None:
-        return divide(strata, counts, settings.seed)
+        return hold_back(strata, counts, settings.seed)
     divided = divide_groups(strata, part.groups, counts, settings.seed)
     if task not in OF_CLASSES and not all(map(len, divided)):
         # Low and high values are to be in every split if they can, where classes must be.

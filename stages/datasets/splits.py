@@ -42,6 +42,25 @@ def divide(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> tuple
     return (*parts, np.sort(rest))
 
 
+def hold_back(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> tuple[Indices, ...]:
+    """As `divide`, but rare classes are in the first part and in the rest, as far as they can be.
+
+    The rest keeps a sample of every class, and of those with two or more the first part has one, if
+    its count is enough for all of these: labels [0] * 98 + [1] * 2, counts [10] -> nine of class 0
+    and one of class 1, where the shares would give ten and none.
+    """
+    rest = np.random.RandomState(seed).permutation(len(labels)).astype(np.int64)
+    parts: list[Indices] = []
+    for count in counts:
+        sizes = np.bincount(labels[rest])
+        least = (sizes > 1).astype(np.int64) * (not parts)
+        quota = _bounded(sizes, count, least, np.maximum(sizes - 1, 0))
+        chosen = _rank_in_class(labels[rest]) < quota[labels[rest]]
+        parts.append(np.sort(rest[chosen]))
+        rest = rest[~chosen]
+    return (*parts, np.sort(rest))
+
+
 def divide_groups(
     labels: NDArray[np.int64], groups: NDArray[np.int64], counts: Sequence[int], seed: int
 ) -> tuple[Indices, ...]:
@@ -118,6 +137,24 @@ def _quota(sizes: Indices, count: int) -> Indices:
     missing = count - int(quota.sum())
     quota[np.argsort(-remainder, kind="stable")[:missing]] += 1
     return quota.astype(np.int64)
+
+
+def _bounded(sizes: Indices, count: int, least: Indices, most: Indices) -> Indices:
+    """`_quota` within bounds by class, each of which is given up where it cannot be kept.
+
+    What one class has to give or take is made up for by that which is furthest from its share.
+    """
+    quota = _quota(sizes, count)
+    if most.sum() < count:
+        return quota
+    least = least if least.sum() <= count else np.zeros_like(least)
+    bounded = np.clip(quota, least, most)
+    while surplus := int(bounded.sum()) - count:
+        step = 1 if surplus > 0 else -1
+        above = step * (bounded * sizes.sum() - sizes * count)
+        can_move = bounded > least if surplus > 0 else bounded < most
+        bounded[np.argmax(np.where(can_move, above, np.iinfo(np.int64).min))] -= step
+    return bounded
 
 
 def _rank_in_class(labels: NDArray[np.int64]) -> Indices:

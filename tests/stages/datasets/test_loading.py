@@ -89,12 +89,13 @@ def test_a_calibration_set_that_leaves_nothing_to_learn_from_is_refused(tmp_path
         load_dataset(data)
 
 
-def test_a_class_that_is_all_held_back_is_refused(tmp_path: Path) -> None:
+def test_a_class_of_one_image_is_trained_on_and_one_of_two_also_validated(tmp_path: Path) -> None:
     labels = np.zeros(200, np.int64)
-    labels[0] = 1
+    labels[:3] = 1, 2, 2
     data = write(tmp_path / "set.npz", y_train=labels, y_test=np.zeros(40, np.int64))
-    with pytest.raises(DataError, match="the class '1' has too few training images"):
-        load_dataset(data.model_copy(update={"calibration_samples": 170}))
+    found = load_dataset(data.model_copy(update={"calibration_samples": 170}))
+    assert [set(part.labels) for part in (found.train, found.validation)] == [{0, 1, 2}, {0, 2}]
+    assert set(found.calibration.labels) == {0}
 
 
 def test_a_test_label_beyond_the_training_classes_is_refused(tmp_path: Path) -> None:

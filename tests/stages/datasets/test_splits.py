@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.datasets.splits import divide, divide_groups, stratified
+from stages.datasets.splits import divide, divide_groups, hold_back, stratified
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(lambda x: np.array(x, np.int64))
 
@@ -74,6 +74,47 @@ def test_the_parts_are_the_same_on_every_machine() -> None:
 def test_more_samples_than_there_are_is_an_error_of_the_caller() -> None:
     with pytest.raises(ValueError, match="cannot take 4 of 3 samples"):
         divide(np.zeros(3, np.int64), [4], seed=0)
+
+
+@settings(deadline=None, derandomize=True)
+@given(divisions())
+def test_what_is_held_back_has_its_sizes_and_the_classes_that_can_be_in_it(
+    division: tuple[np.ndarray, list[int], int],
+) -> None:
+    labels, counts, seed = division
+    first, second, rest = hold_back(labels, counts, seed)
+    assert [len(first), len(second)] == counts
+    joined = np.sort(np.concatenate([first, second, rest]))
+    np.testing.assert_array_equal(joined, np.arange(len(labels)))
+    sizes = np.bincount(labels)
+    if sum(counts) <= np.maximum(sizes - 1, 0).sum():
+        assert set(labels[rest]) == set(labels)
+        if counts[0] >= (sizes > 1).sum():
+            assert set(labels[first]) == set(np.flatnonzero(sizes > 1))
+
+
+def test_a_class_of_two_samples_is_in_validation_and_in_training() -> None:
+    labels = np.array([0] * 98 + [1] * 2)
+    assert np.bincount(labels[divide(labels, [10], 0)[0]], minlength=2).tolist() == [10, 0]
+    first, second, rest = hold_back(labels, [10, 40], 0)
+    shares = [np.bincount(labels[part], minlength=2).tolist() for part in (first, second, rest)]
+    assert shares == [[9, 1], [40, 0], [49, 1]]
+
+
+def test_a_class_of_one_sample_is_trained_on() -> None:
+    labels = np.array([0] * 50 + [1])
+    for seed in range(5):
+        first, second, rest = hold_back(labels, [10, 30], seed)
+        assert set(labels[first]) == set(labels[second]) == {0}
+        assert set(labels[rest]) == {0, 1}
+
+
+def test_classes_of_many_samples_are_held_back_as_they_are_divided() -> None:
+    labels = np.random.default_rng(0).integers(0, 5, 300)
+    for found, wanted in zip(
+        hold_back(labels, [40, 60], 7), divide(labels, [40, 60], 7), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
 
 
 @st.composite
