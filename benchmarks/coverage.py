@@ -1,4 +1,5 @@
-"""Every architecture of keras.applications through convert, quantize, ONNX Runtime and RTX.
+"""Every architecture of keras.applications, and those of networks.py, through convert, quantize,
+ONNX Runtime and RTX.
 
     python benchmarks/coverage.py [--results FILE] [--only NAME ...] [--limit SECONDS]
 
@@ -33,6 +34,10 @@ ARCHITECTURES = (
 )
 """Roughly from fast to slow."""
 
+NETWORKS = ("U-Net", "1-D ResNet", "tiny ViT", "two-headed detector")
+"""Those of networks.py."""
+NAMES = (*ARCHITECTURES, *NETWORKS)
+
 SMALLEST = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
 SIDE, CLASSES, IMAGES = 32, 10, 16
 LARGEST_DIFFERENCE = 1e-4
@@ -45,17 +50,44 @@ INTEGER_KERNELS = {
 
 
 def build(name: str) -> Any:
-    """The untrained architecture with random statistics, and images that it takes: uint8."""
+    """The untrained network, and samples that it takes: pixels uint8, or a signal float32."""
     import keras
     import numpy as np
 
     keras.utils.set_random_seed(0)
+    if name in NETWORKS:
+        from networks import NETWORKS as MADE  # with Keras, which the parent does not import
+
+        model = MADE[name]()
+        shape = (IMAGES, *model.input_shape[1:])
+        random = np.random.default_rng(0)
+        if len(shape) == 4:
+            return model, random.integers(0, 256, shape, dtype=np.uint8)
+        return model, random.normal(size=shape).astype(np.float32)
     side = SMALLEST.get(name, SIDE)
     model = getattr(keras.applications, name)(
         weights=None, input_shape=(side, side, 3), classes=CLASSES, classifier_activation=None
     )
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), dtype=np.uint8)
     return model, images
+
+
+def signature_of(model: Any, samples: Any) -> Any:
+    """What the model takes and gives; pixels are divided by 255 where it does not do so itself."""
+    import keras
+
+    from stages.artifacts.signature import LAYOUTS, Signature
+
+    prepares = (keras.layers.Rescaling, keras.layers.Normalization)
+    is_raw = samples.dtype == "float32" or any(isinstance(x, prepares) for x in model.layers)
+    return Signature(
+        samples.shape[1:],
+        tuple("0123456789"),
+        1.0 if is_raw else 1 / 255,
+        0.0,
+        layout=LAYOUTS[samples.ndim - 1],
+        data_dtype=samples.dtype.name,
+    )
 
 
 def randomize(model: Any, images: Any) -> None:
@@ -90,11 +122,9 @@ def randomize(model: Any, images: Any) -> None:
 
 def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     """Fill `found` step by step, so that what was reached is known when a step fails."""
-    import keras
     import numpy as np
     import onnx
 
-    from stages.artifacts.signature import Signature
     from stages.conversion.onnx.float16 import to_float16
     from stages.conversion.onnx.targets import float_graph
     from stages.engines import onnxruntime
@@ -103,9 +133,7 @@ def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     from stages.training import evaluate
 
     model, pixels = build(name)
-    prepares = (keras.layers.Rescaling, keras.layers.Normalization)
-    scale = 1.0 if any(isinstance(x, prepares) for x in model.layers) else 1 / 255
-    signature = Signature(pixels.shape[1:], tuple("0123456789"), scale, 0.0)
+    signature = signature_of(model, pixels)
     images = signature.preprocess(pixels)
     randomize(model, images)
     found["parameters"] = int(model.count_params())
@@ -277,9 +305,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=Path("coverage.jsonl"))
-    parser.add_argument("--only", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--limit", type=float, default=900.0, help="seconds per architecture")
-    parser.add_argument("--child", choices=ARCHITECTURES, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=NAMES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         return child(options.child)
@@ -290,7 +318,7 @@ def main() -> None:
         print(json.dumps(known[name]), file=sys.stderr, flush=True)
         with options.results.open("a") as file:
             file.write(json.dumps(known[name]) + "\n")
-    print(table([known[name] for name in ARCHITECTURES if name in known]))
+    print(table([known[name] for name in NAMES if name in known]))
 
 
 if __name__ == "__main__":

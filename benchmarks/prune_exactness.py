@@ -26,7 +26,7 @@ from keras import layers
 from stages.keras_graph.channels import Trace
 from stages.keras_graph.fold import flatten
 from stages.keras_graph.kernels import DEPTHWISE, WEIGHTED
-from stages.keras_graph.producers import channel_kernels
+from stages.keras_graph.producers import channel_kernels, layer_of
 from stages.keras_graph.shrink import shrink
 from stages.keras_graph.walk import calls
 
@@ -117,12 +117,19 @@ def zero(flat: keras.Model, kept: list[Any]) -> None:
         if getattr(call.operation, "weights", None):
             for variable, channels in computed(call.operation, trace.of[id(call.outputs[0])]):
                 variable.assign(variable.numpy() * ~gone[trace.roots[channels]])
+    for name, made in trace.produced.items():
+        if name != layer_of(name):  # of the heads of attention: (..., channels of each)
+            part = name.removeprefix(f"{layer_of(name)}/")
+            for variable in getattr(flat.get_layer(layer_of(name)), f"{part}_dense").weights:
+                variable.assign(variable.numpy() * ~gone[trace.roots[made]])
 
 
 def computed(layer: Any, made: Any) -> Iterator[tuple[Any, Any]]:
     """The variables of a layer that have a place per output channel, and its unit there."""
     if isinstance(layer, layers.BatchNormalization):
         yield from ((each, made) for each in layer.weights if "variance" not in each.path)
+    elif isinstance(layer, layers.MultiHeadAttention):
+        yield from ((each, made) for each in layer.output_dense.weights)
     elif isinstance(layer, WEIGHTED):
         ((kernel, axis),) = channel_kernels(layer).values()
         shape = [1] * len(kernel.shape)

@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 
 import keras
+import numpy as np
 import pytest
 
-from benchmarks import coverage
+from benchmarks import coverage, networks
 from stages.settings.networks import APPLICATIONS
 
 DONE = {
@@ -27,8 +28,18 @@ DONE = {
 FAILED = {"architecture": "VGG16", "reason": "ConversionError: no", "seconds": 2.0}
 
 
-def test_every_architecture_of_keras_is_examined():
+def test_every_architecture_of_keras_is_examined_and_every_network_that_is_made_here():
     assert sorted(coverage.ARCHITECTURES) == sorted(APPLICATIONS)
+    assert sorted(coverage.NETWORKS) == sorted(networks.NETWORKS)
+    assert len(set(coverage.NAMES)) == len(APPLICATIONS) + len(networks.NETWORKS)
+
+
+def test_a_network_of_signals_takes_floats_as_they_are():
+    model = networks.resnet_1d()
+    samples = np.zeros((2, *model.input_shape[1:]), np.float32)
+    found = coverage.signature_of(model, samples)
+    assert (found.layout, found.data_dtype, found.scale) == ("NLC", "float32", 1.0)
+    assert coverage.signature_of(model, np.zeros((2, 32, 32, 3), np.uint8)).scale == 1 / 255
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
-from benchmarks import prune_exactness
+from benchmarks import networks, prune_exactness
 from stages.keras_graph.shrink import shrink
 from stages.models import resnet
 from tests.stages.networks import NETWORKS, images, randomized
@@ -16,6 +17,14 @@ def test_without_channels_of_zeros_outputs_are_the_same(name):
     assert prune_exactness.relative_difference(model, images(4)) < 1e-5
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_heads_of_attention_lose_channels_of_zeros_without_a_change():
+    keras.utils.set_random_seed(0)
+    flat = prune_exactness.flatten(networks.tiny_vit())
+    found = prune_exactness.check(flat, images(4, shape=(32, 32, 3)))
+    assert (found["groups"], found["relative_difference"] < 1e-5) == (6, True)
+    assert found["parameters_after"] < 0.7 * found["parameters_before"]
 
 
 def test_a_channel_that_is_not_zero_is_noticed(monkeypatch):
