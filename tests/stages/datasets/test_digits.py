@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from stages.datasets import digits
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset, load_test_split
 from stages.errors import DataError
 from stages.settings import Data
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +53,43 @@ def test_the_benchmark_gets_the_same_test_split(divided: DataSet) -> None:
 
 
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(DataError, match="'digits' is part of scikit-learn, which cannot") as caught:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(DataError, match="part of scikit-learn, which is not installed") as caught:
         digits.read(Data(), "train")
     assert caught.value.hint.startswith("pip install scikit-learn")
+
+
+def test_a_scikit_learn_without_the_digits_is_named_by_its_folder(tmp_path, monkeypatch) -> None:
+    (tmp_path / "sklearn").mkdir()
+    (tmp_path / "sklearn" / "__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with pytest.raises(DataError, match=r"which has no .*sklearn/datasets/data/digits\.csv\.gz"):
+        digits.read(Data(), "test")
+
+
+def test_the_digits_are_those_that_scikit_learn_reads() -> None:
+    expected = load_digits()
+    read = [digits.read(Data(), part) for part in ("train", "test")]
+    found = {
+        image.tobytes(): label
+        for split in read
+        for image, label in zip(split.images, split.labels, strict=True)
+    }
+    wanted = {
+        digits._enlarged(image).tobytes(): label
+        for image, label in zip(expected.images, expected.target, strict=True)
+    }
+    assert found == wanted
+
+
+def test_scikit_learn_itself_is_not_imported() -> None:
+    code = "import sys; from stages.datasets.digits import read; from stages.settings import Data\n"
+    code += "print(len(read(Data(), 'test').labels), 'sklearn' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["360", "False"]
 
 
 def test_the_pixels_are_those_of_scikit_learn_enlarged() -> None:
