@@ -16,7 +16,7 @@ from stages.engines.registry import Target
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.kernels import channel_axes
 from stages.keras_graph.placement import Point, inputs_of_weighted, only
-from stages.keras_graph.walk import Call, Visit, apply, calls, walk
+from stages.keras_graph.walk import Call, Visit, alone, apply, calls, walk
 from stages.numerics.qparams import E4M3, KERNEL, FloatGrid, Grid, kernel_scale, tensor_scale
 
 
@@ -113,7 +113,8 @@ def execute(
     quantize: QuantizeTensor,
     visit: Visit = apply,
 ) -> Any:
-    """The output of a folded `model` for `image`, with `quantize` applied at every point.
+    """The output of a folded `model` for `image`, or the list of several, with `quantize` applied
+    at every point.
 
     `image` is a KerasTensor (a graph is built) or a tensor (it is computed or traced).
     """
@@ -127,7 +128,7 @@ def execute(
         values = keras.tree.flatten(visit(call, *args, **kwargs))
         return [at(tensor, value) for tensor, value in zip(call.outputs, values, strict=True)]
 
-    return walk(model, [at(model.inputs[0], image)], quantized)[0]
+    return alone(walk(model, [at(model.inputs[0], image)], quantized))
 
 
 def with_rounded_kernels(

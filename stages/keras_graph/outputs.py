@@ -21,19 +21,21 @@ QUOTIENTS = ("Divide", "TrueDivide")
 Maker = Literal["softmax", "sigmoid"]
 
 
-def made_by(model: keras.Model, images: NDArray[np.float32], maker: Maker) -> bool:
-    """Whether `model` returns probabilities that a softmax, or sigmoids, made, and no logits.
+def made_by(model: keras.Model, images: NDArray[np.float32], maker: Maker, output: int = 0) -> bool:
+    """Whether the output with this number returns probabilities that a softmax, or sigmoids, made,
+    and no logits.
 
     Its graph must end in one, wherever that is written, or in something that may be one. That
     alone could be a softmax over another axis, so the outputs for `images` float32 (N, H, W, C)
     and for noise must be shares of 1 as well, or shares. Those alone could be confident sigmoids.
     Raises ModelError for a subclassed model.
     """
-    if walk(model, [_Value.OTHER], partial(_made, maker))[0] is _Value.OTHER:
+    if walk(model, [_Value.OTHER], partial(_made, maker))[output] is _Value.OTHER:
         return False
     noise = np.random.default_rng(0).normal(images.mean(), images.std() + 1e-3, images.shape)
     seen = np.concatenate([images, noise.astype(np.float32)])
-    outputs = np.asarray(model(seen, training=False), np.float64)
+    returned = keras.tree.flatten(model(seen, training=False))
+    outputs = np.asarray(returned[output], np.float64)
     return bool(outputs.min() >= 0) and _are_shares(outputs, maker)
 
 

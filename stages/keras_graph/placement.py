@@ -163,6 +163,7 @@ class _Graph:
         for call in self.calls:
             before = max((self.depth.get(id(tensor), 0) for tensor in call.inputs), default=0)
             self.depth |= {id(tensor): before + 1 for tensor in call.outputs}
+        self.outputs = {id(tensor) for tensor in model.outputs}
         self.names = {id(tensor): str(tensor.name) for tensor in model.inputs}
         for call in self.calls:
             for tensor in call.outputs:
@@ -200,8 +201,9 @@ class _Graph:
         """What the kernel of a weighted `call` gives: its output, or that of the ReLU in it or of
         the clamp behind it, which the quantizer of its result does as well."""
         users = self.consumers.get(id(call.outputs[0]), [])
-        # A second reader needs what comes before the ReLU, which then is a kernel of its own.
-        is_alone = len(users) == 1
+        # A second reader, or an output, needs what comes before the ReLU, which then is a kernel of
+        # its own.
+        is_alone = len(users) == 1 and id(call.outputs[0]) not in self.outputs
         is_fused = is_alone and activation_name(users[0].operation) in FUSED
         is_fused |= is_alone and is_clamp(users[0].operation)
         return (users[0] if is_fused else call).outputs[0]

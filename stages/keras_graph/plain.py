@@ -14,6 +14,7 @@ from stages.errors import ModelError, shown
 from stages.keras_graph.fold import TRAINING_ONLY
 from stages.keras_graph.walk import (
     Call,
+    alone,
     copy_weights,
     functional,
     told_to_infer,
@@ -67,9 +68,7 @@ def plain(model: keras.Model) -> keras.Model:
     old = functional(model).inputs[0]
     image = keras.Input(batch_shape=old.shape, dtype="float32", name=spelled(old.name))
     outputs = walk(model, [image], _Copies(inferring).call)
-    return keras.Model(
-        image, outputs[0] if len(outputs) == 1 else outputs, name=spelled(model.name)
-    )
+    return keras.Model(image, alone(outputs), name=spelled(model.name))
 
 
 def spelled(name: str) -> str:

@@ -124,10 +124,10 @@ def rebuild(model: keras.Model, visit: Visit) -> keras.Model:
         for tensor in functional(model).inputs
     ]
     outputs = walk(model, inputs, visit)
-    return keras.Model(_alone(inputs), _alone(outputs), name=model.name)
+    return keras.Model(alone(inputs), alone(outputs), name=model.name)
 
 
-def _alone(tensors: list[Any]) -> Any:
+def alone(tensors: list[Any]) -> Any:
     """A single tensor instead of a list of one: such models are called without a list."""
     return tensors[0] if len(tensors) == 1 else tensors
 

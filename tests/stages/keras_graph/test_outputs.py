@@ -110,3 +110,13 @@ def test_a_sigmoid_is_found_and_is_no_softmax(head):
 @pytest.mark.parametrize("name", ["logits", "logarithm", "normalised afterwards"])
 def test_logits_are_no_sigmoids(name):
     assert not made_by(model(OTHERS[name]), images(4), "sigmoid")
+
+
+def test_of_several_outputs_each_is_judged_by_itself():
+    image = keras.Input((12, 12, 3))
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D()(image))
+    heads = [x, layers.Softmax()(x), layers.Activation("sigmoid")(x)]
+    several = keras.Model(image, heads)
+    for maker, number in (("softmax", 1), ("sigmoid", 2)):
+        found = [made_by(several, images(4), maker, output) for output in range(3)]
+        assert found == [output == number for output in range(3)]
