@@ -54,7 +54,7 @@ def saturate(model: onnx.ModelProto) -> None:
 def _bound_before(index: Index, reader: onnx.NodeProto) -> onnx.NodeProto | None:
     """The minimum or maximum with a single number that `reader` alone reads."""
     node = index.producer.get(reader.input[0])
-    if node is None or node.op_type not in ENDS or len(index.consumers[reader.input[0]]) > 1:
+    if node is None or node.op_type not in ENDS or not index.only_consumer(reader.input[0]):
         return None
     is_number = node.input[1] in index.constants and index.array(node.input[1]).size == 1
     return node if is_number else None

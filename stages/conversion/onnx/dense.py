@@ -78,7 +78,9 @@ def _absorb_transpose(model: onnx.ModelProto, gemm: onnx.NodeProto) -> None:
     index = Index(model.graph)
     reshape = index.producer.get(gemm.input[0])
     # Another reader of the flattened tensor would still expect it channels-last.
-    if reshape is None or reshape.op_type != "Reshape" or len(index.consumers[gemm.input[0]]) > 1:
+    if reshape is None or reshape.op_type != "Reshape":
+        return
+    if index.only_consumer(gemm.input[0]) is None:
         return
     transpose = index.producer.get(reshape.input[0])
     if transpose is None or attribute(transpose, "perm") != TO_CHANNELS_LAST:

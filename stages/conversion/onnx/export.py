@@ -42,9 +42,9 @@ def to_onnx(
     """Convert `forward`, a function of one image batch (N, H, W, C) float32, to ONNX.
 
     N is the signature's batch size, or left open. `kernels` are the variables of `forward` of which
-    no copies are made on the way. The graph has one input and one output, named as in `signature`;
-    it is cleaned up, and the same bytes for the same `forward`. Raises ConversionError if tf2onnx
-    reports an error or the checker finds one.
+    no copies are made on the way. The graph has one input, and what `forward` returns, one tensor
+    or a list, as outputs that are named as in `signature`; it is cleaned up, and the same bytes for
+    the same `forward`. Raises ConversionError if tf2onnx reports an error or the checker finds one.
     """
     name = signature.input_name
     shape = (signature.batch_size or None, *signature.input_shape)
@@ -66,7 +66,7 @@ def to_onnx(
     constants |= {key: tf.convert_to_tensor(each.value) for key, each in named.items()}
     # Before the clean-up, which folds constants but not graph inputs.
     values = _inline(model.graph, {key: np.asarray(each) for key, each in constants.items()})
-    _rename_output(model.graph, signature.output_name)
+    _rename_outputs(model.graph, signature.output_names)
     model = clean_up(model, values.__getitem__)
     canonicalize(model)
     _describe(model, signature)
@@ -113,18 +113,19 @@ def _moved(graph: onnx.GraphProto, constants: Mapping[str, Array]) -> dict[str, 
     return values
 
 
-def _rename_output(graph: onnx.GraphProto, name: str) -> None:
-    # tf2onnx calls the output "Identity:0", whatever name the function gives it.
-    old = graph.output[0].name
-    graph.output[0].name = name
+def _rename_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:
+    # tf2onnx calls an output "Identity:0", whatever name the function gives it.
+    named = {value.name: name for value, name in zip(graph.output, names, strict=True)}
+    for value in graph.output:
+        value.name = named[value.name]
     for node in graph.node:
-        node.output[:] = [name if value == old else value for value in node.output]
-        node.input[:] = [name if value == old else value for value in node.input]
+        node.output[:] = [named.get(name, name) for name in node.output]
+        node.input[:] = [named.get(name, name) for name in node.input]
 
 
 def _describe(model: onnx.ModelProto, signature: Signature) -> None:
     model.producer_name, model.producer_version = PROJECT, project_version()
-    for value in (model.graph.input[0], model.graph.output[0]):
+    for value in (model.graph.input[0], *model.graph.output):
         batch = value.type.tensor_type.shape.dim[0]
         if signature.batch_size:
             batch.dim_value = signature.batch_size
@@ -132,12 +133,22 @@ def _describe(model: onnx.ModelProto, signature: Signature) -> None:
             batch.dim_param = "N"
     metadata = {
         "project": f"{PROJECT} {project_version()}",
-        "class_names": "\n".join(signature.class_names),
-        "output": signature.output,
+        **_meaning(signature),
         "normalisation": f"pixel * {signature.scale} + {signature.offset}",
     }
     for key, text in metadata.items():
         model.metadata_props.add(key=key, value=text)
+
+
+def _meaning(signature: Signature) -> dict[str, str]:
+    """What is in the outputs; of several by the name of each."""
+    if signature.heads:
+        return {
+            f"{own.output_name}: {key}": text
+            for own in signature.each
+            for key, text in _meaning(own).items()
+        }
+    return {"class_names": "\n".join(signature.class_names), "output": signature.output}
 
 
 def project_version() -> str:

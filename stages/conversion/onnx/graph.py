@@ -17,6 +17,7 @@ class Index:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.outputs = {value.name for value in graph.output}
         self.producer = {name: node for node in graph.node for name in node.output}
         self.consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
@@ -28,9 +29,9 @@ class Index:
         return numpy_helper.to_array(self.constants[name])
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
-        """The node that reads `name`, if exactly one does."""
+        """The node that reads `name`, if exactly one does, and nobody outside of the graph."""
         readers = self.consumers.get(name, [])
-        return readers[0] if len(readers) == 1 else None
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
 
 def attribute(node: onnx.NodeProto, name: str) -> object:

@@ -132,15 +132,23 @@ def _dequantize_before(
     real = f"{quantized}_dq_{first.name}"
     inputs = [quantized, *first.input[1:]]
     reader.input[:] = [real if name == quantized else name for name in reader.input]
-    # What was dequantized now is real where it is made. Two ends may read the same.
-    made = {end.input[0]: end.output[0] for end in reversed(ends)}
+    # What was dequantized now is real where it is made. Two ends may read the same; an output of
+    # the graph keeps its name, and a second one of the same tensor is a copy.
+    outputs = {value.name for value in graph.output}
+    made: dict[str, str] = {}
+    for end in sorted(ends, key=lambda each: each.output[0] not in outputs):
+        made.setdefault(end.input[0], end.output[0])
     instead = {end.output[0]: made[end.input[0]] for end in ends} | made
+    copies = [name for name, first in instead.items() if name in outputs and name != first]
     for end in ends:
         graph.node.remove(end)
     for node in graph.node:
         node.input[:] = [instead.get(name, name) for name in node.input]
         node.output[:] = [instead.get(name, name) for name in node.output]
     graph.node.append(helper.make_node("DequantizeLinear", inputs, [real], first.name))
+    graph.node.extend(
+        helper.make_node("Identity", [instead[name]], [name], name) for name in copies
+    )
 
 
 def sink_moves(model: onnx.ModelProto) -> None:

@@ -28,7 +28,7 @@ from stages.keras_graph.fake_quant import execute
 from stages.keras_graph.kernels import kernels_of
 from stages.keras_graph.placement import Point, fed_layers, only
 from stages.keras_graph.tracing import in_scopes, traceable
-from stages.keras_graph.walk import walk
+from stages.keras_graph.walk import alone, walk
 from stages.numerics.qparams import INT8
 
 FP8_OPSET = 19
@@ -43,7 +43,7 @@ def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) ->
     visit = in_scopes(traceable)
 
     def forward(image: Any) -> Any:
-        return walk(model, [image], visit)[0]
+        return alone(walk(model, [image], visit))
 
     graph = to_onnx(forward, signature, opset, kernels_of(model))
     dense.fuse_dense(graph)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 from stages.conversion.onnx.dense import fuse_dense
 from tests.stages.conversion.onnx.builders import evaluate, graph, kinds
@@ -95,3 +96,14 @@ def test_a_product_of_higher_rank_is_left_alone():
     model = graph(nodes, {"w": floats(4, 2)}, ("N", 5, 4), ("N", 5, 2))
     fuse_dense(model)
     assert kinds(model) == ["MatMul"]
+
+
+def test_a_flatten_that_is_an_output_keeps_its_transpose():
+    model = flattened_dense([0, 2, 3, 1])
+    flat = next(node.output[0] for node in model.graph.node if node.op_type == "Reshape")
+    model.graph.output.append(helper.make_tensor_value_info(flat, 1, ["N", 60]))
+    x = {"x": floats(2, 3, 4, 5)}
+    expected = ReferenceEvaluator(model).run(None, x)
+    fuse_dense(model)
+    for one, other in zip(expected, ReferenceEvaluator(model).run(None, x), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from stages.conversion.onnx.export import to_onnx
 from stages.errors import ConversionError
+from tests.stages import heads
 from tests.stages.conversion.onnx.builders import SIGNATURE, evaluate
+from tests.stages.heads import detector
 from tests.stages.networks import NETWORKS, images, randomized
 
 
@@ -100,3 +102,15 @@ def test_an_output_that_is_read_inside_the_graph_keeps_its_readers():
     model = keras.Model(image, keras.layers.Activation("linear")(image))
     exported = to_onnx(lambda x: model(x), SIGNATURE)
     assert np.array_equal(evaluate(exported, images(1)), images(1))
+
+
+def test_several_outputs_have_their_names_in_their_order_and_tell_what_is_in_them():
+    model = detector()
+    exported = to_onnx(lambda image: model(image, training=False), heads.SIGNATURE)
+    assert tuple(each.name for each in exported.graph.output) == heads.SIGNATURE.output_names
+    batches = {each.type.tensor_type.shape.dim[0].dim_param for each in exported.graph.output}
+    assert batches == {"N"}
+    metadata = {item.key: item.value for item in exported.metadata_props}
+    assert metadata["kind: output"] == "probabilities"
+    assert metadata["mask: class_names"].split("\n") == ["a", "b"]
+    assert "class_names" not in metadata

@@ -4,7 +4,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
+from stages.conversion.onnx.bare import check
 from stages.conversion.onnx.graph import Index
 from stages.conversion.onnx.qdq import (
     Pair,
@@ -229,3 +231,20 @@ def test_what_moves_values_behind_a_kernel_sinks_below_its_relu_and_pair(has_sec
     moved = ["Conv", "Relu", "QuantizeLinear", "DequantizeLinear", "Transpose", "Reshape"]
     assert kinds(model) == (before if has_second_reader else [*moved, "Neg", "Identity"])
     assert np.array_equal(evaluate(model, X), expected)
+
+
+def test_two_outputs_of_one_tensor_behind_a_parted_pair_both_stay():
+    quantize, dequantize = pair("x", "y")
+    dequantize.input[0] = "t"
+    again = helper.make_node("DequantizeLinear", ["t", "s", "z"], ["again"], "again")
+    middle = helper.make_node("Transpose", ["y_q"], ["t"], perm=[0, 2, 3, 1])
+    constants = {"s": CONSTANTS["s"], "z": CONSTANTS["z"]}
+    shape = ("N", 8, 8, 3)
+    model = graph([quantize, middle, dequantize, again], constants, ("N", 3, 8, 8), shape)
+    model.graph.output.append(helper.make_tensor_value_info("again", 1, shape))
+    expected = evaluate(model, X)
+    adjoin(model)
+    check(model)
+    assert kinds(model)[:3] == ["QuantizeLinear", "DequantizeLinear", "Transpose"]
+    for found in ReferenceEvaluator(model).run(None, {"x": X}):
+        np.testing.assert_array_equal(found, expected)

@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from stages.artifacts.ranges import Range, covering
+from stages.artifacts.signature import Signature
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_int8
 from stages.conversion.onnx.float16 import to_float16
@@ -43,10 +44,10 @@ QUANTA = 2.1
 class Quantized:
     """A network folded and calibrated, and what its simulation says."""
 
-    def __init__(self, model: keras.Model) -> None:
-        self.float = model
+    def __init__(self, model: keras.Model, signature: Signature = SIGNATURE) -> None:
+        self.float, self.signature = model, signature
         self.model = fold(self.float)
-        self.points = points(self.model, SIGNATURE)
+        self.points = points(self.model, signature)
         tensors = [point.tensor for point in self.points.values()]
         seen = keras.Model(self.model.inputs[0], tensors)(BATCH)
         self.ranges = {
@@ -60,17 +61,17 @@ class Quantized:
 
     @functools.cache  # noqa: B019 - nine small networks, gone with the module
     def graph(self, target):
-        return int8_graph(self.model, self.points, self.ranges, SIGNATURE, target)
+        return int8_graph(self.model, self.points, self.ranges, self.signature, target)
 
     @functools.cache  # noqa: B019
     def float_graph(self):
-        return float_graph(fold(self.float), SIGNATURE)
+        return float_graph(fold(self.float), self.signature)
 
     @functools.cache  # noqa: B019
     def litert_forms(self):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.int8.tflite"
-            forms = write_int8(file, self.model, self.points, self.ranges, SIGNATURE)
+            forms = write_int8(file, self.model, self.points, self.ranges, self.signature)
             return {form.name: form.read_bytes() for form in forms}
 
     def write_litert(self, folder):
@@ -87,7 +88,8 @@ class Quantized:
 
     @functools.cache  # noqa: B019
     def simulated(self, target):
-        return evaluate.logits(simulate(self.model, self.points, self.ranges, target), BATCH)
+        simulation = simulate(self.model, self.points, self.ranges, target)
+        return evaluate.logits(simulation, BATCH, self.signature)
 
 
 @pytest.fixture(scope="module", params=list(ALL))
