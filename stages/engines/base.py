@@ -13,11 +13,11 @@ Nothing touches a device before `open`. Wrong arguments of callers are checked o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ from stages.packages import install, missing, native_module, not_installed, rein
 from stages.results.engines import LayerFacts
 from stages.settings import Gpu, TensorRT
 
-Logits = NDArray[np.float32]
+Logits = NDArray[Any]
+"""float32 (N, ...), or of several outputs (N,) with a field for each: Signature.joined."""
 Images = NDArray[np.float32] | NDArray[np.uint8]
 """As Signature.dtype says."""
 
@@ -136,8 +137,8 @@ class Engine(ABC):
         self._close()
 
     def infer(self, images: Images) -> Logits:
-        """Run one batch: images (N, ..., C) of the signature's dtype, C-contiguous -> logits
-        float32 (N, classes).
+        """Run one batch: images (N, ..., C) of the signature's dtype, C-contiguous -> what the
+        network returns, float32 (N, ...), or with a field for each output.
         """
         if not self._is_open:
             raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
@@ -215,6 +216,22 @@ class Engine(ABC):
                 "files of two runs were mixed; run: pipeline run convert build --force",
             )
 
+    def _expect_outputs(self, found: Mapping[str, Sequence[Any]]) -> None:
+        """Close again a file whose outputs, by name with the shape for one image, are not those of
+        the signature; a size that is no number, or negative, is open. Raises EngineError.
+
+        Of one output the name alone: it cannot be taken for another one.
+        """
+        what = "set of outputs" if self.signature.heads else "output"
+        names = (", ".join(sorted(each)) for each in (found, self.signature.output_names))
+        self._expect(what, *names)
+        for own in self.signature.each if self.signature.heads else ():
+            expected, shape = own.shape_of_output, tuple(found[own.output_name])
+            if len(shape) == len(expected):
+                pairs = zip(shape, expected, strict=True)
+                shape = tuple(wanted if _is_open(size) else size for size, wanted in pairs)
+            self._expect(f"shape of {own.output_name!r}", shape, expected)
+
     def __enter__(self) -> Engine:
         self.open()
         return self
@@ -235,6 +252,10 @@ class Engine(ABC):
 
     @abstractmethod
     def _close(self) -> None: ...
+
+
+def _is_open(size: Any) -> bool:
+    return not isinstance(size, int) or size < 0
 
 
 class EngineModule(Protocol):

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.node_names import layer_of
+from stages.artifacts.signature import Signature
 from stages.engines import amx, child
 from stages.engines.base import (
     Blocker,
@@ -145,13 +146,15 @@ class Runner(Engine):
         without_amx = amx.is_unwanted(self.file)
         self._interpreter = _allocated(self.file, self.threads, without_amx)
         self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
+        outputs = outputs_of(self._interpreter, self.signature)
+        shapes = {name: each["shape_signature"][1:].tolist() for name, each in outputs.items()}
+        self._expect_outputs(shapes)
+        self._outputs = [outputs[name] for name in self.signature.output_names]
         self._shape: tuple[int, ...] = ()
         shape = tuple(self._input["shape"].tolist())[1:]
         self._expect("image shape", shape, self.signature.input_shape)
         dtype = self._input["dtype"].__name__
         self._takes_levels = bool(self._input["quantization"][0]) and dtype != self.signature.dtype
-        self._gives_levels = self._output["dtype"] != np.float32
         if not self._takes_levels:
             self._expect("input type", dtype, self.signature.dtype)
 
@@ -162,9 +165,12 @@ class Runner(Engine):
             images = quantize(images, self._input)
         self._interpreter.set_tensor(self._input["index"], images)
         self._interpreter.invoke()
+        return self.signature.joined([self._returned(each) for each in self._outputs])
+
+    def _returned(self, output: dict[str, Any]) -> Logits:
         # A copy. `tensor()` would return a view, which the next call overwrites.
-        found: Logits = self._interpreter.get_tensor(self._output["index"])
-        return dequantize(found, self._output) if self._gives_levels else found
+        found: Logits = self._interpreter.get_tensor(output["index"])
+        return found if found.dtype == np.float32 else dequantize(found, output)
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         # Until the tensors are allocated: after a failure the next call must resize again.
@@ -215,15 +221,18 @@ class Inside(NamedTuple):
     zero_point: int
 
 
-def tensors(file: Path, images: Images) -> tuple[list[Inside], Logits]:
-    """The int8 tensors of `file` with one scale, for `images`, and the logits.
+def tensors(
+    file: Path, signature: Signature, images: Images
+) -> tuple[list[Inside], list[NDArray[np.float32]]]:
+    """The int8 tensors of `file` with one scale, for `images`, and the outputs in the order of
+    `signature`.
 
     The kernels are XNNPACK's, as in the Runner, but called one by one.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
         interpreter = _allocated(file, 1, without_amx=False, experimental_preserve_all_tensors=True)
-    (source, *_), (target, *_) = interpreter.get_input_details(), interpreter.get_output_details()
+    (source, *_), targets = interpreter.get_input_details(), outputs_of(interpreter, signature)
     interpreter.resize_tensor_input(source["index"], images.shape)
     interpreter.allocate_tensors()
     interpreter.set_tensor(source["index"], images)
@@ -233,7 +242,20 @@ def tensors(file: Path, images: Images) -> tuple[list[Inside], Logits]:
         for each in interpreter.get_tensor_details()
         if each["dtype"] is np.int8 and each["quantization"][0]
     ]
-    return inside, interpreter.get_tensor(target["index"])
+    return inside, [
+        interpreter.get_tensor(targets[name]["index"]) for name in signature.output_names
+    ]
+
+
+def outputs_of(interpreter: Any, signature: Signature) -> dict[str, dict[str, Any]]:
+    """Details of the outputs by name: the only one is known by its place, several are by their
+    names in the file's own signature, if it has one."""
+    if not signature.heads:
+        return {signature.output_name: interpreter.get_output_details()[0]}
+    if not interpreter.get_signature_list():
+        return {}
+    found: dict[str, dict[str, Any]] = interpreter.get_signature_runner().get_output_details()
+    return found
 
 
 def _allocated(file: Path, threads: int, without_amx: bool, **options: bool) -> Any:

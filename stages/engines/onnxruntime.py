@@ -96,16 +96,16 @@ class Runner(Engine):
 
     def _open(self) -> None:
         self._session = _session(self.file, self.threads)
-        self._outputs = [self.signature.output_name]
-        (source,), (target, *_) = self._session.get_inputs(), self._session.get_outputs()
+        self._outputs = list(self.signature.output_names)
+        (source,), targets = self._session.get_inputs(), self._session.get_outputs()
         self._expect("input", source.name, self.signature.input_name)
-        self._expect("output", target.name, self.signature.output_name)
+        self._expect_outputs({target.name: target.shape[1:] for target in targets})
         self._expect("image shape", tuple(source.shape[1:]), self.signature.input_shape)
         self._expect("input type", source.type, TYPES[self.signature.dtype])
 
     def _infer(self, images: Images) -> Logits:
-        logits: Logits = self._session.run(self._outputs, {self.signature.input_name: images})[0]
-        return logits
+        found = self._session.run(self._outputs, {self.signature.input_name: images})
+        return self.signature.joined(found)
 
     def _close(self) -> None:
         self._session = None
@@ -156,8 +156,8 @@ def interpret(graph: Path | bytes, signature: Signature, images: NDArray[np.uint
     session = _session(graph, 0, "ORT_DISABLE_ALL")
 
     def infer(batch: Images) -> Logits:
-        logits: Logits = session.run([signature.output_name], {signature.input_name: batch})[0]
-        return logits
+        found = session.run(signature.output_names, {signature.input_name: batch})
+        return signature.joined(found)
 
     batches = signature.batches(images, len(images))
     return np.concatenate([infer(batch) for batch in batches])[: len(images)]

@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,13 +157,14 @@ class Runner(Engine):
     """
 
     _model: Any = None
+    _outputs: list[Any]
     _request: Any = None
 
     def _open(self) -> None:
         self._model, self._batch_size = _read(self.file), 0
         try:
             self._source = self._model.input(self.signature.input_name)
-            self._model.output(self.signature.output_name)
+            self._expect_outputs(_outputs(self._model, set(self.signature.output_names)))
             shape = [each.to_string() for each in self._source.get_partial_shape()][1:]
             self._expect("image shape", shape, [str(each) for each in self.signature.input_shape])
             dtype = self._source.get_element_type().to_dtype().name
@@ -180,9 +181,9 @@ class Runner(Engine):
             self._resize(len(images))
         self._input[...] = images
         self._request.infer()
-        # The tensor belongs to the request: the next call overwrites it.
-        logits: Logits = self._output.copy()
-        return logits
+        # The tensors belong to the request: the next call overwrites them.
+        found = self.signature.joined(self._outputs)
+        return found if self.signature.heads else found.copy()
 
     def _resize(self, batch_size: int) -> None:
         openvino = _openvino()
@@ -197,11 +198,26 @@ class Runner(Engine):
         tensor = openvino.Tensor(self._source.get_element_type(), openvino.Shape(shape))
         self._request.set_input_tensor(tensor)
         self._input = tensor.data
-        self._output = self._request.get_output_tensor().data
+        self._outputs = [
+            self._request.get_tensor(name).data for name in self.signature.output_names
+        ]
         self._batch_size = batch_size
 
     def _close(self) -> None:
-        self._model = self._source = self._request = self._input = self._output = None
+        self._model = self._source = self._request = self._input = None
+        self._outputs = []
+
+
+def _outputs(model: Any, wanted: Set[str]) -> dict[str, list[Any]]:
+    """The shapes of the outputs for one image, by those of their names that are `wanted`, or by
+    all; an open size is None."""
+    return {
+        name: [None if size.is_dynamic else size.get_length() for size in port.get_partial_shape()][
+            1:
+        ]
+        for port in model.outputs
+        for name in port.get_names() & wanted or port.get_names()
+    }
 
 
 def _read(file: Path) -> Any:

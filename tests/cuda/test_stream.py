@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from stages.engines.cuda.stream import CudaStream, run_many
 from stages.errors import EngineError
+from stages.numerics import fields
 from stages.settings import Gpu
 from stages.settings.deployment import Wait
 from tests.cuda.conftest import StandIn
 
 OUT_OF_MEMORY = 2
 LARGEST, WIDTH = 4, 3
+OUTPUT = {"sums": (WIDTH,)}
 Rows = NDArray[np.float32]
 
 
@@ -28,8 +30,8 @@ class AddOne:
         self.gpu, self.ms, self.refuses = gpu, ms, refuses
         self.rows = 0
 
-    def bind(self, source: int, target: int) -> None:
-        self.source, self.target = source, target
+    def bind(self, source: int, targets: Mapping[str, int]) -> None:
+        self.source, (self.target,) = source, targets.values()
 
     def set_rows(self, rows: int, stream: int) -> None:
         self.rows = rows
@@ -42,7 +44,7 @@ class AddOne:
 
 
 def stream(gpu: StandIn, computation: AddOne | None = None) -> CudaStream:
-    return CudaStream(computation or AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,))
+    return CudaStream(computation or AddOne(gpu), LARGEST, (WIDTH,), OUTPUT)
 
 
 def rows(count: int, first: float = 0.0) -> Rows:
@@ -154,7 +156,7 @@ def test_a_computation_that_cannot_be_captured_is_not(
 
 
 def test_without_captures_every_call_is_plain(gpu: StandIn) -> None:
-    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,), captures=False)
+    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), OUTPUT, captures=False)
     for _ in range(3):
         one.submit(rows(2))
         np.testing.assert_array_equal(one.collect(), rows(2) + 1)
@@ -167,7 +169,7 @@ def test_without_captures_every_call_is_plain(gpu: StandIn) -> None:
     ("wait", "said"), [("auto", []), ("spin", ["spun"]), ("block", ["blocked"])]
 )
 def test_the_cpu_waits_as_the_settings_say(gpu: StandIn, wait: Wait, said: list[str]) -> None:
-    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,), gpu=Gpu(wait=wait))
+    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), OUTPUT, gpu=Gpu(wait=wait))
     one.submit(rows(2))
     np.testing.assert_array_equal(one.collect(), rows(2) + 1)
     assert [line for line in gpu.trace() if not line[0].isdigit()] == said
@@ -176,7 +178,7 @@ def test_the_cpu_waits_as_the_settings_say(gpu: StandIn, wait: Wait, said: list[
 
 
 def test_a_mapped_input_is_read_where_it_is(gpu: StandIn) -> None:
-    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), (WIDTH,), gpu=Gpu(input="mapped"))
+    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), OUTPUT, gpu=Gpu(input="mapped"))
     assert gpu.live() == {"device_memory": 1, "host_memory": 2, "streams": 1}
     for call in range(3):
         one.submit(rows(2, first=call))
@@ -185,6 +187,45 @@ def test_a_mapped_input_is_read_where_it_is(gpu: StandIn) -> None:
     assert sum(line == "launch of a graph of 2" for line in gpu.trace()) == 2
     one.close()
     assert gpu.live() == {}
+
+
+class AddOneAndTwo(AddOne):
+    """Two outputs: every number plus one, and that plus one."""
+
+    def bind(self, source: int, targets: Mapping[str, int]) -> None:
+        self.source, self.target, self.behind = source, targets["one"], targets["two"]
+
+    def queue(self, stream: int) -> None:
+        super().queue(stream)
+        self.gpu.compute(stream, self.behind, self.target, self.rows * WIDTH, self.ms)
+
+
+def two_outputs(gpu: StandIn) -> CudaStream:
+    return CudaStream(AddOneAndTwo(gpu), LARGEST, (WIDTH,), {"two": (WIDTH,), "one": (1, WIDTH)})
+
+
+def test_several_outputs_come_back_as_one_array_from_one_graph(gpu: StandIn) -> None:
+    one = two_outputs(gpu)
+    assert gpu.live() == {"device_memory": 3, "host_memory": 3, "streams": 1}
+    kept = []
+    for call in range(3):
+        one.submit(rows(2, first=call))
+        kept.append(one.collect())
+    for call, found in enumerate(kept):
+        assert fields.names(found) == ("two", "one")
+        np.testing.assert_array_equal(found["two"], rows(2, first=call) + 2)
+        np.testing.assert_array_equal(found["one"], rows(2, first=call)[:, None] + 1)
+    done = [engine for _, engine, _, _ in steps(gpu)]
+    assert done == ["to_gpu", "compute", "compute", "from_gpu", "from_gpu"] * 3
+    assert sum(line == "launch of a graph of 5" for line in gpu.trace()) == 2
+    one.close()
+
+
+def test_the_copies_of_all_outputs_are_timed(gpu: StandIn) -> None:
+    one = two_outputs(gpu)
+    parts = one.time_parts(rows(2), calls=3)
+    assert (parts["h2d_ms"], parts["compute_ms"], parts["d2h_ms"]) == (1.0, 2.0, 2.0)
+    one.close()
 
 
 @pytest.mark.parametrize("allocation", [1, 2])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from statistics import median
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from stages import progress
 from stages.engines.cuda.memory import Buffer, CudaMemory, Graph, cuda_errors
 from stages.errors import EngineError
+from stages.numerics import fields
 from stages.settings import Gpu
 
 ROUNDS = 5
@@ -31,8 +32,9 @@ class Computation(Protocol):
 
     name: str
 
-    def bind(self, source: int, target: int) -> None:
-        """Read from the GPU's address `source` from now on, and write to `target`."""
+    def bind(self, source: int, targets: Mapping[str, int]) -> None:
+        """Read from the GPU's address `source` from now on, and write each output to that of its
+        name."""
 
     def set_rows(self, rows: int, stream: int) -> None:
         """Compute this many rows from now on; what that takes on the GPU goes into `stream`."""
@@ -55,12 +57,13 @@ class CudaStream:
         computation: Computation,
         largest: int,
         row_in: tuple[int, ...],
-        row_out: tuple[int, ...],
+        rows_out: Mapping[str, tuple[int, ...]],
         dtype: DTypeLike = np.float32,
         captures: bool = True,
         gpu: Gpu | None = None,
     ) -> None:
-        """Take memory for `largest` rows of shape `row_in` and `dtype`, and float32 `row_out`.
+        """Take memory for `largest` rows of shape `row_in` and `dtype`, and of each float32 output
+        by name, of the shapes `rows_out`.
 
         `gpu` says where the input is and how `collect` waits. Without `captures` no CUDA graph is
         made. Raises EngineError; what was allocated until then is freed.
@@ -76,8 +79,11 @@ class CudaStream:
             self._input: Buffer = self._memory.allocate(
                 (largest, *row_in), dtype, settings.input == "mapped"
             )
-            self._output: Buffer = self._memory.allocate((largest, *row_out))
-            computation.bind(self._input.address, self._output.address)
+            self._outputs: dict[str, Buffer] = {
+                name: self._memory.allocate((largest, *row)) for name, row in rows_out.items()
+            }
+            targets = {name: buffer.address for name, buffer in self._outputs.items()}
+            computation.bind(self._input.address, targets)
         except BaseException:
             self.close()
             raise
@@ -102,12 +108,13 @@ class CudaStream:
             self._queue()
         self._calls += 1
 
-    def collect(self) -> NDArray[np.float32]:
-        """Wait for the submitted batch and return its output. Raises EngineError."""
+    def collect(self) -> NDArray[Any]:
+        """Wait for the submitted batch and return its output, or of several one array (rows,) with
+        a field for each. Raises EngineError."""
         self._memory.synchronize()
-        # The next batch overwrites the buffer.
-        found: NDArray[np.float32] = self._output.host[: self._rows].copy()
-        return found
+        found = {name: buffer.host[: self._rows] for name, buffer in self._outputs.items()}
+        # Copies either way: the next batch overwrites the buffers.
+        return next(iter(found.values())).copy() if len(found) == 1 else fields.joined(found)
 
     def time_parts(self, rows: NDArray[Any], calls: int) -> dict[str, float]:
         """Median milliseconds of a call, part by part.
@@ -125,7 +132,7 @@ class CudaStream:
         parts: dict[str, Callable[[], None]] = {
             "h2d_ms": lambda: self._memory.upload(self._input, self._rows),
             "compute_ms": graph.launch if graph else self._compute,
-            "d2h_ms": lambda: self._memory.download(self._output, self._rows),
+            "d2h_ms": self._download,
         }
         try:
             taken = [
@@ -164,7 +171,11 @@ class CudaStream:
     def _queue(self) -> None:
         self._memory.upload(self._input, self._rows)
         self._compute()
-        self._memory.download(self._output, self._rows)
+        self._download()
+
+    def _download(self) -> None:
+        for buffer in self._outputs.values():
+            self._memory.download(buffer, self._rows)
 
     def _compute(self) -> None:
         if self._computation is not None:
@@ -220,7 +231,7 @@ class CudaStream:
 
 def run_many(
     stream_at: Callable[[int], CudaStream], batches: Iterable[NDArray[Any]], streams: int = 2
-) -> Iterator[NDArray[np.float32]]:
+) -> Iterator[NDArray[Any]]:
     """Results of `batches`, in order, with so many of them in flight at a time.
 
     `stream_at(0)`, `stream_at(1)`, ... are the streams, each made when a batch first needs it.

@@ -7,7 +7,7 @@ tensors and `execute_async_v3` since TensorRT 8.5.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Execution:
             raise
 
     def run(self, images: Images) -> Logits:
-        """Copy a batch (N, H, W, C) to the GPU, run it, and copy its logits (N, classes) back."""
+        """Copy a batch (N, H, W, C) to the GPU, run it, and copy what it returns back."""
         stream = self._stream(0)
         stream.submit(images)
         return stream.collect()
@@ -82,6 +82,11 @@ class Execution:
         found: dict[str, float] = record.medians()
         return found
 
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one image, by name; -1 is open."""
+        names = self._signature.output_names
+        return {name: tuple(self.engine.get_tensor_shape(name))[1:] for name in names}
+
     def close(self) -> None:
         """Give everything back, contexts and their memory before the engine."""
         try:
@@ -112,19 +117,19 @@ class Execution:
             context,
             self._signature.batch_size or largest_batches(self.engine, self._signature)[-1],
             self._signature.input_shape,
-            self._signature.shape_of_output,
+            {own.output_name: own.shape_of_output for own in self._signature.each},
             self._signature.dtype,
             captures,
             self._gpu,
         )
 
     def _check_tensors(self) -> None:
-        """One input and one float32 output with the signature's names, or an EngineError."""
+        """One input and float32 outputs with the signature's names, or an EngineError."""
         names = map(self.engine.get_tensor_name, range(self.engine.num_io_tensors))
         found = {name: self.engine.get_tensor_dtype(name) for name in names}
         wanted = {
             self._signature.input_name: getattr(self._trt, self._signature.dtype),
-            self._signature.output_name: self._trt.float32,
+            **dict.fromkeys(self._signature.output_names, self._trt.float32),
         }
         if found != wanted:
             raise EngineError(
@@ -166,6 +171,7 @@ class GpuEngine(Engine):
     def _open(self) -> None:
         self._close()
         self._execution = Execution(self.trt(), self.file, self.signature, self.gpu)
+        self._expect_outputs(self._execution.output_shapes())
 
     def _infer(self, images: Images) -> Logits:
         make_context_current()  # in this thread, which need not be the one that opened it
@@ -198,9 +204,9 @@ class Context:
                 "end other programs on the GPU, or set a smaller build.max_batch_size",
             )
 
-    def bind(self, source: int, target: int) -> None:
-        self._context.set_tensor_address(self._signature.input_name, source)
-        self._context.set_tensor_address(self._signature.output_name, target)
+    def bind(self, source: int, targets: Mapping[str, int]) -> None:
+        for name, address in {self._signature.input_name: source, **targets}.items():
+            self._context.set_tensor_address(name, address)
 
     def set_rows(self, rows: int, stream: int) -> None:
         # The first that is large enough: its kernels were chosen for batches of this size.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Head, Signature
 from stages.engines.base import Engine, Images, Logits
 from stages.engines.modules import load
 from stages.engines.registry import ENGINES
@@ -123,3 +123,48 @@ def test_what_no_device_tells_is_none(engine: Engine) -> None:
     assert engine.time_parts(batch(1), 1) is None
     assert engine.layer_milliseconds(batch(1), 1) is None
     assert engine.gpu_memory_mib is None
+
+
+TWO = dataclasses.replace(
+    PIXELS,
+    class_names=(),
+    task="several",
+    heads=(
+        Head("kind", "classification", "logits", ("a", "b"), ()),
+        Head("mask", "segmentation", "logits", ("a", "b"), (8, 8, 2)),
+    ),
+)
+
+
+class Described(Zeros):
+    """An engine whose file has these outputs."""
+
+    shapes: ClassVar[dict[str, list[Any]]] = {}
+
+    def _open(self) -> None:
+        self._expect_outputs(self.shapes)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({"mask": [8, 8, 2], "kind": [2]}, ""),
+        ({"mask": ["height", None, 2], "kind": [-1]}, ""),
+        ({"kind": [2]}, "set of outputs is kind, expected kind, mask"),
+        ({"mask": [8, 8, 2], "kind": [2], "x": [1]}, "set of outputs is kind, mask, x"),
+        ({"mask": [8, 8, 3], "kind": [2]}, r"shape of 'mask' is \(8, 8, 3\), expected \(8, 8, 2"),
+        ({"mask": [None], "kind": [2]}, r"shape of 'mask' is \(None,\), expected \(8, 8, 2"),
+        ({"mask": [2], "kind": [8, 8, 2]}, r"shape of 'kind' is \(8, 8, 2\), expected \(2,\)"),
+    ],
+)
+def test_a_file_with_other_outputs_is_refused(
+    tmp_path: Path, shapes: dict[str, list[Any]], said: str
+) -> None:
+    (tmp_path / "two.bin").touch()
+    engine = Described(tmp_path / "two.bin", TWO)
+    engine.shapes = shapes  # type: ignore[misc]
+    if not said:
+        engine.open()
+        return
+    with pytest.raises(EngineError, match=said):
+        engine.open()
