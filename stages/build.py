@@ -282,8 +282,8 @@ def locate(
 ) -> dict[str, Divergence]:
     """Where GPU engines whose parity fails go wrong first, also as progress."""
     found, largest = {}, settings.build.max_batch_size
-    broken = [each for each in results if each.parity and not each.parity.passed]
-    for name in [each.name for each in broken if settings.tensorrt.locate_divergence]:
+    off = {each.name: each.parity for each in results if each.parity and not each.parity.passed}
+    for name in off if settings.tensorrt.locate_divergence else ():
         if ENGINES[name.backend].device != "gpu" or name.precision == "bf16":
             continue
         progress.report(f"{name}: look for the first tensor that is off")
@@ -291,7 +291,8 @@ def locate(
         few = signature.feed(images[: signature.batch_size or min(divergence.IMAGES, largest)])
         graph = source / modules.source_file(name)
         try:
-            first = divergence.search_in_child(Search(name.backend, graph, request, few))
+            search = Search(name.backend, graph, request, few, off[name].output)
+            first = divergence.search_in_child(search)
         except Exception as error:  # a diagnosis: whatever happens in it, the engines stay
             progress.report(f"{name}: what is off cannot be told: {error}")
             continue

@@ -131,7 +131,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     missing = left_out.read(out)
     normal = signature.preprocess(images)
     logits |= {
-        name: evaluate.logits(simulate(*network, target), normal)
+        name: evaluate.logits(simulate(*network, target), normal, signature)
         for name, target in simulations.items()
     }
     few = samples.sampled(signature.batch_size or layer_parity_images(signature))
@@ -248,7 +248,7 @@ def write_float32(
     """
     progress.report(file.name)
     model = files.load(source / "model.keras")
-    logits = evaluate.logits(model, signature.preprocess(images))
+    logits = evaluate.logits(model, signature.preprocess(images), signature)
     folded = fold(model)
     del model
     free_copies(folded)
@@ -277,8 +277,9 @@ def check_float32(
     """A float32 graph against Keras. Raises ConversionError where it differs by more."""
     found = parity.check_float(name, expected, got, signature, limit)
     if not found.passed:
+        output = f" in {found.output!r}" if found.output else ""
         raise ConversionError(
-            f"{name} differs from Keras by {found.max_relative_difference:.1e} "
+            f"{name} differs from Keras{output} by {found.max_relative_difference:.1e} "
             f"of the largest output, allowed is {limit:.1e}",
             "report the model's layers as a bug, or raise convert.max_relative_difference",
         )
@@ -326,7 +327,7 @@ def convert_quantized(
 def compare_quantized(
     graphs: Mapping[str, Target],
     logits: Mapping[str, Logits],
-    differences: Mapping[str, NDArray[np.float64]],
+    differences: Mapping[str, NDArray[Any]],
     samples: Split,
     signature: Signature,
     out: Path,

@@ -33,7 +33,7 @@ from stages.keras_graph.placement import (
     tied,
 )
 from stages.keras_graph.walk import Call, Visit
-from stages.numerics import rounding
+from stages.numerics import fields, rounding
 from stages.numerics.parity import steps_apart
 from stages.numerics.qparams import Grid, kernel_scales
 from stages.numerics.rounding import FLOAT32, Arithmetic
@@ -80,13 +80,24 @@ def compare_layers(
         # The engine's value, not ours: each segment starts from what the engine really had.
         return keras.ops.convert_to_tensor(got * np.float32(scale))
 
-    output = execute(model, wanted, signature.preprocess(pixels), quantize, bounds.visit)
-    # LiteRT's softmax has a grid of its own, and may be off by a step of it.
-    tolerance = max(bounds.of(output), trace.logit_step)
-    either = (np.asarray(each) for each in (output, bounds.otherwise(output)))
-    differs = np.all([~(np.abs(each - trace.logits) <= tolerance) for each in either], axis=0)
-    counts[OUTPUT] = Counts(differs.size, 0, 0, int(differs.sum()))
+    result = execute(model, wanted, signature.preprocess(pixels), quantize, bounds.visit)
+    outputs, got = keras.tree.flatten(result), fields.parts(trace.logits)
+    for own, *found in zip(signature.each, outputs, got, trace.logit_steps, strict=True):
+        where = f"{OUTPUT} {own.output_name!r}" if signature.heads else OUTPUT
+        counts[where] = _of_output(bounds, *found)
     return _summary(name, counts)
+
+
+def _of_output(
+    bounds: RoundingBounds, output: Any, got: NDArray[np.float32], step: float
+) -> Counts:
+    """How well `got`, of an engine that may round it to whole multiples of `step`, agrees."""
+    # LiteRT's softmax has a grid of its own, and may be off by a step of it. What a layer reads as
+    # well is an integer times its scale.
+    tolerance = max(bounds.of(output), step, bounds.arithmetic.operation * _largest(output))
+    either = (np.asarray(each) for each in (output, bounds.otherwise(output)))
+    differs = np.all([~(np.abs(each - got) <= tolerance) for each in either], axis=0)
+    return Counts(differs.size, 0, 0, int(differs.sum()))
 
 
 def _rescaled(

@@ -160,7 +160,7 @@ def _flatbuffer(
     signature: Signature,
     optimizations: list[Any],
 ) -> bytes:
-    """Input and output have the names of `signature`, in the file's own.
+    """Input and outputs have the names of `signature`, in the file's own.
 
     Variables are frozen first: the converter leaves those of a Keras 3 function unreadable.
     """
@@ -172,9 +172,9 @@ def _flatbuffer(
         autograph=False,
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    # Around it, because freezing forgets the names of outputs.
+    # Around it, because freezing forgets the names of outputs; TensorFlow sorts by them.
     named = tf.function(
-        lambda image: {signature.output_name: frozen(image)[0]},
+        lambda image: dict(zip(signature.output_names, frozen(image), strict=True)),
         input_signature=[spec],
         autograph=False,
     ).get_concrete_function()

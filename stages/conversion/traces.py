@@ -38,16 +38,16 @@ class Trace:
     """What an engine computed for some images.
 
     `stored` has, by point, the tensors that may be the point's: one where the graph has names, else
-    all of the point's scale; none if the engine has no such tensor. `logits` are (N, classes), in
-    whole multiples of `logit_step` where the engine quantizes them. `arithmetic` is that of what is
-    between integers.
+    all of the point's scale; none if the engine has no such tensor. `logits` are (N, ...), or have
+    a field for each output. Where the engine quantizes an output it is in whole multiples of its
+    step in `logit_steps`. `arithmetic` is that of what is between integers.
     """
 
     target: Target
     stored: Mapping[str, Sequence[Stored]]
     logits: Logits
+    logit_steps: tuple[float, ...]
     arithmetic: Arithmetic
-    logit_step: float = 0.0
 
 
 Outputs = Callable[[onnx.ModelProto, Signature, Images], Mapping[str, NDArray[Any]]]
@@ -72,7 +72,7 @@ def traces(
     for file, target in graphs.items():
         if target == "litert":
             for form in filter(Path.is_file, (folder / file, litert.paired_form(folder / file))):
-                yield form.name, trace_tflite(form, ranges, images)
+                yield form.name, trace_tflite(form, ranges, signature, images)
             continue
         graph = onnx.load(folder / file)
         yield file, trace_onnx(graph, target, signature, images, AS_WRITTEN)
@@ -100,18 +100,26 @@ def trace_onnx(
     stored = {point: [values[tensor]] for point, tensor in made.items()}
     types = {tensor.data_type for tensor in graph.graph.initializer}
     arithmetic = FLOAT16 if onnx.TensorProto.FLOAT16 in types else FLOAT32
-    return Trace(target, stored, values[signature.output_name], arithmetic)
+    logits = [values[name] for name in signature.output_names]
+    return Trace(target, stored, signature.joined(logits), (0.0,) * len(logits), arithmetic)
 
 
-def trace_tflite(file: Path, ranges: Mapping[str, Range], images: Images) -> Trace:
-    """The trace of a `.tflite`, whose converter drops all names. Raises EngineError."""
-    inside, logits = litert.tensors(file, images)
+def trace_tflite(
+    file: Path, ranges: Mapping[str, Range], signature: Signature, images: Images
+) -> Trace:
+    """The trace of a `.tflite`, whose converter drops all names but those of the outputs. Raises
+    EngineError.
+    """
+    inside, outputs = litert.tensors(file, signature, images)
     stored = {
         name: [each.values for each in inside if _is_same(each.scale, spec.scale("litert"))]
         for name, spec in ranges.items()
     }
-    steps = (each.scale for each in inside if np.array_equal(_dequantized(each), logits))
-    return Trace("litert", stored, logits, LITERT, next(steps, 0.0))
+    steps = tuple(
+        next((each.scale for each in inside if np.array_equal(_dequantized(each), output)), 0.0)
+        for output in outputs
+    )
+    return Trace("litert", stored, signature.joined(outputs), steps, LITERT)
 
 
 def _dequantized(tensor: litert.Inside) -> NDArray[np.float32]:

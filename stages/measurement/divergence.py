@@ -42,12 +42,14 @@ SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Search:
-    """An engine of `backend` that was built from the graph `source`, and images for it."""
+    """An engine of `backend` that was built from the graph `source`, images for it, and of several
+    outputs the one that is off."""
 
     backend: str
     source: Path
     request: BuildRequest
     images: Images
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def find(search: Search, module: EngineModule) -> Divergence | None:
     import onnx
 
     model = onnx.shape_inference.infer_shapes(onnx.load(search.source))
+    if search.output is not None:  # what only others need is not before or behind its tensors
+        model = _part(model, search.output)
     candidates = places(model)
     limit = _limit(search)
     apart: dict[int, float] = {}
@@ -155,10 +159,9 @@ def places(model: onnx.ModelProto) -> list[Place]:
 
 def cut(model: onnx.ModelProto, place: Place, signature: Signature) -> onnx.ModelProto:
     """What makes the tensor of `place`, which becomes the float32 output (N, values)."""
-    from onnx import TensorProto, helper, utils
+    from onnx import TensorProto, helper
 
-    inputs = [value.name for value in model.graph.input]
-    part = utils.Extractor(model).extract_model(inputs, [place.tensor])
+    part = _part(model, place.tensor)
     inner = f"{place.tensor}.cut"
     for node in part.graph.node:
         for names in (node.input, node.output):
@@ -180,6 +183,14 @@ def cut(model: onnx.ModelProto, place: Place, signature: Signature) -> onnx.Mode
     return part
 
 
+def _part(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    """What makes the `tensor`, which is the only output."""
+    from onnx import utils
+
+    inputs = [value.name for value in model.graph.input]
+    return utils.Extractor(model).extract_model(inputs, [tensor])
+
+
 def _difference(
     search: Search, module: EngineModule, model: onnx.ModelProto, place: Place
 ) -> float:
@@ -188,7 +199,12 @@ def _difference(
 
     names = tuple(map(str, range(place.values)))
     signature = dataclasses.replace(
-        search.request.signature, class_names=names, output_shape=(), task="classification"
+        search.request.signature,
+        class_names=names,
+        output_name=place.tensor,
+        output_shape=(),
+        task="classification",
+        heads=(),
     )
     part = cut(model, place, signature)
     expected = onnxruntime.outputs(part, signature, search.images, as_written=True)

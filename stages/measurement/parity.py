@@ -13,14 +13,17 @@ must not decide (decision 23): integers are judged layer by layer where that is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.engines.registry import ENGINES, QUANTIZED, EngineName, Target
-from stages.numerics import proportions
+from stages.numerics import fields, proportions
 from stages.numerics.parity import Logits, compare
 from stages.results.conversion import LayerParity, LogitDifference, ParityCheck
 from stages.tasks import base as tasks
@@ -57,6 +60,27 @@ def reference(engine: EngineName) -> str:
     return fake_quantized(ENGINES[engine.backend].rounding)
 
 
+def _of_worst(
+    check: Callable[..., ParityCheck], signature: Signature, *compared: Any
+) -> ParityCheck:
+    """`check(signature, *compared)`; of several outputs that of the one that is furthest off, which
+    passes only if all do. Each is called with its own signature and fields.
+    """
+    if not signature.heads:
+        return check(signature, *compared)
+    parts = map(fields.parts, compared)
+    checks = [
+        check(own, *its).model_copy(update={"output": own.output_name})
+        for own, *its in zip(signature.each, *parts, strict=True)
+    ]
+    return max(checks, key=_badness)
+
+
+def _badness(check: ParityCheck) -> tuple[bool, int, float]:
+    apart = check.max_relative_difference or 0.0
+    return not check.passed, check.unexplained_labels or 0, math.inf if math.isnan(apart) else apart
+
+
 def simulation(
     name: str, expected: Logits, got: Logits, labels: Targets, signature: Signature
 ) -> ParityCheck:
@@ -65,6 +89,12 @@ def simulation(
     It passes unless it has over 2 % fewer right answers, or loses as much of the metric of another
     task, with 95 % confidence: a network that guesses wins and loses right answers by chance.
     """
+    return _of_worst(partial(_simulation, name), signature, expected, got, labels)
+
+
+def _simulation(
+    name: str, signature: Signature, expected: Logits, got: Logits, labels: Targets
+) -> ParityCheck:
     before, after = (Answers.of(each, labels, signature) for each in (expected, got))
     change = before.change_to(after) or proportions.of_counts(before.errors == 0, after.errors == 0)
     passed = change.high >= -MAX_ACCURACY_LOSS
@@ -79,7 +109,8 @@ def _compare(expected: Logits, got: Logits, signature: Signature) -> LogitDiffer
     # Each number has a unit of its own: an angle must not hide behind a price.
     columns = [compare(expected[:, at : at + 1], got[:, at : at + 1], 1.0)
                for at in range(expected.shape[1])]  # fmt: skip
-    largest = max(each.max_relative_difference or 0.0 for each in columns)
+    # Of NumPy, whose maximum of NaN and a number is NaN.
+    largest = float(np.max([each.max_relative_difference for each in columns]))
     return found.model_copy(update={"max_relative_difference": largest})
 
 
@@ -94,6 +125,12 @@ def check_float(
 
     They may differ by `relative` of the largest one.
     """
+    return _of_worst(partial(_float, name, relative), signature, expected, got)
+
+
+def _float(
+    name: str, relative: float, signature: Signature, expected: Logits, got: Logits
+) -> ParityCheck:
     found = _compare(expected, got, signature)
     passed = (found.max_relative_difference or 0.0) <= relative
     return ParityCheck(name=name, against=KERAS_FLOAT, passed=passed, **dict(found))
@@ -112,15 +149,26 @@ def check_int8(
     An answer may change only where rounding explains it: a label where the largest and the second
     of the expected logits are so close that a difference of `explained_difference` of each
     exchanges them. What counts for other tasks say their `unexplained`. The check shows the largest
-    of the differences.
+    of the differences. For several outputs there is a field of them for each.
     """
-    task = tasks.of(signature.task)
-    changed = task.unexplained(expected, got, explained_difference, signature)
+    check = partial(_int8, name, against)
+    return _of_worst(check, signature, expected, got, explained_difference)
+
+
+def _int8(
+    name: str,
+    against: str,
+    signature: Signature,
+    expected: Logits,
+    got: Logits,
+    explained: Difference,
+) -> ParityCheck:
+    changed = tasks.of(signature.task).unexplained(expected, got, explained, signature)
     return ParityCheck(
         name=name,
         against=against,
         passed=changed == 0,
-        explained_difference=float(np.max(explained_difference)),
+        explained_difference=float(np.max(explained)),
         unexplained_labels=changed,
         **dict(_compare(expected, got, signature)),
     )
@@ -154,5 +202,9 @@ def relative_limit(engine: EngineName, tf32: bool) -> float:
 def first_mismatch(checks: Iterable[ParityCheck], layers: Iterable[LayerParity] = ()) -> str | None:
     """What was compared in the first check that did not pass; layers before outputs."""
     by_layer = (f"{each.name}: {each.worst_point}" for each in layers if not each.passes)
-    by_output = (each.name for each in checks if not each.passed)
+    by_output = (
+        f"{each.name}: {each.output}" if each.output else each.name
+        for each in checks
+        if not each.passed
+    )
     return next(chain(by_layer, by_output), None)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stages.results.conversion import LogitDifference
 
-Logits = NDArray[np.float32]
+Logits = NDArray[Any]
 
 
 def compare(

@@ -25,11 +25,15 @@ class ParityCheck(LogitDifference):
     """The logits of `name` against those of `against`, and whether they agree well enough.
 
     Of INT8: the largest difference of a logit that rounding explains, and the labels that changed
-    although such a difference could not change them.
+    although such a difference could not change them. Of several outputs, the one that is furthest
+    off.
     """
 
     name: str = Field(validation_alias=AliasChoices("name", "rung"))
     against: str
+    output: str | None = Field(
+        default=None, description="Of a network with several outputs, the one that is told of."
+    )
     explained_difference: float | None = None
     unexplained_labels: Count | None = None
     passed: bool = Field(validation_alias=AliasChoices("passed", "holds"))

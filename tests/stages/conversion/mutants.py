@@ -116,9 +116,31 @@ def edit_tflite(edit: TfLite, file: Path, scales: Mapping[str, float]) -> None:
     """Apply `edit` to a `.tflite`; `scales` are those of the points, which have no names in it."""
     model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
     edit(model.subgraphs[0], scales)
+    _write_tflite(model, file)
+
+
+def _write_tflite(model: schema.ModelT, file: Path) -> None:
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     file.write_bytes(bytes(builder.Output()))
+
+
+def swap_outputs(file: Path, first: str, second: str) -> None:
+    """Exchange the names of two outputs of a `.tflite` or an ONNX graph."""
+    other = {first: second, second: first}
+    if file.suffix == ".tflite":
+        model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+        for each in model.signatureDefs[0].outputs:
+            each.name = other.get(each.name.decode(), each.name.decode())
+        _write_tflite(model, file)
+        return
+    graph = onnx.load(file)
+    for node in graph.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [other.get(name, name) for name in names]
+    for output in graph.graph.output:
+        output.name = other.get(output.name, output.name)
+    onnx.save(graph, file)
 
 
 def _activation(graph: schema.SubGraphT, scale: float) -> schema.QuantizationParametersT:

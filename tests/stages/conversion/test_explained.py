@@ -40,3 +40,17 @@ def test_each_value_has_what_rounding_explains_of_it() -> None:
     assert found.shape == (kernel.shape[1],)
     assert (found[1:] < 0.2 * np.abs(logits[:, 1:]).max()).all()
     assert found[0] > 100 * found[1:].max()
+
+
+def test_a_value_that_no_draw_moves_is_still_rounded_as_numbers_are() -> None:
+    """What never depends on the image: its INT8 kernel is zero, its bias is not."""
+    model = randomized(NETWORKS["plain"]())
+    kernel, bias = model.layers[-1].get_weights()
+    kernel[:, 2], bias[2] = 0.0, 0.7
+    model.layers[-1].set_weights([kernel, bias])
+    net = Quantized(model)
+    logits = net.simulated("tensorrt")[:4]  # whose outputs are no integers
+    network = (net.model, net.points, net.ranges)
+    found = explained_difference(*network, "tensorrt", BATCH[:4], logits)
+    assert found[2] == pytest.approx(2.0**-9 * 0.7, rel=0.01)  # of float16
+    assert (np.delete(found, 2) > 2 * found[2]).all()

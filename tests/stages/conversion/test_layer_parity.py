@@ -74,14 +74,19 @@ class Converted:
 
 
 def converted(net: Quantized, folder: Path) -> Converted:
+    convert_int8(net, folder)
+    fp8 = prepend_preprocessing(to_float16(net.graph("fp8")), TAKES_PIXELS)
+    onnx.save(fp8, folder / "model.fp8.onnx")
+    return Converted(net, folder)
+
+
+def convert_int8(net: Quantized, folder: Path) -> None:
+    takes_pixels = dataclasses.replace(net.signature, dtype="uint8")
     tensorrt = net.graph("tensorrt")
     graphs = zip(INT8_GRAPHS, (net.graph("cpu"), tensorrt, to_float16(tensorrt)), strict=False)
     for file, graph in graphs:
-        onnx.save(prepend_preprocessing(graph, TAKES_PIXELS), folder / file)
-    fp8 = prepend_preprocessing(to_float16(net.graph("fp8")), TAKES_PIXELS)
-    onnx.save(fp8, folder / "model.fp8.onnx")
-    write_int8(folder / "model.int8.tflite", net.model, net.points, net.ranges, TAKES_PIXELS)
-    return Converted(net, folder)
+        onnx.save(prepend_preprocessing(graph, takes_pixels), folder / file)
+    write_int8(folder / "model.int8.tflite", net.model, net.points, net.ranges, takes_pixels)
 
 
 @pytest.fixture(scope="module", params=["untrained", "sure"])

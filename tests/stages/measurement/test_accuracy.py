@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stages.artifacts.signature import Head
 from stages.engines.base import Engine, Images, Logits
 from stages.errors import EngineError
 from stages.measurement import accuracy
@@ -59,3 +61,24 @@ def test_outputs_that_are_not_finite_are_refused(engine: BrightPixels) -> None:
         accuracy.accuracy(engine, pixels(0, 255, 0), np.array([0, 1, 0]), batch_size=2)
     assert "bright.bin" in caught.value.message
     assert "build.precisions" in caught.value.hint
+
+
+class TwoOutputs(BrightPixels):
+    """The same as the field "kind" beside a "place" that is always finite."""
+
+    def _infer(self, images: Images) -> Logits:
+        return self.signature.joined([images[:, 0, 0, :], super()._infer(images)])
+
+
+def test_of_several_outputs_the_one_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    heads = (
+        Head("place", "regression", "values", ("x",), ()),
+        Head("kind", "classification", "logits", ("a", "b"), ()),
+    )
+    (tmp_path / "two.bin").touch()
+    signature = dataclasses.replace(SIGNATURE, class_names=(), task="several", heads=heads)
+    with TwoOutputs(tmp_path / "two.bin", signature) as engine:
+        found = accuracy.logits(engine, pixels(255, 1, 255), batch_size=2)
+        assert found["kind"].argmax(axis=1).tolist() == [1, 0, 1]
+        with pytest.raises(EngineError, match="the kind of 1 of 3 images are not finite"):
+            accuracy.logits(engine, pixels(255, 0, 255), batch_size=2)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
+from stages.artifacts.signature import Head
 from stages.engines import onnxruntime
 from stages.engines.base import BuildRequest, Engine
 from stages.engines.child import ChildFailed
@@ -135,3 +136,37 @@ def test_the_sentence_tells_how_far_off_it_is() -> None:
     )
     broken = found.model_copy(update={"max_relative_difference": None})
     assert broken.in_words.endswith("(x), not a finite number")
+
+
+def two_heads() -> onnx.ModelProto:
+    """The classifier, and in front of its nodes one that has nothing to do with it: "other"."""
+    model = graph("fp32")
+    relu = next(each for each in model.graph.node if each.op_type == "Relu")
+    model.graph.node.insert(0, onnx.helper.make_node("Abs", ["image"], ["other"], "other"))
+    last = onnx.helper.make_node("Neg", [relu.output[0]], ["behind"], "behind")
+    model.graph.node.append(last)
+    for name, shape in (("other", ["N", 8, 8, 1]), ("behind", ["N", 16, 6, 6])):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, 1, shape))
+    return model
+
+
+def test_of_several_outputs_what_makes_the_one_that_is_off_is_searched(tmp_path: Path) -> None:
+    """The last tensor of the graph is behind the convolution, not behind the Gemm."""
+    onnx.save(two_heads(), tmp_path / "model.fp32.onnx")
+    heads = tuple(
+        Head(name, "regression", "values", names, shape)
+        for name, names, shape in (
+            ("logits", ("a", "b", "c", "d"), ()),
+            ("other", (), (8, 8, 1)),
+            ("behind", (), (16, 6, 6)),
+        )
+    )
+    signature = replace(SIGNATURE, class_names=(), task="several", heads=heads)
+    request = BuildRequest(signature, "fp32")
+    fed = SIGNATURE.preprocess(images(4))
+    broken: Any = Broken("Gemm")
+    asked = Search("onnxruntime", tmp_path / "model.fp32.onnx", request, fed, "logits")
+    found = divergence.find(asked, broken)
+    assert found is not None
+    assert found.node == "gemm_5"
+    assert divergence.find(replace(asked, output="behind"), broken) is None

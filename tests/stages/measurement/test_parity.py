@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Head, Signature
 from stages.engines.registry import EngineName
 from stages.measurement import parity
 from stages.measurement.parity import KERAS_FLOAT, fake_quantized
+from stages.numerics import fields
 from stages.results.conversion import LayerParity
 
 RNG = np.random.default_rng(0)
@@ -145,3 +146,64 @@ def test_of_numbers_each_may_move_as_far_as_its_own_rounding_explains():
     mixed[:, 1] = mixed[::-1, 1]
     assert not parity.check_int8("a", "b", expected, mixed, explained, numbers).passed
     assert parity.check_int8("a", "b", expected, mixed, 40.0, numbers).passed  # of all together
+
+
+NUMBERS = Head("box", "regression", "values", ("x", "y"), ())
+SEVERAL = Signature(
+    (4, 4, 1),
+    (),
+    1.0,
+    0.0,
+    output="values",
+    task="several",
+    heads=(Head("kind", "classification", "logits", tuple("abcdefghij"), ()), NUMBERS),
+)
+BOXES = RNG.normal(size=(1000, 2)).astype(np.float32)
+
+
+def several(kinds: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    return SEVERAL.joined([kinds, boxes])
+
+
+@pytest.mark.parametrize(
+    ("moved", "output", "passed"),
+    [((5e-3, 5e-2), "box", False), ((5e-2, 5e-3), "kind", False), ((5e-3, 1e-3), "kind", True)],
+)
+def test_of_several_outputs_the_one_that_is_furthest_off_counts(moved, output, passed):
+    kind, box = (
+        each + np.float32(share * np.abs(each).max())
+        for each, share in zip((LOGITS, BOXES), moved, strict=True)
+    )
+    name = EngineName.parse("onnxruntime.fp16")
+    found = parity.engine_check(name, several(LOGITS, BOXES), several(kind, box), 0.0, SEVERAL)
+    assert (found.output, found.passed) == (output, passed)
+    assert found.max_relative_difference == pytest.approx(max(moved), rel=0.5)
+    named = None if passed else f"onnxruntime.fp16: {output}"
+    assert parity.first_mismatch([found]) == named
+
+
+def test_what_rounding_explains_is_of_each_output_its_own():
+    explained = np.array((0.1, (0.01, 0.001)), [("kind", float), ("box", float, 2)])
+    against = fake_quantized("cpu")
+    moved = several(with_second_ahead(MARGINS <= 0.2), BOXES + np.float32(0.01))
+    found = parity.check_int8("model", against, several(LOGITS, BOXES), moved, explained, SEVERAL)
+    assert (found.passed, found.output, found.explained_difference) == (False, "box", 0.01)
+    explained["box"][1] = 0.01
+    found = parity.check_int8("model", against, several(LOGITS, BOXES), moved, explained, SEVERAL)
+    assert found.passed
+
+
+def test_a_simulation_may_lose_little_of_any_output():
+    labels = fields.joined({"kind": LOGITS.argmax(axis=1), "box": BOXES})
+    before, noise = several(LOGITS, BOXES), RNG.normal(size=BOXES.shape).astype(np.float32)
+    found = parity.simulation("model", before, several(LOGITS, BOXES), labels, SEVERAL)
+    assert found.passed
+    found = parity.simulation("model", before, several(LOGITS, BOXES + noise), labels, SEVERAL)
+    assert (found.passed, found.output) == (False, "box")
+
+
+def test_a_number_that_is_nan_is_not_hidden_behind_another():
+    broken = several(LOGITS, BOXES)
+    broken["box"][3, 1] = np.nan
+    found = parity.check_float("model.fp32.onnx", several(LOGITS, BOXES), broken, SEVERAL)
+    assert (found.passed, found.output) == (False, "box")
