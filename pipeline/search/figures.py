@@ -20,8 +20,9 @@ from pipeline.report.svg import (
     rows_only,
 )
 from pipeline.results import units
-from pipeline.search import sentences
+from pipeline.search import sentences, tables
 from pipeline.search.model import Trial
+from pipeline.search.results import Found
 from pipeline.search.searching import Searched
 from stages.settings.searching import Objective
 
@@ -38,7 +39,7 @@ def charts(searched: Searched) -> Iterator[Chart]:
         yield _pareto(measured, searched)
         yield _parallel(measured, searched)
     for objective, shares in searched.found.importances.items():
-        yield _importances(objective, sentences.word_of(objective, searched.found), shares)
+        yield _importances(objective, shares, searched.found)
 
 
 def _pareto(trials: Sequence[Trial], searched: Searched) -> Chart:
@@ -121,17 +122,21 @@ def _heights(values: Sequence[Any]) -> list[float]:
     return [(each - low) / (high - low) if high > low else 0.5 for each in values]
 
 
-def _importances(objective: Objective, words: str, found: dict[str, float]) -> Chart:
-    ranked = sorted(found.items(), key=lambda pair: -pair[1])
+def _importances(objective: Objective, shares: dict[str, float], found: Found) -> Chart:
+    ranked = sorted(shares.items(), key=lambda pair: -pair[1])
+    labels = {
+        name: f"{100 * value:.0f} %" if found.varied(name) else tables.CONSTANT
+        for name, value in ranked
+    }
     axes = panel(ROW * len(ranked) + 44, bottom=34)
     axes.set_xlim(0, 1.08 * 100 * max(value for _, value in ranked))
     for row, (name, value) in enumerate(ranked):
         axes.barh(row, 100 * value, height=0.3, color=ACCENT)
-        row_label(axes, row, name, f"{100 * value:.0f} %")
+        row_label(axes, row, name, labels[name])
     rows_only(axes, len(ranked))
     axes.set_xlabel("share of what varied between trials, %")
-    text = "; ".join(f"{name}: {100 * value:.0f} %" for name, value in ranked)
-    title = f"What each knob is worth for {words}"
+    text = "; ".join(f"{name}: {label}" for name, label in labels.items())
+    title = f"What each knob is worth for {sentences.word_of(objective, found)}"
     return Chart(f"search-knobs-{objective}", title, f"{text}.", figure_of(axes))
 
 

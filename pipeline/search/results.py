@@ -78,6 +78,11 @@ class Found(BaseModel):
         """The controls by the numbers of their trials."""
         return controls_among(self.trials, self.controls)
 
+    def varied(self, knob: str) -> bool:
+        """Whether it had more than one value in the trials that were trained in full."""
+        values = [each.values.get(knob) for each in self.complete]
+        return any(value != values[0] for value in values)
+
     def trial(self, number: int) -> Trial | None:
         """The one with this number."""
         return next((each for each in self.trials if each.number == number), None)

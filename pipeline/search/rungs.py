@@ -9,7 +9,7 @@ order of NSGA-II where more than one objective counts. Optuna's pruners know one
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,18 @@ def at_share(settings: Settings, share: float, base: Settings) -> Settings:
     if not _trains(quantize):
         quantize = quantize.model_copy(update=_idle_of(base.quantize))
     return settings.model_copy(update={"prune": prune, "quantize": quantize})
+
+
+def unread(settings: Settings, share: float, base: Settings, names: Iterable[str]) -> set[str]:
+    """The knobs `names` whose values in `settings` nothing reads at this share of the epochs."""
+    effective = at_share(settings, share, base)
+    return {
+        name
+        for name in names
+        if (parts := name.partition("."))[2] not in EPOCHS
+        and getattr(getattr(effective, parts[0]), parts[2])
+        != getattr(getattr(settings, parts[0]), parts[2])
+    }
 
 
 def is_unpruned(prune: Prune) -> bool:

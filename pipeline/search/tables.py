@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 from pipeline.report.tables import Table
 from pipeline.results import units
-from pipeline.search import results
+from pipeline.search import results, rungs
+from pipeline.search.knobs import settings_of
 from pipeline.search.model import Trial
 from pipeline.search.results import Found
 from pipeline.search.searching import Searched
 from stages.engines.registry import ENGINES, EngineName
+
+
+CONSTANT = "did not vary"
+"""Of a knob that had one value in all trials that were trained in full: it may matter, or not."""
 
 
 def _columns(found: Found) -> tuple[str, ...]:
@@ -63,7 +68,14 @@ def knobs(searched: Searched) -> Table:
     names = dict.fromkeys(name for shares in found.values() for name in shares)
     ranked = sorted(names, key=lambda name: -sum(shares[name] for shares in found.values()))
     rows = tuple(
-        (name, *(f"{100 * shares[name]:.1f}" for shares in found.values())) for name in ranked
+        (
+            name,
+            *(
+                f"{100 * shares[name]:.1f}" if searched.found.varied(name) else CONSTANT
+                for shares in found.values()
+            ),
+        )
+        for name in ranked
     )
     caption = "Share of what varied between trials that each knob explains, in %"
     return Table("Knobs", caption, ("what", *found), rows)
@@ -72,7 +84,7 @@ def knobs(searched: Searched) -> Table:
 def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
     found, result = searched.found, trial.last
     yardstick = found.yardstick
-    values = _values(trial, found)
+    values = _values(trial, searched)
     if result is None or yardstick is None:
         return (str(trial.number), trial.state, *[units.UNKNOWN] * 8, trial.reason or values)
     doubt = "" if result.latency.stable else " UNSTABLE"
@@ -91,13 +103,18 @@ def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
     )
 
 
-def _values(trial: Trial, found: Found) -> str:
-    """Those that the line as it is set does not have."""
+def _values(trial: Trial, searched: Searched) -> str:
+    """Those that the line as it is set does not have, and that the rung it is at reads."""
+    found = searched.found
     given = next((each.values for each in found.controls if each.kind == "as_set"), {})
+    unread: set[str] = set()
+    if trial.last:
+        own, share = settings_of(searched.settings, trial.ran_with), found.rungs[trial.last.rung]
+        unread = rungs.unread(own, share, searched.settings, trial.values)
     changed = {
         name: value
         for name, value in trial.values.items()
-        if name not in given or value != given[name]
+        if name not in unread and (name not in given or value != given[name])
     }
     text = ", ".join(f"{name} {value}" for name, value in units.spelled(changed).items())
     text = text or "the line as it is set"

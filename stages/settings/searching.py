@@ -79,14 +79,16 @@ def _storage(text: str) -> str:
 
 
 KNOBS = {
-    "prune.ratio": Knob(low=0.0, high=0.8, step=0.05),
+    "prune.ratio": Knob(low=0.0, high=0.95, step=0.05),
+    "prune.layers": Knob(values=("convolutions", "all")),
     "prune.criterion": Knob(values=("l2", "taylor")),
     "prune.channel_multiple": Knob(values=(4, 8, 16)),
     "prune.learning_rate": Knob(low=5e-4, high=4e-3, log=True),
     "prune.distillation": Knob(values=(0.0, 0.5, 0.9)),
     "quantize.calibration": Knob(values=("auto", "max", "mse")),
 }
-"""What mattered most on the networks measured here; the engine and its threads `build` chooses."""
+"""What mattered most on the networks measured here, down to widths at which accuracy falls; the
+engine and its threads `build` chooses."""
 
 
 DEFAULT_TRIALS = 30
@@ -103,6 +105,7 @@ class Search(Section):
     objectives: Annotated[tuple[Objective, ...], Distinct, Field(min_length=1)] = (
         "accuracy",
         "p50",
+        "size",
     )
     """What is better: accuracy on the validation images, median latency, the engine's size, the
     memory that the engine takes, or the energy of a call where a GPU tells its power."""

@@ -105,12 +105,52 @@ def test_the_table_says_that_engines_of_a_gpu_took_no_turns_with_the_reference()
         assert tables.front(searched).notes[1].startswith(words)
 
 
+def with_values(number: int, top1: tuple[float, ...], **values: object) -> Trial:
+    """One with values of the knobs of `prune`."""
+    given = {f"prune.{name}": value for name, value in values.items()}
+    state = "complete" if len(top1) == 2 else "stopped"
+    return trial(number, *top1, state=state).model_copy(update={"values": given})
+
+
+def test_a_trial_shows_no_value_that_its_rung_does_not_read():
+    settings = settings_of("search.rungs=[0.0, 1.0]")
+    trials = [
+        with_values(0, (0.5,), ratio=0.6, learning_rate=0.001),
+        with_values(1, (0.5, 0.9), ratio=0.6, learning_rate=0.001),
+        with_values(2, (0.5, 0.9), ratio=0.0, learning_rate=0.001, criterion="taylor"),
+    ]
+    searched = Searched(Path(), find(trials, settings), settings)
+    assert [row[-1] for row in tables.everything(searched).rows] == [
+        "prune.ratio 0.6",
+        "prune.ratio 0.6, prune.learning_rate 0.001",
+        "prune.ratio 0",
+    ]
+
+
+def test_a_knob_with_one_value_in_all_trials_is_said_not_to_have_varied():
+    settings = settings_of("search.rungs=[0.0, 1.0]")
+    worth = {"prune.ratio": 1.0, "prune.criterion": 0.0, "prune.learning_rate": 0.0}
+    trials = [
+        with_values(0, (0.5, 0.9), ratio=0.6, criterion="l2", learning_rate=0.001),
+        with_values(1, (0.5, 0.8), ratio=0.7, criterion="l2", learning_rate=0.002),
+        with_values(2, (0.5,), ratio=0.7, criterion="l1", learning_rate=0.002),
+    ]
+    searched = Searched(Path(), find(trials, settings, [worth]), settings)
+    assert set(tables.knobs(searched).rows) == {
+        ("prune.ratio", "100.0"),
+        ("prune.criterion", "did not vary"),
+        ("prune.learning_rate", "0.0"),
+    }
+    drawn = [each.description for each in figures.charts(searched)][-1]
+    assert "prune.criterion: did not vary; prune.learning_rate: 0 %" in drawn
+
+
 def scored(number: int, score: float) -> Trial:
     """One of a regression."""
     last = trial(number, score).last.model_copy(update={"metric": "r2"})
     tested = model.Tested(top1=score - 0.01, samples=300, trained_top1=0.8)
     return Trial(
-        number=number, state="complete", values={"a.b": number}, rungs=(last,), tested=tested
+        number=number, state="complete", values={"prune.seed": number}, rungs=(last,), tested=tested
     )
 
 
@@ -120,7 +160,7 @@ def test_another_task_is_named_by_its_metric_and_gets_no_interval_from_a_count()
     assert [best_of(each, found) for each in found.trials] == [None, None]
     searched = Searched(Path(), found, settings)
     said = " ".join(sentences.verdict(searched))
-    assert "Pareto front of R2 and latency: one trial." in said
+    assert "Pareto front of R2, latency and size: one trial." in said
     assert "R2 -25.00 % on validation images" in said
     assert "their R2 is too high by chance; by how much is not known" in said
     assert "On 300 test images, which chose nothing, by R2: trial 0 -26.00 %" in said
@@ -129,6 +169,6 @@ def test_another_task_is_named_by_its_metric_and_gets_no_interval_from_a_count()
     assert table.notes[2].startswith("R2 is on validation images")
     drawn = [f"{chart.title} {chart.description}" for chart in figures.charts(searched)]
     assert drawn[0].startswith("R2 against latency")
-    assert "over a.b, R2, p50" in drawn[1]
+    assert "over prune.seed, R2, p50" in drawn[1]
     for text in (said, *drawn, *table.columns, *table.notes):
         assert "accura" not in text.lower()
