@@ -13,7 +13,6 @@ from pipeline.search.results import Found
 from pipeline.search.searching import Searched
 from stages.engines.registry import ENGINES, EngineName
 
-
 CONSTANT = "did not vary"
 """Of a knob that had one value in all trials that were trained in full: it may matter, or not."""
 

@@ -57,7 +57,7 @@ def test_what_was_found_is_shown_without_its_settings(artifacts):
     assert done.exit_code == 0
     found = Found.model_validate_json((artifacts / "search/report.json").read_text())
     shown = " ".join(done.stdout.split())
-    assert f"Pareto front of accuracy and latency: {len(found.front)} trials." in shown
+    assert f"Pareto front of accuracy, latency and size: {len(found.front)} trials." in shown
     assert "1 failed" in shown
     assert "Trial 1, the line unpruned, is on the front." in shown
     assert f"95 % interval of the best of {len(found.complete)}, Bonferroni" in shown
