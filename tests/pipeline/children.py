@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from click.testing import CliRunner, Result
 
 import pipeline
 from pipeline.cli import pipeline as command_line
+from tests.forks import Forks
 
 PATHS = [Path(__file__).parent, Path(pipeline.__file__).parents[1]]
 
@@ -42,17 +47,24 @@ def tiny_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "tiny_line", module, *arguments]
 
 
+@functools.cache
+def _forks() -> Forks:
+    opened = Forks("tiny_line.forked")
+    atexit.register(opened.__exit__, None, None, None)
+    return opened.__enter__()
+
+
 def tiny(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command line on the tiny line, in a process of its own, piped."""
-    return subprocess.run(
-        tiny_command(module, *arguments),
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    """The command line on the tiny line, in a process of its own, with its output in files.
+
+    The process is a fork of one that has imported all; `tiny_command` begins from nothing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("output", "errors")]
+        job = [str(cwd), json.dumps(environment()), *map(str, files), module, *arguments]
+        (status,) = _forks().run(job)
+        output, errors = (file.read_text() for file in files)
+    return subprocess.CompletedProcess(arguments, status, output, errors)
 
 
 def ends_soon(pid: int) -> bool:

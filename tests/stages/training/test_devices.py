@@ -14,7 +14,7 @@ import pytest
 from stages.errors import EngineError, SettingsError
 from stages.settings import Training
 from stages.training import devices
-from tests.stages.training.forks import Forks
+from tests.forks import Forks
 
 WORKERS = ["127.0.0.1:5000", "127.0.0.1:5001"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.models import files
-from tests.stages.training.forks import Forks
+from tests.forks import Forks
 
 STAGES = ("train", "prune", "quantize")
 

@@ -1,7 +1,8 @@
-"""A process that has imported what trains and forks one for each job: they need not import it.
+"""A process that has imported what its jobs need and forks for each: they need not import it.
 
-Importing TensorFlow takes as long as the small trainings of these tests. Its threads for computing
-start with its first operation, and the process that forks runs none.
+Importing TensorFlow takes as long as the small trainings of these tests, and importing the command
+line as long as its work. TensorFlow's threads for computing start with its first operation, and the
+process that forks runs none.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
-from tests.pipeline.children import environment
-
 
 class Forks:
     """Calls `module.main(*arguments)` in processes of their own; a context manager."""
@@ -26,9 +25,10 @@ class Forks:
         self._module = module
 
     def __enter__(self) -> Forks:
+        ours = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._parent = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve({self._module!r})"],
-            env=environment(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3"),
+            env={**ours, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
