@@ -18,13 +18,18 @@ from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.convert import INT8_GRAPHS
 from stages.engines import litert, onnxruntime, openvino
 from stages.engines.base import BuildRequest, Engine
+from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.onnxruntime import interpret
+from stages.engines.registry import ENGINES as ENGINE_SPECS
 from stages.engines.registry import Target
+from stages.engines.tensorrt import rtx
+from stages.engines.tensorrt.layers import from_message
 from stages.errors import EngineError
 from stages.keras_graph.fold import fold
 from stages.measurement import accuracy, parity
 from stages.numerics import fields
 from stages.results.conversion import ParityCheck
+from stages.settings import TensorRT
 from stages.training import evaluate
 from tests.stages.conversion.mutants import swap_outputs
 from tests.stages.conversion.onnx.test_targets import BATCH, Quantized
@@ -149,3 +154,15 @@ def test_a_swapped_pair_of_outputs_of_other_shapes_does_not_open(network, name, 
     swap_outputs(tmp_path / source, "kind", "box")
     with pytest.raises(EngineError, match=r"its shape of 'kind' is \(4,\), expected \(3,\)"):
         engine_of(name, tmp_path, tmp_path).open()
+
+
+@pytest.mark.skipif(gpu_blocker() is None, reason="with a GPU its inspector tells the layers")
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_tensorrt_rtx_builds_an_engine_that_makes_every_output(network, precision, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
+    source = network.folder / ENGINE_SPECS["tensorrt_rtx"].sources[precision]
+    one_gpu = TensorRT(compute_capabilities=("8.9",))
+    request = BuildRequest(TAKES_PIXELS, precision, max_batch_size=4, tensorrt=one_gpu)
+    rtx.build(source, tmp_path / "engine.rtx", request)
+    kernels = from_message((tmp_path / "engine.rtx.layers.txt").read_text())
+    assert {name for each in kernels for name in each.makes} >= set(SIGNATURE.output_names)
