@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-# The first and the last are imported by commands that need them, again and again.
+# A command imports these two where it needs them: here that is done once.
 import matplotlib.figure  # noqa: F401
 
 import pipeline.finalize  # noqa: F401
