@@ -117,10 +117,10 @@ def test_with_rounds_each_takes_the_same_share_of_what_is_left(
     trained: Path, tmp_path: Path
 ) -> None:
     options: Options = {"ratio": 0.75, "rounds": 2, "round_epochs": 0, "epochs": 0}
-    details = run(trained, tmp_path, criterion="taylor", **options).details
+    details = run(trained, tmp_path, data=FEW, criterion="taylor", **options).details
     assert [row.epochs for row in details.rounds] == [0, 0]
     assert [row.channels_after for row in details.groups] == [2, 4, 8]
-    once = run(trained, tmp_path / "once", ratio=0.5, epochs=0).details
+    once = run(trained, tmp_path / "once", data=FEW, ratio=0.5, epochs=0).details
     assert details.rounds[0].parameters == once.parameters_after
 
 
@@ -129,7 +129,7 @@ def test_across_the_network_as_many_multiply_adds_go_from_other_groups(
 ) -> None:
     options: Options = {"ratio": 0.5, "rounds": 2, "round_epochs": 0, "epochs": 0}
     resume = tmp_path / "resume"
-    found = run(trained, tmp_path, resume, scope="global", criterion="taylor", **options)
+    found = run(trained, tmp_path, resume, FEW, scope="global", criterion="taylor", **options)
     widths = [row.channels_after for row in found.details.groups]
     flat = flatten(files.load(trained / "model.keras"))
     even = {("conv1",): 4, ("conv2",): 8, ("dense1",): 16}
@@ -137,7 +137,7 @@ def test_across_the_network_as_many_multiply_adds_go_from_other_groups(
     limit = multiply_adds(structured.narrow(flat, even, layer_scores(flat, "l2", [])))
     assert 0.8 * limit < (found.model.multiply_adds or 0) <= limit
     # What a killed run decided is not decided again: scores may differ by a rounding.
-    again = run(trained, tmp_path, resume, scope="global", criterion="l2", **options)
+    again = run(trained, tmp_path, resume, FEW, scope="global", criterion="l2", **options)
     assert [row.channels_after for row in again.details.groups] == widths
 
 
@@ -218,8 +218,8 @@ def test_a_latency_target_is_met_and_the_way_there_is_recorded(
     with monkeypatch.context() as patched:
         kill_in_round(patched, 1)
         with pytest.raises(Killed):
-            run(trained, tmp_path / "killed", tmp_path / "resume", **options)
-    resumed = run(trained, tmp_path / "out", tmp_path / "resume", **options).details
+            run(trained, tmp_path / "killed", tmp_path / "resume", FEW, **options)
+    resumed = run(trained, tmp_path / "out", tmp_path / "resume", FEW, **options).details
 
     assert {row.layers for row in resumed.sensitivity} == {
         ("conv1",),
@@ -259,7 +259,7 @@ def test_a_block_that_does_nothing_goes_to_meet_a_latency_target(
 ) -> None:
     source = with_idle_block(trained, tmp_path / "train")
     options: Options = {"target_latency_ratio": 0.75, "epochs": 0, "channel_multiple": 16}
-    measured = run(source, tmp_path / "out", **options)
+    measured = run(source, tmp_path / "out", data=FEW, **options)
     details = measured.details
     assert details.removed_blocks == (("idle1", "idle2"),)
     assert details.parameters_after == files.load(trained / "model.keras").count_params()
@@ -269,7 +269,7 @@ def test_a_block_that_does_nothing_goes_to_meet_a_latency_target(
     assert [row.layers for row in details.sensitivity if row.width == 0] == [("idle1", "idle2")]
     assert details.path[-1].widths[0].channels == 0
     assert measured.accuracy.top1 > 0.9
-    kept = run(source, tmp_path / "kept", depth=False, **options).details
+    kept = run(source, tmp_path / "kept", data=FEW, depth=False, **options).details
     assert kept.removed_blocks == ()
     assert "idle1" in {name for group in kept.groups for name in group.layers}
     assert kept.parameters_after <= 0.75 * kept.parameters_before
@@ -279,7 +279,9 @@ def test_a_block_that_does_nothing_goes_to_meet_a_latency_target(
 def test_pruning_goes_as_far_as_the_accuracy_on_the_validation_images_allows(
     trained: Path, tmp_path: Path
 ) -> None:
-    measured = run(trained, tmp_path, max_accuracy_drop=10.0, epochs=0, channel_multiple=4)
+    measured = run(
+        trained, tmp_path, data=FEW, max_accuracy_drop=10.0, epochs=0, channel_multiple=4
+    )
     details = measured.details
     *kept, spent = details.rounds
     assert [each.is_kept for each in details.rounds] == [True] * len(kept) + [False]
@@ -349,7 +351,7 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     trained: Path, tmp_path: Path, options: Options, message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        run(trained, tmp_path, **options)
+        run(trained, tmp_path, data=FEW, **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -377,7 +379,7 @@ def test_a_latency_that_the_whole_network_seems_to_reach_is_refused(
 ) -> None:
     monkeypatch.setattr(context, "Stopwatch", StuckClock)
     with pytest.raises(ModelError, match=r"with all its channels was timed at 0\.44 of its own"):
-        run(trained, tmp_path, target_latency_ratio=0.6, epochs=0, channel_multiple=4)
+        run(trained, tmp_path, data=FEW, target_latency_ratio=0.6, epochs=0, channel_multiple=4)
     assert list(tmp_path.iterdir()) == []
 
 
