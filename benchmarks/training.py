@@ -23,7 +23,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +88,12 @@ def training_of(
     data = Data() if is_known is None else Data(shift_pixels=0)
     training = training.model_copy(update={"epochs": 2})
     known = answers.known(teacher, dataset, signature, training, data) if is_known else None
-    question = Question("classification", CLASSES, from_logits=True)
-    teach = partial(Teacher(teacher, 0.5, is_known=bool(is_known)).losses, question)
-    objective = Objective(question, None, l1=0.0, l2=0.0, teach=teach)
+    questions = (Question("classification", CLASSES, from_logits=True),)
+    teach = Teacher(teacher, 0.5).losses
+    objective = Objective(questions, None, l1=0.0, l2=0.0, teach=teach)
     rate = optimizers.schedule(training, IMAGES)
     optimizer = optimizers.make(training, rate, model.trainable_variables)
-    loop = Loop(model, optimizer, objective, training)
+    loop = Loop(model, optimizer, objective, training, teacher=teacher)
     feed = batches(dataset, signature, training, data, range(10**6), answers=known)
     iterator = iter(feed)
 

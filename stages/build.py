@@ -211,7 +211,7 @@ def try_out(
     return [
         EngineResult(
             **dict(record),
-            accuracy=tasks.of(signature.task).quality(outputs[name], labels, signature),
+            accuracy=tasks.asked(signature).quality(outputs[name], labels, signature),
             parity=check_parity(name, samples, outputs[name], signature, settings.tensorrt.tf32),
             latency=(_row(name, times[name], len(image)),),
         )

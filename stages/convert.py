@@ -45,6 +45,7 @@ from stages.conversion.traces import traces
 from stages.datasets import carried
 from stages.datasets.base import Split
 from stages.datasets.loading import load_dataset
+from stages.datasets.several import wanted_by
 from stages.engines import litert
 from stages.engines.base import Logits
 from stages.engines.onnxruntime import Runner, interpret
@@ -113,7 +114,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         trained_thresholds=Signature.read(inputs["train"]).thresholds,
     )
     signature.write(out)
-    data = load_dataset(settings.data, signature.task)
+    data = load_dataset(settings.data, *wanted_by(signature))
     test = data.test
     samples = test.sample(options.parity_samples)
     images = samples.images[:]

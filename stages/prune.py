@@ -19,6 +19,7 @@ import keras
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.datasets.loading import load_dataset
+from stages.datasets.several import wanted_by
 from stages.errors import ModelError
 from stages.keras_graph.fold import flatten
 from stages.keras_graph.walk import functional
@@ -86,7 +87,7 @@ def run(
     own_source.make_known(settings.model)
     source = inputs["train"]
     signature = Signature.read(source)
-    dataset = load_dataset(settings.data, signature.task)
+    dataset = load_dataset(settings.data, *wanted_by(signature))
     trained = files.load(source / MODEL_FILE)
     functional(trained)  # first: a model without a graph has no accuracy to speak of either
     refuse_chance(trained, dataset.validation, signature)
@@ -216,8 +217,8 @@ def _to_target(context: PruneContext) -> Pruned:
         file, finished = context.run_rounds(rounds, lambda each: points_lost(each) > budget + 1e-9)
         kept = sum(each.is_kept for each in finished)
         if kept < len(stops) and (kept == 0 or settings.target_latency_ratio is not None):
-            lost, task = points_lost(finished[-1]), context.signature.task
-            guided.refuse_budget(stops[kept], budget, lost, settings.target, task)
+            lost, words = points_lost(finished[-1]), context.signature.words
+            guided.refuse_budget(stops[kept], budget, lost, settings.target, words)
         reached = stops[kept - 1]
         latency = _latency(settings.target, reached, file, stopwatch)
     details = _details(settings, finished).model_copy(

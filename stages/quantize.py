@@ -22,6 +22,7 @@ from stages.artifacts import ranges
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
+from stages.datasets.several import wanted_by
 from stages.keras_graph.cost import multiply_adds
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold
@@ -46,7 +47,6 @@ from stages.results.quantization import (
     Saturation,
 )
 from stages.settings import Data, Quantize, QuantizeStage
-from stages.tasks.registry import words_of
 from stages.training import evaluate
 from stages.training.fit import Teacher, TrainingRun, fit, prepare
 
@@ -71,7 +71,7 @@ def run(
     prepare(settings.quantize)
     own_source.make_known(settings.model)
     signature = Signature.read(inputs["prune"])
-    dataset = load_dataset(settings.data, signature.task)
+    dataset = load_dataset(settings.data, *wanted_by(signature))
     source = files.load(inputs["prune"] / "model.keras")
     checkpoint = None if resume is None else resume / CHECKPOINT
     quantizer = Quantizer(
@@ -187,7 +187,7 @@ class Quantizer:
         for name, by_point in methods.items():
             self.ranges = combine(candidates, by_point)
             scores[name] = self.score()
-            words = words_of(self.signature.task)
+            words = self.signature.words
             progress.report(f"calibrated by {name}: validation {words} {scores[name][0]:.2%}")
         # By accuracy, not by rounding error: clipping outliers often makes the error
         # larger and the network better.

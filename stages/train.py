@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from stages import models, progress
+from stages import progress
 from stages.conversion.rehearsal import rehearse
-from stages.datasets.loading import load_dataset
-from stages.datasets.targets import check_judged
+from stages.datasets.several import check_judged
 from stages.models import files
 from stages.results.training import TrainDetails, TrainResult
 from stages.settings import TrainStage
 from stages.training import evaluate, standard_head
-from stages.training.description import counts, describe, output_shapes, with_output
+from stages.training.description import counts
 from stages.training.fit import TrainingRun, prepare
 from stages.training.losses import standard
+from stages.training.network import create, load
 from stages.training.phases import fit_in_phases, thaw
 from stages.training.scaling import doubt, refuse_other_scaling
 
@@ -37,21 +36,14 @@ def run(
     ConversionError or ModelError for a user's model that cannot be converted.
     """
     prepare(settings.train)
-    wanted = settings.model.task
-    dataset = load_dataset(settings.data, wanted)
-    signature = describe(dataset, settings.data)
-    model = models.create(
-        settings.model,
-        signature.input_shape,
-        output_shapes(signature, wanted),
-        (signature.scale, signature.offset),
-    )
-    signature = with_output(signature, model, dataset)
-    dataset = replace(dataset, task=signature.task)
+    model, signature, dataset = create(settings, load(settings))
     check_judged(dataset)
-    if signature.task != "classification":
+    if signature.heads:
+        each = ", ".join(f"{head.name} ({head.task})" for head in signature.heads)
+        progress.report(f"the outputs are {each}")
+    elif signature.task != "classification":
         progress.report(f"the task is {signature.task}")
-    if signature.task == "regression" and settings.data.shift_pixels:
+    if any(each.task == "regression" for each in signature.each) and settings.data.shift_pixels:
         progress.warn(
             f"training images are shifted by up to {settings.data.shift_pixels} pixels, their "
             "targets are not: if these are places, set data.shift_pixels=0"
@@ -88,7 +80,7 @@ def run(
         settings.train,
     )
     if is_standard:
-        standard_head.fold(model, *standard(dataset))
+        standard_head.fold(model, *standard(dataset.train.labels))
     if settings.model.freeze_base:
         thaw(model)  # so that the fine-tunes can repair what pruning and rounding break
     files.save(model, out / "model.keras")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stages.errors import ArtifactError, shown
 from stages.numerics import fields
 from stages.results.base import Output
-from stages.tasks.registry import TASKS, TaskName
+from stages.tasks.registry import METRICS, TASKS, TaskName, metric_of
 
 FILE = "signature.json"
 SHAPES = ("output_shape", "thresholds", "trained_thresholds")
@@ -60,7 +60,8 @@ class Signature:
 
     A network with several outputs has `heads`, in the order of its outputs, in place of one name,
     shape and so on; `each` has them as signatures of one output. What such a network returns is an
-    array with a field for each (numerics/fields.py).
+    array with a field for each (numerics/fields.py). `metric` is a function of the user's that
+    decides in place of the task's, and `higher_is_better` says how.
     """
 
     input_shape: tuple[int, ...]
@@ -79,6 +80,8 @@ class Signature:
     trained_thresholds: tuple[float, ...] = ()
     data_dtype: DataType = "uint8"
     heads: tuple[Head, ...] = ()
+    metric: str = ""
+    higher_is_better: bool = True
 
     @property
     def each(self) -> tuple[Signature, ...]:
@@ -87,7 +90,26 @@ class Signature:
 
     def _of(self, head: Head) -> Signature:
         own = {field.name: getattr(head, field.name) for field in dataclasses.fields(head)}
-        return dataclasses.replace(self, heads=(), output_name=own.pop("name"), **own)
+        return dataclasses.replace(self, heads=(), metric="", output_name=own.pop("name"), **own)
+
+    @property
+    def counts_images(self) -> bool:
+        """Whether what decides is a share of the images."""
+        return self.task == "classification" and not self.metric
+
+    @property
+    def deciding(self) -> str | None:
+        """What decides, as `Quality.metric` has it."""
+        return "own" if self.metric else metric_of(self.task)
+
+    @property
+    def words(self) -> str:
+        """What decides, in words."""
+        return "accuracy" if self.deciding is None else METRICS[self.deciding].words
+
+    def labels_by_output(self, labels: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Of labels (N, ...) those of each output: there may be more, for a metric of one's own."""
+        return tuple(labels[name] for name in self.output_names) if self.heads else (labels,)
 
     @property
     def output_names(self) -> tuple[str, ...]:

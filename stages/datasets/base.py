@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,9 +77,21 @@ class Split:
         return stratified(self.labels if self.strata is None else self.strata, count)
 
 
+class Target(NamedTuple):
+    """What one output is asked: its name, "" of the only one, its task and its classes."""
+
+    name: str
+    task: TaskName
+    class_names: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A data set, divided; no image is in two of the four splits."""
+    """A data set, divided; no image is in two of the four splits.
+
+    Labels of several outputs have a field for each (numerics/fields.py); the task is then "several"
+    and `outputs` say what each is asked.
+    """
 
     name: str
     train: Split
@@ -88,6 +100,12 @@ class DataSet:
     test: Split
     class_names: tuple[str, ...]
     task: TaskName = "classification"
+    outputs: tuple[Target, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is asked: of each output, or of the only one."""
+        return self.outputs or (Target("", self.task, self.class_names),)
 
     @property
     def skipped(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
-from stages.datasets.targets import checked
+from stages.datasets.several import asked_by, checked
 from stages.errors import ArtifactError, DataError
 from stages.results.conversion import CarriedImages
 
@@ -77,7 +77,7 @@ def read(folder: Path) -> Split:
     name = f"{LABELS_FILE} in {str(folder)!r}"
     split = Split(images, labels, origin=name)
     try:
-        found = checked(split, signature.task, signature.class_names, "test")
+        found = checked(split, asked_by(signature, split), "test")
     except DataError as error:
         raise ArtifactError(f"{name}: {error.message}", AGAIN) from error
     if found.labels.dtype != labels.dtype:

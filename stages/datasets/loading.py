@@ -10,23 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.datasets.base import DataSet, DataSetModule, Part, Split
+from stages.datasets import several
+from stages.datasets.base import DataSet, DataSetModule, Part, Split, Target
 from stages.datasets.registry import DATASETS, PLACES
+from stages.datasets.several import OF_CLASSES, Wanted, check_judged, check_learnable, checked
 from stages.datasets.splits import divide_groups, hold_back
-from stages.datasets.targets import check_judged, check_learnable, checked, likely_task
 from stages.errors import DataError, SettingsError, shown
 from stages.packages import install, providing
 from stages.settings import Data
-from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
 from stages.tasks.segmentation import UNJUDGED, numbers_in
 
-OF_CLASSES: tuple[TaskName, ...] = ("classification", "binary")
-"""Tasks of which every class has to be in the images that are trained on."""
 
-
-def load_dataset(settings: Data, task: TaskName | None = None) -> DataSet:
-    """Read the data set and divide it, for `task` or the one that its labels tell.
+def load_dataset(settings: Data, wanted: Wanted = None, rest: TaskName | None = None) -> DataSet:
+    """Read the data set and divide it, for the task that is `wanted` or the one that its labels
+    tell, or for those of several outputs, of which what is left out is asked `rest`.
 
     Validation and calibration images are taken out of the training part, class by class or by
     whole groups, as data.seed decides; the test split depends on no setting but data.test_samples.
@@ -35,13 +33,12 @@ def load_dataset(settings: Data, task: TaskName | None = None) -> DataSet:
     """
     module = _module(settings)
     raw = _raw(module, settings, "train")
-    task = task or likely_task(raw)
-    names = tasks.of(task).names(module.class_names(settings), raw.labels)
-    _check_task(settings, task)
-    part = checked(raw, task, names, "training")
+    asked = several.targets_of(raw, module.class_names(settings), wanted, rest)
+    _check_tasks(settings, asked)
+    part = checked(raw, asked, "training")
     _check_shift(settings, part)
-    check_learnable(part, task, names)
-    test = _test_split(module, settings, names, task)
+    check_learnable(part, asked)
+    test = _test_split(_raw(module, settings, "test"), settings, asked)
     if part.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training images are {part.images.shape[1:]} but test images {test.images.shape[1:]} "
@@ -54,8 +51,12 @@ def load_dataset(settings: Data, task: TaskName | None = None) -> DataSet:
             f"{test.images.dtype}, expected the same",
             "store both in one type",
         )
-    validation, calibration, train = _held_back(settings, part, names, task)
-    found = DataSet(settings.name, train, validation, calibration, test, names, task)
+    validation, calibration, train = _held_back(settings, part, asked)
+    splits = (train, validation, calibration, test)
+    if asked[0].name:
+        found = DataSet(settings.name, *splits, (), "several", tuple(asked))
+    else:
+        found = DataSet(settings.name, *splits, asked[0].class_names, asked[0].task)
     check_judged(found)
     return found
 
@@ -68,13 +69,12 @@ def load_test_split(settings: Data, signature: Signature | None = None) -> Split
     """
     try:
         module = _module(settings)
+        raw = _raw(module, settings, "test")
         if signature is None:
-            raw = _raw(module, settings, "test")
-            task = likely_task(raw)
-            names = tasks.of(task).names(module.class_names(settings), raw.labels)
+            asked = several.targets_of(raw, module.class_names(settings), None)
         else:
-            task, names = signature.task, signature.class_names
-        split = _test_split(module, settings, names, task)
+            asked = several.asked_by(signature, raw)
+        split = _test_split(raw, settings, asked)
     except ModuleNotFoundError as error:
         raise DataError(
             f"the data set {settings.name!r} needs the package {error.name}, which is missing",
@@ -94,10 +94,8 @@ def _module(settings: Data) -> DataSetModule:
     return cast(DataSetModule, importlib.import_module(DATASETS[settings.name]))
 
 
-def _test_split(
-    module: DataSetModule, settings: Data, names: tuple[str, ...], task: TaskName
-) -> Split:
-    split = checked(_raw(module, settings, "test"), task, names, "test")
+def _test_split(raw: Split, settings: Data, asked: Sequence[Target]) -> Split:
+    split = checked(raw, asked, "test")
     if not 0 < settings.test_samples < len(split):
         return split
     return split.sample(settings.test_samples)
@@ -123,8 +121,8 @@ def _raw(module: DataSetModule, settings: Data, part: Part) -> Split:
     return split
 
 
-def _check_task(settings: Data, task: TaskName) -> None:
-    if task == "segmentation" and settings.kind != "images":
+def _check_tasks(settings: Data, asked: Sequence[Target]) -> None:
+    if settings.kind != "images" and any(each.task == "segmentation" for each in asked):
         raise SettingsError(
             f"model.task is 'segmentation', which is of images, and data.kind is {settings.kind!r}",
             "give one label for each sample",
@@ -143,49 +141,57 @@ def _check_shift(settings: Data, part: Split) -> None:
         )
 
 
-def _held_back(
-    settings: Data, part: Split, names: tuple[str, ...], task: TaskName
-) -> tuple[Split, Split, Split]:
+def _held_back(settings: Data, part: Split, asked: Sequence[Target]) -> tuple[Split, Split, Split]:
     """Validation, calibration and what is left to train on."""
     validation_samples = max(1, round(settings.validation_share * len(part)))
     counts = [validation_samples, settings.calibration_samples]
-    room = len(part) - validation_samples - len(names)
+    least = max(len(each.class_names) for each in asked)
+    room = len(part) - validation_samples - least
     if settings.calibration_samples > room:
         raise DataError(
             f"data.calibration_samples is {settings.calibration_samples}, but of {len(part)} "
-            f"training images {validation_samples} go to validation and {len(names)} at least are "
+            f"training images {validation_samples} go to validation and {least} at least are "
             f"to be trained on: at most {max(room, 0)} are left",
             f"use fewer: --set data.calibration_samples={max(1, room // 4)}",
         )
-    splits = [part.take(indices) for indices in _divided(settings, part, counts, task)]
-    if emptied := _emptied(part, splits[2], names, task):
-        kind = "label" if task == "multilabel" else "class"
+    splits = [part.take(indices) for indices in _divided(settings, part, counts, asked)]
+    for each in asked:
+        _refuse_emptied(part, splits[2], each)
+    return splits[0], splits[1], splits[2]
+
+
+def _refuse_emptied(part: Split, train: Split, asked: Target) -> None:
+    """Raises DataError for a class of `part` that no image has of those left to train on."""
+    split, left = (several.of(each, asked.name) for each in (part, train))
+    if emptied := _emptied(split, left, asked):
+        kind = "label" if asked.task == "multilabel" else "class"
         raise DataError(
             f"the {kind} {emptied[0]!r} has too few training images: "
             "validation and calibration take all of them",
             f"add images of this {kind}, or lower data.calibration_samples",
         )
-    return splits[0], splits[1], splits[2]
 
 
 def _divided(
-    settings: Data, part: Split, counts: Sequence[int], task: TaskName
+    settings: Data, part: Split, counts: Sequence[int], asked: Sequence[Target]
 ) -> tuple[NDArray[np.int64], ...]:
     """The places of the images of each split. Raises DataError where groups leave one empty."""
     strata = part.labels if part.strata is None else part.strata
     if part.groups is None:
         return hold_back(strata, counts, settings.seed)
     divided = divide_groups(strata, part.groups, counts, settings.seed)
-    if task not in OF_CLASSES and not all(map(len, divided)):
+    has_classes = any(each.task in OF_CLASSES for each in asked)
+    if not has_classes and not all(map(len, divided)):
         # Low and high values are to be in every split if they can, where classes must be.
         divided = divide_groups(np.zeros_like(strata), part.groups, counts, settings.seed)
-    _refuse_empty(settings, part.groups, divided, task)
+    _refuse_empty(settings, part.groups, divided, has_classes)
     return divided
 
 
-def _emptied(part: Split, train: Split, names: tuple[str, ...], task: TaskName) -> list[str]:
+def _emptied(part: Split, train: Split, asked: Target) -> list[str]:
     """Classes or labels of `part` that no image has of those that are left to train on."""
-    if task == "regression":
+    _, task, names = asked
+    if task in ("regression", "raw"):
         return []
     if task == "multilabel":
         absent = np.flatnonzero(~train.labels.any(axis=0))
@@ -200,7 +206,7 @@ def _refuse_empty(
     settings: Data,
     groups: NDArray[np.int64],
     divided: Sequence[NDArray[np.int64]],
-    task: TaskName,
+    has_classes: bool,
 ) -> None:
     """Groups that are too few or too unlike leave a split without any."""
     names = ("validation", "calibration", "training")
@@ -211,6 +217,6 @@ def _refuse_empty(
         raise DataError(
             f"data.group_column {shown(settings.group_column)} has {len(sizes)} groups of "
             f"{sizes.min()} to {sizes.max()} training images, which leave none for "
-            f"{' and '.join(empty)}{' if training is to keep every class' * (task in OF_CLASSES)}",
+            f"{' and '.join(empty)}{' if training is to keep every class' * has_classes}",
             "add groups, or leave out data.group_column if images of a group are independent",
         )

@@ -1,4 +1,7 @@
-"""Any `.npz` in the layout of keras.datasets.mnist: x_train, y_train, x_test, y_test."""
+"""Any `.npz` in the layout of keras.datasets.mnist: x_train, y_train, x_test, y_test.
+
+Labels of several outputs are arrays of their own, as y_train/box and y_train/kind.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from numpy.typing import NDArray
 
 from stages.datasets.base import Part, Split, checked_split, numbered, required_path
 from stages.datasets.registry import Kind
+from stages.datasets.several import labels_of
 from stages.errors import DataError
 from stages.settings import Data
 
@@ -20,7 +24,7 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 def class_names(settings: Data) -> tuple[str, ...]:
     """Numbers as names, "0", "1" and so on: one for each distinct training label, if they are."""
-    return numbered(_array(required_path(settings), "y_train", settings.max_unpacked_mib))
+    return numbered(_labels(required_path(settings), "train", settings.max_unpacked_mib))
 
 
 def read(settings: Data, part: Part) -> Split:
@@ -32,7 +36,23 @@ def read_part(path: Path, part: Part, limit_mib: int, kind: Kind = "images") -> 
     """x_<part> and y_<part> of `path`, checked; refused if the file unpacks to over `limit_mib`."""
     origin = f"{path.name}, x_{part} and y_{part}"
     images = _array(path, f"x_{part}", limit_mib)
-    return checked_split(images, _array(path, f"y_{part}", limit_mib), origin, kind)
+    return checked_split(images, _labels(path, part, limit_mib), origin, kind)
+
+
+def _labels(path: Path, part: Part, limit_mib: int) -> NDArray[Any]:
+    """y_<part>, or what outputs have of it, with a field for each: ascending, as files have no
+    order that means anything."""
+    prefix = f"y_{part}/"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    outputs = sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    if not outputs:
+        return _array(path, f"y_{part}", limit_mib)
+    by_output = {name: _array(path, prefix + name, limit_mib) for name in outputs}
+    return labels_of(by_output, f"{path.name}, y_{part}")
 
 
 def _array(path: Path, name: str, limit_mib: int) -> NDArray[Any]:
@@ -72,7 +92,8 @@ _SAVE = "save it with: numpy.savez_compressed(PATH, x_train=, y_train=, x_test=,
 
 
 def _check_names(path: Path, names: list[str]) -> None:
-    missing = [name for name in ARRAYS if name not in names]
+    found = {name.partition("/")[0] for name in names}
+    missing = [name for name in ARRAYS if name not in found]
     if missing:
         raise DataError(
             f"{path} has no {', '.join(missing)}; it has {_listed(names) or 'no arrays'}", _SAVE

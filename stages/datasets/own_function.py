@@ -21,7 +21,9 @@ from stages.artifacts.atomic import replacing
 from stages.datasets import cache
 from stages.datasets.base import MOST_CHANNELS, Part, Split, checked_split, numbered
 from stages.datasets.registry import Kind
+from stages.datasets.several import labels_of
 from stages.errors import DataError, shown
+from stages.numerics import fields
 from stages.settings import Data
 from stages.settings.modules import function_of, source_files, unseen
 
@@ -122,7 +124,8 @@ def _is_single(spec: Any, kind: Kind) -> bool:
     """Whether elements are a sample and its target: (H, W, C), where a batch could be (N, H, W)."""
     if not isinstance(spec, tuple) or len(spec) != 2:
         return False
-    image, target = (getattr(each, "shape", None) for each in spec)
+    first = next(iter(spec[1].values()), None) if isinstance(spec[1], dict) else spec[1]
+    image, target = (getattr(each, "shape", None) for each in (spec[0], first))
     if getattr(target, "rank", None) == 0:
         return True
     if kind != "images" or image is None or image.rank != 3:
@@ -166,10 +169,17 @@ def _refuse_unlike(split: Split, first: Split, origin: str, number: int) -> None
             f"the first as {first.images.dtype}",
             "give all of them in one type",
         )
-    if split.labels.shape[1:] != first.labels.shape[1:]:
+    shapes = [[each.shape[1:] for each in fields.parts(one.labels)] for one in (split, first)]
+    if fields.names(split.labels) != fields.names(first.labels):
         raise DataError(
-            f"{origin}: a label of batch {number} is {split.labels.shape[1:]}, one of the "
-            f"first {first.labels.shape[1:]}",
+            f"{origin}: the labels of batch {number} are not of the outputs of the first",
+            "give the same dictionary keys in every batch, in one order",
+        )
+    if shapes[0] != shapes[1]:
+        other = next(at for at, pair in enumerate(zip(*shapes, strict=True)) if len(set(pair)) > 1)
+        raise DataError(
+            f"{origin}: a label of batch {number} is {shapes[0][other]}, one of the first "
+            f"{shapes[1][other]}",
             "give labels of one shape",
         )
 
@@ -181,8 +191,11 @@ def _checked(pair: Any, origin: str, kind: Kind) -> Split:
             f"{origin}: got {got}, expected images and labels",
             "weights of single images are not supported",
         )
-    images, labels = (_array(each, origin) for each in pair)
-    return checked_split(images, labels, origin, kind)
+    images, labels = pair
+    if isinstance(labels, dict):
+        by_output = {name: _array(each, origin) for name, each in labels.items()}
+        return checked_split(_array(images, origin), labels_of(by_output, origin), origin, kind)
+    return checked_split(_array(images, origin), _array(labels, origin), origin, kind)
 
 
 def _array(given: Any, origin: str) -> NDArray[Any]:

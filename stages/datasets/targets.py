@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from stages.datasets.base import DataSet, Split
+from stages.datasets.base import Split
 from stages.errors import DataError
 from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
 from stages.tasks.segmentation import UNJUDGED, numbers_in
 
-ASK = "say which: --set model.task={} or --set model.task={}"
 FOUND_BY_LABELS: tuple[TaskName, ...] = (
     "classification",
     "multilabel",
@@ -24,8 +23,11 @@ MOST_CLASSES = 1000
 """More whole numbers in floats are a measurement."""
 
 
-def likely_task(split: Split) -> TaskName:
-    """The task of labels (N, ...), where they leave no doubt. Raises DataError."""
+def likely_task(split: Split, setting: str = "model.task={}") -> TaskName:
+    """The task of labels (N, ...), where they leave no doubt, or DataError.
+
+    `setting` is what would say it, with braces for the task.
+    """
     labels = split.labels
     fitting = [name for name in FOUND_BY_LABELS if tasks.of(name).fits(labels)]
     if not fitting:
@@ -38,7 +40,7 @@ def likely_task(split: Split) -> TaskName:
         raise DataError(
             f"{split.origin}: one of the {labels.shape[1]} columns is 1 for every image, which may "
             "be one-hot classes or one label each",
-            "labels.argmax(axis=1) for classes, or: --set model.task=multilabel",
+            f"labels.argmax(axis=1) for classes, or: --set {setting.format('multilabel')}",
         )
     values = np.unique(labels) if fitting[0] == "regression" else labels[:0]
     is_whole = 0 < len(values) <= MOST_CLASSES and bool((values == np.round(values)).all())
@@ -47,7 +49,7 @@ def likely_task(split: Split) -> TaskName:
             f"{split.origin}: the labels are {labels.dtype}, but whole numbers from 0 to "
             f"{values.max():g}: classes or measured numbers?",
             "store classes as integers, or in a CSV file name data.label_column; for numbers: "
-            "--set model.task=regression",
+            f"--set {setting.format('regression')}",
         )
     return fitting[0]
 
@@ -99,7 +101,7 @@ def check_learnable(split: Split, task: TaskName, names: tuple[str, ...]) -> Non
                     "nothing to learn",
                     "leave its column out",
                 )
-    else:
+    elif task == "segmentation":
         _check_masks(split, names)
 
 
@@ -122,13 +124,8 @@ def _check_masks(split: Split, names: tuple[str, ...]) -> None:
         )
 
 
-def check_judged(data: DataSet) -> None:
+def check_judged(split: Split, task: TaskName, names: tuple[str, ...], part: str) -> None:
     """Raises DataError where the task's metric says nothing of a part, whatever is answered."""
-    for part, split in (("validation", data.validation), ("test", data.test)):
-        _check_judged(split, data.task, data.class_names, part)
-
-
-def _check_judged(split: Split, task: TaskName, names: tuple[str, ...], part: str) -> None:
     labels, fix = split.labels, "add images, or hold back more: --set data.validation_share=0.3"
     if task == "binary" and len(np.unique(labels)) < 2:
         raise DataError(

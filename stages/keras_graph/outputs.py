@@ -11,7 +11,8 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from stages.keras_graph.walk import Call, walk
+from stages.errors import ModelError
+from stages.keras_graph.walk import Call, functional, walk
 
 LARGEST_DEVIATION = 0.01
 """Of a row's sum from 1; a softmax in bfloat16 stays within half of it."""
@@ -21,21 +22,54 @@ QUOTIENTS = ("Divide", "TrueDivide")
 Maker = Literal["softmax", "sigmoid"]
 
 
-def made_by(model: keras.Model, images: NDArray[np.float32], maker: Maker, output: int = 0) -> bool:
-    """Whether the output with this number returns probabilities that a softmax, or sigmoids, made,
-    and no logits.
+def listed(model: keras.Model) -> keras.Model:
+    """`model` itself, or with a list of outputs where it has a dictionary, by whose names the
+    operations that make them go then.
+
+    Raises ModelError where a name is that of another layer.
+    """
+    found = getattr(model, "output", None)
+    if not isinstance(found, dict):
+        return model
+    tensors = []
+    for name, tensor in found.items():
+        if tensor._keras_history.operation.name != name:
+            if any(layer.name == name for layer in model.layers):
+                raise ModelError(
+                    f"{model.name!r} names an output {name!r}, as it does another layer",
+                    "rename the layer, or the output",
+                )
+            tensor = layers.Activation("linear", name=name)(tensor)
+        tensors.append(tensor)
+    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    return keras.Model(inputs, tensors, name=model.name)
+
+
+def names_of(model: keras.Model) -> tuple[str, ...]:
+    """Of the outputs, in their order: those of the layers that make them. Raises ModelError."""
+    names = tuple(map(str, functional(model).output_names))
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ModelError(
+            f"{model.name!r} has two outputs of the layer {twice[0]!r}, expected a name for each",
+            "return a dictionary: keras.Model(inputs, {'name': tensor, ...})",
+        )
+    return names
+
+
+def made_by(model: keras.Model, images: NDArray[np.float32], maker: Maker, index: int = 0) -> bool:
+    """Whether an output of `model` is probabilities that a softmax, or sigmoids, made, no logits.
 
     Its graph must end in one, wherever that is written, or in something that may be one. That
     alone could be a softmax over another axis, so the outputs for `images` float32 (N, H, W, C)
     and for noise must be shares of 1 as well, or shares. Those alone could be confident sigmoids.
     Raises ModelError for a subclassed model.
     """
-    if walk(model, [_Value.OTHER], partial(_made, maker))[output] is _Value.OTHER:
+    if walk(model, [_Value.OTHER], partial(_made, maker))[index] is _Value.OTHER:
         return False
     noise = np.random.default_rng(0).normal(images.mean(), images.std() + 1e-3, images.shape)
     seen = np.concatenate([images, noise.astype(np.float32)])
-    returned = keras.tree.flatten(model(seen, training=False))
-    outputs = np.asarray(returned[output], np.float64)
+    found = keras.tree.flatten(model(seen, training=False))[index]
+    outputs = np.asarray(found, np.float64)
     return bool(outputs.min() >= 0) and _are_shares(outputs, maker)
 
 

@@ -21,7 +21,7 @@ def accuracy(
     Raises EngineError if an output is not finite.
     """
     signature = engine.signature
-    return tasks.of(signature.task).quality(logits(engine, images, batch_size), labels, signature)
+    return tasks.asked(signature).quality(logits(engine, images, batch_size), labels, signature)
 
 
 def batch_of(images: lazy_images.Images, signature: Signature, batch_size: int) -> Images:

@@ -129,7 +129,7 @@ def _start(each: BenchmarkedEngine, engine: Engine, test: Split, batch_size: int
     batch = batch_of(test.images, engine.signature, 1)
     _, first_call_ms = clock.once(partial(engine.infer, batch))
     outputs, signature = logits(engine, test.images, batch_size), engine.signature
-    task = tasks.of(signature.task)
+    task = tasks.asked(signature)
     accuracy = task.quality(outputs, test.labels, signature)
     each.add(accuracy=accuracy, load_ms=load_ms, first_call_ms=first_call_ms)
     each.classes = task.describe(outputs, test.labels, signature)

@@ -30,7 +30,6 @@ from stages.numerics import latency
 from stages.results.engines import Candidate, Chosen, EngineChoice, EngineRecord
 from stages.settings import Build, Gpu
 from stages.tasks.base import Answers, Targets
-from stages.tasks.registry import metric_of
 
 FILE = "choice.json"
 WARMUP_SECONDS = 0.05
@@ -68,8 +67,7 @@ def choose(
             for name, engine in by_name.items()
         }
         trained = trained_answers(folder, images, labels, largest)
-        is_counted = signature.task == "classification"
-        lost = Budget(len(labels), settings.max_accuracy_drop, is_counted)
+        lost = Budget(len(labels), settings.max_accuracy_drop, signature.counts_images)
         table = tuple(
             candidate.model_copy(
                 update={
@@ -86,7 +84,7 @@ def choose(
         batch_sizes=sizes,
         max_accuracy_drop=settings.max_accuracy_drop,
         validation_samples=len(labels),
-        metric=metric_of(signature.task),
+        metric=signature.deciding,
         trained_top1=trained.score,
         differences=tuple(
             prediction_diff.count(trained, each, str(name)) for name, each in answers.items()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import keras
 
 from stages.datasets.registry import PLACES
 from stages.errors import ModelError, SettingsError
+from stages.keras_graph.outputs import listed, names_of
 from stages.keras_graph.plain import plain
 from stages.keras_graph.walk import apply, functional, walk
 from stages.models import (
@@ -27,6 +28,8 @@ from stages.settings import Model
 from stages.settings.networks import APPLICATIONS, NETWORKS
 
 Shape = tuple[int, int, int]
+Shapes = Sequence[tuple[int, ...]] | Mapping[str, Sequence[tuple[int, ...]]]
+"""Those of an output that fit, or of several by name."""
 Builder = Callable[[Shape, int], keras.Model]
 
 MODELS: dict[str, Builder] = {
@@ -49,28 +52,41 @@ SEGMENTING: dict[str, Builder] = {"unet": unet.build}
 def create(
     settings: Model,
     input_shape: tuple[int, ...],
-    outputs: int | Sequence[tuple[int, ...]],
+    outputs: int | Sequence[tuple[int, ...]] | Mapping[str, Sequence[tuple[int, ...]]],
     pixels: tuple[float, float] = (1 / 255, 0.0),
+    *,
+    has_unlabelled: bool = False,
 ) -> keras.Model:
     """The model of `settings`: from the table, a file, or `module:function`.
 
     `outputs` is the number of values that it returns, or the shapes that fit, of which ours has the
-    first. `pixels` are the scale and offset of its inputs, for weights trained on other pixels.
+    first; of several outputs these shapes by name. `pixels` are the scale and offset of its inputs,
+    for weights trained on other pixels. With `has_unlabelled`, outputs and labels may be others.
     Raises SettingsError for settings that the model has no use for,
     ModelError if weights or the user's model are not available, or if that model does not take
     `input_shape` and return what fits.
     """
-    shapes = ((outputs,),) if isinstance(outputs, int) else tuple(outputs)
+    shapes: Shapes = ((outputs,),) if isinstance(outputs, int) else outputs
     if settings.source is None:
+        if isinstance(shapes, Mapping):
+            raise SettingsError(
+                f"the labels are of the outputs {', '.join(shapes)}, but {settings.name!r} has one "
+                "output",
+                "bring a model that has them: --set model.source=module:function",
+            )
         model = _from_table(settings, input_shape, shapes[0], pixels)
     else:
-        model = _from_user(settings, settings.source, input_shape, shapes)
+        model = _from_user(settings, settings.source, input_shape, shapes, has_unlabelled)
     _set_dropout(model, settings.dropout)
     return model
 
 
 def _from_user(
-    settings: Model, source: str, input_shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]]
+    settings: Model,
+    source: str,
+    input_shape: tuple[int, ...],
+    shapes: Shapes,
+    has_unlabelled: bool,
 ) -> keras.Model:
     if _is_varied(settings) or settings.weights != transfer.NONE:
         raise SettingsError(
@@ -80,15 +96,20 @@ def _from_user(
     model = own_source.load(settings)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_shape))
-    model = plain(model)
+    model = plain(listed(model))
     if settings.head is not None:
+        if isinstance(shapes, Mapping):
+            raise SettingsError(
+                f"model.head is one output, the labels are of {', '.join(shapes)}",
+                "build the new heads in model.source",
+            )
         model = transfer.with_head(model, settings, _values(shapes[0], "model.head"))
     elif settings.freeze_base:
         raise SettingsError(
             "model.freeze_base leaves nothing of model.source to train without a new head",
             "put one on it: --set model.head=average",
         )
-    _check(model, source, input_shape, shapes)
+    _check(model, source, input_shape, shapes, has_unlabelled)
     model = _with_free_batch(model, input_shape)
     if ":" in source:
         own_source.check_loadable(model, source)
@@ -161,17 +182,47 @@ def _set_dropout(model: keras.Model, rate: float | None) -> None:
 
 
 def _check(
-    model: keras.Model, source: str, input_shape: tuple[int, ...], shapes: Sequence[tuple[int, ...]]
+    model: keras.Model,
+    source: str,
+    input_shape: tuple[int, ...],
+    shapes: Shapes,
+    has_unlabelled: bool,
 ) -> None:
     graph = functional(model)
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        raise ModelError(f"{source} has {counts}, expected one of each")
-    got_in, got_out = tuple(graph.inputs[0].shape[1:]), tuple(graph.outputs[0].shape[1:])
+    if len(graph.inputs) != 1:
+        raise ModelError(f"{source} has {len(graph.inputs)} inputs, expected one")
+    if not isinstance(shapes, Mapping):
+        if len(graph.outputs) != 1:
+            raise ModelError(
+                f"{source} has the outputs {', '.join(names_of(model))}, but the labels are of one",
+                "give labels as a dictionary with these names: docs/tasks.md",
+            )
+        _check_shapes(model, source, input_shape, shapes, 0)
+        return
+    names = names_of(model)
+    if set(names) != set(shapes) and not has_unlabelled:
+        raise ModelError(
+            f"{source} has the outputs {', '.join(names)}, the labels are of {', '.join(shapes)}",
+            "give both the same names",
+        )
+    for index, name in enumerate(names):
+        found = shapes.get(name, ())
+        _check_shapes(model, f"{source}, output {name!r},", input_shape, found, index)
+
+
+def _check_shapes(
+    model: keras.Model,
+    source: str,
+    input_shape: tuple[int, ...],
+    shapes: Sequence[tuple[int, ...]],
+    index: int,
+) -> None:
+    graph = functional(model)
+    got_in, got_out = tuple(graph.inputs[0].shape[1:]), tuple(graph.outputs[index].shape[1:])
     fits = len(got_in) == len(input_shape) and all(
         got in (None, wanted) for got, wanted in zip(got_in, input_shape, strict=True)
     )
-    has_fitting = any(
+    has_fitting = not shapes or any(
         len(got_out) == len(shape)
         and all(got in (None, wanted) for got, wanted in zip(got_out, shape, strict=True))
         for shape in shapes
@@ -194,4 +245,5 @@ def _with_free_batch(model: keras.Model, input_shape: tuple[int, ...]) -> keras.
     if tuple(image.shape) == (None, *input_shape):
         return model
     fixed = keras.Input(input_shape, name=image.name)
-    return keras.Model(fixed, walk(model, [fixed], apply)[0], name=model.name)
+    outputs = walk(model, [fixed], apply)
+    return keras.Model(fixed, outputs[0] if len(outputs) == 1 else outputs, name=model.name)

@@ -95,11 +95,15 @@ def check_loadable(model: keras.Model, source: str) -> None:
     shape = [each or 32 for each in model.inputs[0].shape[1:]]
     image = np.random.default_rng(0).uniform(0, 1, (1, *shape)).astype(np.float32)
     try:
-        before, after = (np.asarray(each(image, training=False)) for each in (model, loaded))
+        before, after = (
+            [np.asarray(output) for output in keras.tree.flatten(each(image, training=False))]
+            for each in (model, loaded)
+        )
     except Exception as error:
         why = files.in_one_line(error)
         raise ModelError(f"{source} cannot be computed for an image of {shape}: {why}") from error
-    if not np.allclose(before, after, rtol=1e-3, atol=1e-3, equal_nan=True):
+    pairs = zip(before, after, strict=True)
+    if not all(np.allclose(*pair, rtol=1e-3, atol=1e-3, equal_nan=True) for pair in pairs):
         raise ModelError(f"{source} is another function once it was saved and loaded", fix)
 
 

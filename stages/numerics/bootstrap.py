@@ -19,6 +19,7 @@ def change(
     after: Rows,
     confidence: float = CONFIDENCE,
     seed: int = 0,
+    draws: int = DRAWS,
 ) -> Interval:
     """score(after) - score(before), of rows (N, K) of the same images, and its percentile interval.
 
@@ -26,8 +27,8 @@ def change(
     Efron and Tibshirani, 'An Introduction to the Bootstrap' (1993), sections 8 and 13.3. The
     estimate is always within.
     """
-    draws = np.random.default_rng(seed).integers(0, len(before), (DRAWS, len(before)))
-    found = [score(after[rows]) - score(before[rows]) for rows in draws]
+    drawn = np.random.default_rng(seed).integers(0, len(before), (draws, len(before)))
+    found = [score(after[rows]) - score(before[rows]) for rows in drawn]
     estimate = score(after) - score(before)
     low, high = np.quantile(found, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(estimate, min(estimate, float(low)), max(estimate, float(high)))
@@ -39,6 +40,7 @@ def is_above_luck(
     samples: int,
     confidence: float = CONFIDENCE,
     seed: int = 0,
+    deals: int = 200,
 ) -> bool:
     """Whether a score is above what the same answers get when they are dealt out at random.
 
@@ -48,6 +50,6 @@ def is_above_luck(
     random = np.random.default_rng(seed)
     order = np.arange(samples)
     reached = score(rows_of(order))
-    dealt = [score(rows_of(random.permutation(order))) for _ in range(DRAWS // 2)]
+    dealt = [score(rows_of(random.permutation(order))) for _ in range(deals)]
     at_least = 1 + sum(each >= reached for each in dealt)
     return bool(at_least / (1 + len(dealt)) <= 1 - confidence)

@@ -77,7 +77,7 @@ class PruneContext:
             flat,
             self.settings.criterion,
             some.take(TAYLOR_BATCHES),
-            question=ask(self.dataset, self.signature),
+            questions=ask(self.dataset, self.signature),
         )
 
     def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:

@@ -14,13 +14,13 @@ from stages.keras_graph.channel_rules import PRODUCERS
 from stages.keras_graph.producers import channel_kernels
 from stages.keras_graph.walk import Call, calls
 from stages.numerics.channel_scores import Scores, norm_scores, scale_scores, taylor_scores
-from stages.training.losses import Question
+from stages.training.losses import Question, Questions, losses
 
 TAYLOR_BATCHES = 16
 """Batches of training images for the gradients; the order of channels hardly changes after."""
 
 
-CLASSES = Question("classification", 0, from_logits=True)
+CLASSES = (Question("classification", 0, from_logits=True),)
 
 
 def layer_scores(
@@ -28,17 +28,16 @@ def layer_scores(
     criterion: str,
     batches: Iterable[tuple[Any, Any]],
     *,
-    question: Question = CLASSES,
+    questions: Questions = CLASSES,
 ) -> dict[str, Scores]:
     """Scores of the output channels of every convolution and Dense layer, by name.
 
-    `batches` of images and targets, and the `question` that is asked of `flat`, are for `taylor`
-    alone. `bn_scale` takes the L2 norm
-    where no batch normalisation follows.
+    `batches` of images and targets, and the `questions` that are asked of `flat`, are for `taylor`
+    alone. `bn_scale` takes the L2 norm where no batch normalisation follows.
     """
     graph = [call for call in calls(flat) if type(call.operation) in PRODUCERS]
     if criterion == "taylor":
-        return _taylor(flat, graph, batches, question)
+        return _taylor(flat, graph, batches, questions)
     gammas = _gammas(flat)
     scores: dict[str, Scores] = {}
     for call in graph:
@@ -68,7 +67,7 @@ def _taylor(
     flat: keras.Model,
     graph: list[Call],
     batches: Iterable[tuple[Any, Any]],
-    question: Question,
+    questions: Questions,
 ) -> dict[str, Scores]:
     """At inference: in training, batch normalisation undoes any change of a kernel's scale."""
     producers = {
@@ -78,8 +77,7 @@ def _taylor(
     gradients: list[list[Any]] = [[] for _ in kernels]
     for images, targets in batches:
         with tf.GradientTape() as tape:
-            losses = question.losses(targets, flat(images, training=False))
-            error = tf.reduce_mean(question.of_image(targets, losses))
+            error = tf.reduce_mean(losses(questions, targets, flat(images, training=False)))
         for seen, gradient in zip(gradients, tape.gradient(error, kernels), strict=True):
             seen.append(np.asarray(gradient))
     return {

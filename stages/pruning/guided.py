@@ -30,7 +30,6 @@ from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import WITHOUT_TARGET, Layers, Widths, removed
 from stages.results.pruning import GroupWidth, PathPoint, SensitivityLevel
 from stages.settings import Prune
-from stages.tasks.registry import TaskName, words_of
 
 BUDGET_STEP = 0.8
 """With an accuracy budget, the latency after each round as a share of that before it."""
@@ -243,11 +242,11 @@ def check_narrowed(
         )
 
 
-def refuse_budget(first: Waypoint, budget: float, drop: float, target: str, task: TaskName) -> None:
+def refuse_budget(first: Waypoint, budget: float, drop: float, target: str, words: str) -> None:
     """Raises the ModelError for an accuracy budget that is spent too early."""
     raise ModelError(
         f"prune.max_accuracy_drop {budget:g} is spent too early: at {first.latency_ratio:.2f} of "
-        f"the trained latency on {target} {words_of(task)} on the validation images has "
+        f"the trained latency on {target} {words} on the validation images has "
         f"fallen by {drop:.2f} points after the fine-tune",
         f"use --set prune.max_accuracy_drop={drop:.2f}, a higher prune.target_latency_ratio, "
         f"more prune.epochs, or {WITHOUT_TARGET} and set prune.ratio=0 to leave the model unpruned",

@@ -40,7 +40,7 @@ def output_changes(
     count = 0
     for batch in batches:
         values, gradients = _with_gradients(model, points, batch, signs)
-        count += len(batch) * model.outputs[0].shape[-1]
+        count += len(batch) * sum(output.shape[-1] for output in model.outputs)
         for method, ranges in candidates.items():
             for name, value in values.items():
                 scale, grid = ranges[name].scale("cpu"), ranges[name].grid("cpu")
@@ -68,11 +68,19 @@ def _with_gradients(
             values[point.name] = value
             return value
 
-        outputs = execute(model, points, tf.convert_to_tensor(batch), watch)
-        drawn = signs.choice(np.array([-1.0, 1.0], np.float32), size=outputs.shape)
-        mixed = tf.reduce_sum(outputs * drawn)
+        outputs = keras.tree.flatten(execute(model, points, tf.convert_to_tensor(batch), watch))
+        mixed = tf.add_n([_mixed(output, signs, len(outputs) > 1) for output in outputs])
     unused = tf.UnconnectedGradients.ZERO
     return values, tape.gradient(mixed, values, unconnected_gradients=unused)
+
+
+def _mixed(output: Any, signs: np.random.Generator, is_relative: bool) -> Any:
+    """A sum of the values of an output with random signs; where it is to be `relative`, in standard
+    deviations: of several outputs the one with the largest numbers would decide alone."""
+    drawn = signs.choice(np.array([-1.0, 1.0], np.float32), size=output.shape)
+    if is_relative:
+        drawn = drawn / tf.maximum(tf.math.reduce_std(tf.stop_gradient(output)), 1e-12)
+    return tf.reduce_sum(output * drawn)
 
 
 def choose(model: keras.Model, points: Mapping[str, Point], changes: Changes) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from stages.engines.registry import ENGINES, EngineName
 from stages.settings.base import TARGET_PATTERN, Backend, Section
 from stages.settings.compression import Prune, Quantize
-from stages.settings.data import Data, Model
+from stages.settings.data import Data, Model, Quality
 from stages.settings.deployment import Benchmark, Build, Convert, Gates, Gpu, Report, TensorRT
 from stages.settings.searching import Knob, Search
 from stages.settings.training import FineTune, Train, Training
@@ -36,6 +36,7 @@ __all__ = [
     "Model",
     "Prune",
     "PruneStage",
+    "Quality",
     "Quantize",
     "QuantizeStage",
     "Report",
@@ -59,6 +60,7 @@ class Settings(Section):
 
     data: Data = Field(default_factory=Data)
     model: Model = Field(default_factory=Model)
+    quality: Quality = Field(default_factory=Quality)
     train: Train = Field(default_factory=Train)
     prune: Prune = Field(default_factory=Prune)
     quantize: Quantize = Field(default_factory=Quantize)
@@ -116,10 +118,11 @@ class StageSettings(Section):
 
 
 class TrainStage(StageSettings):
-    """What `train` sees."""
+    """What `train` sees; the stages behind it find the metric in the signature."""
 
     data: Data = Field(default_factory=Data)
     model: Model = Field(default_factory=Model)
+    quality: Quality = Field(default_factory=Quality)
     train: Train = Field(default_factory=Train)
 
 

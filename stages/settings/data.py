@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from stages.datasets.registry import DATASETS, Kind
 from stages.settings.base import Count, Distinct, Positive, Section, Seed, Share, usable_path
 from stages.settings.networks import known_network
-from stages.tasks.registry import TaskName
+from stages.tasks.registry import OneTask
 
 if TYPE_CHECKING:
     Name = str
@@ -273,10 +273,13 @@ class Model(Section):
 
     name: Annotated[str, AfterValidator(known_network)] = "mnist_cnn"
     """A network of our own (see the README), or an architecture of keras.applications."""
-    task: TaskName | None = None
+    task: OneTask | None = None
     """What the network is asked (docs/tasks.md): `classification`, `binary`, `multilabel`,
     `regression` or `segmentation`; not set takes what labels and network tell, and says so where
     they do not."""
+    tasks: dict[str, OneTask] = Field(default_factory=dict)
+    """The same for outputs of a network that has several, by name, as in `{box = "regression"}`;
+    those left out are taken from labels and network."""
     width: Annotated[float, Field(gt=0.0, le=16.0)] = 1.0
     """Times the filters of a network of our own."""
     kernel: Annotated[int, Field(ge=2, le=31)] | None = None
@@ -303,7 +306,36 @@ class Model(Section):
     dropout: Share | None = None
     """Rate of all Dropout layers; 0 is without dropout, none keeps the network's own."""
 
+    @model_validator(mode="after")
+    def _tasks_are_said_once(self) -> "Model":
+        if self.task and self.tasks:
+            raise ValueError(
+                "either model.task, of one output, or model.tasks, of several, not both"
+            )
+        return self
+
+    @property
+    def wanted(self) -> OneTask | dict[str, OneTask] | None:
+        """The task that is asked for, or those of outputs by name, if any are."""
+        return self.task or self.tasks or None
+
     def external_files(self) -> list[Path]:
         """The model's file, or those of the user's that its `module:function` imports."""
         weights = [] if self.weights in RANDOM_OR_FETCHED else [Path(self.weights)]
         return [*weights, *_files_of(self.source)]
+
+
+class Quality(Section):
+    """How answers are judged, where it is not the metric of the task that counts."""
+
+    metric: Annotated[str, AfterValidator(_data_source)] | None = None
+    """A function of yours, `module:function`, of targets and outputs, arrays (N, ...) each, or
+    dictionaries of these by name: it returns a share from 0 to 1, or one for each image, whose mean
+    counts. It decides wherever the metric of the task would. Outputs without labels, and labels
+    in a dictionary that `model.tasks` does not name, have then no task of their own."""
+    higher_is_better: bool = True
+    """With `metric`: false counts what is missing to 1."""
+
+    def external_files(self) -> list[Path]:
+        """Those of the user's that the module imports."""
+        return _files_of(self.metric)

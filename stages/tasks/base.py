@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.numerics.bootstrap import change
+from stages.numerics.bootstrap import DRAWS, change
 from stages.numerics.proportions import Interval
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
@@ -29,6 +29,8 @@ Targets = NDArray[Any]
 Shape = tuple[int, ...]
 Difference = NDArray[np.float64] | float
 """(values,): how far rounding may move each value of an output; or all of them."""
+FEW_DRAWS = 100
+"""Where an interval of a user's metric is asked for, which may take seconds."""
 
 
 class Task(Protocol):
@@ -97,6 +99,16 @@ def of(name: TaskName) -> Task:
     return cast(Task, importlib.import_module(TASKS[name]))
 
 
+def asked(signature: Signature) -> Task:
+    """The task of a network, judged by the metric of the user's if there is one."""
+    task = of(signature.task)
+    if not signature.metric:
+        return task
+    from stages.tasks.own import Own  # which needs Task, as all of these do
+
+    return cast(Task, Own(signature.metric, signature.higher_is_better, task))
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What a network said of N images, as far as it is judged by that.
@@ -104,8 +116,8 @@ class Answers:
     evidence float64 (N, K), errors float64 (N,), decisions (N,) or None: see Task.
     """
 
-    task: TaskName
-    evidence: NDArray[np.float64]
+    signature: Signature
+    evidence: NDArray[Any]
     errors: NDArray[np.float64]
     decisions: NDArray[Any] | None
     score: float
@@ -113,13 +125,18 @@ class Answers:
     def __len__(self) -> int:
         return len(self.errors)
 
+    @property
+    def task(self) -> TaskName:
+        """Of the network."""
+        return self.signature.task
+
     @classmethod
     def of(cls, outputs: Outputs, targets: Targets, signature: Signature) -> Answers:
         """Of the outputs (N, ...) for images with these targets (N, ...)."""
-        task = of(signature.task)
+        task = asked(signature)
         evidence = task.evidence(outputs, targets, signature)
         return cls(
-            signature.task,
+            signature,
             evidence,
             task.errors(outputs, targets, signature),
             task.decisions(outputs, signature),
@@ -129,8 +146,9 @@ class Answers:
     def change_to(self, after: Answers) -> Interval | None:
         """What the metric gains to `after`, of the same images, by a paired bootstrap.
 
-        None for classification, where counts of images have a closed form.
+        None where images are counted, which has a closed form.
         """
-        if self.task == "classification":
+        if self.signature.counts_images:
             return None
-        return change(of(self.task).score, self.evidence, after.evidence)
+        draws = FEW_DRAWS if self.signature.metric else DRAWS
+        return change(asked(self.signature).score, self.evidence, after.evidence, draws=draws)

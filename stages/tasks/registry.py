@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 TaskName = Literal[
-    "classification", "binary", "multilabel", "regression", "segmentation", "several"
+    "classification", "binary", "multilabel", "regression", "segmentation", "raw", "several"
 ]
+
+OneTask = Literal["classification", "binary", "multilabel", "regression", "segmentation", "raw"]
+"""Those that may be asked of one output."""
 
 TASKS: dict[TaskName, str] = {
     "classification": "stages.tasks.classification",
@@ -18,6 +21,7 @@ TASKS: dict[TaskName, str] = {
     "multilabel": "stages.tasks.multilabel",
     "regression": "stages.tasks.regression",
     "segmentation": "stages.tasks.segmentation",
+    "raw": "stages.tasks.raw",
     "several": "stages.tasks.several",
 }
 """Name -> module: see stages/tasks/base.py."""
@@ -44,6 +48,7 @@ METRICS = {
     "mean_iou": Metric("mean IoU"),
     "pixel_accuracy": Metric("pixel accuracy"),
     "mean_over_outputs": Metric("mean over the outputs"),
+    "own": Metric("own metric"),
 }
 """By the key in `Quality`."""
 
@@ -53,6 +58,7 @@ MAIN: dict[TaskName, str] = {
     "multilabel": "mean_average_precision",
     "regression": "r2",
     "segmentation": "mean_iou",
+    "raw": "own",
     "several": "mean_over_outputs",
 }
 """What decides, by task: at most 1, higher is better, so that a point is 0.01 of it everywhere."""
@@ -66,8 +72,3 @@ def metric_of(task: TaskName) -> str | None:
 def task_of(metric: str | None) -> TaskName:
     """The task in which `Quality.metric` decides."""
     return next((task for task in MAIN if metric_of(task) == metric), "classification")
-
-
-def words_of(task: TaskName) -> str:
-    """What decides, in words: "accuracy" of classes."""
-    return "accuracy" if task == "classification" else METRICS[MAIN[task]].words

@@ -67,8 +67,9 @@ def evidence(outputs: Outputs, targets: Targets, signature: Signature) -> Target
 
 
 def score(evidence: NDArray[Any]) -> float:
-    """The mean of the scores of the outputs."""
-    return float(np.mean([_score(evidence, name) for name in fields.names(evidence)]))
+    """The mean of the scores of the outputs that are judged."""
+    judged = [name for name in fields.names(evidence) if not name.startswith("raw ")]
+    return float(np.mean([_score(evidence, name) for name in judged])) if judged else 0.0
 
 
 def _score(evidence: NDArray[Any], name: str) -> float:
@@ -105,7 +106,8 @@ def quality(outputs: Outputs, targets: Targets, signature: Signature) -> Quality
         own.output_name: base.of(own.task).quality(said, right, own)
         for own, said, right in split(outputs, targets, signature)
     }
-    mean = float(np.mean([each.score for each in found.values() if each.score is not None]))
+    scores = [each.score for each in found.values() if each.score is not None]
+    mean = float(np.mean(scores)) if scores else 0.0
     return Quality(
         samples=len(targets),
         metric="mean_over_outputs",
@@ -143,5 +145,5 @@ def split(
     outputs: Outputs, others: Targets, signature: Signature
 ) -> list[tuple[Signature, Outputs, Targets]]:
     """Of every output its signature, what it returns and what that is compared with."""
-    parts = fields.parts(outputs), fields.parts(others)
+    parts = fields.parts(outputs), signature.labels_by_output(others)
     return list(zip(signature.each, *parts, strict=True))

@@ -16,6 +16,7 @@ from stages.datasets.base import DataSet
 from stages.settings import Data, Training
 from stages.training import augmentation
 from stages.training.feed import in_order
+from stages.training.losses import listed
 
 MOST_MIB = 512
 """Of answers in memory; more are asked for again in every epoch."""
@@ -24,14 +25,18 @@ MOST_MIB = 512
 def known(
     teacher: keras.Model, dataset: DataSet, signature: Signature, training: Training, data: Data
 ) -> NDArray[Any] | None:
-    """What `teacher` returns for the training images, in their order: float32 (N, ...).
+    """What `teacher` returns for the training images, in their order: float32 (N, ...),
+    of several outputs with a field for each.
 
     None where images are augmented, where each is seen once, and where this would be too large.
     """
     is_other = bool(data.shifts) or augmentation.is_wanted(data)
-    values = len(dataset.train) * math.prod(side or 1 for side in teacher.output_shape[1:])
+    values = len(dataset.train) * sum(
+        math.prod(side or 1 for side in each.shape[1:]) for each in teacher.outputs
+    )
     if is_other or training.epochs == 1 or values * 4 > MOST_MIB << 20:
         return None
     answer = tf.function(partial(teacher, training=False), autograph=False)
     batches = in_order(dataset.train, signature, training.batch_size)
-    return np.concatenate([answer(images).numpy() for images in batches])
+    parts = [[each.numpy() for each in listed(answer(images))] for images in batches]
+    return signature.joined([np.concatenate(output) for output in zip(*parts, strict=True)])

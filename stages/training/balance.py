@@ -20,7 +20,7 @@ def weights(dataset: DataSet, kind: Literal["equal", "balanced"]) -> NDArray[np.
     """
     if kind == "equal":
         return None
-    if dataset.task in ("multilabel", "regression"):
+    if dataset.task in ("multilabel", "regression", "raw", "several"):
         raise SettingsError(
             f"class_weights is 'balanced', but the task is {dataset.task}, expected one with a "
             "class for each image or pixel",

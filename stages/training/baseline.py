@@ -7,12 +7,12 @@ import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
+from stages.datasets.several import of
 from stages.errors import ModelError
 from stages.measurement.luck import FEWEST, is_above_luck, sampled
-from stages.numerics import chance
+from stages.numerics import chance, fields
 from stages.tasks import base as tasks
 from stages.tasks.base import Outputs
-from stages.tasks.registry import words_of
 from stages.training import evaluate
 
 
@@ -28,8 +28,18 @@ def refuse_chance(model: keras.Model, validation: Split, signature: Signature) -
     """
     split = some_of(validation)
     outputs = evaluate.answers(model, split, signature)
+    if signature.metric:
+        _refuse_luck(outputs, split, signature, "")
+        return
+    for own, said in zip(signature.each, fields.parts(outputs), strict=True):
+        name = own.output_name if signature.heads else ""
+        _refuse(said, of(split, name), own, f", output {name!r}," if name else "")
+
+
+def _refuse(outputs: Outputs, split: Split, signature: Signature, output: str) -> None:
+    """As `refuse_chance`, of one output; `output` is its name in messages."""
     if signature.task != "classification":
-        _refuse_luck(outputs, split, signature)
+        _refuse_luck(outputs, split, signature, output)
         return
     predicted = outputs.argmax(axis=1)
     hits, samples = int(np.sum(predicted == split.labels)), len(split)
@@ -42,13 +52,14 @@ def refuse_chance(model: keras.Model, validation: Split, signature: Signature) -
             "hold back more: --set data.validation_share=0.3",
         )
     raise ModelError(
-        f"the trained model is no better than chance: {percent(hits / samples)} of {samples:,} "
+        f"the trained model{output} is no better than chance: {percent(hits / samples)} of "
+        f"{samples:,} "
         f"validation images are right, and {percent(share)} would be by luck",
         "check data.scale, data.offset and the order of the labels, or train longer: train.epochs",
     )
 
 
-def _refuse_luck(outputs: Outputs, split: Split, signature: Signature) -> None:
+def _refuse_luck(outputs: Outputs, split: Split, signature: Signature, output: str) -> None:
     """As `refuse_chance`, for a metric that no count of images gives."""
     if is_above_luck(outputs, split, signature):
         return
@@ -57,10 +68,10 @@ def _refuse_luck(outputs: Outputs, split: Split, signature: Signature) -> None:
             f"{len(split)} validation images are too few to tell the trained model from chance",
             "hold back more: --set data.validation_share=0.3",
         )
-    task = tasks.of(signature.task)
+    task = tasks.asked(signature)
     reached = task.score(task.evidence(outputs, split.labels, signature))
     raise ModelError(
-        f"the trained model is no better than chance: {words_of(signature.task)} is "
+        f"the trained model{output} is no better than chance: {signature.words} is "
         f"{percent(reached)} on {len(split):,} validation images, and its answers dealt to other "
         "images reach as much",
         "check data.scale, data.offset and the order of the labels, or train longer: train.epochs",

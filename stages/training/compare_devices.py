@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from stages import models, progress
+from stages import progress
 from stages.datasets.base import DataSet
-from stages.datasets.loading import load_dataset
 from stages.results.asides import DeviceComparison, DeviceSpeed
 from stages.settings import TrainStage
-from stages.training.description import describe, output_shapes, with_output
 from stages.training.fit import TrainingRun, fit, prepare
+from stages.training.network import create, load
 
 STEPS = 100
 """Steps to time at least, in whole epochs, after a first epoch that compiles."""
@@ -27,7 +26,7 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> DeviceCo
     several.
     """
     prepare(settings.train)
-    dataset = load_dataset(settings.data, settings.model.task)
+    dataset = load(settings)
     gpus = [f"gpu:{number}" for number in range(len(tf.config.list_physical_devices("GPU")))]
     names = ["cpu", *gpus, *(["gpus"] if len(gpus) > 1 else [])]
     timed = {}
@@ -46,11 +45,7 @@ def _timed(settings: TrainStage, dataset: DataSet, device: str) -> dict[str, flo
     steps = -(-len(dataset.train) // settings.train.batch_size)
     changes = {"devices": device, "epochs": 1 + -(-STEPS // steps), "patience": 0}
     training = settings.train.model_copy(update=changes)
-    signature = describe(dataset, settings.data)
-    pixels = (signature.scale, signature.offset)
-    shapes = output_shapes(signature, settings.model.task)
-    model = models.create(settings.model, signature.input_shape, shapes, pixels)
-    signature = with_output(signature, model, dataset)
+    model, signature, dataset = create(settings, dataset)
     run = TrainingRun(
         dataset, signature, training, "train", settings.data, precision=training.precision
     )

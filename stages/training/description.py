@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from stages.artifacts.signature import LAYOUTS, Signature
+from stages.artifacts.signature import LAYOUTS, Head, Signature
 from stages.datasets.base import DataSet
-from stages.errors import ModelError
-from stages.keras_graph.outputs import Maker, made_by
+from stages.datasets.several import Wanted
+from stages.errors import ModelError, SettingsError
+from stages.keras_graph.outputs import Maker, made_by, names_of
 from stages.results.base import Output
 from stages.results.training import DatasetCounts
 from stages.settings import Data
@@ -33,17 +36,32 @@ def describe(dataset: DataSet, data: Data) -> Signature:
         layout=LAYOUTS[len(images.shape) - 1],
         task=dataset.task,
         data_dtype="uint8" if images.dtype == np.uint8 else "float32",
+        heads=tuple(
+            Head(each.name, each.task, "logits", each.class_names, ()) for each in dataset.outputs
+        ),
     )
 
 
-def output_shapes(signature: Signature, wanted: TaskName | None) -> tuple[Shape, ...]:
+def output_shapes(
+    signature: Signature, wanted: Wanted
+) -> tuple[Shape, ...] | dict[str, tuple[Shape, ...]]:
     """What a network for `signature` may return for one image; ours return the first.
 
-    Of two classes also one value, unless they are `wanted` as two: that is a yes or no.
+    Of two classes also one value, unless they are `wanted` as two: that is a yes or no. Of several
+    outputs these shapes by name.
     """
+    if not signature.heads:
+        return _output_shapes(signature, wanted is not None)
+    asked = wanted if isinstance(wanted, Mapping) else {}
+    return {
+        each.output_name: _output_shapes(each, each.output_name in asked) for each in signature.each
+    }
+
+
+def _output_shapes(signature: Signature, is_wanted: bool) -> tuple[Shape, ...]:
     count = len(signature.class_names)
     shapes = tasks.of(signature.task).output_shapes(count, signature.input_shape)
-    may_be_binary = signature.task == "classification" and count == 2 and wanted is None
+    may_be_binary = signature.task == "classification" and count == 2 and not is_wanted
     return (*shapes, *(tasks.of("binary").output_shapes(2, ()) if may_be_binary else ()))
 
 
@@ -54,17 +72,37 @@ def with_output(signature: Signature, model: keras.Model, dataset: DataSet) -> S
     """
     few = dataset.validation.take(np.arange(min(FEW, len(dataset.validation))))
     images = signature.preprocess(few.images[:])
-    shape = np.asarray(model(images[:1], training=False)).shape[1:]
+    if not signature.heads:
+        return _with_output(signature, model, images, 0)
+    known = {head.name: own for head, own in zip(signature.heads, signature.each, strict=True)}
+    raw = dataclasses.replace(signature, heads=(), task="raw", class_names=())
+    names = names_of(model)
+    found = [
+        _with_output(known.get(name, raw), model, images, index) for index, name in enumerate(names)
+    ]
+    heads = (
+        Head(name, each.task, each.output, each.class_names, each.output_shape)
+        for name, each in zip(names, found, strict=True)
+    )
+    return dataclasses.replace(signature, output="values", output_name="", heads=tuple(heads))
+
+
+def _with_output(
+    signature: Signature, model: keras.Model, images: NDArray[np.float32], index: int
+) -> Signature:
+    """As `with_output`, of the output with this number."""
+    output_of_one = keras.tree.flatten(model(images[:1], training=False))[index]
+    shape = np.asarray(output_of_one).shape[1:]
     is_single = signature.task == "classification" and shape == (1,)
     task: TaskName = "binary" if is_single else signature.task
-    if task == "regression":
+    if task in ("regression", "raw"):
         output: Output = "values"
     else:
         has_sigmoids = task in ("binary", "multilabel") or shape[-1] == 1
         makers: tuple[Maker, Maker] = ("softmax", "sigmoid")
         wanted, other = reversed(makers) if has_sigmoids else makers
-        output = "probabilities" if made_by(model, images, wanted) else "logits"
-        if output == "logits" and made_by(model, images, other):
+        output = "probabilities" if made_by(model, images, wanted, index) else "logits"
+        if output == "logits" and made_by(model, images, other, index):
             raise ModelError(
                 f"{model.name!r} ends in a {other} with {shape[-1]} columns, expected a {wanted} "
                 f"or logits for {task}",
@@ -74,6 +112,17 @@ def with_output(signature: Signature, model: keras.Model, dataset: DataSet) -> S
     return dataclasses.replace(
         signature, task=task, output=output, output_name=output, output_shape=_stored(shape)
     )
+
+
+def refuse_unjudged(signature: Signature) -> None:
+    """Raises SettingsError for outputs without a task where no metric of the user's judges them."""
+    raw = [each.output_name for each in signature.each if each.task == "raw"]
+    if raw and not signature.metric:
+        raise SettingsError(
+            f"the output {raw[0]!r} is raw, and so judged by nothing",
+            "give a metric of your own: --set quality.metric=module:function; or its task, in "
+            "model.tasks",
+        )
 
 
 def _stored(shape: tuple[int, ...]) -> tuple[int, ...]:

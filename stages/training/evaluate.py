@@ -17,7 +17,7 @@ from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
 from stages.keras_graph.cost import multiply_adds
 from stages.measurement import clock
-from stages.numerics import latency
+from stages.numerics import fields, latency
 from stages.results.base import LatencyRow, ModelFacts, Quality
 from stages.results.training import Classification
 from stages.tasks import base as tasks
@@ -69,7 +69,7 @@ def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[A
 def accuracy(model: keras.Model, split: Split, signature: Signature) -> Quality:
     """All metrics of the task, of `model` on `split`."""
     outputs = answers(model, split, signature)
-    return tasks.of(signature.task).quality(outputs, split.labels, signature)
+    return tasks.asked(signature).quality(outputs, split.labels, signature)
 
 
 def metric(model: keras.Model, split: Split, signature: Signature) -> float:
@@ -82,16 +82,24 @@ def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float
 
     The loss decides among equals, which are common on a few hundred images.
     """
-    outputs, task = answers(model, split, signature), tasks.of(signature.task)
+    outputs, task = answers(model, split, signature), tasks.asked(signature)
     reached = task.score(task.evidence(outputs, split.labels, signature))
     return reached, -task.loss(outputs, split.labels, signature)
 
 
 def with_thresholds(signature: Signature, model: keras.Model, validation: Split) -> Signature:
     """`signature` with the thresholds of the task, chosen for `model` on validation images."""
-    outputs, task = answers(model, validation, signature), tasks.of(signature.task)
-    found = task.thresholds(outputs, validation.labels, signature)
-    return dataclasses.replace(signature, thresholds=found)
+    outputs = fields.parts(answers(model, validation, signature))
+    labels = signature.labels_by_output(validation.labels)
+    found = [
+        tasks.of(own.task).thresholds(said, right, own)
+        for own, said, right in zip(signature.each, outputs, labels, strict=True)
+    ]
+    if not signature.heads:
+        return dataclasses.replace(signature, thresholds=found[0])
+    heads = zip(signature.heads, found, strict=True)
+    new = (dataclasses.replace(head, thresholds=each) for head, each in heads)
+    return dataclasses.replace(signature, heads=tuple(new))
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,13 @@ def measure(
         input_signature=[tf.TensorSpec(image.shape, image.dtype)],
         autograph=False,
     )
-    # numpy() waits for the result; on a GPU the call returns before it is computed.
-    samples = clock.measure({"tf": lambda: forward(image).numpy()}, WARMUP_SECONDS, SECONDS)["tf"]
+
+    def wait() -> None:
+        # numpy() waits for the result; on a GPU the call returns before it is computed.
+        for output in keras.tree.flatten(forward(image)):
+            output.numpy()
+
+    samples = clock.measure({"tf": wait}, WARMUP_SECONDS, SECONDS)["tf"]
     row = latency.row(
         samples,
         batch_size=1,
@@ -126,7 +139,7 @@ def measure(
         precision=precision,
         threads=tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
     )
-    outputs, task = answers(model, split, signature), tasks.of(signature.task)
+    outputs, task = answers(model, split, signature), tasks.asked(signature)
     return Measurement(
         model=ModelFacts(
             file="model.keras",

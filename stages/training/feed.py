@@ -6,6 +6,7 @@ see what one would.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet, Split
+from stages.numerics import fields
 from stages.settings import Data, Training
 from stages.training import augmentation
 from stages.training.augmentation import DRAWS, UNCHANGED
 from stages.training.evaluate import batch_size
-from stages.training.losses import as_written, ask
+from stages.training.losses import Questions, alone, as_written, ask
 
 
 def batches(
@@ -32,7 +34,8 @@ def batches(
 ) -> tf.data.Dataset:
     """Shuffled training batches: images float32 (N, ..., C), targets float32 (N, ...).
 
-    With `answers`, one for each training image, also those to the images of the batch.
+    With `answers`, one for each training image, also those to the images of the batch. Of several
+    outputs there is a tuple of targets, and one of answers.
 
     Each image is moved by up to `data.shift_pixels` each way, the edge filled with its own pixels,
     and augmented in the other ways that `data` sets; signals and volumes are as they are.
@@ -40,7 +43,7 @@ def batches(
     other; an epoch is then `images_per_epoch` long.
     """
     replicas = context.num_replicas_in_sync if context else 1
-    images, asked = images_per_epoch(dataset, replicas), ask(dataset, signature)
+    images, questions = images_per_epoch(dataset, replicas), ask(dataset, signature)
 
     def epoch_of(number: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(training.seed, tf.int64), number])
@@ -65,18 +68,20 @@ def batches(
         chosen = chosen.map(as_written(lambda *batch: _pieces(batch, context))).unbatch()
 
     # Outside of the function: inside, it would be a constant of its graph, of at most 2 GB.
-    kept = [] if answers is None else [tf.constant(answers)]
+    kept = [] if answers is None else [tf.constant(each) for each in fields.parts(answers)]
 
     def prepare(indices: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        pixels, labels = _read(dataset.train, indices)
-        if signature.task == "segmentation":
-            labels = _moved(labels, moves, draws, data)
+        pixels, *labels = _read(dataset.train, signature, indices)
+        labels = [
+            _moved(each, moves, draws, data) if question.task == "segmentation" else each
+            for each, question in zip(labels, questions, strict=True)
+        ]
         if data.shifts:
             pixels = shifted(pixels, moves, data.shifts)
         if augmentation.is_wanted(data):
             pixels = augmentation.augmented(pixels, draws, data)
-        given = [tf.gather(each, indices) for each in kept]
-        wanted = asked.targets(labels, training.label_smoothing)
+        given = [alone([tf.gather(each, indices) for each in kept])] if kept else []
+        wanted = _targets(questions, labels, training)
         return (_preprocessed(pixels, signature), wanted, *given)
 
     prepared = chosen.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
@@ -86,7 +91,9 @@ def batches(
 def in_order(split: Split, signature: Signature, size: int) -> tf.data.Dataset:
     """The images of `split` in their order, as they are: float32 (up to `size`, ..., C)."""
     indices = tf.data.Dataset.range(len(split)).batch(size)
-    return indices.map(as_written(lambda some: _preprocessed(_read(split, some)[0], signature)))
+    return indices.map(
+        as_written(lambda some: _preprocessed(_read(split, signature, some)[0], signature))
+    )
 
 
 def images_per_epoch(dataset: DataSet, replicas: int) -> int:
@@ -100,15 +107,21 @@ def validation_batches(
     """The validation images in their order, with targets."""
 
     def prepare(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, labels = _read(dataset.validation, indices)
-        return _preprocessed(pixels, signature), asked.targets(labels, training.label_smoothing)
+        pixels, *labels = _read(dataset.validation, signature, indices)
+        return _preprocessed(pixels, signature), _targets(questions, labels, training)
 
-    asked = ask(dataset, signature)
+    questions = ask(dataset, signature)
     indices = tf.data.Dataset.range(len(dataset.validation)).batch(
         batch_size(signature.input_shape)
     )
     prepared = indices.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
     return prepared.prefetch(tf.data.AUTOTUNE)
+
+
+def _targets(questions: Questions, labels: Sequence[tf.Tensor], training: Training) -> Any:
+    """Of the only output, or a tuple of those of several."""
+    pairs = zip(questions, labels, strict=True)
+    return alone([each.targets(right, training.label_smoothing) for each, right in pairs])
 
 
 def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:
@@ -145,19 +158,21 @@ def _pieces(batch: tuple[tf.Tensor, ...], context: tf.distribute.InputContext) -
     return tuple(split(tensor) for tensor in batch)
 
 
-def _read(split: Split, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The images and labels at `indices`: also of arrays that lie on disk, batch by batch."""
-    kinds = (tf.as_dtype(split.images.dtype), tf.as_dtype(split.labels.dtype))
+def _read(split: Split, signature: Signature, indices: tf.Tensor) -> list[tf.Tensor]:
+    """The images at `indices` and their labels, of every output: also of arrays that lie on disk,
+    batch by batch."""
+    arrays = [split.images, *signature.labels_by_output(split.labels)]
 
-    def take(where: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-        return split.images[where], split.labels[where]
+    def take(where: NDArray[np.int64]) -> list[NDArray[Any]]:
+        return [each[where] for each in arrays]
 
     # Not stateful, because it depends on its arguments alone: TensorFlow runs stateful maps one at
     # a time where everything is to be deterministic.
-    images, labels = tf.numpy_function(take, [indices], kinds, stateful=False)
-    images.set_shape([None, *split.images.shape[1:]])
-    labels.set_shape([None, *split.labels.shape[1:]])
-    return images, labels
+    kinds = [tf.as_dtype(each.dtype) for each in arrays]
+    found: list[tf.Tensor] = tf.numpy_function(take, [indices], kinds, stateful=False)
+    for tensor, array in zip(found, arrays, strict=True):
+        tensor.set_shape([None, *array.shape[1:]])
+    return found
 
 
 def _preprocessed(pixels: tf.Tensor, signature: Signature) -> tf.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +28,7 @@ from stages.training.feed import batches, validation_batches
 from stages.training.fused_norm import fused_norms
 from stages.training.imitation import Imitation
 from stages.training.loop import Judge, Loop, Objective, Validation
-from stages.training.losses import Question, ask, standard
+from stages.training.losses import Question, Questions, ask, imitated, standard
 from stages.training.precision import chosen, computing_in, scaled
 from stages.training.trainer import Trainer
 
@@ -65,41 +66,38 @@ class Teacher:
     model: keras.Model
     share: float
     temperature: float = 1.0
-    is_known: bool = False
-    """Its answers are known: it is given these in place of the images."""
     map_weight: float = 0.0
     """Weight of what the student is to learn from its attention maps: see imitation.py."""
 
     def losses(
-        self, question: Question, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor
+        self, question: Question, answers: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor
     ) -> tf.Tensor:
-        """Loss of each answer, (N,) or (N, H, W), of `outputs` with targets and teacher.
+        """Loss of each answer, (N,) or (N, H, W), of `outputs` with targets and what the teacher
+        answers.
 
         The part of the teacher is multiplied by the squared temperature, which its gradient is
-        divided by. Numbers have no temperature.
+        divided by. Numbers have no temperature. What is not judged by itself has no other lesson.
         """
+        if question.task == "raw":
+            return imitated(answers, outputs)
         if self.temperature == 1 or question.task == "regression":
             # The same: cross-entropy with a mixture of targets is the mixture of cross-entropies,
             # and the squared distance from a mean has the gradient of the mean of the squares.
-            return question.losses(self.mix(question, images, targets), outputs)
-        answers = question.logits(self._answers(images)) / self.temperature
+            return question.losses(self.mix(question, answers, targets), outputs)
+        taught = question.logits(answers) / self.temperature
         given, kind = question.logits(outputs) / self.temperature, question.kind
-        soft = kind.losses(kind.soften(answers), given, True)
+        soft = kind.losses(kind.soften(taught), given, True)
         hard = question.losses(targets, outputs)
         return (1 - self.share) * hard + self.share * self.temperature**2 * soft
 
-    def mix(self, question: Question, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Targets (N, ...) for `images`, partly replaced by what the teacher answers."""
-        answers = question.taught(self._answers(images))
-        mixed = (1 - self.share) * targets + self.share * answers
+    def mix(self, question: Question, answers: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Targets (N, ...), partly replaced by what the teacher answers."""
+        mixed = (1 - self.share) * targets + self.share * question.taught(answers)
         if question.task != "segmentation":
             return mixed
         # Pixels that are not judged by the labels are not taught either: -1, or no class at all.
         judged = targets >= 0 if question.width == 1 else tf.reduce_sum(targets, -1, True) > 0
         return tf.where(judged, mixed, targets)
-
-    def _answers(self, images: tf.Tensor) -> tf.Tensor:
-        return images if self.is_known else self.model(images, training=False)
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
         return TrainingDetails()
     if run.signature.task != "regression" or run.is_standard or standard_head.find(model) is None:
         return _fit(model, run)
-    scaling = standard(run.dataset)
+    scaling = standard(run.dataset.train.labels)
     standard_head.unfold(model, *scaling)
     try:
         return _fit(model, replace(run, is_standard=True))
@@ -164,10 +162,8 @@ def _fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
         known = imitation = None
         if teacher and teacher.map_weight:
             imitation = Imitation.of(trainee, teacher.model, teacher.map_weight)
-            teacher = replace(teacher, is_known=imitation is not None)
         if teacher and teacher.share and imitation is None:
             known = answers.known(teacher.model, run.dataset, run.signature, run.settings, run.data)
-            teacher = replace(teacher, is_known=known is not None)
         with computing_in(precision, trainee), fused_norms(trainee):
             run = replace(run, teacher=teacher, precision=precision)
             trainer = _trainer(trainee, run, imitation)
@@ -186,6 +182,18 @@ def _fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
             precision=precision,
             profile=str(run.profile) if run.profile else None,
         )
+
+
+def _refuse_unlearned(run: TrainingRun) -> None:
+    """Raises SettingsError for outputs that neither targets nor a teacher would teach."""
+    raw = [each.output_name for each in run.signature.each if each.task == "raw"]
+    if raw and not (run.teacher and run.teacher.share):
+        fix = (
+            "bring a trained model: --set train.epochs=0"
+            if run.label == "train"
+            else f"learn from the trained one: --set {run.label}.distillation=0.5"
+        )
+        raise SettingsError(f"{run.label}: no loss is known of the output {raw[0]!r}", fix)
 
 
 def _check(training: Training, label: str) -> None:
@@ -208,18 +216,16 @@ def _copied(model: keras.Model, rebuild: Callable[[], keras.Model] | None = None
     return copy
 
 
-def _judge(run: TrainingRun, question: Question) -> Judge | None:
+def _judge(run: TrainingRun, questions: Questions) -> Judge | None:
     """By the metric of the task; of classes the loop counts the right ones itself."""
-    if question.task == "classification":
+    if run.signature.counts_images:
         return None
-    task, labels = tasks.of(question.task), run.dataset.validation.labels
+    task, labels = tasks.asked(run.signature), run.dataset.validation.labels
 
-    def evidence(outputs: NDArray[np.float32], start: int) -> NDArray[np.float64]:
-        own = question.in_unit(outputs)
-        found: NDArray[np.float64] = task.evidence(
-            own, labels[start : start + len(own)], run.signature
-        )
-        return found
+    def evidence(outputs: list[NDArray[np.float32]], start: int) -> NDArray[Any]:
+        pairs = zip(questions, outputs, strict=True)
+        own = run.signature.joined([question.in_unit(each) for question, each in pairs])
+        return task.evidence(own, labels[start : start + len(own)], run.signature)
 
     return Judge(evidence, task.score)
 
@@ -227,20 +233,23 @@ def _judge(run: TrainingRun, question: Question) -> Judge | None:
 def _trainer(model: keras.Model, run: TrainingRun, imitation: Imitation | None) -> Trainer:
     """The compiled training of `model`, resumed where there is a checkpoint."""
     settings, teacher = run.settings, run.teacher
-    question = ask(run.dataset, run.signature, is_standard=run.is_standard)
+    questions = ask(run.dataset, run.signature, is_standard=run.is_standard)
+    _refuse_unlearned(run)
     objective = Objective(
-        question,
+        questions,
         class_weights=balance.weights(run.dataset, settings.class_weights),
         l1=settings.l1,
         l2=settings.l2,
-        teach=partial(teacher.losses, question) if teacher and teacher.share else None,
+        teach=teacher.losses if teacher and teacher.share else None,
     )
     rate = optimizers.schedule(settings, len(run.dataset.train))
     optimizer = optimizers.make(settings, rate, model.trainable_variables)
     if run.precision == "float16":
         optimizer = scaled(optimizer, model.trainable_variables)
-    loop = Loop(model, optimizer, objective, settings, imitation)
+    asked = teacher.model if teacher and teacher.share else None
+    loop = Loop(model, optimizer, objective, settings, imitation, asked)
     checked = validation_batches(run.dataset, run.signature, settings)
-    validation = Validation(model, checked, question, _judge(run, question))
+    judge = _judge(run, questions)
+    validation = Validation(model, checked, questions, judge, run.signature.words)
     checkpoint = Checkpoint(run.checkpoint, model, optimizer)
     return Trainer.resume(loop, validation, rate, checkpoint, run.label)

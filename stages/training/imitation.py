@@ -16,6 +16,7 @@ import tensorflow as tf
 from stages import progress
 from stages.keras_graph.fold import flatten
 from stages.keras_graph.walk import calls, functional
+from stages.training.losses import alone
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Imitation:
     student: keras.Model
     teacher: keras.Model
     weight: float
+    maps: int
 
     @classmethod
     def of(cls, student: keras.Model, teacher: keras.Model, weight: float) -> Imitation | None:
@@ -48,13 +50,16 @@ class Imitation:
             _watched(student, [ours[name] for name in last.values()]),
             _watched(flat, [theirs[name] for name in last.values()]),
             weight,
+            len(last),
         )
 
-    def run(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def run(self, images: tf.Tensor) -> tuple[Any, Any, tf.Tensor]:
         """What the student answers in training, what the teacher does, and the loss of each image
         (N,): `weight` times the squared distance of two maps of length 1, on average."""
-        outputs, *seen = self.student(images, training=True)
-        answers, *shown = self.teacher(images, training=False)
+        found = self.student(images, training=True), self.teacher(images, training=False)
+        (outputs, seen), (answers, shown) = (
+            (alone(each[: -self.maps]), each[-self.maps :]) for each in found
+        )
         distances = [distance(one, other) for one, other in zip(seen, shown, strict=True)]
         return outputs, answers, self.weight * tf.add_n(distances) / len(distances)
 

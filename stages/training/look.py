@@ -10,11 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from stages import models
 from stages.artifacts.signature import Signature
 from stages.datasets import csv_file, folder, masks
 from stages.datasets.base import DataSet, Split
-from stages.datasets.loading import load_dataset
 from stages.keras_graph.own_scaling import scaling_layers
 from stages.measurement.luck import is_above_luck
 from stages.models import own_source
@@ -23,8 +21,9 @@ from stages.settings import Data, Model, TrainStage
 from stages.tasks.base import Answers, Outputs
 from stages.training import evaluate
 from stages.training.baseline import some_of
-from stages.training.description import counts, describe, output_shapes, with_output
+from stages.training.description import counts, describe, with_output
 from stages.training.fit import prepare
+from stages.training.network import create, load
 from stages.training.scaling import best_settable, refuse_other_scaling
 
 LARGE = 128
@@ -52,19 +51,20 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings
             "scale": 1.0,  # what is no pixel of uint8 stays as it is
         }
     )
-    dataset = load_dataset(data, settings.model.task)
+    dataset = load(settings.model_copy(update={"data": data}))
     shape = describe(dataset, data).input_shape
     scale = settings.data.scale if dataset.train.images.dtype == np.uint8 else 1.0
     data = data.model_copy(
         update={"calibration_samples": _calibration_samples(dataset), "scale": scale}
     )
-    dataset = load_dataset(data, settings.model.task)  # now as a run will divide it
+    dataset = load(settings.model_copy(update={"data": data}))  # now as a run will divide it
     is_ours = source is None and settings.model.name == Model().name
     if is_ours and data.kind == "images":
         network = "unet" if dataset.task == "segmentation" else suited(shape)
     else:
         network = settings.model.name
     model = settings.model.model_copy(update={"name": network})
+    settings = settings.model_copy(update={"data": data, "model": model})
     return Findings(
         input_shape=shape,
         classes=dataset.class_names,
@@ -72,7 +72,7 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings
         network=model.name,
         image_size=data.image_size,
         calibration_samples=data.calibration_samples,
-        **_of_model(model, dataset, describe(dataset, data)),
+        **_of_model(settings, dataset),
     )
 
 
@@ -110,14 +110,13 @@ def _calibration_samples(dataset: DataSet) -> int:
     return wanted if wanted <= room // 2 else max(1, room // 4)
 
 
-def _of_model(settings: Model, dataset: DataSet, signature: Signature) -> dict[str, Any]:
+def _of_model(settings: TrainStage, dataset: DataSet) -> dict[str, Any]:
     """How `settings`' model wants its pixels, and what it knows, judged on validation images."""
-    shapes = output_shapes(signature, settings.task)
-    model = models.create(settings, signature.input_shape, shapes)
-    signature = with_output(signature, model, dataset)
+    model, signature, dataset = create(settings, dataset)
+    source = settings.model.source
     own = tuple(scaling_layers(model))
     found: dict[str, Any] = {"parameters": int(model.count_params()), "own_scaling": own}
-    if settings.source is not None:
+    if source is not None:
         split = some_of(dataset.validation)
         are_pixels = signature.data_dtype == "uint8"
         if are_pixels:
@@ -126,7 +125,7 @@ def _of_model(settings: Model, dataset: DataSet, signature: Signature) -> dict[s
         found |= _judged(outputs, split, signature)
         is_trained = is_above_luck(outputs, split, signature)
         # Also of one that seems to know nothing: that may be for want of ImageNet's means.
-        refuse_other_scaling(model, split, signature, settings.source)
+        refuse_other_scaling(model, split, signature, source)
         if are_pixels and not is_trained:
             scale, offset = (1.0, 0.0) if own else (Data().scale, Data().offset)
             signature = replace(signature, scale=scale, offset=offset)
@@ -138,6 +137,6 @@ def _of_model(settings: Model, dataset: DataSet, signature: Signature) -> dict[s
 def _judged(outputs: Outputs, split: Split, signature: Signature) -> dict[str, Any]:
     """How many answers are right, or how much of the metric that decides is reached."""
     answers = Answers.of(outputs, split.labels, signature)
-    if signature.task == "classification":
+    if signature.counts_images:
         return {"hits": int((answers.errors == 0).sum())}
     return {"score": answers.score}

@@ -18,8 +18,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from stages.settings import Training
+from stages.training import losses as losses_of
 from stages.training.imitation import Imitation
-from stages.training.losses import Question, as_written
+from stages.training.losses import Question, Questions, as_written, listed
 
 Batch = tuple[tf.Tensor, ...]
 """Images float32 (N, H, W, C), targets float32 (N, ...) of losses.py, and what the teacher answers
@@ -29,35 +30,47 @@ to these images where that is known."""
 class Judge(NamedTuple):
     """How the outputs for the validation images are judged: see Validation."""
 
-    evidence: Callable[[NDArray[np.float32], int], NDArray[np.float64]]
-    score: Callable[[NDArray[np.float64]], float]
+    evidence: Callable[[list[NDArray[np.float32]], int], NDArray[Any]]
+    score: Callable[[NDArray[Any]], float]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a training minimises; `teach` (images, targets, outputs) -> losses (N,) has a teacher,
-    which takes its own answers for images where they are known.
+    """What a training minimises; `teach` (question, answers, targets, outputs) -> losses (N,) knows
+    what a teacher answers.
 
-    `class_weights` float32 (classes,), if there are any, times the loss of each answer of
-    `question`, plus penalties.
+    `class_weights` float32 (classes,), if there are any, times the loss of each answer of the
+    only output, plus penalties.
     """
 
-    question: Question
+    questions: Questions
     class_weights: tf.Tensor | None
     l1: float
     l2: float
-    teach: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None
+    teach: Callable[[Question, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor] | None
 
-    def losses(self, images: tf.Tensor, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """The loss of each image: float32 (N,)."""
-        if self.teach is None:
-            found = self.question.losses(targets, outputs)
+    def losses(self, answers: Any, targets: Any, outputs: Any) -> tf.Tensor:
+        """The loss of each image, the sum over the outputs: float32 (N,). `answers` are those of
+        the teacher, None without one."""
+        taught = [None] * len(self.questions) if answers is None else listed(answers)
+        parts = zip(self.questions, taught, listed(targets), listed(outputs), strict=True)
+        return tf.add_n([self._losses(*part) for part in parts])
+
+    def _losses(
+        self,
+        question: Question,
+        answers: tf.Tensor | None,
+        targets: tf.Tensor,
+        outputs: tf.Tensor,
+    ) -> tf.Tensor:
+        if self.teach is None or answers is None:
+            found = question.losses(targets, outputs)
         else:
-            found = self.teach(images, targets, outputs)
+            found = self.teach(question, answers, targets, outputs)
         if self.class_weights is not None:
             # By the label, not by what a teacher makes of it: its answer may favour another class.
-            found *= tf.gather(self.class_weights, self.question.classes(targets))
-        return self.question.of_image(targets, found)
+            found *= tf.gather(self.class_weights, question.classes(targets))
+        return question.of_image(targets, found)
 
     def penalty(self, model: keras.Model) -> tf.Tensor:
         """L1 and L2 of the kernels, and the losses that layers of the user add."""
@@ -85,9 +98,11 @@ class Loop:
         objective: Objective,
         training: Training,
         imitation: Imitation | None = None,
+        teacher: keras.Model | None = None,
     ) -> None:
+        """`teacher` is asked where batches do not bring its answers."""
         self.model, self.optimizer, self.objective = model, optimizer, objective
-        self.imitation = imitation
+        self.imitation, self.teacher = imitation, teacher
         self.training, self.strategy = training, tf.distribute.get_strategy()
         # Each device adds to a copy of its own; reading sums them. No traffic between two steps.
         self.sums = tf.Variable(
@@ -172,18 +187,17 @@ class Loop:
                 loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
             )
             gradients = [a + b for a, b in zip(gradients, found, strict=True)]
-            hits = self.objective.question.hits(targets, outputs)
+            hits = losses_of.hits(self.objective.questions, targets, outputs)
             self.sums.assign_add(tf.stack([tf.reduce_sum(losses), hits]))
         self.optimizer.apply_gradients(zip(self._clipped(gradients, scale), variables, strict=True))
 
-    def _answers(
-        self, images: tf.Tensor, targets: tf.Tensor, known: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _answers(self, images: tf.Tensor, targets: Any, known: Any = None) -> tuple[Any, tf.Tensor]:
         """Outputs (N, classes), and the loss of each image (N,)."""
         if self.imitation is None:
             outputs = self.model(images, training=True)
-            asked = images if known is None else known
-            return outputs, self.objective.losses(asked, targets, outputs)
+            if known is None and self.teacher is not None:
+                known = self.teacher(images, training=False)
+            return outputs, self.objective.losses(known, targets, outputs)
         outputs, answers, apart = self.imitation.run(images)
         return outputs, self.objective.losses(answers, targets, outputs) + apart
 
@@ -214,10 +228,13 @@ class Validation:
         self,
         model: keras.Model,
         batches: tf.data.Dataset,
-        question: Question,
+        questions: Questions,
         judge: Judge | None = None,
+        words: str = "accuracy",
     ) -> None:
-        self.model, self.batches, self.question, self.judge = model, batches, question, judge
+        """`words` call what decides."""
+        self.model, self.batches, self.questions, self.judge = model, batches, questions, judge
+        self.words = words
         self._answer = tf.function(self._of_batch, autograph=False)
 
     def run(self) -> tuple[float, float]:
@@ -228,7 +245,7 @@ class Validation:
         rows, losses, count = [], 0.0, 0
         for images, targets in self.batches:
             outputs, loss, _ = self._answer(images, targets)
-            rows.append(self.judge.evidence(outputs.numpy(), count))
+            rows.append(self.judge.evidence([each.numpy() for each in listed(outputs)], count))
             losses, count = losses + float(loss), count + len(rows[-1])
         return self.judge.score(np.concatenate(rows)), losses / count
 
@@ -237,16 +254,13 @@ class Validation:
         loss, right, count = tf.constant(0.0), tf.constant(0.0), tf.constant(0.0)
         judge = as_written(self._of_batch)
         for images, targets in self.batches:
-            outputs, losses, hits = judge(images, targets)
+            _, losses, hits = judge(images, targets)
             loss, right = loss + losses, right + hits
-            count += tf.cast(tf.shape(outputs)[0], tf.float32)
+            count += tf.cast(tf.shape(images)[0], tf.float32)
         return loss, right, count
 
-    def _of_batch(
-        self, images: tf.Tensor, targets: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _of_batch(self, images: tf.Tensor, targets: Any) -> tuple[Any, tf.Tensor, tf.Tensor]:
         """Outputs (N, ...), the sum of the losses, and the hits."""
         outputs = self.model(images, training=False)
-        losses = self.question.losses(targets, outputs)
-        loss = tf.reduce_sum(self.question.of_image(targets, losses))
-        return outputs, loss, self.question.hits(targets, outputs)
+        loss = tf.reduce_sum(losses_of.losses(self.questions, targets, outputs))
+        return outputs, loss, losses_of.hits(self.questions, targets, outputs)

@@ -6,9 +6,9 @@ label and for a thousand pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
-from stages.tasks.registry import TaskName, words_of
+from stages.tasks.registry import TaskName
 
 Measure = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
 """(targets, outputs float32, whether these are logits) -> float32, one for each answer."""
@@ -57,18 +57,18 @@ class Question:
     @property
     def kind(self) -> Kind:
         """Softmax, sigmoids or numbers."""
-        if self.task == "regression":
+        if self.task in ("regression", "raw"):
             return VALUES
         is_single = self.task in ("binary", "multilabel") or self.width == 1
         return SIGMOIDS if is_single else SOFTMAX
 
-    @property
-    def words(self) -> str:
-        """What decides on the validation images."""
-        return words_of(self.task)
-
     def targets(self, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-        """Labels (N, ...) as targets float32 (N, ..., values), `smoothing` spread over classes."""
+        """Labels (N, ...) as targets float32 (N, ..., values), `smoothing` spread over classes.
+
+        There are none of what is not judged by itself: (N, 0).
+        """
+        if self.task == "raw":
+            return tf.zeros((tf.shape(labels)[0], 0))
         if self.task == "regression":
             return (tf.cast(labels, tf.float32) - self.mean) / self.spread
         if self.kind is SOFTMAX:
@@ -97,10 +97,14 @@ class Question:
 
     def losses(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Of each answer: float32 (N,), or (N, H, W) of pixels."""
+        if self.task == "raw":
+            return tf.zeros(tf.shape(outputs)[0])
         return self.kind.losses(targets, self.seen(outputs), self.from_logits)
 
     def hits(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """Number of right answers, of numbers the sum of what is explained: a float32 scalar."""
+        if self.task == "raw":
+            return tf.constant(0.0)
         found = self.kind.hits(targets, self.seen(outputs), self.from_logits)
         return tf.reduce_sum(self.of_image(targets, found))
 
@@ -133,18 +137,59 @@ class Question:
         return outputs if self.from_logits else self.kind.unsoften(outputs)
 
 
-def ask(dataset: DataSet, signature: Signature, *, is_standard: bool = False) -> Question:
-    """The question of a data set to a network with this signature."""
+Questions = tuple[Question, ...]
+"""One for each output. What is compared are then lists, or of one output the tensor itself."""
+
+
+def ask(dataset: DataSet, signature: Signature, *, is_standard: bool = False) -> Questions:
+    """The questions of a data set to a network with this signature."""
+    labels = signature.labels_by_output(dataset.train.labels)
+    pairs = zip(signature.each, labels, strict=True)
+    return tuple(_ask(own, targets, is_standard) for own, targets in pairs)
+
+
+def _ask(signature: Signature, labels: NDArray[Any], is_standard: bool) -> Question:
     width, from_logits = signature.shape_of_output[-1], not signature.returns_probabilities
     if signature.task != "regression":
         return Question(signature.task, width, from_logits)
-    return Question(signature.task, width, from_logits, *standard(dataset), is_standard)
+    return Question(signature.task, width, from_logits, *standard(labels), is_standard)
 
 
-def standard(dataset: DataSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of the training targets: float32 (values,) each."""
-    labels = dataset.train.labels.astype(np.float64)
-    return labels.mean(axis=0).astype(np.float32), labels.std(axis=0).astype(np.float32)
+def standard(labels: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of the targets (N, values) to learn: float32 (values,) each."""
+    exact = labels.astype(np.float64)
+    return exact.mean(axis=0).astype(np.float32), exact.std(axis=0).astype(np.float32)
+
+
+def losses(questions: Questions, targets: Any, outputs: Any) -> tf.Tensor:
+    """Of each image, the sum over the outputs: float32 (N,)."""
+    pairs = zip(questions, listed(targets), listed(outputs), strict=True)
+    return tf.add_n([each.of_image(right, each.losses(right, said)) for each, right, said in pairs])
+
+
+def hits(questions: Questions, targets: Any, outputs: Any) -> tf.Tensor:
+    """Number of right answers, the mean over the outputs: a float32 scalar."""
+    pairs = zip(questions, listed(targets), listed(outputs), strict=True)
+    return tf.add_n([each.hits(right, said) for each, right, said in pairs]) / len(questions)
+
+
+def listed(tensors: Any) -> list[tf.Tensor]:
+    """Those of all outputs, in order."""
+    found: list[tf.Tensor] = keras.tree.flatten(tensors)
+    return found
+
+
+def alone(tensors: Sequence[tf.Tensor]) -> Any:
+    """The only one of them, or a tuple of several."""
+    return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
+def imitated(answers: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Squared distance of outputs (N, ...) from a teacher's, in variances of these: (N,)."""
+    answers, outputs = (tf.cast(each, tf.float32) for each in (answers, outputs))
+    spread = tf.maximum(tf.math.reduce_variance(answers), 1e-12)
+    axes = list(range(1, len(outputs.shape)))
+    return tf.reduce_mean(tf.math.squared_difference(answers, outputs), axes) / spread
 
 
 def _categorical(targets: tf.Tensor, outputs: tf.Tensor, from_logits: bool) -> tf.Tensor:

@@ -24,7 +24,6 @@ from stages.keras_graph.own_scaling import scaling_layers
 from stages.numerics.proportions import Interval, of_counts
 from stages.settings import Data
 from stages.tasks.base import Answers
-from stages.tasks.registry import words_of
 from stages.training import evaluate
 from stages.training.baseline import percent, some_of
 
@@ -52,7 +51,7 @@ class Scaling:
         """What the model says of the images."""
         starts = range(0, len(split), evaluate.BATCH)
         batches = (split.images[at : at + evaluate.BATCH] for at in starts)
-        outputs = [evaluate.logits(model, self.prepare(batch)) for batch in batches]
+        outputs = [evaluate.logits(model, self.prepare(batch), signature) for batch in batches]
         return Answers.of(np.concatenate(outputs), split.labels, signature)
 
 
@@ -85,11 +84,13 @@ def refuse_other_scaling(
     own = scaling_layers(model)
     reason = f"scales its own pixels ({', '.join(own)})" if own else "was trained on other pixels"
     reached = {each: percent(answers[each].score) for each in (best, given)}
-    if signature.task == "classification":
+    if signature.counts_images:
         found = f"{reached[best]} of {len(split):,} validation images are right with {best.words}"
     else:
-        words = words_of(signature.task)
-        found = f"{words} is {reached[best]} on {len(split):,} validation images with {best.words}"
+        found = (
+            f"{signature.words} is {reached[best]} on {len(split):,} validation images with "
+            f"{best.words}"
+        )
     raise ModelError(
         f"{name} {reason}: {found}, {reached[given]} with {given.words}",
         best.fix,

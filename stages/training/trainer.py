@@ -85,7 +85,7 @@ class Trainer:
             # Saved before it is shown: a kill in between costs a line of a log and not an epoch.
             self.checkpoint.save(state)
             curves.add(epoch)
-            evidence.report(epoch, training.epochs, self.loop.objective.question.words)
+            evidence.report(epoch, training.epochs, self.validation.words)
         self.loop.model.set_weights(state.best_weights)
         return state.history
 

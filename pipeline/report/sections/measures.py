@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pipeline.report.tables import Table
 from pipeline.results import comparability, units
@@ -12,8 +12,29 @@ from stages.tasks.registry import METRICS
 
 
 def tables(report: Report) -> Iterator[Table]:
-    """The one table."""
+    """Of what decides in each of several outputs, and of all else."""
+    yield output_table(report)
     yield measure_table(report)
+
+
+def output_table(report: Report) -> Table:
+    """What decides in every output, of the stages' models and of the engines, on the test split."""
+    models = {name: each.outputs for name, each in _models(report) if each.outputs}
+    first: Mapping[str, Quality] = next(iter(models.values()), {})
+    return Table(
+        "Outputs",
+        "Of the test images, by output",
+        ("model", *(f"{name}: {each.words}" for name, each in first.items())),
+        tuple(
+            (model, *(_score(outputs.get(name)) for name in first))
+            for model, outputs in models.items()
+        ),
+    )
+
+
+def _score(quality: Quality | None) -> str:
+    is_known = quality is not None and quality.score is not None
+    return units.percent(quality.score) if quality and is_known else units.UNKNOWN
 
 
 def measure_table(report: Report) -> Table:

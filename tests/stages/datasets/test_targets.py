@@ -5,7 +5,8 @@ import pytest
 
 from stages.datasets.base import DataSet, Split
 from stages.datasets.loading import load_dataset, load_test_split
-from stages.datasets.targets import check_judged, check_learnable, checked, likely_task
+from stages.datasets.several import check_judged
+from stages.datasets.targets import check_learnable, checked, likely_task
 from stages.errors import DataError
 from stages.settings import Data
 from stages.tasks import base as tasks

@@ -6,12 +6,12 @@ import pytest
 from keras import layers
 
 from stages.pruning.criteria import layer_scores
-from stages.training.losses import Question
+from stages.training.losses import Question, Questions
 from tests.stages.networks import NETWORKS, images, randomized
 
 
-def asked(from_logits: bool) -> Question:
-    return Question("classification", 4, from_logits)
+def asked(from_logits: bool) -> Questions:
+    return (Question("classification", 4, from_logits),)
 
 
 def batch(model: keras.Model, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +23,7 @@ def batch(model: keras.Model, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", ["plain", "residual", "separable", "shared"])
 def test_every_layer_that_makes_channels_gets_a_score_for_each(criterion, name):
     model = randomized(NETWORKS[name]())
-    found = layer_scores(model, criterion, [batch(model)], question=asked(name != "separable"))
+    found = layer_scores(model, criterion, [batch(model)], questions=asked(name != "separable"))
     makes = (layers.Conv2D, layers.Dense)
     kinds = {layer.name: layer for layer in model.layers if isinstance(layer, makes)}
     kinds = {n: one for n, one in kinds.items() if not isinstance(one, layers.DepthwiseConv2D)}
@@ -86,7 +86,7 @@ def test_taylor_predicts_what_the_loss_changes_without_a_channel(from_logits):
         model = keras.Model(model.inputs[0], keras.ops.softmax(model.outputs[0]))
     pixels, labels = batch(model, 32)
     name, layer = next((one.name, one) for one in model.layers if isinstance(one, layers.Conv2D))
-    scores = layer_scores(model, "taylor", [(pixels, labels)], question=asked(from_logits))[name]
+    scores = layer_scores(model, "taylor", [(pixels, labels)], questions=asked(from_logits))[name]
     loss = keras.losses.CategoricalCrossentropy(from_logits=from_logits)
     kernel = layer.kernel.numpy()
 

@@ -88,14 +88,14 @@ def test_a_teacher_has_its_share_in_the_targets(digits):
     images, targets = next(iter(batches(digits, DIGITS, Training())))
     logits = model(images).numpy().astype(np.float64)
     answers = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    mixed = Teacher(model, 0.25).mix(Question("classification", 10, True), images, targets)
+    mixed = Teacher(model, 0.25).mix(Question("classification", 10, True), model(images), targets)
     assert np.allclose(mixed, 0.75 * targets.numpy() + 0.25 * answers, atol=1e-5)
 
 
 def test_a_teacher_that_returns_probabilities_is_taken_at_its_word(digits):
     model = small("softmax")
     images, targets = next(iter(batches(digits, DIGITS, Training())))
-    taught = Teacher(model, 1.0).mix(Question("classification", 10, False), images, targets)
+    taught = Teacher(model, 1.0).mix(Question("classification", 10, False), model(images), targets)
     assert np.allclose(taught, model(images), atol=1e-5)
 
 
@@ -119,7 +119,8 @@ def test_the_loss_with_a_teacher_is_that_of_hinton(digits, activation, temperatu
     answers = np.exp(log_softmax(taught / temperature))
     soft = -(answers * log_softmax(logits / temperature)).sum(axis=1)
     question = Question("classification", 10, from_logits=activation is None)
-    found = Teacher(teacher, 0.25, temperature).losses(question, images, targets, student(images))
+    lesson = Teacher(teacher, 0.25, temperature)
+    found = lesson.losses(question, teacher(images), targets, student(images))
     assert np.allclose(found, 0.75 * hard + 0.25 * temperature**2 * soft, atol=1e-3)
 
 

@@ -116,6 +116,6 @@ def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn_from_it(
     outputs = tf.Variable(model(images))
     targets = question.targets(tf.constant(labels), 0.0)
     with tf.GradientTape() as tape:
-        losses = Teacher(model, 1.0, temperature).losses(question, images, targets, outputs)
+        losses = Teacher(model, 1.0, temperature).losses(question, model(images), targets, outputs)
         total = tf.reduce_sum(question.of_image(targets, losses))
     np.testing.assert_allclose(tape.gradient(total, outputs), 0.0, atol=1e-5)

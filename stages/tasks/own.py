@@ -1,0 +1,71 @@
+"""A metric of the user's, which decides in place of that of the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.artifacts.signature import Signature
+from stages.errors import ModelError
+from stages.numerics import fields
+from stages.results.base import Quality
+from stages.settings.modules import function_of
+from stages.tasks.base import Outputs, Targets, Task
+
+
+@dataclass(frozen=True)
+class Own:
+    """`task` with another metric: `metric` is module:function, see `quality.metric`."""
+
+    metric: str
+    higher_is_better: bool
+    task: Task
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is as the task has it."""
+        return getattr(self.task, name)
+
+    def evidence(self, outputs: Outputs, targets: Targets, signature: Signature) -> Targets:
+        """All that the metric is asked with: (N,) with the fields "targets" and "outputs"."""
+        return fields.joined({"targets": targets, "outputs": outputs})
+
+    def score(self, evidence: NDArray[Any]) -> float:
+        """What the metric says of these images, or 1 minus that where lower is better.
+
+        Raises ModelError where it fails, or says no finite number.
+        """
+        function = function_of("quality.metric", self.metric, ModelError)
+        try:
+            said = function(_given(evidence["targets"]), _given(evidence["outputs"]))
+            value = float(np.mean(np.asarray(said, np.float64)))
+        except Exception as error:
+            raise ModelError(
+                f"quality.metric {self.metric!r} raised {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}",
+                "it is called with targets and outputs, and returns a number, or one for each "
+                "image; the traceback is in the stage's log",
+            ) from error
+        if not np.isfinite(value):
+            raise ModelError(
+                f"quality.metric {self.metric!r} is {value} of {len(evidence)} images, expected a "
+                "finite number"
+            )
+        return value if self.higher_is_better else 1 - value
+
+    def quality(self, outputs: Outputs, targets: Targets, signature: Signature) -> Quality:
+        """The metric, beside those of the task."""
+        found = self.task.quality(outputs, targets, signature)
+        value = self.score(self.evidence(outputs, targets, signature))
+        measures = {**(found.measures or {}), "own": value}
+        return found.model_copy(update={"metric": "own", "measures": measures})
+
+
+def _given(array: NDArray[Any]) -> Any:
+    """Of several outputs a dictionary, without those that have no targets."""
+    if not fields.names(array):
+        return array
+    pairs = zip(fields.names(array), fields.parts(array), strict=True)
+    return {name: each for name, each in pairs if 0 not in each.shape[1:]}

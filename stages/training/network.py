@@ -1,0 +1,45 @@
+"""The data set and the network of a training, and what each says of the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import keras
+
+from stages import models
+from stages.artifacts.signature import Signature
+from stages.datasets.base import DataSet
+from stages.datasets.loading import load_dataset
+from stages.datasets.several import asked_as
+from stages.settings import TrainStage
+from stages.tasks.registry import TaskName
+from stages.training.description import describe, output_shapes, refuse_unjudged, with_output
+
+
+def load(settings: TrainStage) -> DataSet:
+    """The data set, as it is divided; labels in a dictionary have no task of their own where a
+    metric of the user's judges them, unless model.tasks gives them one."""
+    rest: TaskName | None = "raw" if settings.quality.metric else None
+    return load_dataset(settings.data, settings.model.wanted, rest)
+
+
+def create(settings: TrainStage, dataset: DataSet) -> tuple[keras.Model, Signature, DataSet]:
+    """The network, its signature, and the data set with the tasks that both tell.
+
+    Raises ModelError and SettingsError for what does not fit together.
+    """
+    quality, signature = settings.quality, describe(dataset, settings.data)
+    model = models.create(
+        settings.model,
+        signature.input_shape,
+        output_shapes(signature, settings.model.wanted),
+        (signature.scale, signature.offset),
+        has_unlabelled=quality.metric is not None,
+    )
+    signature = replace(
+        with_output(signature, model, dataset),
+        metric=quality.metric or "",
+        higher_is_better=quality.higher_is_better,
+    )
+    refuse_unjudged(signature)
+    return model, signature, asked_as(dataset, signature)
