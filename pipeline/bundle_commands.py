@@ -6,6 +6,7 @@ To predict needs none of the reports, which `export` writes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,17 +50,16 @@ class PredictRequest:
     to: Path | None = None
     has_palette: bool = False
 
-    def check(self, task: TaskName) -> None:
-        """Raises SettingsError for an option that means nothing for an engine of this task."""
-        if self.top is not None and task != "classification":
+    def check(self, tasks: Sequence[TaskName]) -> None:
+        """Raises SettingsError for an option that means nothing for outputs of these tasks."""
+        known = f"the engine's task is {' and '.join(sorted({*tasks}))}"
+        if self.top is not None and "classification" not in tasks:
             raise SettingsError(
-                f"--top is for the most likely classes, and the engine's task is {task}",
+                f"--top is for the most likely classes, and {known}",
                 "leave it out",
             )
-        if self.has_palette and task != "segmentation":
-            raise SettingsError(
-                f"--palette is for masks, and the engine's task is {task}", "leave it out"
-            )
+        if self.has_palette and "segmentation" not in tasks:
+            raise SettingsError(f"--palette is for masks, and {known}", "leave it out")
         if self.has_palette and self.to is None:
             raise SettingsError(
                 "--palette is for masks that are written", "name a new folder with --to"
@@ -81,7 +81,8 @@ def show_predictions(request: PredictRequest) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(keeping.new(request.to)) if request.to else None
         engine = stack.enter_context(load(request.bundle))
-        request.check(engine.info.output.task)
+        outputs = engine.info.outputs or (engine.info.output,)
+        request.check([each.task for each in outputs])
         sources = predicting.sources(request.images, engine)
         found = predicting.predict(engine, sources, top, request.batch_size, tell, tally)
         if folder:

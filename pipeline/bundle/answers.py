@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from pipeline.bundle.predictions import (
     LabelPredictions,
     MaskPredictions,
     Predictions,
+    RawPredictions,
+    SeveralPredictions,
     ValuePredictions,
 )
 from stages.tasks.registry import TaskName
@@ -32,20 +34,22 @@ class Answer:
     words    what follows the name on a line
     row      the cells of CSV by column
     content  what follows the name in an object of JSON
-    mask     the class of each pixel, uint8 (H, W)
+    masks    the class of each pixel, uint8 (H, W), by output; that of the only one is ""
     """
 
     name: str
     words: str
     row: dict[str, str]
     content: dict[str, Any]
-    mask: NDArray[np.uint8] | None = None
+    masks: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def of(found: Predictions, names: Sequence[str], top: int = TOP) -> Iterator[Answer]:
     """An answer for each of the images called `names`; of classes the `top` most likely."""
     if isinstance(found, ClassPredictions):
         return map(_of_classes, names, found.top(top))
+    if isinstance(found, SeveralPredictions):
+        return _of_several(found, names, top)
     return TASKS[found.signature.task](found, names)
 
 
@@ -98,7 +102,31 @@ def _of_masks(found: MaskPredictions, names: Sequence[str]) -> Iterator[Answer]:
         largest = sorted(of_class.items(), key=lambda pair: -pair[1])
         words = _in_percent({label: share for label, share in largest if share})
         row = {label: f"{share:.6f}" for label, share in of_class.items()}
-        yield Answer(name, words, row, {"shares": _rounded(of_class)}, mask)
+        yield Answer(name, words, row, {"shares": _rounded(of_class)}, {"": mask})
+
+
+def _of_raw(found: RawPredictions, names: Sequence[str]) -> Iterator[Answer]:
+    for name, values in zip(names, found.values, strict=True):
+        shape = " x ".join(map(str, values.shape))
+        yield Answer(name, f"{shape} values", {}, {"values": values.tolist()})
+
+
+def _of_several(found: SeveralPredictions, names: Sequence[str], top: int) -> Iterator[Answer]:
+    """One answer of those of all outputs, under their names."""
+    said = {output: of(each, names, top) for output, each in found.by_output.items()}
+    for name in names:
+        each = {output: next(answers) for output, answers in said.items()}
+        yield Answer(
+            name,
+            "; ".join(f"{output}: {answer.words}" for output, answer in each.items()),
+            {
+                f"{output}.{column}": cell
+                for output, answer in each.items()
+                for column, cell in answer.row.items()
+            },
+            {output: answer.content for output, answer in each.items()},
+            {output: mask for output, answer in each.items() for mask in answer.masks.values()},
+        )
 
 
 TASKS: dict[TaskName, Callable[[Any, Sequence[str]], Iterator[Answer]]] = {
@@ -106,6 +134,7 @@ TASKS: dict[TaskName, Callable[[Any, Sequence[str]], Iterator[Answer]]] = {
     "multilabel": _of_labels,
     "regression": _of_values,
     "segmentation": _of_masks,
+    "raw": _of_raw,
 }
 
 

@@ -3,10 +3,12 @@
 bundle.json           this file: the engine, its input and output, what was measured, hashes
 <engine file>         as `build` wrote it
 labels.txt            the names of the classes, a line each; the line is the class, or the output
-                      that is one of several labels; there is none where outputs are numbers
+                      that is one of several labels; there is none where outputs are numbers, or
+                      where there are several
 samples/              some test images, as PNG, or as .npy where no image file holds them
-expected.npy          the engine's outputs for them
-predict.py            a program of its own that uses the engine, where programs/ has its runtime;
+expected.npy          the engine's outputs for them; of several a field for each
+predict.py            a program of its own that uses the engine, where programs/ has its runtime
+                      and there is one output;
                       requirements.txt is what it needs
 report.md             how it was made
 """
@@ -21,7 +23,7 @@ from pydantic import Field, ValidationError, model_validator
 from pipeline.core.hashing import hash_file
 from pipeline.core.record import FileName, faults
 from pipeline.core.seal import opened, seal
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Head, Signature
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import ArtifactError, shown
 from stages.results.base import Count, LatencyRow, Measured, Quality, Sha256
@@ -39,9 +41,10 @@ REQUIREMENTS = "requirements.txt"
 REPORT = "report.md"
 
 VERSION: Literal[3] = 3
-READABLE = (1, 2, VERSION)
-"""Version 1 was for classifiers alone, version 2 for images of pixels: whatever reads no other
-would take all else for these."""
+OF_SEVERAL: Literal[4] = 4
+READABLE = (1, 2, VERSION, OF_SEVERAL)
+"""Version 1 was for classifiers alone, version 2 for images of pixels, version 3 for one output:
+whatever reads no other would take all else for these."""
 AGAIN = "export it again: pipeline export --to PATH"
 
 
@@ -91,7 +94,7 @@ class Output(Measured):
 
     `binary` is one value, for a yes, which is the second class; `multilabel` a value per label;
     `regression` the values themselves; `segmentation` a value per pixel and class, or one per pixel
-    for the second of two classes.
+    for the second of two classes; `raw` whatever it is. `several` stands for all of `outputs`.
     """
 
     name: str
@@ -127,13 +130,16 @@ class Measurements(Measured):
 class Bundle(Measured):
     """bundle.json."""
 
-    bundle_version: Literal[1, 2, 3] = VERSION
+    bundle_version: Literal[1, 2, 3, 4] = VERSION
     made_with: str
     network: str
     data: str | None
     engine: BundledFile
     input: Input
     output: Output
+    outputs: tuple[Output, ...] = Field(
+        default=(), description="Of a network with several, in the order of the network."
+    )
     built_on: MachineFacts
     measured: Measurements | None = Field(description="null: it has not been benchmarked.")
     files: dict[FileName, Sha256]
@@ -156,6 +162,10 @@ class Bundle(Measured):
             task=self.output.task,
             output_shape=self.output.shape,
             thresholds=self.output.thresholds,
+            heads=tuple(
+                Head(each.name, each.task, each.kind, each.classes, each.shape, each.thresholds)
+                for each in self.outputs
+            ),
         )
 
 

@@ -98,13 +98,14 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
 
 def _refuse_equal_columns(signature: Signature) -> None:
     """Answers by name would lose one of the two."""
-    counted = Counter(answers.columns(signature.task, signature.class_names))
-    if twice := [name for name, count in counted.items() if count > 1]:
-        raise SettingsError(
-            f"two columns of the answers would be called {shown(twice[0])}, from the names "
-            f"{', '.join(map(shown, signature.class_names))}",
-            "train with other names: --set data.class_names=...",
-        )
+    for each in signature.each:
+        counted = Counter(answers.columns(each.task, each.class_names))
+        if twice := [name for name, count in counted.items() if count > 1]:
+            raise SettingsError(
+                f"two columns of the answers would be called {shown(twice[0])}, from the names "
+                f"{', '.join(map(shown, each.class_names))}",
+                "train with other names: --set data.class_names=...",
+            )
 
 
 def _wanted(report: Report, request: Export) -> tuple[EngineReport, int]:
@@ -147,12 +148,13 @@ def _fill(
     (folder / contents.SAMPLES).mkdir(parents=True)
     for name in files.of_engine(str(engine.file), record.files):
         shutil.copyfile(source / name, folder / name)
-    if signature.task != "regression":
+    if signature.class_names and signature.task != "regression":
         labels = "".join(f"{name}\n" for name in signature.class_names)
         (folder / contents.LABELS).write_text(labels, encoding="utf-8")
     _write_samples(folder, source, engine, signature)
     input, output = _input(signature), _output(signature)
-    packages = _packages(engine.name, record, bool(input.mode) or output.task == "segmentation")
+    has_masks = any(each.task == "segmentation" for each in signature.each)
+    packages = _packages(engine.name, record, bool(input.mode) or has_masks)
     if text := program.source(engine.backend, signature.task, bool(input.mode)):
         (folder / contents.PROGRAM).write_text(text, encoding="utf-8")
     lines = (f"{name}=={version}\n" for name, version in packages.items())
@@ -161,6 +163,7 @@ def _fill(
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     run = summary.summarize(report)
     bundle = Bundle(
+        bundle_version=contents.OF_SEVERAL if signature.heads else contents.VERSION,
         made_with=f"keras-trt-pipeline {record.environment['packages']['keras-trt-pipeline']}",
         network=run.model or "unknown",
         data=run.dataset or run.settings.get("data", {}).get("name"),
@@ -174,6 +177,7 @@ def _fill(
         ),
         input=input,
         output=output,
+        outputs=tuple(map(_output, signature.each)) if signature.heads else (),
         built_on=report.environment.model_validate(record.environment),
         measured=_measurements(report, engine),
         files={path.relative_to(folder).as_posix(): hash_file(path) for path in written},
@@ -207,7 +211,7 @@ def _output(signature: Signature) -> Output:
         kind=signature.output,
         classes=signature.class_names,
         task=signature.task,
-        shape=signature.shape_of_output,
+        shape=() if signature.heads else signature.shape_of_output,
         thresholds=signature.thresholds,
     )
 

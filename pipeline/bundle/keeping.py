@@ -56,7 +56,7 @@ def _told(folder: Path) -> Iterator[None]:
 
 def kept(said: Iterable[Answer], folder: Path, is_coloured: bool) -> Iterator[Answer]:
     """Write each of the answers into `folder` and hand it on, with the name of its mask."""
-    written = (_with_mask(answer, folder, is_coloured) for answer in said)
+    written = (_with_masks(answer, folder, is_coloured) for answer in said)
     first = next(written, None)
     if first is None:
         return
@@ -66,28 +66,42 @@ def kept(said: Iterable[Answer], folder: Path, is_coloured: bool) -> Iterator[An
             yield answer
 
 
-def _with_mask(answer: Answer, folder: Path, is_coloured: bool) -> Answer:
-    if answer.mask is None:
-        return answer
+def _with_masks(answer: Answer, folder: Path, is_coloured: bool) -> Answer:
+    for output, mask in answer.masks.items():
+        file = _written(mask, folder, answer.name, output, is_coloured)
+        column = f"{output}.mask_file" if output else "mask_file"
+        content = answer.content
+        if output:
+            content = {**content, output: {"mask_file": file.name, **content[output]}}
+        else:
+            content = {"mask_file": file.name, **content}
+        answer = replace(
+            answer,
+            words=f"{answer.words}  {file.name}",
+            row={column: file.name, **answer.row},
+            content=content,
+        )
+    return answer
+
+
+def _written(
+    mask: NDArray[np.uint8], folder: Path, image: str, output: str, is_coloured: bool
+) -> Path:
+    """The new PNG file of a mask."""
     from PIL import Image  # What else is answered needs no Pillow.
 
-    image = Image.fromarray(answer.mask)
+    picture = Image.fromarray(mask)
     if is_coloured:
-        image.putpalette(palette().tobytes())
-    file = _free(folder, answer.name)
-    image.save(file)
-    named = {"mask_file": file.name}
-    return replace(
-        answer,
-        words=f"{answer.words}  {file.name}",
-        row=named | answer.row,
-        content=named | answer.content,
-    )
+        picture.putpalette(palette().tobytes())
+    file = _free(folder, image, output)
+    picture.save(file)
+    return file
 
 
-def _free(folder: Path, image: str) -> Path:
-    """The image's name as that of a PNG file, with a number where another one has it."""
-    stem = "".join(each if each.isalnum() or each in "._-" else "_" for each in Path(image).stem)
+def _free(folder: Path, image: str, output: str) -> Path:
+    """The names of image and output as that of a PNG file, with a number where another has it."""
+    name = f"{Path(image).stem}-{output}" if output else Path(image).stem
+    stem = "".join(each if each.isalnum() or each in "._-" else "_" for each in name)
     tries = chain([f"{stem}.png"], (f"{stem}-{number}.png" for number in count(2)))
     return next(file for name in tries if not (file := folder / name).exists())
 

@@ -18,6 +18,7 @@ from pipeline.bundle.answers import Answer
 from pipeline.bundle.engine import BundledEngine
 from stages.datasets.registry import Kind
 from stages.errors import DataError, EngineError, UserError, shown
+from stages.numerics import fields
 
 FIRST_FRAME = "first frame"
 """What image_files.py calls it, whose import this module leaves to those who have files."""
@@ -131,7 +132,10 @@ def predict(
 
 
 def _refuse_infinite(outputs: NDArray[np.float32], kind: Kind) -> None:
-    broken = int(np.count_nonzero(~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)))
+    parts = [
+        ~np.isfinite(each).reshape(len(each), -1).all(axis=1) for each in fields.parts(outputs)
+    ]
+    broken = int(np.count_nonzero(np.any(parts, axis=0)))
     if broken:
         raise EngineError(
             f"the outputs of {broken} of {len(outputs)} {kind} are not finite",

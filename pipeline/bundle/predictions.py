@@ -5,6 +5,8 @@ binary          labels, decisions, probabilities, threshold
 multilabel      labels, decisions, probabilities, thresholds
 regression      values, named
 segmentation    masks, shares
+raw             values
+several         by_output
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
+from stages.numerics import fields
 from stages.tasks import segmentation, sigmoids
 from stages.tasks.registry import TaskName
 
@@ -24,7 +27,7 @@ from stages.tasks.registry import TaskName
 class Predictions:
     """What an engine says of N images.
 
-    outputs    float32 (N, ...), as the engine gives them
+    outputs    float32 (N, ...), as the engine gives them; of several outputs a field for each
     signature  what they are
     """
 
@@ -174,10 +177,31 @@ class MaskPredictions(Predictions):
         return shares
 
 
+class RawPredictions(Predictions):
+    """Of an output that is not judged by itself, as a detector's."""
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(N, ...), as the engine gives them."""
+        return self.outputs
+
+
+class SeveralPredictions(Predictions):
+    """Of a network with several outputs; `outputs` (N,) has a field for each."""
+
+    @property
+    def by_output(self) -> dict[str, Predictions]:
+        """What each output says, by its name."""
+        pairs = zip(self.signature.each, fields.parts(self.outputs), strict=True)
+        return {own.output_name: PREDICTIONS[own.task](said, own) for own, said in pairs}
+
+
 PREDICTIONS: dict[TaskName, type[Predictions]] = {
     "classification": ClassPredictions,
     "binary": BinaryPredictions,
     "multilabel": LabelPredictions,
     "regression": ValuePredictions,
     "segmentation": MaskPredictions,
+    "raw": RawPredictions,
+    "several": SeveralPredictions,
 }

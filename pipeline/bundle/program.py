@@ -23,8 +23,9 @@ OWN_PACKAGES = 'sys.path.insert(0, str(Path(__file__).resolve().with_name("packa
 
 
 def source(backend: str, task: TaskName, takes_pictures: bool = True) -> str | None:
-    """The text of predict.py for an engine of `backend`; None for one that programs/ lacks."""
-    if not (PROGRAMS / f"{_module(backend)}.py").is_file():
+    """The text of predict.py for an engine of `backend` and a `task`; None where programs/ lacks
+    one of them."""
+    if not all((PROGRAMS / f"{name}.py").is_file() for name in (_module(backend), task)):
         return None
     files = "pictures" if takes_pictures else "arrays"
     return _program(["predict", _module(backend), task, files], backend)

@@ -48,6 +48,12 @@ def check(engine: EngineName, signature: Signature, is_stripped: bool) -> None:
             f"the plan of {engine} holds no weights, and Triton opens plans that do",
             "run: pipeline run build --set tensorrt.weight_stripped=false",
         )
+    if signature.heads and engine.backend in PYTHON:
+        raise SettingsError(
+            f"{engine} has {len(signature.heads)} outputs, and the program for Triton's Python "
+            "backend gives one",
+            f"name an engine of one of: {', '.join(PLATFORMS)}, with --engine",
+        )
     if signature.batch_size:
         raise SettingsError(
             f"{engine} takes a batch of {signature.batch_size} and no other, expected a batch "
@@ -99,13 +105,14 @@ def config(bundle: Bundle, batch_sizes: Sequence[int], engine: bytes) -> Iterato
     yield f"  data_type: {TYPES[bundle.input.dtype]}"
     yield f"  dims: {list(bundle.input.shape)}"
     yield "}"
-    yield "output {"
-    yield f"  name: {_text(bundle.output.name)}"
-    yield "  data_type: TYPE_FP32"
-    yield f"  dims: {list(bundle.output.shape)}"
-    if bundle.output.task == "classification":
-        yield f"  label_filename: {_text(contents.LABELS)}"
-    yield "}"
+    for output in bundle.outputs or (bundle.output,):
+        yield "output {"
+        yield f"  name: {_text(output.name)}"
+        yield "  data_type: TYPE_FP32"
+        yield f"  dims: {list(output.shape)}"
+        if bundle.output.task == "classification":
+            yield f"  label_filename: {_text(contents.LABELS)}"
+        yield "}"
     if largest > 1:
         sizes = [size for size in sorted(batch_sizes) if 1 < size <= largest]
         yield f"dynamic_batching {{ preferred_batch_size: {sizes or [largest]} }}"

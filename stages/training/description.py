@@ -110,7 +110,11 @@ def _with_output(
                 "one column with a sigmoid; one of several classes: a softmax",
             )
     return dataclasses.replace(
-        signature, task=task, output=output, output_name=output, output_shape=_stored(shape)
+        signature,
+        task=task,
+        output=output,
+        output_name=output,
+        output_shape=shape if task == "raw" else _stored(shape),
     )
 
 
