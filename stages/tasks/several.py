@@ -107,11 +107,10 @@ def quality(outputs: Outputs, targets: Targets, signature: Signature) -> Quality
         for own, said, right in split(outputs, targets, signature)
     }
     scores = [each.score for each in found.values() if each.score is not None]
-    mean = float(np.mean(scores)) if scores else 0.0
     return Quality(
         samples=len(targets),
         metric="mean_over_outputs",
-        measures={"mean_over_outputs": mean},
+        measures={"mean_over_outputs": float(np.mean(scores))} if scores else {},
         outputs=found,
     )
 

@@ -32,7 +32,7 @@ def photo(tmp_path: Path) -> str:
 
 def answers(*names: str) -> list[Answer]:
     return [
-        Answer(name, "", {"back": "1.0"}, {}, np.full((2, 2), index, np.uint8))
+        Answer(name, "", {"back": "1.0"}, {}, {"": np.full((2, 2), index, np.uint8)})
         for index, name in enumerate(names)
     ]
 
@@ -49,7 +49,7 @@ def test_images_of_one_name_get_masks_of_their_own(tmp_path: Path) -> None:
 
 def test_a_class_called_like_a_column_keeps_its_share(tmp_path: Path) -> None:
     (answer,) = keeping.kept(
-        [Answer("a", "", {"mask": "0.25"}, {}, np.zeros((2, 2), np.uint8))], tmp_path, False
+        [Answer("a", "", {"mask": "0.25"}, {}, {"": np.zeros((2, 2), np.uint8)})], tmp_path, False
     )
     assert answer.row == {"mask_file": "a.png", "mask": "0.25"}
 
