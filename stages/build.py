@@ -190,7 +190,7 @@ def try_out(
     images, labels = samples["images"], samples["labels"]
     batch_size = min(EVALUATION_BATCH, settings.build.max_batch_size)
     running: dict[EngineName, Engine] = {}
-    outputs: dict[EngineName, Logits] = {}
+    judged: dict[EngineName, dict[str, Any]] = {}
     states = {record.name: record for record in tried}
     with ExitStack() as opened:
         for name, record in states.items():
@@ -200,8 +200,12 @@ def try_out(
             try:
                 runner = records.runner(record, folder, signature, 1, settings.gpu)
                 engine = opened.enter_context(runner)
-                outputs[name] = logits(engine, images, batch_size)
+                found = logits(engine, images, batch_size)
                 running[name], states[name] = engine, record.ran()
+                judged[name] = {
+                    "accuracy": tasks.asked(signature).quality(found, labels, signature),
+                    "parity": check_parity(name, samples, found, signature, settings.tensorrt.tf32),
+                }
             except EngineError as error:
                 states[name] = record.stopped(error)
         image = batch_of(images, signature, 1)
@@ -211,11 +215,10 @@ def try_out(
     return [
         EngineResult(
             **dict(record),
-            accuracy=tasks.asked(signature).quality(outputs[name], labels, signature),
-            parity=check_parity(name, samples, outputs[name], signature, settings.tensorrt.tf32),
+            **judged[name],
             latency=(_row(name, times[name], len(image)),),
         )
-        if name in outputs
+        if name in judged
         else EngineResult(**dict(record))
         for name, record in states.items()
     ]

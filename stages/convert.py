@@ -72,6 +72,8 @@ BATCH = 256
 LAYER_PARITY_IMAGES, LAYER_PARITY_PIXELS = range(4, 17), 2**16
 """Fewest and most images to compare layer by layer, and in between how many pixels: one of 224x224
 already has every kernel compute millions of values."""
+OUTPUT_BYTES = 128 << 20
+"""Outputs in samples.npz of one model: of 64 masks of 256x256 pixels and 8 classes."""
 VALIDATION_SAMPLES, VALIDATION_BYTES = 2048, 64 << 20
 BASELINE, FLOAT_GRAPH = "baseline.fp32.onnx", "model.fp32.onnx"
 FP16_GRAPH, BF16_GRAPH, CPU_GRAPH, TENSORRT_GRAPH = (
@@ -116,7 +118,7 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     signature.write(out)
     data = load_dataset(settings.data, *wanted_by(signature))
     test = data.test
-    samples = test.sample(options.parity_samples)
+    samples = test.sample(min(options.parity_samples, most_samples(signature)))
     images = samples.images[:]
     calibration = data.calibration.images[:]
     logits, checks, wide = convert_float(inputs, images, calibration, signature, options, out)
@@ -181,6 +183,12 @@ def input_type(signature: Signature, settings: Convert) -> str:
             "leave it out, or: --set convert.input=float32",
         )
     return signature.data_dtype if settings.input == "auto" else settings.input
+
+
+def most_samples(signature: Signature) -> int:
+    """How many images the samples may have, of whose outputs there are as many as simulations."""
+    one = sum(4 * math.prod(each.shape_of_output) for each in signature.each)
+    return max(LAYER_PARITY_IMAGES[-1], OUTPUT_BYTES // one)
 
 
 def layer_parity_images(signature: Signature) -> int:

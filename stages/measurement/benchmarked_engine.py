@@ -22,7 +22,7 @@ from stages.engines.base import Engine
 from stages.engines.registry import ENGINES
 from stages.errors import EngineError
 from stages.measurement import clock, throughput, turns
-from stages.measurement.accuracy import batch_of, logits
+from stages.measurement.accuracy import answers, batch_of, logits
 from stages.measurement.luck import is_above_luck, sampled
 from stages.numerics import latency
 from stages.results.engines import EngineRecord, EngineResult, EngineTimings
@@ -128,7 +128,7 @@ def _start(each: BenchmarkedEngine, engine: Engine, test: Split, batch_size: int
         return
     batch = batch_of(test.images, engine.signature, 1)
     _, first_call_ms = clock.once(partial(engine.infer, batch))
-    outputs, signature = logits(engine, test.images, batch_size), engine.signature
+    outputs, signature = answers(engine, test.images, batch_size), engine.signature
     task = tasks.asked(signature)
     accuracy = task.quality(outputs, test.labels, signature)
     each.add(accuracy=accuracy, load_ms=load_ms, first_call_ms=first_call_ms)

@@ -23,8 +23,8 @@ from stages.engines import records
 from stages.engines.base import Engine
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import EngineError
-from stages.measurement import prediction_diff, turns
-from stages.measurement.accuracy import batch_of, logits
+from stages.measurement import accuracy, prediction_diff, turns
+from stages.measurement.accuracy import batch_of
 from stages.measurement.throughput import usable_cores
 from stages.numerics import latency
 from stages.results.engines import Candidate, Chosen, EngineChoice, EngineRecord
@@ -63,7 +63,7 @@ def choose(
         by_name = {name: engine for (name, _), engine in opened.items()}
         largest = min(max(sizes), settings.max_batch_size)
         answers = {
-            name: Answers.of(logits(engine, images, largest), labels, signature)
+            name: Answers.of(accuracy.answers(engine, images, largest), labels, signature)
             for name, engine in by_name.items()
         }
         trained = trained_answers(folder, images, labels, largest)
@@ -127,7 +127,7 @@ def trained_answers(folder: Path, images: Pixels, labels: Targets, batch_size: i
     baseline = EngineRecord(**records.BASELINE_ENGINE._asdict(), file=records.BASELINE)
     signature = Signature.read(folder).of_trained
     with records.runner(baseline, folder, signature, 1) as engine:
-        return Answers.of(logits(engine, images, batch_size), labels, signature)
+        return Answers.of(accuracy.answers(engine, images, batch_size), labels, signature)
 
 
 def pick(table: Sequence[Candidate], batch_size: int, budget: Budget) -> Chosen | None:

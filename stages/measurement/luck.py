@@ -13,6 +13,7 @@ from stages.datasets.several import of
 from stages.numerics import bootstrap, chance, fields
 from stages.tasks import base as tasks
 from stages.tasks.base import Outputs
+from stages.tasks.segmentation import judged
 
 MOST_IMAGES, MOST_MASKS = 2048, 64
 """Each pixel of a mask is an answer, and each is dealt out anew hundreds of times."""
@@ -42,8 +43,10 @@ def is_above_luck(outputs: Outputs, split: Split, signature: Signature) -> bool:
         share = chance.expected_share(predicted, split.labels)
         return chance.is_above(int(np.sum(predicted == split.labels)), len(split), share)
 
+    answers = judged(outputs, signature)
+
     def rows_of(order: NDArray[np.int64]) -> NDArray[Any]:
-        return task.evidence(outputs[order], split.labels, signature)
+        return task.evidence(answers[order], split.labels, signature)
 
     deals = FEW_DEALS if signature.metric else DEALS
     return bootstrap.is_above_luck(task.score, rows_of, len(split), deals=deals)

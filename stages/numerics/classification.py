@@ -98,15 +98,25 @@ def describe(predicted: Labels, labels: Labels, class_names: Sequence[str]) -> C
 
 
 def cross_entropy(outputs: Logits, labels: Labels, *, from_logits: bool = True) -> float:
-    """Mean of -log p[label] over outputs (N, classes) and labels (N,), in nats.
+    """Mean of `cross_entropies`."""
+    return float(np.mean(cross_entropies(outputs, labels, from_logits=from_logits)))
+
+
+def cross_entropies(
+    outputs: Logits, labels: Labels, *, from_logits: bool = True
+) -> NDArray[np.float64]:
+    """-log p[label] of each of the outputs (N, classes) and labels (N,), in nats: (N,).
 
     p is softmax(outputs), or with `from_logits` False the outputs themselves as shares of their
     sum, and at least 1e-7: Keras' `categorical_crossentropy`.
     """
     if not from_logits:
         shares = outputs.astype(np.float64) / outputs.sum(axis=1, keepdims=True, dtype=np.float64)
-        return float(-np.mean(np.log(np.maximum(shares[np.arange(len(labels)), labels], 1e-7))))
+        found: NDArray[np.float64] = -np.log(
+            np.maximum(shares[np.arange(len(labels)), labels], 1e-7)
+        )
+        return found
     logits = outputs
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(shifted).sum(axis=1))
-    return float(np.mean(log_sums - shifted[np.arange(len(labels)), labels]))
+    return np.asarray(log_sums - shifted[np.arange(len(labels)), labels], np.float64)

@@ -25,7 +25,7 @@ class Convert(Section):
 
     parity_samples: Positive = 256
     """Test images on which the converted graphs are compared with Keras, of each class in
-    proportion to its size."""
+    proportion to its size; fewer where their outputs take more than 128 MiB, as masks do."""
     carried_images: Count = 1000
     """Test images to put beside the graphs, of each class in proportion to its size: with them
     another machine can run `build` and `benchmark` without the data set. 0 takes all of them."""

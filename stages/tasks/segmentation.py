@@ -2,10 +2,14 @@
 
 One channel is that of the second of two classes, a logit or a sigmoid's. Pixels of the class 255
 are not judged, as in Pascal VOC and Cityscapes.
+
+Outputs may also be masks already, uint8 (N, H, W): all but `loss` and `unexplained` need no more,
+and outputs of many images fill the memory.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +23,14 @@ from stages.numerics.classification import MAX_CONFUSION_CLASSES
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
 from stages.tasks.base import Difference, Outputs, Shape, Targets
-from stages.tasks.sigmoids import changed_sides, cross_entropy, probabilities, thresholds_of
+from stages.tasks.sigmoids import changed_sides, cross_entropies, probabilities, thresholds_of
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
 TOLERANCE = 0.01
 UNJUDGED = 255
 MOST_CLASSES = 255
+Counts = NDArray[np.integer[Any]]
+"""Of pixels."""
 
 
 def fits(targets: Targets) -> bool:
@@ -99,14 +105,24 @@ def _there(masks: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return found
 
 
-def evidence(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.float64]:
+def judged(outputs: Targets, signature: Signature) -> Targets:
+    """What of the outputs (N, ...) of a network of any task has to be kept to judge them."""
+    return masks_of(outputs, signature) if is_judged_by_masks(signature) else outputs
+
+
+def is_judged_by_masks(signature: Signature) -> bool:
+    """Whether masks say all that is asked, where a metric of the user's wants the outputs."""
+    return signature.task == "segmentation" and not signature.metric
+
+
+def evidence(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.uint32]:
     """Each image's confusion matrix, [truth][answer] in pixels, as a row: (N, classes ** 2)."""
     return confusions(masks_of(outputs, signature), targets, len(signature.class_names))
 
 
-def confusions(predicted: NDArray[np.uint8], targets: Targets, count: int) -> NDArray[np.float64]:
+def confusions(predicted: NDArray[np.uint8], targets: Targets, count: int) -> NDArray[np.uint32]:
     """[truth][answer] in pixels of masks (N, H, W), a row for each image: (N, count ** 2)."""
-    found = np.empty((len(targets), count**2))
+    found = np.empty((len(targets), count**2), np.uint32)
     for row, (answer, truth) in enumerate(zip(predicted, targets, strict=True)):
         judged = truth != UNJUDGED
         pairs = truth[judged].astype(np.int64) * count + answer[judged]
@@ -114,13 +130,13 @@ def confusions(predicted: NDArray[np.uint8], targets: Targets, count: int) -> ND
     return found
 
 
-def score(evidence: NDArray[np.float64]) -> float:
+def score(evidence: Counts) -> float:
     """Mean IoU: the mean over the classes that are there or were answered, over all pixels."""
     hits, union = _parts(evidence.sum(axis=0)[None])
     return float(np.mean(hits[union > 0] / union[union > 0])) if union.any() else 0.0
 
 
-def _parts(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _parts(rows: Counts) -> tuple[Counts, Counts]:
     """Pixels in which class and answer meet, and those of either: (N, classes) each."""
     count = round(rows.shape[1] ** 0.5)
     tables = rows.reshape(-1, count, count)
@@ -130,11 +146,30 @@ def _parts(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def loss(outputs: Outputs, targets: Targets, signature: Signature) -> float:
     """Mean cross-entropy of the judged pixels, in nats."""
-    judged = targets != UNJUDGED
+    return mean_loss(losses(outputs, targets, signature))
+
+
+def losses(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.float64]:
+    """Of each image the sum of the cross-entropies of judged pixels, and their number: (N, 2)."""
+    found = np.zeros((len(outputs), 2))
+    for row, said, truth in zip(found, outputs, targets, strict=True):
+        there = truth != UNJUDGED
+        row[:] = _cross_entropies(said[there], truth[there], signature).sum(), there.sum()
+    return found
+
+
+def mean_loss(losses: NDArray[np.float64]) -> float:
+    """That of all pixels of these images, the same whatever batches the rows (N, 2) came in."""
+    return math.fsum(losses[:, 0]) / max(math.fsum(losses[:, 1]), 1.0)
+
+
+def _cross_entropies(
+    outputs: Outputs, targets: Targets, signature: Signature
+) -> NDArray[np.float64]:
     if outputs.shape[-1] == 1:
-        return cross_entropy(outputs[judged], targets[judged][:, None], signature)
+        return cross_entropies(outputs, targets[:, None], signature)
     from_logits = not signature.returns_probabilities
-    return classification.cross_entropy(outputs[judged], targets[judged], from_logits=from_logits)
+    return classification.cross_entropies(outputs, targets, from_logits=from_logits)
 
 
 def errors(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[np.float64]:
@@ -142,7 +177,7 @@ def errors(outputs: Outputs, targets: Targets, signature: Signature) -> NDArray[
     return 1 - own_mean_ious(evidence(outputs, targets, signature))
 
 
-def own_mean_ious(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+def own_mean_ious(evidence: Counts) -> NDArray[np.float64]:
     """The mean IoU of each row (N, classes ** 2), over its own classes: (N,), 1 without any."""
     hits, union = _parts(evidence)
     shares = np.where(union > 0, hits / np.maximum(union, 1), 0.0).sum(axis=1)
@@ -186,15 +221,20 @@ def describe(outputs: Outputs, targets: Targets, signature: Signature) -> Classi
 
 def thresholds(outputs: Outputs, targets: Targets, signature: Signature) -> tuple[float, ...]:
     """Of one channel the middle: mean IoU is judged there."""
-    return (0.5,) if outputs.shape[-1] == 1 else ()
+    return (0.5,) if signature.shape_of_output[-1] == 1 else ()
 
 
-def masks_of(outputs: Outputs, signature: Signature) -> NDArray[np.uint8]:
-    """The class of each pixel: (N, H, W, classes or 1) -> uint8 (N, H, W)."""
-    if outputs.shape[-1] > 1:
-        return np.asarray(outputs.argmax(axis=-1), np.uint8)
-    yes = probabilities(outputs[..., 0], signature) >= thresholds_of(signature)[0]
-    return yes.astype(np.uint8)
+def masks_of(outputs: Targets, signature: Signature) -> NDArray[np.uint8]:
+    """The class of each pixel: (N, H, W, classes or 1), or masks already -> uint8 (N, H, W)."""
+    if outputs.ndim == 3:
+        return outputs
+    masks = np.empty(outputs.shape[:-1], np.uint8)
+    for mask, said in zip(masks, outputs, strict=True):  # wide numbers are held of one image only
+        if said.shape[-1] > 1:
+            mask[:] = said.argmax(axis=-1)
+        else:
+            mask[:] = probabilities(said[..., 0], signature) >= thresholds_of(signature)[0]
+    return masks
 
 
 def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:

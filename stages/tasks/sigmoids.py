@@ -22,10 +22,20 @@ def probabilities(outputs: Outputs, signature: Signature) -> NDArray[np.float64]
 
 
 def cross_entropy(outputs: Outputs, targets: Targets, signature: Signature) -> float:
-    """Mean of -log p of what is right over outputs and targets (N, values), in nats; p >= 1e-7."""
+    """Mean of `cross_entropies`."""
+    return float(np.mean(cross_entropies(outputs, targets, signature)))
+
+
+def cross_entropies(
+    outputs: Outputs, targets: Targets, signature: Signature
+) -> NDArray[np.float64]:
+    """-log p of what is right, of outputs and targets (N, values), in nats: (N, values).
+
+    p is at least 1e-7.
+    """
     yes = probabilities(outputs, signature)
     right = np.where(targets > 0, yes, 1 - yes)
-    return float(-np.mean(np.log(np.maximum(right, 1e-7))))
+    return np.asarray(-np.log(np.maximum(right, 1e-7)), np.float64)
 
 
 def thresholds_of(signature: Signature) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from stages.numerics import fields, latency
 from stages.results.base import LatencyRow, ModelFacts, Quality
 from stages.results.training import Classification
 from stages.tasks import base as tasks
+from stages.tasks import segmentation
+from stages.tasks.segmentation import judged
 
 BATCH, BATCH_PIXELS = 256, 2**20
 """Most images, and most pixels, that are computed at once."""
@@ -56,14 +59,22 @@ def logits(
 
 
 def answers(model: keras.Model, split: Split, signature: Signature) -> NDArray[Any]:
-    """Outputs of `model` for a split, which may be larger than memory: float32 (N, ...)."""
-    starts = range(0, len(split), BATCH)
-    return np.concatenate(
-        [
-            logits(model, signature.preprocess(split.images[at : at + BATCH]), signature)
-            for at in starts
-        ]
-    )
+    """Outputs of `model` for a split, which may be larger than memory: float32 (N, ...).
+
+    Of masks what is judged of them, the classes uint8 (N, H, W).
+    """
+    batches = _batches(model, split, signature)
+    return np.concatenate([judged(outputs, signature) for outputs, _ in batches])
+
+
+def _batches(
+    model: keras.Model, split: Split, signature: Signature
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Outputs of `model` and what is right, (n, ...) each, of as many images as a batch has."""
+    size = batch_size(split.images.shape[1:])
+    for at in range(0, len(split), size):
+        images = signature.preprocess(split.images[at : at + size])
+        yield logits(model, images, signature), split.labels[at : at + size]
 
 
 def accuracy(model: keras.Model, split: Split, signature: Signature) -> Quality:
@@ -82,9 +93,18 @@ def score(model: keras.Model, split: Split, signature: Signature) -> tuple[float
 
     The loss decides among equals, which are common on a few hundred images.
     """
-    outputs, task = answers(model, split, signature), tasks.asked(signature)
-    reached = task.score(task.evidence(outputs, split.labels, signature))
-    return reached, -task.loss(outputs, split.labels, signature)
+    task, batches = tasks.asked(signature), _batches(model, split, signature)
+    if segmentation.is_judged_by_masks(signature):
+        found = [
+            (segmentation.masks_of(said, signature), segmentation.losses(said, right, signature))
+            for said, right in batches
+        ]
+        outputs, losses = (np.concatenate(each) for each in zip(*found, strict=True))
+        loss = segmentation.mean_loss(losses)
+    else:
+        outputs = np.concatenate([said for said, _ in batches])
+        loss = task.loss(outputs, split.labels, signature)
+    return task.score(task.evidence(outputs, split.labels, signature)), -loss
 
 
 def with_thresholds(signature: Signature, model: keras.Model, validation: Split) -> Signature:

@@ -11,6 +11,7 @@ from stages import benchmark, build, convert, quantize
 from stages.artifacts import ranges
 from stages.artifacts.signature import Signature
 from stages.conversion.onnx.targets import float_graph
+from stages.convert import most_samples
 from stages.datasets import carried
 from stages.engines import modules, records
 from stages.engines.onnxruntime import interpret
@@ -288,3 +289,11 @@ def test_pixels_are_the_input_of_engines_only_where_the_data_are_pixels() -> Non
     assert convert.input_type(floats, Convert()) == "float32"
     with pytest.raises(SettingsError, match=r"convert\.input is 'uint8', but the data are float32"):
         convert.input_type(floats, Convert(input="uint8"))
+
+
+def test_the_samples_of_large_outputs_are_fewer() -> None:
+    """They are kept of Keras and of every simulation."""
+    assert most_samples(DIGITS) > 256
+    masks = dataclasses.replace(DIGITS, task="segmentation", output_shape=(256, 256, 8))
+    assert most_samples(masks) == 64
+    assert most_samples(dataclasses.replace(masks, output_shape=(2048, 2048, 8))) == 16

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.artifacts.signature import Head
+from stages.artifacts.signature import Head, Signature
 from stages.engines.base import Engine, Images, Logits
 from stages.errors import EngineError
 from stages.measurement import accuracy
+from stages.tasks import base as tasks
+from stages.tasks.base import Answers
 from tests.stages.graphs import SIGNATURE
 
 
@@ -82,3 +84,51 @@ def test_of_several_outputs_the_one_that_is_not_finite_is_named(tmp_path: Path) 
         assert found["kind"].argmax(axis=1).tolist() == [1, 0, 1]
         with pytest.raises(EngineError, match="the kind of 1 of 3 images are not finite"):
             accuracy.logits(engine, pixels(255, 0, 255), batch_size=2)
+
+
+class Painter(Engine):
+    """Three values for each pixel: its own, half of 1, and a quarter of its neighbour's."""
+
+    def _open(self) -> None:
+        pass
+
+    def _infer(self, images: Images) -> Logits:
+        values = [images, np.full_like(images, 0.5), np.roll(images, 1, axis=2) / 4]
+        return np.concatenate(values, axis=-1).astype(np.float32)
+
+    def _close(self) -> None:
+        pass
+
+
+MASKS = Signature(
+    (8, 8, 1), tuple("abc"), 1 / 255, 0.0, task="segmentation", output_shape=(8, 8, 3)
+)
+
+
+def test_masks_are_judged_batch_by_batch_as_all_their_logits_would_be(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (7, 8, 8, 1), np.uint8)
+    truth = random.choice(np.array([0, 1, 2, 255], np.uint8), (7, 8, 8))
+    (tmp_path / "painter.bin").touch()
+    with Painter(tmp_path / "painter.bin", MASKS) as engine:
+        whole = accuracy.logits(engine, images, batch_size=7)
+        kept = accuracy.answers(engine, images, batch_size=3)
+        found = accuracy.accuracy(engine, images, truth, batch_size=3)
+    assert (kept.dtype, kept.nbytes) == (np.uint8, 7 * 64)
+    np.testing.assert_array_equal(kept, whole.argmax(axis=-1))
+    task = tasks.of("segmentation")
+    assert found == task.quality(whole, truth, MASKS)
+    assert task.describe(kept, truth, MASKS) == task.describe(whole, truth, MASKS)
+    first, second = (Answers.of(each, truth, MASKS) for each in (kept, whole))
+    assert first.score == second.score
+    for name in ("evidence", "errors"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_a_metric_of_the_users_gets_the_logits_of_masks_and_not_their_classes(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "painter.bin").touch()
+    own = dataclasses.replace(MASKS, metric="mine:score")
+    with Painter(tmp_path / "painter.bin", own) as engine:
+        assert accuracy.answers(engine, np.zeros((2, 8, 8, 1), np.uint8), 2).shape == (2, 8, 8, 3)

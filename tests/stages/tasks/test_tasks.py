@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics
 
 from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.results.training import Classification
-from stages.tasks import base
+from stages.tasks import base, segmentation
 from stages.tasks.base import Answers, Task
 from stages.tasks.registry import MAIN, METRICS, TASKS, TaskName
 
@@ -211,6 +213,34 @@ def test_segmentation_metrics_leave_out_what_is_not_judged() -> None:
     assert scores_of(described) == pytest.approx(
         np.transpose(metrics.precision_recall_fscore_support(targets[judged], answers))
     )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_loss_of_masks_is_the_same_whatever_batches_they_come_in(channels: int) -> None:
+    own = signature("segmentation", 3 if channels > 1 else 2, (SIZE, SIZE, channels))
+    outputs = RNG.normal(size=(N, SIZE, SIZE, channels)).astype(np.float32)
+    targets = np.where(MASKS == 2, 255, MASKS % 2)
+    whole = segmentation.loss(outputs, targets, own)
+    parts = [slice(0, 7), slice(7, 8), slice(8, N)]
+    rows = [segmentation.losses(outputs[part], targets[part], own) for part in parts]
+    assert segmentation.mean_loss(np.concatenate(rows)) == whole
+    judged = targets != 255
+    logits = outputs if channels > 1 else np.concatenate([0 * outputs, outputs], axis=-1)
+    probabilities = special.softmax(logits[judged].astype(np.float64), axis=1)
+    expected = metrics.log_loss(targets[judged], probabilities, labels=range(max(channels, 2)))
+    assert whole == pytest.approx(expected)
+
+
+def test_the_loss_of_masks_takes_less_memory_than_their_outputs() -> None:
+    own = signature("segmentation", 8, (64, 64, 8))
+    outputs = np.zeros((32, 64, 64, 8), np.float32)
+    targets = np.zeros((32, 64, 64), np.uint8)
+    tracemalloc.start()
+    segmentation.loss(outputs, targets, own)
+    segmentation.masks_of(outputs, own)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < outputs.nbytes / 2
 
 
 def test_one_channel_of_a_mask_is_that_of_the_second_class() -> None:

@@ -4,7 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from stages.artifacts.signature import Signature
+from stages.datasets.base import Split
 from stages.settings import Data
+from stages.tasks import segmentation
 from stages.training import evaluate
 from stages.training.description import describe, with_output
 from tests.stages.conftest import DIGITS
@@ -44,3 +47,29 @@ def test_a_softmax_at_the_end_changes_neither_accuracy_nor_loss(digits):
     told = describe(digits, Data())
     found = evaluate.score(softmaxed, digits.validation, with_output(told, softmaxed, digits))
     assert found == pytest.approx(evaluate.score(logits, digits.validation, told))
+
+
+def test_masks_are_scored_batch_by_batch_as_all_their_outputs_would_be():
+    keras.utils.set_random_seed(0)
+    image = keras.Input((128, 128, 3))
+    model = keras.Model(image, keras.layers.Conv2D(4, 1)(image))
+    random = np.random.default_rng(0)
+    count = evaluate.batch_size((128, 128, 3)) + 3
+    truth = random.choice(np.array([0, 1, 2, 3, 255], np.uint8), (count, 128, 128))
+    split = Split(random.integers(0, 256, (count, 128, 128, 3), np.uint8), truth)
+    own = Signature(
+        (128, 128, 3),
+        tuple("abcd"),
+        1 / 255,
+        0.0,
+        task="segmentation",
+        output_shape=(128, 128, 4),
+    )
+    outputs = evaluate.logits(model, own.preprocess(split.images))
+    reached, loss = evaluate.score(model, split, own)
+    assert loss == -segmentation.loss(outputs, truth, own)
+    assert reached == segmentation.score(segmentation.evidence(outputs, truth, own))
+    masks = evaluate.answers(model, split, own)
+    assert masks.dtype == np.uint8
+    np.testing.assert_array_equal(masks, outputs.argmax(axis=-1))
+    assert evaluate.accuracy(model, split, own) == segmentation.quality(outputs, truth, own)
