@@ -76,7 +76,8 @@ def signature_of(model: Any, samples: Any) -> Any:
     """What the model takes and gives; pixels are divided by 255 where it does not do so itself."""
     import keras
 
-    from stages.artifacts.signature import LAYOUTS, Signature
+    from stages.artifacts.signature import LAYOUTS, Head, Signature
+    from stages.keras_graph.outputs import names_of
 
     prepares = (keras.layers.Rescaling, keras.layers.Normalization)
     is_raw = samples.dtype == "float32" or any(isinstance(x, prepares) for x in model.layers)
@@ -87,7 +88,22 @@ def signature_of(model: Any, samples: Any) -> Any:
         0.0,
         layout=LAYOUTS[samples.ndim - 1],
         data_dtype=samples.dtype.name,
+        heads=tuple(
+            Head(name, "raw", "values", (), output.shape[1:])
+            for name, output in zip(names_of(model), model.outputs, strict=True)
+        )
+        if len(model.outputs) > 1
+        else (),
     )
+
+
+def relative(expected: Any, got: Any) -> float:
+    """The largest difference of an output, as a share of its largest value."""
+    from stages.numerics import fields
+    from stages.numerics.parity import compare
+
+    pairs = zip(fields.parts(expected), fields.parts(got), strict=True)
+    return max(compare(*pair, 1.0).max_relative_difference or 0.0 for pair in pairs)
 
 
 def randomize(model: Any, images: Any) -> None:
@@ -129,7 +145,6 @@ def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     from stages.conversion.onnx.targets import float_graph
     from stages.engines import onnxruntime
     from stages.keras_graph.fold import fold
-    from stages.numerics.parity import compare
     from stages.training import evaluate
 
     model, pixels = build(name)
@@ -137,9 +152,9 @@ def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     images = signature.preprocess(pixels)
     randomize(model, images)
     found["parameters"] = int(model.count_params())
-    logits = evaluate.logits(model, images)
-    moved = evaluate.logits(model, np.nextafter(images, np.float32(np.inf)))
-    found["rounding_noise"] = compare(logits, moved).max_relative_difference
+    logits = evaluate.logits(model, images, signature)
+    moved = evaluate.logits(model, np.nextafter(images, np.float32(np.inf)), signature)
+    found["rounding_noise"] = relative(logits, moved)
     found["prune_difference"] = prune_difference(model, images)
     folded = fold(model)
     del model  # as large as all that follows
@@ -148,7 +163,7 @@ def examine(name: str, found: dict[str, Any], folder: Path) -> None:
     found["nodes"] = len(graph.graph.node)
     found["shape_nodes"] = shape_nodes(graph)
     with onnxruntime.Runner(folder / "model.fp32.onnx", signature) as engine:
-        found["difference"] = compare(logits, engine.infer(images)).max_relative_difference
+        found["difference"] = relative(logits, engine.infer(images))
     onnx.save(to_float16(graph), folder / "model.fp16.onnx")
     del graph
     found["rtx_fp16"], _ = build_rtx(folder / "model.fp16.onnx", signature)
@@ -167,6 +182,7 @@ def quantize(folded: Any, images: Any, signature: Any, folder: Path, found: dict
     from stages.engines import onnxruntime
     from stages.engines.base import BuildRequest
     from stages.keras_graph.placement import points
+    from stages.numerics import fields
 
     placed = points(folded, signature)
     tensors = [point.tensor for point in placed.values()]
@@ -183,7 +199,8 @@ def quantize(folded: Any, images: Any, signature: Any, folder: Path, found: dict
         node.op_type in INTEGER_KERNELS for node in onnx.load(optimised).graph.node
     )
     with onnxruntime.Runner(optimised, signature) as engine:
-        found["ort_int8"] = bool(np.isfinite(engine.infer(images)).all())
+        outputs = fields.parts(engine.infer(images))
+        found["ort_int8"] = all(bool(np.isfinite(each).all()) for each in outputs)
     graph = to_float16(int8_graph(folded, placed, ranges, signature, "tensorrt"))
     onnx.save(graph, folder / "model.int8.tensorrt.onnx")
     del graph

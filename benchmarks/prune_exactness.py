@@ -73,7 +73,7 @@ def check(flat: keras.Model, images: Any) -> dict[str, Any]:
     kept = [np.arange(0, len(group.channels), 2) for group in Trace(flat).groups()]
     zero(flat, kept)
     small = shrink(flat, kept)
-    full, removed = (np.asarray(each(images, training=False)) for each in (flat, small))
+    full, removed = (flattened(each(images, training=False)) for each in (flat, small))
     return {
         "groups": len(kept),
         "parameters_before": int(flat.count_params()),
@@ -81,6 +81,12 @@ def check(flat: keras.Model, images: Any) -> dict[str, Any]:
         "relative_difference": float(np.abs(full - removed).max() / np.abs(full).max()),
         "signal": float(full.std(axis=0).max() / np.abs(full).max()),
     }
+
+
+def flattened(outputs: Any) -> Any:
+    """One or more outputs (N, ...) as (N, values)."""
+    each = [np.asarray(output) for output in keras.tree.flatten(outputs)]
+    return np.concatenate([output.reshape(len(output), -1) for output in each], axis=1)
 
 
 def randomize(flat: keras.Model, pixels: Any) -> None:

@@ -42,6 +42,16 @@ def test_a_network_of_signals_takes_floats_as_they_are():
     assert coverage.signature_of(model, np.zeros((2, 32, 32, 3), np.uint8)).scale == 1 / 255
 
 
+def test_the_output_that_is_furthest_off_counts():
+    model = networks.detector()
+    signature = coverage.signature_of(model, np.zeros((2, 64, 64, 3), np.uint8))
+    assert signature.output_names == ("boxes", "classes")
+    large, small = np.full((2, 3), 100.0, np.float32), np.ones((2, 2), np.float32)
+    expected, got = signature.joined([large, small]), signature.joined([large, 1.25 * small])
+    assert coverage.relative(expected, got) == pytest.approx(0.25)
+    assert coverage.relative(large, large + 1) == pytest.approx(0.01)
+
+
 @pytest.mark.parametrize(
     "change", [{"difference": 2e-4}, {"ort_int8": False}, {"rtx_int8": False}, {"rtx_fp16": None}]
 )
