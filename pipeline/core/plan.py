@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=15,
+            revision=16,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

@@ -24,7 +24,8 @@ def canonicalize(model: onnx.ModelProto) -> None:
     names. Nodes and tensors keep those of their layers without the numbers of tf2onnx, constants
     are named after their first reader: of equal ones tf2onnx keeps any.
     """
-    graph, constants = model.graph, Index(model.graph).constants
+    graph, index = model.graph, Index(model.graph)
+    constants = index.constants
     ends = [value.name for value in (*graph.input, *graph.output)]
     nodes, wished = _depth_first(graph), {name: name for name in ends}
     for node in nodes:
@@ -33,7 +34,15 @@ def canonicalize(model: onnx.ModelProto) -> None:
             is_constant = name in constants and reader is not None
             wished.setdefault(name, f"{reader}.input{position}" if is_constant else name)
         wished |= {name: name for name in node.output}
-    tensors, names = _numbered(wished, ends), _numbered({node.name: node.name for node in nodes})
+    called = {node.name: node.name for node in nodes}
+    for node in nodes:
+        # tf2onnx calls one that several nodes share after any of these, or not at all.
+        (result, *_), readers = node.output, index.consumers.get(node.output[0], [])
+        if node.op_type == "DequantizeLinear" and len(readers) > 1 and result not in ends:
+            first = next(each for each in nodes if result in each.input)
+            called[node.name] = f"{first.name}_{node.op_type}"
+            wished[result] = f"{called[node.name]}:0"
+    tensors, names = _numbered(wished, ends), _numbered(called)
     for node in nodes:
         node.name = names[node.name]
         node.input[:] = [tensors[name] for name in node.input]

@@ -73,3 +73,25 @@ def test_what_no_output_needs_is_gone():
     model.graph.node.append(helper.make_node("Relu", ["x"], ["unread"]))
     canonicalize(model)
     assert len(model.graph.node) == 4
+
+
+@pytest.mark.parametrize("called", ["layer.b./Neg_DequantizeLinear", "DequantLinearNode__31"])
+def test_a_pair_that_two_layers_share_is_called_after_the_first(called):
+    first, other = (shared_pair(name) for name in ("layer.a./Abs_DequantizeLinear", called))
+    for model in (first, other):
+        canonicalize(model)
+    assert other.SerializeToString() == first.SerializeToString()
+    assert first.graph.node[1].name == "layer.a./Abs_DequantizeLinear"
+
+
+def shared_pair(called: str) -> onnx.ModelProto:
+    """A pair that tf2onnx `called` after one of its readers."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "q"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], [f"{called}:0"], called),
+        helper.make_node("Abs", [f"{called}:0"], ["layer.a./Abs:0"], "layer.a./Abs"),
+        helper.make_node("Neg", [f"{called}:0"], ["layer.b./Neg:0"], "layer.b./Neg"),
+        helper.make_node("Add", ["layer.a./Abs:0", "layer.b./Neg:0"], ["y"], "sum"),
+    ]
+    constants = {"scale": np.float32(0.5), "zero": np.int8(0)}
+    return graph(nodes, constants, ("N", 2), ("N", 2))
