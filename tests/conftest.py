@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,8 +69,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """Importing TensorFlow takes a fifth longer with searches for garbage."""
+    """Importing TensorFlow takes a fifth longer with searches for garbage.
+
+    Keras chooses its folder when it is imported: no test finds a download of the user's there.
+    """
     gc.disable()
+    os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-home-")
 
 
 def pytest_sessionstart() -> None:
@@ -86,6 +92,7 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     """Nor need what the tests have left, a last time before Python ends."""
     gc.freeze()
+    shutil.rmtree(os.environ["KERAS_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -113,6 +120,16 @@ def compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         yield
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every download by Python fails at once."""
+    # The discard port: refused at once, with or without a network.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    urllib.request.install_opener(None)  # It keeps the proxy of before.
+    yield
+    urllib.request.install_opener(None)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,11 +27,33 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first process of `make test` to need it makes; the other one waits.
+
+    As the documentation of pytest-xdist has it for session fixtures that take long.
+    """
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = root / name
+        if not folder.exists():
+            draft = factory.mktemp(name)
+            make(draft)
+            draft.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def converted(graphs: Path) -> Path:
-    """The same folder with the graphs of LiteRT, which TensorFlow makes."""
-    write_tflite(graphs)
-    return graphs
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `graphs`, with the graphs of LiteRT, which TensorFlow makes."""
+
+    def make(folder: Path) -> None:
+        write_converted(folder)
+        write_tflite(folder)
+
+    return made_once(tmp_path_factory, "converted", make)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +65,10 @@ def digits() -> DataSet:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
     """What the train stage leaves: a small network that knows digits; not to be written to."""
+    return made_once(tmp_path_factory, "trained", partial(_train, digits))
+
+
+def _train(digits: DataSet, folder: Path) -> None:
     import keras
     from keras import layers
 
@@ -56,10 +85,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits: DataSet) -> Path:
     model = keras.Model(image, layers.Dense(10, name="logits")(x), name="tiny")
     training = Training(epochs=4, batch_size=32, learning_rate=3e-3)
     fit.fit(model, fit.TrainingRun(digits, DIGITS, training, "train"))
-    folder: Path = tmp_path_factory.mktemp("train")
     files.save(model, folder / "model.keras")
     DIGITS.write(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

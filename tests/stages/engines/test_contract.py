@@ -51,9 +51,7 @@ def _cases() -> list[object]:
 
 
 @pytest.fixture(scope="session", params=_cases())
-def built(
-    request: pytest.FixtureRequest, graphs: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Built:
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Every engine that can be built and run here, one after the other."""
     backend, precision = request.param
     module = load(backend)
@@ -62,8 +60,8 @@ def built(
         pytest.skip(blocker.reason)
     out = tmp_path_factory.mktemp("engine") / f"{backend}.{precision}{ENGINES[backend].suffix}"
     source = source_file(EngineName(backend, precision))
-    if source.endswith(".tflite"):
-        request.getfixturevalue("converted")  # puts them beside the others
+    # TensorFlow, which makes the graphs of LiteRT, need not be there for the others.
+    graphs: Path = request.getfixturevalue("converted" if source.endswith(".tflite") else "graphs")
     module.build(graphs / source, out, BuildRequest(SIGNATURE, precision, MAX_BATCH_SIZE))
     return Built(backend, precision, out)
 
