@@ -26,6 +26,8 @@ from tests.built_artifact import adopt
 from tests.stages import lines
 from tests.stages.test_task_lines import SIZE, drawn
 
+pytestmark = pytest.mark.usefixtures("brief_timing")
+
 BACKENDS = ("onnxruntime", "litert", "openvino")
 OUTPUTS = ("there", "mask", "area")
 """Neither in alphabetical order nor in that of the labels."""
