@@ -62,9 +62,10 @@ def with_another(section: str, knob: str) -> Settings:
         "cpu",
         "bfloat16",
         "binary",
+        "module:function",
         SHA256,
     )
-    for value in (1, 2, 0.25, *words, True, False):
+    for value in (1, 2, 0.25, *words, True, False, {"output": "binary"}):
         with contextlib.suppress(ValidationError):
             other = Settings.model_validate({section: {knob: value}})
             if other != Settings():
