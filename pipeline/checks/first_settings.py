@@ -43,6 +43,8 @@ WHERE = (
     *("target_columns", "mask_column", "group_column", "source", "version"),
 )
 """Settings of `data` that say where images and labels are."""
+ASKED = {"model": ("task", "tasks"), "quality": ("metric", "higher_is_better")}
+"""Those that say what the network is asked, where labels and network do not."""
 
 OFTEN_CHANGED = (
     ("prune", ("ratio", "epochs")),
@@ -105,12 +107,15 @@ def _meaning(word: str) -> tuple[str, list[str]]:
 
 
 def refuse_others(overrides: Sequence[str]) -> None:
-    """Only where the data are can be set: the rest is found. Raises SettingsError."""
+    """Only where the data are, and what is asked, can be set: the rest is found. Raises
+    SettingsError."""
+    asked = [f"{section}.{name}" for section, names in ASKED.items() for name in names]
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if key not in [f"data.{name}" for name in WHERE]:
+        if key not in (*asked, *(f"data.{name}" for name in WHERE)):
             raise SettingsError(
-                f"init got --set {shown(key)}, expected one of {', '.join(WHERE)} of data",
+                f"init got --set {shown(key)}, expected one of {', '.join(WHERE)} of data, or of "
+                f"{', '.join(asked)}",
                 "init finds the others; change them in pipeline.toml",
             )
 
@@ -140,8 +145,7 @@ def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
     size = " x ".join(map(str, found.input_shape))
     yield Part(
         "data",
-        f"{len(found.classes)} {NAMES.get(found.task, 'classes')} ({_listed(found.classes)}), "
-        f"{data.kind} of {size}, "
+        f"{_of_labels(found)}, {data.kind} of {size}, "
         f"{counted.train_samples:,} to train, {counted.validation_samples:,} to validate, "
         f"{counted.calibration_samples:,} to calibrate, {counted.test_samples:,} to test",
         named,
@@ -157,6 +161,18 @@ def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
     yield Part("data", _pixels(found), {"scale": found.scale, "offset": found.offset})
 
 
+def _of_labels(found: Findings) -> str:
+    if found.outputs:
+        each = (f"{one.name} ({_counted(one.task, one.classes)})" for one in found.outputs)
+        return f"outputs {', '.join(each)}"
+    return f"{_counted(found.task, found.classes)} ({_listed(found.classes)})"
+
+
+def _counted(task: TaskName, names: Sequence[str]) -> str:
+    """ "10 classes"; of what has no names the task."""
+    return f"{len(names)} {NAMES.get(task, 'classes')}" if names else task
+
+
 def _pixels(found: Findings) -> str:
     words = scaling_in_words(found.scale, found.offset)
     own = f", for the model scales its own pixels ({', '.join(found.own_scaling)})"
@@ -167,7 +183,7 @@ def _pixels(found: Findings) -> str:
 def _right(found: Findings) -> str:
     hits, samples = found.hits or 0, found.samples or 1
     if found.score is not None:
-        words = METRICS[MAIN[found.task]].words
+        words = METRICS[found.metric or MAIN[found.task]].words
         return f"{words} is {100 * found.score:.1f} % on {samples:,} validation images"
     return f"{100 * hits / samples:.1f} % of {samples:,} validation images are right"
 
@@ -175,16 +191,25 @@ def _right(found: Findings) -> str:
 def _of_model(found: Findings, settings: Settings) -> Iterator[Part]:
     size = " x ".join(map(str, found.input_shape))
     name = settings.model.source or found.network
-    what = (
-        f"{name} takes {size}, returns {len(found.classes)} "
-        f"{found.output}, {found.parameters:,} parameters"
+    returned = (
+        ", ".join(f"{one.name} ({one.output})" for one in found.outputs)
+        or f"{len(found.classes)} {found.output}"
     )
+    what = f"{name} takes {size}, returns {returned}, {found.parameters:,} parameters"
+    asked = {key: value for key in ASKED["model"] if (value := getattr(settings.model, key))}
+    if settings.quality.metric:
+        better = settings.quality.higher_is_better
+        yield Part(
+            "quality",
+            "what decides in place of the metric of the task",
+            {"metric": settings.quality.metric, "higher_is_better": better},
+        )
     if settings.model.source is None:
-        yield Part("model", what, {"name": found.network})
+        yield Part("model", what, {"name": found.network, **asked})
         epochs = {"epochs": settings.train.epochs}
         yield Part("train", "the network is new, and is trained for this many epochs", epochs)
         return
-    yield Part("model", what, {"source": settings.model.source})
+    yield Part("model", what, {"source": settings.model.source, **asked})
     if found.is_trained:
         yield Part("train", "the model is trained, and taken as it is", {"epochs": 0})
     else:

@@ -23,6 +23,15 @@ class DeviceComparison(StageResult):
     rows: tuple[DeviceSpeed, ...] = ()
 
 
+class FoundOutput(Measured):
+    """One of several outputs, and what it is asked."""
+
+    name: str
+    task: TaskName
+    classes: tuple[str, ...]
+    output: Output
+
+
 class Findings(StageResult):
     """What `init` finds: the data set, and the model with the settings that suit both.
 
@@ -43,6 +52,8 @@ class Findings(StageResult):
     scale: float
     offset: float
     task: TaskName = "classification"
+    outputs: tuple[FoundOutput, ...] = ()
+    metric: str | None = None
     hits: Count | None = None
     score: float | None = None
     samples: Count | None = None

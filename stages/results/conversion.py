@@ -102,6 +102,9 @@ class ConvertDetails(ParityDetails):
     output: Output | None = Field(
         default=None, description="What every graph and engine returns per class."
     )
+    outputs: dict[str, Output] = Field(
+        default_factory=dict, description="The same of several outputs, by name."
+    )
     left_out: dict[str, str] = Field(
         default_factory=dict, description="By graph that could not be written, the reason."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from stages.datasets.base import DataSet, Split
 from stages.keras_graph.own_scaling import scaling_layers
 from stages.measurement.luck import is_above_luck
 from stages.models import own_source
-from stages.results.asides import Findings
+from stages.results.asides import Findings, FoundOutput
 from stages.settings import Data, Model, TrainStage
 from stages.tasks.base import Answers, Outputs
 from stages.training import evaluate
@@ -131,7 +131,15 @@ def _of_model(settings: TrainStage, dataset: DataSet) -> dict[str, Any]:
             signature = replace(signature, scale=scale, offset=offset)
         found |= {"samples": len(split), "is_trained": is_trained}
     found |= {"task": signature.task, "scale": signature.scale, "offset": signature.offset}
+    found |= {"metric": signature.deciding, "outputs": tuple(_outputs(signature))}
     return {**found, "output": with_output(signature, model, dataset).output}
+
+
+def _outputs(signature: Signature) -> Iterator[FoundOutput]:
+    for each in signature.each if signature.heads else ():
+        yield FoundOutput(
+            name=each.output_name, task=each.task, classes=each.class_names, output=each.output
+        )
 
 
 def _judged(outputs: Outputs, split: Split, signature: Signature) -> dict[str, Any]:

@@ -138,6 +138,9 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
     convert = report.details(ConvertDetails)
     if engines and convert and convert.output:
         yield f"Engines return {convert.output}."
+    if engines and convert and convert.outputs:
+        each = (f"{name} ({kind})" for name, kind in convert.outputs.items())
+        yield f"Engines return {', '.join(each)}."
     yield from precision.in_float(report)
     yield from precision.in_float32(report)
     yield from precision.requantized(report)
