@@ -38,6 +38,11 @@ class ParityCheck(LogitDifference):
     unexplained_labels: Count | None = None
     passed: bool = Field(validation_alias=AliasChoices("passed", "holds"))
 
+    @property
+    def words(self) -> str:
+        """What was compared, with the output that is told of."""
+        return self.name if self.output is None else f"{self.name}, output {self.output}"
+
 
 class LayerParity(Measured):
     """The layer-local test of a graph in one runtime.

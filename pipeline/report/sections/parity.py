@@ -54,7 +54,7 @@ def parity_table(report: Report) -> Table:
         ),
         tuple(
             (
-                check.name,
+                check.words,
                 check.against,
                 units.percent(check.top1_agreement),
                 _difference(check.max_absolute_difference),
@@ -100,7 +100,7 @@ def _difference(value: float | None) -> str:
 
 
 def _notes(report: Report, checks: Sequence[ParityCheck]) -> Iterator[str]:
-    if failed := [check.name for check in checks if not check.passed]:
+    if failed := [check.words for check in checks if not check.passed]:
         yield f"The first check that does not pass: {failed[0]}."
     build = report.details(BuildDetails)
     for name, first in build.divergences.items() if build else ():
@@ -131,10 +131,10 @@ def _differences(checks: Sequence[ParityCheck]) -> Chart:
         axes.plot([least / 2, difference or least], [place + 0.15] * 2, color=colour, lw=1.5)
         axes.plot(difference or least, place + 0.15, mark, ms=7, color=colour)
         same = f"{units.percent(check.top1_agreement)} same"
-        row_label(axes, place + 0.2, check.name, same if check.passed else f"breaks, {same}")
+        row_label(axes, place + 0.2, check.words, same if check.passed else f"breaks, {same}")
         words = "not finite" if difference is None else f"{difference:.1g}"
         agrees = "agrees" if check.passed else "breaks"
-        parts.append(f"{check.name} against {check.against} {words}, {agrees}")
+        parts.append(f"{check.words} against {check.against} {words}, {agrees}")
     axes.set_xlabel("largest difference of a logit; no difference: far left", color=QUIET)
     text = f"Largest difference of a logit: {'; '.join(parts)}."
     return Chart("parity-checks", "Parity checks", text, figure_of(axes))

@@ -10,7 +10,7 @@ from pipeline import config
 from pipeline.checks.first_settings import describe, refuse_others, settings_of, to_toml
 from pipeline.core import runner
 from stages.errors import SettingsError
-from stages.results.asides import Findings
+from stages.results.asides import Findings, FoundOutput
 from stages.results.training import DatasetCounts
 from stages.settings import Settings
 
@@ -184,3 +184,40 @@ def test_a_file_that_is_there_is_never_overwritten(
     assert result.stderr.startswith("error: pipeline.toml is there already, and nothing is overwr")
     assert is_link or Path("pipeline.toml").read_text() == "[train]\nepochs = 3\n"
     assert not Path("elsewhere.toml").exists()
+
+
+TWO_HEADED = TRAINED.model_copy(
+    update={
+        "classes": (),
+        "task": "several",
+        "hits": None,
+        "score": 0.83,
+        "outputs": (
+            FoundOutput(name="kind", task="classification", classes=("a", "b"), output="logits"),
+            FoundOutput(name="boxes", task="raw", classes=(), output="values"),
+        ),
+    }
+)
+
+
+def test_several_outputs_are_named_with_what_they_are_asked() -> None:
+    text = " ".join(written(TWO_HEADED, *GIVEN).replace("\n#", " ").split())
+    assert "outputs kind (2 classes), boxes (raw), images of 96 x 96 x 3" in text
+    assert "returns kind (logits), boxes (values), 12,345 parameters" in text
+    assert "mean over the outputs is 83.0 % on 120 validation images" in text
+
+
+def test_what_is_asked_is_kept(tmp_path: Path) -> None:
+    asked = ['model.tasks={kind = "binary"}', "quality.metric=own:share", "model.trust_source=true"]
+    with pytest.raises(SettingsError, match=r"init got --set 'model\.trust_source'"):
+        refuse_others(asked)
+    refuse_others(asked[:2])
+    settings = read(written(TWO_HEADED, *GIVEN, *asked[:2]), tmp_path)
+    assert settings.model.tasks == {"kind": "binary"}
+    assert settings.quality.metric == "own:share"
+
+
+def test_a_metric_of_ones_own_is_named() -> None:
+    found = TWO_HEADED.model_copy(update={"metric": "own"})
+    text = " ".join(written(found, *GIVEN).replace("\n#", " ").split())
+    assert "own metric is 83.0 % on 120 validation images" in text

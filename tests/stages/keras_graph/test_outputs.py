@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from stages.keras_graph.outputs import made_by
+from stages.errors import ModelError
+from stages.keras_graph.outputs import listed, made_by, names_of
 from tests.stages.networks import NETWORKS, images
 
 Head = Callable[[Any], Any]
@@ -120,3 +121,35 @@ def test_of_several_outputs_each_is_judged_by_itself():
     for maker, number in (("softmax", 1), ("sigmoid", 2)):
         found = [made_by(several, images(4), maker, output) for output in range(3)]
         assert found == [output == number for output in range(3)]
+
+
+def two_headed(**named: str) -> keras.Model:
+    """Outputs "a" and "b" in a dictionary, made by layers of the names in `named`."""
+    image = keras.Input((12, 12, 3))
+    x = layers.Flatten(name="flat")(image)
+    return keras.Model(
+        image, {key: layers.Dense(2, name=name)(x) for key, name in reversed(named.items())}
+    )
+
+
+@pytest.mark.parametrize("named", [{"a": "a", "b": "b"}, {"a": "dense", "b": "other"}])
+def test_outputs_of_a_dictionary_are_called_as_it_calls_them(named):
+    model = two_headed(**named)
+    found = listed(model)
+    assert set(names_of(found)) == {"a", "b"}
+    expected = model(images(2))
+    for name, tensor in zip(names_of(found), found(images(2)), strict=True):
+        np.testing.assert_array_equal(tensor, expected[name])
+
+
+def test_an_output_named_as_another_layer_is_refused():
+    with pytest.raises(ModelError, match="names an output 'flat', as it does another layer"):
+        listed(two_headed(flat="dense", b="b"))
+
+
+def test_outputs_of_one_layer_need_names():
+    image = keras.Input((12, 12, 3))
+    shared = layers.Dense(2, name="shared")
+    flat = layers.Flatten()(image)
+    with pytest.raises(ModelError, match="two outputs of the layer 'shared'"):
+        names_of(keras.Model(image, [shared(flat), shared(2 * flat)]))

@@ -220,13 +220,46 @@ def test_a_model_for_other_images_or_classes_is_refused_with_both_shapes():
         models.create(Model(source="own_network:build"), (28, 28, 1), 10)
 
 
-def test_a_model_with_two_outputs_is_refused(tmp_path):
+def two_headed(tmp_path):
     image = keras.Input(SHAPE)
     flat = keras.layers.Flatten()(image)
-    two = keras.Model(image, [keras.layers.Dense(4)(flat), keras.layers.Dense(4)(flat)])
-    files.save(two, tmp_path / "two.keras")
-    with pytest.raises(ModelError, match="but the labels are of one"):
-        models.create(Model(source=str(tmp_path / "two.keras")), SHAPE, 4)
+    heads = [keras.layers.Dense(4, name="kind")(flat), keras.layers.Dense(2, name="place")(flat)]
+    files.save(keras.Model(image, heads), tmp_path / "two.keras")
+    return Model(source=str(tmp_path / "two.keras"))
+
+
+SHAPES = {"place": [(2,)], "kind": [(4,)]}
+
+
+def test_outputs_are_compared_with_labels_by_name(tmp_path):
+    assert models.create(two_headed(tmp_path), SHAPE, SHAPES).output_names == ["kind", "place"]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        (4, "has the outputs kind, place, but the labels are of one"),
+        ({"kind": [(4,)]}, "has the outputs kind, place, the labels are of kind"),
+        (SHAPES | {"kind": [(3,)]}, r"output 'kind', maps .* to \(4,\), the data set needs"),
+    ],
+)
+def test_outputs_without_labels_or_of_another_shape_are_refused(tmp_path, shapes, words):
+    with pytest.raises(ModelError, match=words):
+        models.create(two_headed(tmp_path), SHAPE, shapes)
+
+
+def test_outputs_may_be_without_labels_where_a_metric_judges_them(tmp_path):
+    settings = two_headed(tmp_path)
+    model = models.create(settings, SHAPE, {"objects": []}, has_unlabelled=True)
+    assert len(model.outputs) == 2
+
+
+@pytest.mark.parametrize("options", [{"name": "lenet"}, {"head": "average"}])
+def test_a_network_of_ours_has_one_output(tmp_path, options):
+    settings = two_headed(tmp_path).model_copy(update=options)
+    settings = settings.model_copy(update={"source": None}) if "name" in options else settings
+    with pytest.raises(SettingsError, match=r"has one output|model\.head is one output"):
+        models.create(settings, SHAPE, SHAPES)
 
 
 @pytest.mark.usefixtures("own_module")

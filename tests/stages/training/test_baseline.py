@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Head, Signature
 from stages.datasets.base import Split
 from stages.errors import ModelError
+from stages.numerics import fields
 from stages.training.baseline import refuse_chance
 
 SIGNATURE = Signature((1, 1, 1), ("dark", "bright"), 1 / 255, 0.0)
@@ -70,3 +71,22 @@ def test_a_yes_or_no_that_ranks_nothing_is_refused_whatever_most_images_are():
     pixels = rng.integers(0, 255, (100, 1, 1, 1), np.uint8)
     with pytest.raises(ModelError, match=r"no better than chance: ROC AUC is \d+\.\d % on 100"):
         refuse_chance(knows, Split(pixels, labels), binary)
+
+
+def test_every_one_of_several_outputs_must_know_something():
+    image = keras.Input((1, 1, 1))
+    flat = layers.Flatten()(image)
+    knows, guesses = layers.Dense(2, name="knows"), layers.Dense(2, name="guesses")
+    built = keras.Model(image, [knows(flat), guesses(flat)])
+    knows.set_weights([np.array([[0.0, 2.0]]), np.array([0.0, -1.0])])
+    guesses.set_weights([np.zeros((1, 2)), np.array([0.0, -1.0])])
+    heads = (
+        Head(name, "classification", "logits", ("a", "b"), ()) for name in ("knows", "guesses")
+    )
+    both = replace(SIGNATURE, task="several", class_names=(), heads=tuple(heads))
+    one = split(*[0, 1] * 50)
+    labels = fields.joined({"knows": one.labels, "guesses": one.labels})
+    with pytest.raises(
+        ModelError, match="trained model, output 'guesses', is no better than chance"
+    ):
+        refuse_chance(built, replace(one, labels=labels, strata=one.labels), both)

@@ -32,3 +32,19 @@ def test_errors_are_in_the_unit_of_the_targets_and_what_is_unknown_is_a_dash() -
 
 def test_classification_has_no_such_table() -> None:
     assert measures.measure_table(report_of()).rows == ()
+
+
+def test_several_outputs_have_a_table_of_what_decides_in_each() -> None:
+    found = judged(records(), mean_over_outputs=0.8)
+    outputs = {
+        "kind": {"top1": 0.9, "samples": 100},
+        "place": {"metric": "r2", "measures": {"r2": 0.7, "mae": 2.0}, "samples": 100},
+    }
+    for each in found.values():
+        for judged_model in (each["measurements"], *each["measurements"].get("engines", ())):
+            if judged_model["accuracy"]:
+                judged_model["accuracy"]["outputs"] = outputs
+    table = cells(measures.output_table(report_of(found)))
+    assert table["train"] == {"kind: accuracy": "90.00 %", "place: R2": "70.00 %"}
+    assert "litert int8" in table
+    assert measures.output_table(report_of()).rows == ()
