@@ -15,6 +15,8 @@ from stages.results.base import Quality
 from stages.settings.modules import function_of
 from stages.tasks.base import Outputs, Targets, Task
 
+EXPECTED = "it is called with targets and outputs, and returns a number, or one for each image"
+
 
 @dataclass(frozen=True)
 class Own:
@@ -29,31 +31,41 @@ class Own:
         return getattr(self.task, name)
 
     def evidence(self, outputs: Outputs, targets: Targets, signature: Signature) -> Targets:
-        """All that the metric is asked with: (N,) with the fields "targets" and "outputs"."""
-        return fields.joined({"targets": targets, "outputs": outputs})
+        """What the metric says of each image, (N, 1), if it does; else all that it is asked with:
+        (N,) with the fields "targets" and "outputs"."""
+        said = self._said(targets, outputs)
+        if said.ndim == 0:
+            return fields.joined({"targets": targets, "outputs": outputs})
+        return said[:, None]
 
     def score(self, evidence: NDArray[Any]) -> float:
         """What the metric says of these images, or 1 minus that where lower is better.
 
         Raises ModelError where it fails, or says no finite number.
         """
+        if not fields.names(evidence):
+            return float(evidence.mean())
+        return float(self._said(evidence["targets"], evidence["outputs"]))
+
+    def _said(self, targets: Targets, outputs: Outputs) -> NDArray[np.float64]:
+        """One number (), or one for each image (N,)."""
         function = function_of("quality.metric", self.metric, ModelError)
         try:
-            said = function(_given(evidence["targets"]), _given(evidence["outputs"]))
-            value = float(np.mean(np.asarray(said, np.float64)))
+            said = np.asarray(function(_given(targets), _given(outputs)), np.float64)
         except Exception as error:
             raise ModelError(
                 f"quality.metric {self.metric!r} raised {type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}",
-                "it is called with targets and outputs, and returns a number, or one for each "
-                "image; the traceback is in the stage's log",
+                f"{EXPECTED}; the traceback is in the stage's log",
             ) from error
-        if not np.isfinite(value):
+        if said.shape not in ((), (len(outputs),)) or not np.isfinite(said).all():
+            shown = f"{said}" if said.ndim == 0 else f"an array {said.shape}"
             raise ModelError(
-                f"quality.metric {self.metric!r} is {value} of {len(evidence)} images, expected a "
-                "finite number"
+                f"quality.metric {self.metric!r} is {shown} of {len(outputs)} images, expected "
+                "finite numbers",
+                EXPECTED,
             )
-        return value if self.higher_is_better else 1 - value
+        return said if self.higher_is_better else 1 - said
 
     def quality(self, outputs: Outputs, targets: Targets, signature: Signature) -> Quality:
         """The metric, beside those of the task."""

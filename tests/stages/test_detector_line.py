@@ -55,6 +55,9 @@ METRIC = """
 
     def unknown(targets, outputs):
         return float("nan")
+
+    def too_many(targets, outputs):
+        return outputs["sign"]
 """
 
 
@@ -178,7 +181,8 @@ def refused(root: Path, tmp_path: Path, epochs: int = 0, **shared: Any) -> Any:
     ("function", "words"),
     [
         ("fails", "quality.metric 'metrics_of_dots:fails' raised KeyError: 'boxes'"),
-        ("unknown", "quality.metric 'metrics_of_dots:unknown' is nan of .* images"),
+        ("unknown", "quality.metric 'metrics_of_dots:unknown' is nan of"),
+        ("too_many", r"is an array \(.*, 4, 4, 1\) of .* images, expected finite numbers"),
         ("absent", "quality.metric 'metrics_of_dots:absent' cannot be imported"),
     ],
 )

@@ -1,0 +1,66 @@
+"""A metric of the user's in place of that of the task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.artifacts.signature import Signature
+from stages.tasks import base
+from stages.tasks.base import Answers
+
+METRICS = """
+import numpy as np
+
+def near(targets, outputs):
+    return np.abs(targets - outputs)[:, 0] < 1
+
+def all_near(targets, outputs):
+    return near(targets, outputs).mean()
+
+def far(targets, outputs):
+    return 1 - all_near(targets, outputs)
+"""
+PLAIN = Signature((4, 4, 1), ("age",), 1.0, 0.0, task="regression", output="values")
+TRUTH = np.arange(40, dtype=np.float32)[:, None]
+SAID = TRUTH + np.where(np.arange(40) % 4, 0.25, 3.0).astype(np.float32)[:, None]
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "metrics_of_ages.py").write_text(METRICS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def judged(function: str, **more: bool) -> Signature:
+    return replace(PLAIN, metric=f"metrics_of_ages:{function}", **more)
+
+
+@pytest.mark.parametrize(
+    ("function", "more"), [("near", {}), ("all_near", {}), ("far", {"higher_is_better": False})]
+)
+def test_one_number_and_one_for_each_image_say_the_same(function, more) -> None:
+    signature = judged(function, **more)
+    before, after = (Answers.of(each, TRUTH, signature) for each in (TRUTH, SAID))
+    assert (before.score, after.score) == (1.0, 0.75)
+    change = before.change_to(after)
+    assert change is not None
+    assert change.estimate == -0.25
+    assert change.low < -0.25 < change.high < 0
+    found = base.asked(signature).quality(SAID, TRUTH, signature)
+    assert (found.metric, found.score, found.words) == ("own", 0.75, "own metric")
+    assert found.measures is not None
+    assert found.measures["mae"] == pytest.approx(0.75 * 0.25 + 0.25 * 3)
+
+
+def test_all_else_is_as_the_task_has_it() -> None:
+    signature = judged("near")
+    task, plain = base.asked(signature), base.of("regression")
+    assert task.TOLERANCE == plain.TOLERANCE
+    np.testing.assert_array_equal(
+        task.errors(SAID, TRUTH, signature), plain.errors(SAID, TRUTH, signature)
+    )
+    assert base.asked(PLAIN) is plain
