@@ -28,6 +28,8 @@ STANDARD_LIBRARY = Path(os.__file__).resolve().parent
 ROOT = Path(__file__).resolve().parents[2]
 TAKEN = ("pipeline", "stages")
 """Names of our own packages, which a user's module may have as well."""
+NAMED: set[str] = set()
+"""Modules that settings name: a change of each is seen."""
 OURS = [ROOT / name for name in TAKEN]
 
 
@@ -85,6 +87,7 @@ def function_of(setting: str, source: str, failure: type[UserError]) -> Any:
     Raises `failure` where the module cannot be imported or has no such function.
     """
     module, _, function = source.partition(":")
+    NAMED.add(module)
     try:
         return getattr(imported(module), function)
     except (ImportError, AttributeError) as error:
@@ -100,8 +103,9 @@ def function_of(setting: str, source: str, failure: type[UserError]) -> Any:
 
 
 def unseen(module: str) -> list[str]:
-    """The user's modules beside `module`, loaded by now, that `source_files` does not find."""
-    followed = {file.resolve() for file in source_files(module)}
+    """The user's modules beside `module`, loaded by now, that `source_files` does not find: neither
+    for it nor for one that another setting names."""
+    followed = {file.resolve() for name in {module, *NAMED} for file in source_files(name)}
     folders = tuple({f"{file.parent}/" for file in followed})
     real = cache(os.path.realpath)  # There are thousands of modules, in hundreds of folders.
     found = []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.settings import Model
+from stages.errors import ModelError
+from stages.settings import Model, modules
 from stages.settings.modules import source_files
 
 
@@ -87,3 +88,16 @@ def test_tensorflow_is_not_imported_for_it(root: Path) -> None:
 def test_a_change_two_imports_away_changes_the_files_that_are_hashed(root: Path) -> None:
     write(root, own_model="import a", a="import b", b="X = 1")
     assert root / "b.py" in source_files("own_model")
+
+
+def test_modules_of_other_settings_are_followed_as_well(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modules, "NAMED", set())
+    write(root, of_data="def load(part): ...", of_metric="def share(): ...", hidden_one="")
+    for name in ("of_data", "of_metric", "hidden_one"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        __import__(name)
+    assert modules.unseen("of_data") == ["of_metric", "hidden_one"]
+    modules.function_of("quality.metric", "of_metric:share", ModelError)
+    assert modules.unseen("of_data") == ["hidden_one"]
