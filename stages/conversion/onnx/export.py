@@ -25,6 +25,7 @@ from stages.conversion.onnx.cleanup import clean_up
 from stages.conversion.onnx.graph import Array, Index
 from stages.conversion.onnx.qdq import MOVES_VALUES
 from stages.conversion.onnx.tf2onnx_calls import convert
+from stages.errors import ConversionError
 
 FOLDED = "const_fold_opt__"
 """What tf2onnx calls a constant that it computed."""
@@ -44,9 +45,15 @@ def to_onnx(
     N is the signature's batch size, or left open. `kernels` are the variables of `forward` of which
     no copies are made on the way. The graph has one input, and what `forward` returns, one tensor
     or a list, as outputs that are named as in `signature`; it is cleaned up, and the same bytes for
-    the same `forward`. Raises ConversionError if tf2onnx reports an error or the checker finds one.
+    the same `forward`. Raises ConversionError if tf2onnx reports an error or the checker finds one,
+    and where an output is called as the input.
     """
     name = signature.input_name
+    if name in signature.output_names:
+        raise ConversionError(
+            f"an output is called {name!r}, as the input is: a graph tells them by their names",
+            "give the output, or the layer that makes it, another name",
+        )
     shape = (signature.batch_size or None, *signature.input_shape)
     named = {f"kernel.{number}": kernel for number, kernel in enumerate(kernels)}
     specs = [

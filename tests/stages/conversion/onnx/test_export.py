@@ -114,3 +114,10 @@ def test_several_outputs_have_their_names_in_their_order_and_tell_what_is_in_the
     assert metadata["kind: output"] == "probabilities"
     assert metadata["mask: class_names"].split("\n") == ["a", "b"]
     assert "class_names" not in metadata
+
+
+def test_an_output_with_the_name_of_the_input_is_refused():
+    first, *rest = heads.SIGNATURE.heads
+    named = replace(heads.SIGNATURE, heads=(replace(first, name="image"), *rest))
+    with pytest.raises(ConversionError, match="an output is called 'image', as the input is"):
+        to_onnx(lambda image: [image], named)
