@@ -31,6 +31,10 @@ LONGEST = (
     "test_resume.py",
     "test_devices.py",
     "test_large_images.py",
+    "test_prune.py",
+    "test_rank_lines.py",
+    "test_several_line.py",
+    "test_task_lines.py",
 )
 
 
