@@ -9,7 +9,7 @@ import pytest
 from pipeline.report import fingerprint
 from pipeline.report import html as web_page
 from pipeline.results import evidence
-from stages.tasks.registry import MAIN, TaskName, words_of
+from stages.tasks.registry import MAIN, METRICS, TaskName
 from tests.pipeline.records import judged, records, report_of
 from tests.pipeline.report.full_run import full_report
 
@@ -197,6 +197,6 @@ def test_without_matplotlib_the_page_has_no_figures_and_says_so(
 @pytest.mark.parametrize("task", sorted(set(MAIN) - {"classification"}))
 def test_the_metric_of_another_task_is_explained(task: TaskName) -> None:
     text = Page(web_page.render(report_of(judged(records(), **{MAIN[task]: 0.9}))))
-    assert words_of(task) in text.text_of("dt")
+    assert METRICS[MAIN[task]].words in text.text_of("dt")
     assert "accuracy" not in text.text_of("dt")
-    assert web_page.MEANINGS[words_of(task)] in text.text_of("dd")
+    assert web_page.MEANINGS[METRICS[MAIN[task]].words] in text.text_of("dd")

@@ -12,7 +12,7 @@ from pipeline.results import engine_choice
 from stages.results.base import LatencyRow
 from stages.results.engines import EngineChoice
 from stages.tasks import base as tasks
-from stages.tasks.registry import MAIN, TaskName, words_of
+from stages.tasks.registry import MAIN, METRICS, TaskName
 from tests.pipeline.records import LINE, judged, records, report_of, row
 from tests.pipeline.report.drawn import by_name, cells, texts
 
@@ -136,7 +136,7 @@ def test_of_other_tasks_it_is_told_what_became_worse_and_by_itself_what_the_metr
     }  # fmt: skip
     assert engines.engine_table(report_of(found)).notes[-2:] == (
         f"litert int8 against the trained model, image by image: {said}.",
-        f"litert int8 against the trained model, {words_of(task)}: -1.00 points, "
+        f"litert int8 against the trained model, {METRICS[MAIN[task]].words}: -1.00 points, "
         "95 % interval -2.00 to +0.10.",
     )
 
