@@ -80,6 +80,8 @@ def _in_known_operations(visit: Visit) -> Visit:
             return visit(call, *args, **kwargs)
         if type(layer) is layers.MaxPooling3D:
             return tf.reshape(_pooled_by_planes(layer, args[0]), (-1, *shape))
+        if type(layer) is layers.AveragePooling3D and _has_separate_windows(layer):
+            return _means_of_windows(layer, args[0], shape)
         is_plain = getattr(layer, "output_padding", None) is None
         if type(layer) is layers.Conv1DTranspose and is_plain and layer.dilation_rate == (1,):
             return transposed_as_convolution(layer, args[0], shape[0])
@@ -97,6 +99,25 @@ def _pooled_by_planes(layer: Any, volumes: Any) -> Any:
     height, width, channels = flat.shape[1:]
     column = tf.reshape(flat, (-1, planes, height * width, channels))
     return tf.nn.max_pool2d(column, (depth, 1), (step, 1), padding)
+
+
+def _has_separate_windows(layer: Any) -> bool:
+    """Whether no value is in two windows, and none is padded."""
+    return bool(layer.padding == "valid" and tuple(layer.strides) == tuple(layer.pool_size))
+
+
+def _means_of_windows(layer: Any, volumes: Any, shape: tuple[int, ...]) -> Any:
+    """The average of each window of volumes (N, D, H, W, C), rounded once: (N, *shape).
+
+    The planes of a window are put below each other, as an image (N D' H', pD pH, W, C) to pool.
+    """
+    (depth, height, width), (planes, rows, columns, channels) = layer.pool_size, shape
+    across = columns * width
+    whole = volumes[:, : planes * depth, : rows * height, :across]
+    slabs = tf.reshape(whole, (-1, depth, rows, height * across * channels))
+    images = tf.reshape(tf.transpose(slabs, (0, 2, 1, 3)), (-1, depth * height, across, channels))
+    window = (depth * height, width)
+    return tf.reshape(tf.nn.avg_pool2d(images, window, window, "VALID"), (-1, *shape))
 
 
 def _rounded_kernels(model: keras.Model, points: Mapping[str, Point]) -> list[tuple[Any, Any]]:

@@ -14,8 +14,9 @@ from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_float, write_int8
 from stages.conversion.traces import traces
 from stages.engines import litert
+from stages.errors import ConversionUnsupported
 from stages.keras_graph.fold import fold
-from stages.keras_graph.placement import points
+from stages.keras_graph.placement import points, tied
 from tests.stages.conversion.onnx.builders import SIGNATURE
 from tests.stages.networks import NETWORKS
 
@@ -40,6 +41,46 @@ def test_the_largest_values_of_volumes_are_taken_within_planes_and_then_across(t
         assert np.allclose(engine.infer(batch), model(batch), atol=1e-5)
 
 
+def passes_as_int8(folder, model, signature, batch):
+    """Whether each layer of the folded model's INT8 file is what its own inputs make of it."""
+    placed = points(model, signature)
+    seen = keras.Model(model.inputs[0], [point.tensor for point in placed.values()])(batch)
+    ranges = {name: covering(np.asarray(each)) for name, each in zip(placed, seen, strict=True)}
+    for group in tied(model, placed):
+        widest = max(group, key=lambda name: ranges[name].scale("litert"))
+        ranges |= dict.fromkeys(group, ranges[widest])
+    file = "model.int8.tflite"
+    write_int8(folder / file, model, placed, ranges, signature)
+    ((_, trace),) = traces(folder, {file: "litert"}, ranges, signature, batch)
+    assert compare_layers(file, model, placed, ranges, trace, batch, signature).passes
+
+
+@pytest.mark.parametrize("size", [2, (1, 3, 2)])
+def test_averages_of_volumes_in_windows_that_do_not_overlap_are_taken_at_once(tmp_path, size):
+    keras.utils.set_random_seed(0)
+    volume = keras.Input((5, 7, 6, 2), name="image")
+    x = layers.Conv3D(4, 1, activation="relu")(volume)
+    model = fold(
+        keras.Model(volume, layers.Dense(4)(layers.Flatten()(layers.AveragePooling3D(size)(x))))
+    )
+    signature = Signature((5, 7, 6, 2), tuple("abcd"), 1.0, 0.0, data_dtype="float32")
+    batch = np.random.default_rng(0).normal(size=(3, 5, 7, 6, 2)).astype(np.float32)
+    write_float(tmp_path / "model.tflite", model, signature)
+    with litert.Runner(tmp_path / "model.tflite", signature) as engine:
+        assert np.allclose(engine.infer(batch), model(batch), atol=1e-5)
+    passes_as_int8(tmp_path, model, signature, batch)
+
+
+@pytest.mark.parametrize("options", [{"strides": 1}, {"padding": "same"}])
+def test_averages_of_volumes_that_would_be_rounded_twice_are_refused(tmp_path, options):
+    volume = keras.Input((4, 4, 4, 2), name="image")
+    x = layers.GlobalAveragePooling3D()(layers.AveragePooling3D(2, **options)(volume))
+    model = fold(keras.Model(volume, layers.Dense(4)(x)))
+    signature = Signature((4, 4, 4, 2), tuple("abcd"), 1.0, 0.0, data_dtype="float32")
+    with pytest.raises(ConversionUnsupported, match="LiteRT cannot convert this model"):
+        write_float(tmp_path / "model.tflite", model, signature)
+
+
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize(("size", "stride"), [(4, 2), (3, 2), (2, 3), (5, 1)])
 def test_a_transposed_convolution_of_signals_is_an_ordinary_one(tmp_path, padding, size, stride):
@@ -61,10 +102,4 @@ def test_kernels_of_volumes_that_stay_float_are_rounded_as_the_simulation_has_th
     model = fold(keras.Model(volume, layers.Dense(4)(layers.GlobalAveragePooling3D()(x))))
     signature = Signature((4, 6, 6, 2), tuple("abcd"), 1.0, 0.0, data_dtype="float32")
     batch = np.random.default_rng(0).normal(size=(4, 4, 6, 6, 2)).astype(np.float32)
-    placed = points(model, signature)
-    seen = keras.Model(model.inputs[0], [point.tensor for point in placed.values()])(batch)
-    ranges = {name: covering(np.asarray(each)) for name, each in zip(placed, seen, strict=True)}
-    file = "model.int8.tflite"
-    write_int8(tmp_path / file, model, placed, ranges, signature)
-    ((_, trace),) = traces(tmp_path, {file: "litert"}, ranges, signature, batch)
-    assert compare_layers(file, model, placed, ranges, trace, batch, signature).passes
+    passes_as_int8(tmp_path, model, signature, batch)
