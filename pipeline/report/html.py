@@ -48,6 +48,9 @@ MEANINGS = {
     "they are further off than the mean of the targets",
     "mean IoU": "pixels that are rightly of a class, divided by those that are of it in the truth "
     "or the answer; a mean over the classes, of the test images",
+    "mean over the outputs": "of the metrics that decide for each output, of the test images",
+    "own metric": "what the function quality.metric says of the test images, or 1 minus that where "
+    "lower is better",
 }
 """By the words of what decides."""
 

@@ -64,8 +64,11 @@ COUNTED = {
     "r2": "the error grew in {lost} and shrank in {won}, by more than 0.1 standard deviations of "
     "the targets",
     "mean_iou": "the IoU fell in {lost} and rose in {won}, by more than 1 point",
+    "mean_over_outputs": "the answers of all outputs together became worse in {lost} and better in "
+    "{won}, by more than the tasks tolerate",
 }
-"""By metric, what lost and won images are: with the TOLERANCE of its task in stages/tasks."""
+"""By metric, what lost and won images are: with the TOLERANCE of its task in stages/tasks. A metric
+of the user's says nothing of a single image."""
 
 
 def tables(report: Report) -> Iterator[Table]:
@@ -173,9 +176,9 @@ def _image_by_image(report: Report, diff: PredictionDiff) -> Iterator[str]:
         f"{units.points(found.estimate)} points, {accuracy_claims.in_words(found)}" if found else ""
     )
     start = f"{name.words} against the trained model, image by image: "
-    by_metric = COUNTED.get(engine.accuracy.metric or "") if engine else None
-    if engine and by_metric:
-        yield f"{start}{by_metric.format(lost=f'{diff.lost:,}', won=f'{diff.won:,}')}."
+    if engine and engine.accuracy.metric:
+        if by_metric := COUNTED.get(engine.accuracy.metric):
+            yield f"{start}{by_metric.format(lost=f'{diff.lost:,}', won=f'{diff.won:,}')}."
         if change:
             yield f"{name.words} against the trained model, {engine.accuracy.words}: {change}."
         return

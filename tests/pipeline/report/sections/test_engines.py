@@ -122,6 +122,11 @@ def test_the_choice_of_build_and_the_changed_images_are_told_below_the_engines()
             "targets",
         ),
         ("segmentation", "the IoU fell in 3 and rose in 1, by more than 1 point"),
+        (
+            "several",
+            "the answers of all outputs together became worse in 3 and better in 1, by more than "
+            "the tasks tolerate",
+        ),
     ],
 )
 def test_of_other_tasks_it_is_told_what_became_worse_and_by_itself_what_the_metric_lost(
@@ -145,7 +150,18 @@ def test_the_words_of_what_became_worse_name_the_tolerance_of_the_task() -> None
     assert tasks.of("binary").TOLERANCE == tasks.of("multilabel").TOLERANCE == 0
     assert f"{tasks.of('regression').TOLERANCE} standard deviations" in engines.COUNTED["r2"]
     assert f"{100 * tasks.of('segmentation').TOLERANCE:g} point" in engines.COUNTED["mean_iou"]
-    assert set(engines.COUNTED) == set(MAIN.values()) - {"top1"}
+    assert set(engines.COUNTED) == set(MAIN.values()) - {"top1", "own"}
+
+
+def test_of_a_metric_of_the_users_no_images_are_counted() -> None:
+    found = judged(records(), own=0.9)
+    changed = {"engine": "litert.int8", "lost": 0, "won": 0, "other": 0}
+    found["benchmark"]["measurements"]["details"]["changed"] = {
+        **changed, "change_low": -0.02, "change_high": 0.001
+    }  # fmt: skip
+    notes = engines.engine_table(report_of(found)).notes
+    assert not any("image by image" in each for each in notes)
+    assert notes[-1].startswith("litert int8 against the trained model, own metric: ")
 
 
 def test_the_budget_of_a_metric_is_not_told_in_images() -> None:
