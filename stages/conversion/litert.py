@@ -122,13 +122,17 @@ def _means_of_windows(layer: Any, volumes: Any, shape: tuple[int, ...]) -> Any:
 
 def _rounded_kernels(model: keras.Model, points: Mapping[str, Point]) -> list[tuple[Any, Any]]:
     """The kernel variables that LiteRT leaves in float behind a quantized tensor, and their values
-    on the INT8 grid, as those of all other engines: it has no integer kernel for volumes, and none
-    for signals with dilation."""
+    on the INT8 grid, as those of all other engines: it has no integer kernel for volumes, none
+    for signals with dilation, and none that returns float, as the numbers of a regression are."""
     quantized, found = inputs_of_weighted(model, points), []
-    reading = (call.operation for call in calls(model) if id(call.outputs[0]) in quantized)
-    for layer in {id(each): each for each in reading}.values():
+    known = {id(point.tensor) for point in points.values()}
+    float_outputs = {id(tensor) for tensor in model.outputs} - known
+    reading = [call for call in calls(model) if id(call.outputs[0]) in quantized]
+    for call in {id(each.operation): each for each in reading}.values():
+        layer = call.operation
         is_dilated = isinstance(layer, layers.Conv1D) and layer.dilation_rate != (1,)
-        if is_dilated or isinstance(layer, (layers.Conv3D, layers.Conv3DTranspose)):
+        is_volume = isinstance(layer, (layers.Conv3D, layers.Conv3DTranspose))
+        if is_dilated or is_volume or id(call.outputs[0]) in float_outputs:
             kernel = kernel_of(layer)
             values, axes = kernel.numpy(), channel_axes(layer)
             shape = [size if axis in axes else 1 for axis, size in enumerate(values.shape)]

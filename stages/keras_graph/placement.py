@@ -11,7 +11,9 @@ The rules, for a folded model (every weighted layer linear, see fold.py):
 4. CPU engines fuse differently: for them both arms of additions, products and
    concatenations, inputs of average pools, and outputs of weighted layers (the logits too) are
    quantized as well, behind the ReLU if there is one: without a pair there, the layer itself
-   would compute in float. TensorRT's graph leaves these out.
+   would compute in float. TensorRT's graph leaves these out. So does every graph the numbers of a
+   regression: 256 steps from zero are too coarse for 20,000 give or take 10, and columns of unlike
+   units would share them.
 5. LiteRT's first convolution stays float if it sees fewer than four channels and has fewer
    than 1024 weights: its INT8 kernels take channels by fours at least, and on the MNIST CNN
    the INT8 version took 2 to 7 us longer than the float one, 25 us where AMX is used. Larger
@@ -266,7 +268,9 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
             f"{model.name!r} has no convolution or Dense layer to quantize",
             "INT8 needs one: check model.source",
         )
-    wanted = _wanted(graph)
+    pairs = zip(model.outputs, signature.each, strict=True)
+    numbers = {id(graph.root(tensor)) for tensor, own in pairs if own.task == "regression"}
+    wanted = _wanted(graph, numbers)
     is_input = {id(tensor) for tensor in model.inputs}
     found = {}
     for identity, name in graph.names.items():
@@ -334,8 +338,11 @@ def softmaxes_without_grid(model: keras.Model, wanted: Mapping[str, Point]) -> s
     return made - known
 
 
-def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
-    """id of a tensor -> the tensor and the targets that quantize it (rules 1 to 5)."""
+def _wanted(graph: _Graph, numbers: set[int]) -> dict[int, tuple[Any, set[Target]]]:
+    """id of a tensor -> the tensor and the targets that quantize it (rules 1 to 5).
+
+    `numbers` are the ids of the outputs of regressions.
+    """
     wanted: dict[int, tuple[Any, set[Target]]] = {}
 
     def want(tensors: Iterable[Any], *targets: Target) -> None:
@@ -349,7 +356,8 @@ def _wanted(graph: _Graph) -> dict[int, tuple[Any, set[Target]]]:
                 want(call.inputs[:1], "litert")
             # Not before a ReLU: engines fuse it into the kernel, and a pair in between would split
             # the two and spend half of its steps on values that the ReLU drops.
-            want([graph.result(call)], "cpu", "litert")
+            if id(graph.root(graph.result(call))) not in numbers:
+                want([graph.result(call)], "cpu", "litert")
         elif isinstance(call.operation, MERGES):
             want(call.inputs, "cpu", "litert")
             if isinstance(call.operation, layers.Add):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers
@@ -12,9 +13,11 @@ from stages.artifacts.ranges import covering
 from stages.artifacts.signature import Signature
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_float, write_int8
+from stages.conversion.onnx.targets import int8_graph
 from stages.conversion.traces import traces
-from stages.engines import litert
+from stages.engines import litert, onnxruntime
 from stages.errors import ConversionUnsupported
+from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points, tied
 from tests.stages.conversion.onnx.builders import SIGNATURE
@@ -103,3 +106,32 @@ def test_kernels_of_volumes_that_stay_float_are_rounded_as_the_simulation_has_th
     signature = Signature((4, 6, 6, 2), tuple("abcd"), 1.0, 0.0, data_dtype="float32")
     batch = np.random.default_rng(0).normal(size=(4, 4, 6, 6, 2)).astype(np.float32)
     passes_as_int8(tmp_path, model, signature, batch)
+
+
+def test_numbers_of_unlike_units_do_not_share_the_steps_of_the_largest(tmp_path):
+    """A price of 20,000 and an angle: 256 steps from zero would leave the angle one of them."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(image))
+    model = keras.Model(image, layers.Dense(2, name="numbers")(x))
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel * [1000, 1], np.add(bias, [20000, 0])])
+    signature = Signature((8, 8, 3), ("price", "angle"), 1.0, 0.0, data_dtype="float32")
+    signature = replace(signature, task="regression", output="values")
+    batch = np.random.default_rng(0).normal(size=(64, 8, 8, 3)).astype(np.float32)
+    folded, expected = fold(model), model(batch).numpy()
+    placed = points(folded, signature)
+    seen = keras.Model(folded.inputs[0], [point.tensor for point in placed.values()])(batch)
+    ranges = {name: covering(np.asarray(each)) for name, each in zip(placed, seen, strict=True)}
+    write_int8(tmp_path / "model.tflite", folded, placed, ranges, signature)
+    onnx.save(int8_graph(folded, placed, ranges, signature, "cpu"), tmp_path / "model.onnx")
+    spread = expected.std(axis=0)
+    for runner, file, target in (
+        (litert.Runner, "model.tflite", "litert"),
+        (onnxruntime.Runner, "model.onnx", "cpu"),
+    ):
+        simulated = simulate(folded, placed, ranges, target)(batch).numpy()
+        with runner(tmp_path / file, signature) as engine:
+            found = engine.infer(batch)
+        assert (np.abs(found - simulated).max(axis=0) < 0.01 * spread).all()
+        assert ((found - expected).std(axis=0) < 0.05 * spread).all()

@@ -8,7 +8,7 @@ import keras
 import pytest
 from keras import layers
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Head, Signature
 from stages.errors import ModelError
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold
@@ -125,6 +125,19 @@ def test_rule_4_a_layer_is_quantized_before_a_relu_if_something_else_reads_it():
     x = layers.Flatten()(layers.Add()([x, layers.ReLU(name="relu")(x)]))
     found = place(keras.Model(image, layers.Dense(4)(x)))
     assert {"conv", "relu"} <= only(found, "cpu").keys()
+
+
+def test_rule_4_the_numbers_of_a_regression_are_quantized_nowhere():
+    numbers = dataclasses.replace(SIGNATURE, task="regression", output="values")
+    assert "logits" in place(small())
+    assert place(small()).keys() - place(small(), numbers).keys() == {"logits"}
+    several = dataclasses.replace(SIGNATURE, task="several", heads=(
+        Head("kind", "classification", "logits", tuple("abcd"), ()),
+        Head("box", "regression", "values", tuple("wxyz"), ()),
+    ))  # fmt: skip
+    body = layers.Flatten()(image := keras.Input(SHAPE, name="image"))
+    heads = [layers.Dense(4, name=name)(body) for name in ("kind", "box")]
+    assert place(keras.Model(image, heads), several).keys() == {"image", "kind"}
 
 
 def test_rule_4_tensorrts_points_are_a_part_of_the_cpus():
