@@ -196,7 +196,7 @@ def keep_shown(
     if signature.task == "segmentation" and signature.are_pictures:
         shown = kept_answers.worst_masks(before, after)
         keep_masks([baseline, best], test, shown, source, settings, out)
-    elif signature.task not in ("classification", "segmentation", "several"):
+    elif signature.task in ("binary", "multilabel", "regression") and not signature.metric:
         kept_answers.of_values(before, after, best.name, signature).write(out)
 
 

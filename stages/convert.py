@@ -113,8 +113,8 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         signature,
         dtype=input_type(signature, options),
         batch_size=options.batch_size,
-        trained_thresholds=Signature.read(inputs["train"]).thresholds,
     )
+    signature = signature.with_trained_thresholds(Signature.read(inputs["train"]))
     signature.write(out)
     data = load_dataset(settings.data, *wanted_by(signature))
     test = data.test
@@ -189,7 +189,7 @@ def input_type(signature: Signature, settings: Convert) -> str:
 def most_samples(signature: Signature) -> int:
     """How many images the samples may have, of whose outputs there are as many as simulations."""
     one = sum(4 * math.prod(each.shape_of_output) for each in signature.each)
-    return max(LAYER_PARITY_IMAGES[-1], OUTPUT_BYTES // one)
+    return max(LAYER_PARITY_IMAGES[-1], OUTPUT_BYTES // max(one, 1))
 
 
 def layer_parity_images(signature: Signature) -> int:

@@ -108,7 +108,10 @@ def _of_masks(found: MaskPredictions, names: Sequence[str]) -> Iterator[Answer]:
 def _of_raw(found: RawPredictions, names: Sequence[str]) -> Iterator[Answer]:
     for name, values in zip(names, found.values, strict=True):
         shape = " x ".join(map(str, values.shape))
-        yield Answer(name, f"{shape} values", {}, {"values": values.tolist()})
+        found_values = values.tolist()
+        # In one cell: how many columns there would be says the network alone.
+        row = {"values": json.dumps(found_values)}
+        yield Answer(name, f"{shape or 1} values", row, {"values": found_values})
 
 
 def _of_several(found: SeveralPredictions, names: Sequence[str], top: int) -> Iterator[Answer]:

@@ -98,14 +98,19 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
 
 def _refuse_equal_columns(signature: Signature) -> None:
     """Answers by name would lose one of the two."""
-    for each in signature.each:
-        counted = Counter(answers.columns(each.task, each.class_names))
-        if twice := [name for name, count in counted.items() if count > 1]:
-            raise SettingsError(
-                f"two columns of the answers would be called {shown(twice[0])}, from the names "
-                f"{', '.join(map(shown, each.class_names))}",
-                "train with other names: --set data.class_names=...",
-            )
+    starts = [f"{name}." if signature.heads else "" for name in signature.output_names]
+    counted = Counter(
+        f"{start}{column}"
+        for start, each in zip(starts, signature.each, strict=True)
+        for column in answers.columns(each.task, each.class_names)
+    )
+    if twice := [name for name, count in counted.items() if count > 1]:
+        names = [name for each in signature.each for name in each.class_names]
+        raise SettingsError(
+            f"two columns of the answers would be called {shown(twice[0])}, from the names "
+            f"{', '.join(map(shown, names))}",
+            "train with other names: --set data.class_names=...",
+        )
 
 
 def _wanted(report: Report, request: Export) -> tuple[EngineReport, int]:

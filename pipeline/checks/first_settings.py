@@ -19,7 +19,7 @@ from stages.results.asides import Findings
 from stages.settings import Settings, TrainStage
 from stages.settings.meaning import meanings
 from stages.settings.networks import APPLICATIONS, NETWORKS
-from stages.tasks.registry import MAIN, METRICS, TaskName
+from stages.tasks.registry import MAIN, TaskName, metric
 
 LOOK = Stage(
     name="init",
@@ -183,7 +183,7 @@ def _pixels(found: Findings) -> str:
 def _right(found: Findings) -> str:
     hits, samples = found.hits or 0, found.samples or 1
     if found.score is not None:
-        words = METRICS[found.metric or MAIN[found.task]].words
+        words = metric(found.metric or MAIN[found.task]).words
         return f"{words} is {100 * found.score:.1f} % on {samples:,} validation images"
     return f"{100 * hits / samples:.1f} % of {samples:,} validation images are right"
 

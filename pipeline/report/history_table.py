@@ -9,7 +9,7 @@ from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.results.history import Entry
 from pipeline.results.summary import EngineSummary, ModelSummary, TimedRow
-from stages.tasks.registry import METRICS
+from stages.tasks.registry import metric as named
 
 MOST_CHANGES = 2
 COLUMNS = (
@@ -44,7 +44,7 @@ def _metric(runs: Sequence[Entry]) -> str:
     if len(metrics) > 1:
         return "score"
     metric = next(iter(metrics), None)
-    return METRICS[metric].words if metric else "accuracy"
+    return named(metric).words if metric else "accuracy"
 
 
 def _cells(run: Entry, previous: Entry | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pipeline.results import accuracy_claims, comparability, units
 from pipeline.results.model import Report
 from stages.engines.registry import EngineName
 from stages.results.engines import EngineChoice
-from stages.tasks.registry import METRICS
+from stages.tasks.registry import metric
 
 
 def budget(choice: EngineChoice) -> str:
@@ -17,7 +17,7 @@ def budget(choice: EngineChoice) -> str:
         return "any loss"
     against = "the trained model" if choice.trained_top1 is not None else "the float32 engine"
     one = " (or one image)" if _is_finer_than_an_image(choice) else ""
-    of = "" if choice.metric is None else f" of {METRICS[choice.metric].words}"
+    of = "" if choice.metric is None else f" of {metric(choice.metric).words}"
     return f"{choice.max_accuracy_drop:g} points{of}{one} below {against}"
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stages.errors import ArtifactError, shown
 from stages.numerics import fields
 from stages.results.base import Output
-from stages.tasks.registry import METRICS, TASKS, TaskName, metric_of
+from stages.tasks.registry import TASKS, TaskName, metric, metric_of, own_metric
 
 FILE = "signature.json"
 SHAPES = ("output_shape", "thresholds", "trained_thresholds")
@@ -61,7 +61,8 @@ class Signature:
     A network with several outputs has `heads`, in the order of its outputs, in place of one name,
     shape and so on; `each` has them as signatures of one output. What such a network returns is an
     array with a field for each (numerics/fields.py). `metric` is a function of the user's that
-    decides in place of the task's, and `higher_is_better` says how.
+    decides in place of the task's, and `higher_is_better` says how; `metric_sha256` is that of its
+    code, so that all that was judged by it is stale once it changes.
     """
 
     input_shape: tuple[int, ...]
@@ -81,6 +82,7 @@ class Signature:
     data_dtype: DataType = "uint8"
     heads: tuple[Head, ...] = ()
     metric: str = ""
+    metric_sha256: str = ""
     higher_is_better: bool = True
 
     @property
@@ -100,12 +102,14 @@ class Signature:
     @property
     def deciding(self) -> str | None:
         """What decides, as `Quality.metric` has it."""
-        return "own" if self.metric else metric_of(self.task)
+        if self.metric:
+            return own_metric(self.metric, self.higher_is_better)
+        return metric_of(self.task)
 
     @property
     def words(self) -> str:
         """What decides, in words."""
-        return "accuracy" if self.deciding is None else METRICS[self.deciding].words
+        return "accuracy" if self.deciding is None else metric(self.deciding).words
 
     def labels_by_output(self, labels: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Of labels (N, ...) those of each output: there may be more, for a metric of one's own."""
@@ -114,7 +118,8 @@ class Signature:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Of the outputs, in their order."""
-        return tuple(each.output_name for each in self.each)
+        # Not of `each`, which takes long: engines ask for these in every call.
+        return tuple(head.name for head in self.heads) or (self.output_name,)
 
     def joined(self, outputs: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """What the outputs return, (N, ...) each, as one array: (N, ...), or (N,) with fields."""
@@ -135,9 +140,23 @@ class Signature:
             ),
         )
 
+    def with_trained_thresholds(self, trained: Signature) -> Signature:
+        """This one, also with the thresholds of the `trained` model, of the same outputs."""
+        pairs = zip(self.heads, trained.heads, strict=True)
+        return dataclasses.replace(
+            self,
+            trained_thresholds=trained.thresholds,
+            heads=tuple(
+                dataclasses.replace(head, trained_thresholds=other.thresholds)
+                for head, other in pairs
+            ),
+        )
+
     @property
     def shape_of_output(self) -> tuple[int, ...]:
         """What the network, with one output, returns for one image."""
+        if self.task == "raw":
+            return self.output_shape
         return self.output_shape or (len(self.class_names),)
 
     @property

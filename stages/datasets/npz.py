@@ -51,6 +51,11 @@ def _labels(path: Path, part: Part, limit_mib: int) -> NDArray[Any]:
     outputs = sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
     if not outputs:
         return _array(path, f"y_{part}", limit_mib)
+    if f"y_{part}" in names:
+        raise DataError(
+            f"{path} has y_{part} and {prefix}{outputs[0]}, expected one or the other",
+            "leave out y_train and y_test, or name them as outputs",
+        )
     by_output = {name: _array(path, prefix + name, limit_mib) for name in outputs}
     return labels_of(by_output, f"{path.name}, y_{part}")
 

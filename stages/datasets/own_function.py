@@ -124,9 +124,9 @@ def _is_single(spec: Any, kind: Kind) -> bool:
     """Whether elements are a sample and its target: (H, W, C), where a batch could be (N, H, W)."""
     if not isinstance(spec, tuple) or len(spec) != 2:
         return False
-    first = next(iter(spec[1].values()), None) if isinstance(spec[1], dict) else spec[1]
-    image, target = (getattr(each, "shape", None) for each in (spec[0], first))
-    if getattr(target, "rank", None) == 0:
+    wanted = list(spec[1].values()) if isinstance(spec[1], dict) else [spec[1]]
+    image, *targets = (getattr(each, "shape", None) for each in (spec[0], *wanted))
+    if any(getattr(each, "rank", None) == 0 for each in targets):
         return True
     if kind != "images" or image is None or image.rank != 3:
         return False

@@ -44,6 +44,12 @@ def labels_of(given: Mapping[str, NDArray[Any]], origin: str) -> NDArray[Any]:
             f"{origin}: the labels are {counts or 'an empty dictionary'}, expected one of each "
             "output for each image"
         )
+    if empty := [name for name, each in given.items() if 0 in each.shape]:
+        raise DataError(
+            f"{origin}: the labels of {empty[0]!r} have the shape {given[empty[0]].shape}, "
+            "expected some for each image",
+            "leave the output out, or fill them in",
+        )
     return fields.joined({name: _in_a_row(each) for name, each in given.items()})
 
 
@@ -163,6 +169,12 @@ def checked(split: Split, asked: Sequence[Target], part: str) -> Split:
     every split. Raises DataError.
     """
     if not asked[0].name:
+        if names := fields.names(split.labels):
+            raise DataError(
+                f"{split.origin}: the {part} labels are of the outputs {', '.join(names)}, "
+                "expected those of one output",
+                "give labels of the same form for every part",
+            )
         return targets.checked(split, asked[0].task, asked[0].class_names, part)
     wanted, found = {each.name for each in asked}, set(fields.names(split.labels))
     unlabelled = {each.name for each in asked if each.task == "raw"} - found
@@ -176,7 +188,10 @@ def checked(split: Split, asked: Sequence[Target], part: str) -> Split:
         each.name: targets.checked(of(split, each.name), each.task, each.class_names, part)
         for each in asked
     }
-    first = next((each for each in asked if each.task in OF_CLASSES), asked[0])
+    # By name, not by place: the order of the outputs is known only when the network is.
+    first = min(
+        asked, key=lambda each: (each.task not in OF_CLASSES, each.task == "raw", each.name)
+    )
     strata = parts[first.name].strata
     return replace(
         split,

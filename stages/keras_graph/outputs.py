@@ -1,4 +1,5 @@
-"""What a classifier returns: logits, or what a softmax or a sigmoid made of them."""
+"""What a network returns: the names of its outputs, and whether one is logits, or what a softmax or
+a sigmoid made of them."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from stages.errors import ModelError
+from stages.errors import ModelError, shown
+from stages.keras_graph.plain import NAME
 from stages.keras_graph.walk import Call, functional, walk
 
 LARGEST_DEVIATION = 0.01
@@ -33,6 +35,18 @@ def listed(model: keras.Model) -> keras.Model:
         return model
     tensors = []
     for name, tensor in found.items():
+        if not NAME.fullmatch(name):
+            raise ModelError(
+                f"{model.name!r} names an output {shown(name)}, expected letters, digits, dots, "
+                "dashes and underscores",
+                "name it otherwise in the dictionary",
+            )
+        if not isinstance(tensor, keras.KerasTensor):
+            raise ModelError(
+                f"{model.name!r} returns a {type(tensor).__name__} as its output {name!r}, "
+                "expected a tensor for each name",
+                "give each a name of its own",
+            )
         if tensor._keras_history.operation.name != name:
             if any(layer.name == name for layer in model.layers):
                 raise ModelError(

@@ -67,6 +67,11 @@ def create(
     `input_shape` and return what fits.
     """
     shapes: Shapes = ((outputs,),) if isinstance(outputs, int) else outputs
+    if not shapes and (settings.source is None or settings.head is not None):
+        raise SettingsError(
+            "model.task is 'raw', of which the outputs are the network's own",
+            "bring a trained model without model.head: --set model.source=network.keras",
+        )
     if settings.source is None:
         if isinstance(shapes, Mapping):
             raise SettingsError(
@@ -222,6 +227,12 @@ def _check_shapes(
     fits = len(got_in) == len(input_shape) and all(
         got in (None, wanted) for got, wanted in zip(got_in, input_shape, strict=True)
     )
+    dtype = keras.backend.standardize_dtype(graph.outputs[index].dtype)
+    if not dtype.startswith(("float", "bfloat")):
+        raise ModelError(
+            f"{source} returns {dtype}, expected floating-point numbers, which engines return",
+            "cast it: keras.ops.cast(tensor, 'float32')",
+        )
     has_fitting = not shapes or any(
         len(got_out) == len(shape)
         and all(got in (None, wanted) for got, wanted in zip(got_out, shape, strict=True))

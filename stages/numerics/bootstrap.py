@@ -25,12 +25,13 @@ def change(
 
     Paired: both are scored on the same draw of images, so that easy and hard ones cancel out.
     Efron and Tibshirani, 'An Introduction to the Bootstrap' (1993), sections 8 and 13.3. The
-    estimate is always within.
+    estimate is always within. Draws of which the score is NaN say nothing.
     """
     drawn = np.random.default_rng(seed).integers(0, len(before), (draws, len(before)))
     found = [score(after[rows]) - score(before[rows]) for rows in drawn]
     estimate = score(after) - score(before)
-    low, high = np.quantile(found, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    known = [each for each in found if np.isfinite(each)] or [estimate]
+    low, high = np.quantile(known, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(estimate, min(estimate, float(low)), max(estimate, float(high)))
 
 

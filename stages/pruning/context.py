@@ -12,6 +12,7 @@ import numpy as np
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
+from stages.errors import SettingsError
 from stages.keras_graph import zeros
 from stages.models import files
 from stages.numerics.channel_scores import Scores
@@ -72,6 +73,13 @@ class PruneContext:
 
     def scores(self, flat: keras.Model) -> dict[str, Scores]:
         """Of the channels of a flat model, by the criterion."""
+        if self.settings.criterion == "taylor" and any(
+            each.task == "raw" for each in self.signature.each
+        ):
+            raise SettingsError(
+                "prune.criterion is 'taylor', which is of a loss, and none is known of raw outputs",
+                "choose another: --set prune.criterion=l2",
+            )
         some = batches(self.dataset, self.signature, self.settings, self.data)
         return layer_scores(
             flat,

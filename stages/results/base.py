@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from stages.tasks.registry import METRICS
+from stages.tasks.registry import metric
 
 Count = NonNegativeInt
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -57,7 +57,7 @@ class Quality(Measured):
     @property
     def words(self) -> str:
         """What the score is called: "accuracy", "ROC AUC"."""
-        return "accuracy" if self.metric is None else METRICS[self.metric].words
+        return "accuracy" if self.metric is None else metric(self.metric).words
 
 
 P99_SAMPLES = 1000

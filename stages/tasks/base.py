@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.numerics.bootstrap import DRAWS, change
+from stages.errors import ModelError
+from stages.numerics.bootstrap import change
 from stages.numerics.proportions import Interval
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
@@ -150,5 +151,14 @@ class Answers:
         """
         if self.signature.counts_images:
             return None
-        draws = FEW_DRAWS if self.signature.metric else DRAWS
-        return change(asked(self.signature).score, self.evidence, after.evidence, draws=draws)
+        task = asked(self.signature)
+        if not self.signature.metric:
+            return change(task.score, self.evidence, after.evidence)
+
+        def score(evidence: NDArray[Any]) -> float:
+            try:
+                return task.score(evidence)
+            except ModelError:  # of images drawn that have one class only, for instance
+                return float("nan")
+
+        return change(score, self.evidence, after.evidence, draws=FEW_DRAWS)

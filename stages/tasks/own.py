@@ -14,7 +14,9 @@ from stages.numerics import fields
 from stages.results.base import Quality
 from stages.settings.modules import function_of
 from stages.tasks.base import Outputs, Targets, Task
+from stages.tasks.registry import own_metric
 
+ROUNDING = 1e-6
 EXPECTED = "it is called with targets and outputs, and returns a number, or one for each image"
 
 
@@ -65,19 +67,39 @@ class Own:
                 "finite numbers",
                 EXPECTED,
             )
+        if self.higher_is_better and (said > 1 + ROUNDING).any():
+            raise self._refused(f"{said.max():g}, expected at most 1")
+        if not self.higher_is_better and (said < -ROUNDING).any():
+            raise self._refused(f"{said.min():g}, expected at least 0 where lower is better")
         return said if self.higher_is_better else 1 - said
+
+    def _refused(self, what: str) -> ModelError:
+        return ModelError(
+            f"quality.metric {self.metric!r} says {what}: a point is 0.01 of it everywhere",
+            "return a share, as 0.93 for 93 %",
+        )
 
     def quality(self, outputs: Outputs, targets: Targets, signature: Signature) -> Quality:
         """The metric, beside those of the task."""
         found = self.task.quality(outputs, targets, signature)
         value = self.score(self.evidence(outputs, targets, signature))
-        measures = {**(found.measures or {}), "own": value}
-        return found.model_copy(update={"metric": "own", "measures": measures})
+        key = own_metric(self.metric, self.higher_is_better)
+        measures = {**(found.measures or {}), key: value}
+        return found.model_copy(update={"metric": key, "measures": measures})
 
 
 def _given(array: NDArray[Any]) -> Any:
-    """Of several outputs a dictionary, without those that have no targets."""
+    """Of several outputs a dictionary, without those that have no targets.
+
+    Nothing can be written to: what is judged is compared and kept afterwards.
+    """
     if not fields.names(array):
-        return array
+        return _read_only(array)
     pairs = zip(fields.names(array), fields.parts(array), strict=True)
-    return {name: each for name, each in pairs if 0 not in each.shape[1:]}
+    return {name: _read_only(each) for name, each in pairs if 0 not in each.shape[1:]}
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    found = array.view()
+    found.flags.writeable = False
+    return found

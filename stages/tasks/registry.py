@@ -6,6 +6,7 @@ Plain data: `model.task` takes these names, and reports take the words of the me
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 TaskName = Literal[
@@ -64,11 +65,25 @@ MAIN: dict[TaskName, str] = {
 """What decides, by task: at most 1, higher is better, so that a point is 0.01 of it everywhere."""
 
 
+OWN = "own "
+"""What the keys of users' metrics begin with."""
+
+
+def own_metric(function: str, higher_is_better: bool) -> str:
+    """The key of a metric of the user's, module:function; two of them are never taken for one."""
+    return f"{OWN}{function}" if higher_is_better else f"{OWN}1 - {function}"
+
+
+def metric(key: str) -> Metric:
+    """By the key in `Quality`; a metric of the user's is called as its function."""
+    return Metric(key.removeprefix(OWN)) if key.startswith(OWN) else METRICS[key]
+
+
 def metric_of(task: TaskName) -> str | None:
     """What decides, as `Quality.metric` has it: None for the accuracy of classes."""
     return None if task == "classification" else MAIN[task]
 
 
-def task_of(metric: str | None) -> TaskName:
-    """The task in which `Quality.metric` decides."""
-    return next((task for task in MAIN if metric_of(task) == metric), "classification")
+def task_of(measures: Collection[str]) -> TaskName:
+    """The task whose metric is among the keys of `Quality.measures`."""
+    return next((task for task in MAIN if MAIN[task] in measures), "classification")

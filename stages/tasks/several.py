@@ -52,7 +52,7 @@ def output_shapes(count: int, image_shape: Shape) -> tuple[Shape, ...]:
 
 
 def strata(targets: Targets) -> NDArray[np.int64]:
-    """Those of the first output that has any; see stages/datasets/targets.py."""
+    """All images are of one kind here: stages/datasets/several.py takes those of an output."""
     return np.zeros(len(targets), np.int64)
 
 

@@ -189,7 +189,8 @@ def _refuse_unlearned(run: TrainingRun) -> None:
     raw = [each.output_name for each in run.signature.each if each.task == "raw"]
     if raw and not (run.teacher and run.teacher.share):
         fix = (
-            "bring a trained model: --set train.epochs=0"
+            "say its task, as in --set 'model.tasks={kind = \"classification\"}', or bring a "
+            "trained model: --set train.epochs=0"
             if run.label == "train"
             else f"learn from the trained one: --set {run.label}.distillation=0.5"
         )
@@ -225,7 +226,15 @@ def _judge(run: TrainingRun, questions: Questions) -> Judge | None:
     def evidence(outputs: list[NDArray[np.float32]], start: int) -> NDArray[Any]:
         pairs = zip(questions, outputs, strict=True)
         own = run.signature.joined([question.in_unit(each) for question, each in pairs])
+        if run.signature.metric:
+            return own
         return task.evidence(own, labels[start : start + len(own)], run.signature)
+
+    def score(outputs: NDArray[Any]) -> float:
+        return task.score(task.evidence(outputs, labels, run.signature))
+
+    if run.signature.metric:  # which may be one of all images together
+        return Judge(evidence, score)
 
     return Judge(evidence, task.score)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import keras
@@ -11,7 +12,8 @@ from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.datasets.loading import load_dataset
 from stages.datasets.several import asked_as
-from stages.settings import TrainStage
+from stages.errors import SettingsError
+from stages.settings import Quality, TrainStage
 from stages.tasks.registry import TaskName
 from stages.training.description import describe, output_shapes, refuse_unjudged, with_output
 
@@ -21,6 +23,12 @@ def load(settings: TrainStage) -> DataSet:
     metric of the user's judges them, unless model.tasks gives them one."""
     rest: TaskName | None = "raw" if settings.quality.metric else None
     return load_dataset(settings.data, settings.model.wanted, rest)
+
+
+def _sha256(quality: Quality) -> str:
+    """Of the user's code of the metric, "" without one."""
+    code = [file.read_bytes() for file in quality.external_files()]
+    return hashlib.sha256(b"\0".join(code)).hexdigest() if code else ""
 
 
 def create(settings: TrainStage, dataset: DataSet) -> tuple[keras.Model, Signature, DataSet]:
@@ -39,7 +47,14 @@ def create(settings: TrainStage, dataset: DataSet) -> tuple[keras.Model, Signatu
     signature = replace(
         with_output(signature, model, dataset),
         metric=quality.metric or "",
+        metric_sha256=_sha256(quality),
         higher_is_better=quality.higher_is_better,
     )
     refuse_unjudged(signature)
+    if absent := set(settings.model.tasks) - set(signature.output_names):
+        raise SettingsError(
+            f"model.tasks names {sorted(absent)[0]!r}, the outputs of the network are "
+            f"{', '.join(signature.output_names)}",
+            "use these names",
+        )
     return model, signature, asked_as(dataset, signature)

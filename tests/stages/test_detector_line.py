@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stages import train
+from stages import prune, train
 from stages.artifacts.signature import Signature
 from stages.errors import DataError, ModelError, SettingsError
 from stages.settings import (
+    Benchmark,
     Build,
     Data,
     Model,
     Prune,
+    PruneStage,
     Quality,
     Quantize,
     Settings,
@@ -132,8 +134,9 @@ def line(root: Path) -> dict[str, Any]:
         prune=Prune(ratio=0.5, channel_multiple=4, epochs=24, **tuned),
         quantize=Quantize(epochs=1, **tuned),
         build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),
+        benchmark=Benchmark(max_seconds_per_engine=0.01, batch_sizes=(1,)),
     )
-    return lines.run(root, settings, last="build")
+    return lines.run(root, settings, last="benchmark")
 
 
 def test_outputs_are_named_as_the_dictionary_of_the_model_does(line, root) -> None:
@@ -146,7 +149,8 @@ def test_outputs_are_named_as_the_dictionary_of_the_model_does(line, root) -> No
 def test_the_metric_of_the_user_is_what_every_stage_reports(line, root) -> None:
     for stage in ("train", "prune", "quantize"):
         found = line[stage].accuracy
-        assert (found.metric, found.words) == ("own", "own metric")
+        assert found.metric == "own metrics_of_dots:found"
+        assert found.words == "metrics_of_dots:found"
         assert found.score > 0.9, stage
     model = keras.saving.load_model(root / "train" / "model.keras", compile=False)
     images, objects, _ = drawn(120, seed=3)
@@ -169,7 +173,34 @@ def test_int8_finds_as_many_objects(line) -> None:
     for backend in BACKENDS:
         assert scores[f"{backend}.int8"] >= 0.99 * scores[f"{backend}.fp32"]
     assert line["build"].details.first_mismatch is None
-    assert line["build"].details.choice.metric == "own"
+    assert line["build"].details.choice.metric == "own metrics_of_dots:found"
+
+
+def test_other_code_of_the_metric_makes_another_signature(line, root, tmp_path) -> None:
+    kept = Signature.read(root / "train").metric_sha256
+    (tmp_path / "dots_again.py").write_text(textwrap.dedent(METRIC) + "# changed\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        refused(root, tmp_path, quality=Quality(metric="dots_again:found"))
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert len(kept) == 64
+    assert Signature.read(tmp_path).metric_sha256 not in ("", kept)
+
+
+def test_taylor_needs_a_loss(line, root, tmp_path) -> None:
+    settings = PruneStage(
+        **{name: each for name, each in sections(root).items() if name != "quality"},
+        prune=Prune(criterion="taylor", epochs=1, distillation=0.5),
+    )
+    with pytest.raises(SettingsError, match="is 'taylor', which is of a loss"):
+        prune.run(settings, {"train": root / "train"}, tmp_path)
+
+
+def test_a_task_of_no_output_is_refused(root, tmp_path) -> None:
+    model = Model(source=str(root / "detector.keras"), tasks={"objects": "raw"})
+    with pytest.raises(SettingsError, match="names 'objects', the outputs of the"):
+        refused(root, tmp_path, model=model)
 
 
 def refused(root: Path, tmp_path: Path, epochs: int = 0, **shared: Any) -> Any:

@@ -59,7 +59,9 @@ def described(report: Report) -> Classes | None:
     deployed = details.classification.get(str(engine.name))
     if trained is None or deployed is None:
         return None
-    task = task_of(engine.accuracy.metric)
+    # A metric of the user's stands beside those of the task.
+    accuracy = engine.accuracy
+    task = task_of({accuracy.metric or "", *(accuracy.measures or {})})
     return Classes(trained.classes, engine.name.label, trained, deployed, task)
 
 

@@ -218,6 +218,6 @@ def test_what_is_asked_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_metric_of_ones_own_is_named() -> None:
-    found = TWO_HEADED.model_copy(update={"metric": "own"})
+    found = TWO_HEADED.model_copy(update={"metric": "own a:share"})
     text = " ".join(written(found, *GIVEN).replace("\n#", " ").split())
-    assert "own metric is 83.0 % on 120 validation images" in text
+    assert "a:share is 83.0 % on 120 validation images" in text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.artifacts import signature
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Head, Signature
 from stages.errors import ArtifactError
 
 SIGNATURE = Signature((2, 2, 1), ("zero", "one"), scale=1 / 255, offset=0.0)
@@ -76,3 +76,18 @@ def test_the_limits_are_those_of_all_preprocessed_pixels_and_zero(scale, offset)
     seen = described.preprocess(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1))
     expected = (min(seen.min(), 0), max(seen.max(), 0))
     assert described.limits == pytest.approx(expected, rel=1e-6)
+
+
+def test_heads_take_the_thresholds_of_the_trained_model_along() -> None:
+    def of(share: float) -> Signature:
+        head = Head("defect", "binary", "logits", ("no", "yes"), (1,), (share,))
+        return Signature((4, 4, 1), (), 1.0, 0.0, task="several", heads=(head,))
+
+    both = of(0.7).with_trained_thresholds(of(0.3))
+    assert both.each[0].thresholds == (0.7,)
+    assert both.of_trained.each[0].thresholds == (0.3,)
+
+
+def test_a_raw_output_may_be_one_number() -> None:
+    raw = Signature((4, 4, 1), (), 1.0, 0.0, task="raw", output="values")
+    assert raw.shape_of_output == ()

@@ -78,6 +78,7 @@ def test_a_task_may_be_given_for_one_output(file):
         ),
         ({"y_train/kind": np.zeros(N, int)}, None, "the training part has 1 class"),
         ({"y_train/a b": np.zeros(N)}, None, "an output is named 'a b', expected letters"),
+        ({"y_train/box": np.zeros((N, 0))}, None, r"labels of 'box' have the shape \(60, 0\)"),
         ({"y_train/box": np.zeros((3, 4))}, None, "the labels are 3 of 'box', 60 of 'kind'"),
         ({"y_train/kind": np.arange(N, dtype=float)}, None, "classes or measured numbers"),
     ],
@@ -98,6 +99,28 @@ def test_tasks_of_outputs_need_labels_of_outputs(file):
     settings = file(**single, y_train=LABELS["kind"], y_test=LABELS["kind"])
     with pytest.raises(DataError, match="labels are of one output, but model"):
         load_dataset(settings, {"kind": "classification"})
+
+
+def test_the_order_of_the_outputs_changes_no_split(file):
+    labels = {"first": np.arange(N) % 3, "other": np.arange(N) % 4 // 2}
+    drop = dict.fromkeys(("y_train/box", "y_train/kind", "y_test/box", "y_test/kind"))
+    both = {f"{y}/{name}": each for y in ("y_train", "y_test") for name, each in labels.items()}
+    settings = file(**drop, **both).model_copy(update={"test_samples": 21})
+    one = load_dataset(settings)
+    tasks = {"raw_one": "raw", "other": "classification", "first": "classification"}
+    other = load_dataset(settings, tasks, "raw")
+    for part in ("train", "validation", "calibration", "test"):
+        pair = (getattr(each, part) for each in (one, other))
+        first, second = (each.images[:] for each in pair)
+        np.testing.assert_array_equal(first, second)
+
+
+def test_labels_of_one_and_of_several_outputs_are_not_mixed(file):
+    with pytest.raises(DataError, match="has y_train and y_train/box, expected one or the other"):
+        load_dataset(file(y_train=LABELS["kind"]))
+    single = {"y_train/box": None, "y_train/kind": None, "y_train": LABELS["kind"]}
+    with pytest.raises(DataError, match="the test labels are of the outputs box, kind, expected"):
+        load_dataset(file(**single))
 
 
 SOURCES = {

@@ -153,3 +153,11 @@ def test_outputs_of_one_layer_need_names():
     flat = layers.Flatten()(image)
     with pytest.raises(ModelError, match="two outputs of the layer 'shared'"):
         names_of(keras.Model(image, [shared(flat), shared(2 * flat)]))
+
+
+def test_a_list_within_the_dictionary_is_refused():
+    image = keras.Input((12, 12, 3))
+    flat = layers.Flatten()(image)
+    nested = keras.Model(image, {"a": [layers.Dense(2)(flat)], "b": layers.Dense(2)(flat)})
+    with pytest.raises(ModelError, match="returns a list as its output 'a', expected a tensor"):
+        listed(nested)

@@ -254,6 +254,12 @@ def test_outputs_may_be_without_labels_where_a_metric_judges_them(tmp_path):
     assert len(model.outputs) == 2
 
 
+@pytest.mark.parametrize("settings", [Model(name="lenet"), Model(source="x.keras", head="average")])
+def test_what_is_raw_is_the_networks_own(settings):
+    with pytest.raises(SettingsError, match=r"model\.task is 'raw'"):
+        models.create(settings, SHAPE, ())
+
+
 @pytest.mark.parametrize("options", [{"name": "lenet"}, {"head": "average"}])
 def test_a_network_of_ours_has_one_output(tmp_path, options):
     settings = two_headed(tmp_path).model_copy(update=options)
