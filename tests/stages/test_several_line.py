@@ -83,6 +83,13 @@ def test_the_signature_lists_the_outputs_in_the_order_of_the_network(line) -> No
     assert [each.shape_of_output for each in signature.each] == [(1,), (SIZE, SIZE, 3), (1,)]
 
 
+def test_the_trained_model_keeps_thresholds_of_its_own(line) -> None:
+    root, _ = line
+    built, trained = (Signature.read(root / stage) for stage in ("build", "train"))
+    assert built.each[0].trained_thresholds == trained.each[0].thresholds != ()
+    assert built.of_trained.each[0].thresholds == trained.each[0].thresholds
+
+
 def test_every_output_is_learned(line) -> None:
     _, found = line
     for stage in ("train", "prune", "quantize"):
