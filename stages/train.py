@@ -38,6 +38,10 @@ def run(
     prepare(settings.train)
     model, signature, dataset = create(settings, load(settings))
     check_judged(dataset)
+    if signature.metric:
+        evaluate.metric(
+            model, dataset.validation, signature
+        )  # what fails fails before the training
     if signature.heads:
         each = ", ".join(f"{head.name} ({head.task})" for head in signature.heads)
         progress.report(f"the outputs are {each}")

@@ -45,12 +45,12 @@ def detector() -> keras.Model:
     """Classes by a softmax, a mask, boxes and poses, and what others read as well: a convolution
     before its ReLU, its flattened result, and one that is turned, twice."""
     image = keras.Input(SHAPE, name="image")
-    x = layers.Conv2D(8, 3, padding="same", use_bias=False)(image)
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(image)
     x = layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))
     raw = layers.Conv2D(4, 3, padding="same", name="conv")(x)
     seen = layers.ReLU(name="seen")(raw)
     flat, turned = layers.Flatten()(seen), layers.Permute((2, 1, 3))(seen)
-    wide = layers.Conv2DTranspose(6, 2, strides=2, activation="relu")(x)
+    wide = layers.Conv2DTranspose(6, 2, strides=2, activation="relu", name="wide")(x)
     return keras.Model(
         image,
         [

@@ -34,10 +34,10 @@ LEVELS = [
 ]
 
 
-def test_a_budget_that_is_spent_is_told_in_the_metric_of_the_task() -> None:
+def test_a_budget_that_is_spent_is_told_in_the_words_of_the_metric() -> None:
     first = Waypoint({A: 16}, 0.6, 0.6)
     with pytest.raises(ModelError, match="on cpu mean IoU on the validation images has fallen by "):
-        guided.refuse_budget(first, 1.0, 2.5, "cpu", "segmentation")
+        guided.refuse_budget(first, 1.0, 2.5, "cpu", "mean IoU")
 
 
 class Clock:
