@@ -46,7 +46,7 @@ def detector() -> keras.Model:
     before its ReLU, its flattened result, and one that is turned, twice."""
     image = keras.Input(SHAPE, name="image")
     x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(image)
-    x = layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))
+    x = layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization(name="norm")(x)))
     raw = layers.Conv2D(4, 3, padding="same", name="conv")(x)
     seen = layers.ReLU(name="seen")(raw)
     flat, turned = layers.Flatten()(seen), layers.Permute((2, 1, 3))(seen)

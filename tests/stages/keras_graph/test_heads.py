@@ -78,7 +78,7 @@ def test_no_channel_of_any_output_goes(model):
             axis = 2 if isinstance(layer, layers.Conv2DTranspose) and each.ndim > 1 else -1
             np.moveaxis(each, axis, 0)[channel] = 0
         layer.set_weights(weights)
-    norm = flat.get_layer("batch_normalization")
+    norm = flat.get_layer("norm")
     gamma, beta, *rest = norm.get_weights()
     for name, channel in gone:
         if name == "stem":
