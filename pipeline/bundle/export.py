@@ -73,7 +73,7 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
         raise ArtifactError(f"{damage[0]}; it is not exported", "run: pipeline run build")
     report = assemble(store.read_all(stage.name for stage in plan)[0], {})
     engine, threads = _wanted(report, request)
-    _refuse_equal_columns(Signature.read(store.folder("build")))
+    refuse_equal_columns(Signature.read(store.folder("build")))
     if request.format == "triton":
         is_stripped = str(weights.beside(Path(str(engine.file)))) in record.files
         triton.check(engine.name, Signature.read(store.folder("build")), is_stripped)
@@ -96,8 +96,8 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
     return bundle
 
 
-def _refuse_equal_columns(signature: Signature) -> None:
-    """Answers by name would lose one of the two."""
+def refuse_equal_columns(signature: Signature) -> None:
+    """Raises SettingsError where answers by name would lose one of two."""
     starts = [f"{name}." if signature.heads else "" for name in signature.output_names]
     counted = Counter(
         f"{start}{column}"

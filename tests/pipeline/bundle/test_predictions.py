@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.bundle import answers
+from pipeline.bundle.export import refuse_equal_columns
 from pipeline.bundle.predictions import PREDICTIONS, Predictions
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Head, Signature
+from stages.errors import SettingsError
 from stages.tasks.registry import TASKS
 from tests.built_artifact import PLAIN, SIGNATURES
 
@@ -99,3 +102,42 @@ def test_what_means_nothing_for_a_task_is_not_there(name: str) -> None:
 def test_the_base_of_all_answers_says_so_too() -> None:
     with pytest.raises(AttributeError, match="have no 'labels', but kind, names"):
         Predictions(np.zeros((1, 2), np.float32), PLAIN).labels  # noqa: B018
+
+
+HEADS = replace(
+    PLAIN,
+    task="several",
+    output="values",
+    heads=(
+        Head("kind", "classification", "logits", ("a", "b"), ()),
+        Head("boxes", "raw", "values", (), (2, 2)),
+    ),
+)
+
+
+def test_several_outputs_answer_by_name_and_raw_values_have_a_cell() -> None:
+    boxes = np.arange(4, dtype=np.float32).reshape(1, 2, 2)
+    said = HEADS.joined([np.array([[0.0, np.log(3.0)]], np.float32), boxes])
+    found = PREDICTIONS["several"](said, HEADS)
+    assert found.by_output["kind"].labels == ["b"]
+    np.testing.assert_array_equal(found.by_output["boxes"].values, boxes)
+    (answer,) = answers.of(found, ["1.png"], top=1)
+    assert answer.words == "kind: b 75.0%; boxes: 2 x 2 values"
+    assert answer.row == {
+        "kind.class_1": "b",
+        "kind.probability_1": "0.750000",
+        "boxes.values": "[[0.0, 1.0], [2.0, 3.0]]",
+    }
+    assert answer.content["boxes"] == {"values": boxes[0].tolist()}
+
+
+def test_columns_of_two_outputs_of_one_name_are_refused() -> None:
+    twice = (
+        Head("a", "regression", "values", ("b.c",), ()),
+        Head("a.b", "regression", "values", ("c",), ()),
+    )
+    with pytest.raises(
+        SettingsError, match=r"two columns of the answers would be called 'a\.b\.c'"
+    ):
+        refuse_equal_columns(replace(HEADS, heads=twice))
+    refuse_equal_columns(HEADS)

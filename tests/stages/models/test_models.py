@@ -326,3 +326,11 @@ def test_a_network_of_another_rank_says_what_kind_its_data_are(tmp_path: Path) -
     assert caught.value.hint == "if the data are signals: --set data.kind=signals"
     with pytest.raises(SettingsError, match=r"a network of images .* has the shape \(64, 1\)"):
         models.create(Model(name="lenet"), (64, 1), 4)
+
+
+def test_an_output_of_integers_is_refused(tmp_path):
+    image = keras.Input(SHAPE)
+    counted = keras.ops.cast(keras.layers.Dense(4)(keras.layers.Flatten()(image)), "int32")
+    files.save(keras.Model(image, counted), tmp_path / "whole.keras")
+    with pytest.raises(ModelError, match="returns int32, expected floating-point numbers"):
+        models.create(Model(source=str(tmp_path / "whole.keras")), SHAPE, 4)
