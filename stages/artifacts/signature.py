@@ -20,8 +20,16 @@ from stages.tasks.registry import TASKS, TaskName, metric, metric_of, own_metric
 FILE = "signature.json"
 SHAPES = ("output_shape", "thresholds", "trained_thresholds")
 DataType = Literal["uint8", "float32"]
-LAYOUTS = {2: "NLC", 3: "NHWC", 4: "NDHWC"}
+LAYOUTS = {1: "NC", 2: "NLC", 3: "NHWC", 4: "NDHWC"}
 """By the number of axes of one sample."""
+
+Fed = Any
+"""What a network is given: an array (N, ...), or the list of those of several inputs."""
+
+
+def rows(fed: Fed) -> int:
+    """How many samples `fed` holds, which of several inputs is not its length."""
+    return len(fed[0] if isinstance(fed, list) else fed)
 
 
 def scaling_in_words(scale: float, offset: float) -> str:
@@ -29,6 +37,19 @@ def scaling_in_words(scale: float, offset: float) -> str:
     per = f"{1 / scale:.6g}"
     short = f"1/{per}" if abs(scale) < 1 and float(per) * scale == 1 else f"{scale:.6g}"
     return f"scale {short}" + (f" and offset {offset:g}" if offset else "")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One of several inputs: as the fields of a Signature that have these names."""
+
+    name: str
+    input_shape: tuple[int, ...]
+    scale: float
+    offset: float
+    layout: str
+    dtype: DataType
+    data_dtype: DataType
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,14 @@ class Signature:
 
     A network with several outputs has `heads`, in the order of its outputs, in place of one name,
     shape and so on; `each` has them as signatures of one output. What such a network returns is an
-    array with a field for each (numerics/fields.py). `metric` is a function of the user's that
+    array with a field for each (numerics/fields.py).
+
+    A network with several inputs has `inputs` likewise, in the order of its inputs, which may be
+    vectors (K,) as well, and `each_input`. `input_shape`, `scale`, `offset`, `input_name`,
+    `layout`, `dtype` and `data_dtype` of the signature itself then mean nothing. Its images are an
+    array with a field for each, and it is given a list of arrays.
+
+    `metric` is a function of the user's that
     decides in place of the task's, and `higher_is_better` says how; `metric_sha256` is that of its
     code, so that all that was judged by it is stale once it changes.
     """
@@ -81,6 +109,7 @@ class Signature:
     trained_thresholds: tuple[float, ...] = ()
     data_dtype: DataType = "uint8"
     heads: tuple[Head, ...] = ()
+    inputs: tuple[Input, ...] = ()
     metric: str = ""
     metric_sha256: str = ""
     higher_is_better: bool = True
@@ -93,6 +122,21 @@ class Signature:
     def _of(self, head: Head) -> Signature:
         own = {field.name: getattr(head, field.name) for field in dataclasses.fields(head)}
         return dataclasses.replace(self, heads=(), metric="", output_name=own.pop("name"), **own)
+
+    @property
+    def each_input(self) -> tuple[Signature, ...]:
+        """The signature of every input by itself: of one input this one."""
+        return tuple(map(self._of_input, self.inputs)) or (self,)
+
+    def _of_input(self, source: Input) -> Signature:
+        own = {field.name: getattr(source, field.name) for field in dataclasses.fields(source)}
+        return dataclasses.replace(self, inputs=(), input_name=own.pop("name"), **own)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Of the inputs, in their order."""
+        # Not of `each_input`, which takes long: engines ask for these in every call.
+        return tuple(each.name for each in self.inputs) or (self.input_name,)
 
     @property
     def counts_images(self) -> bool:
@@ -164,20 +208,59 @@ class Signature:
         """Whether an input is an image of pixels, as a file of one holds it."""
         return self.data_dtype == "uint8" and len(self.input_shape) == 3
 
-    def preprocess(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Data to model input: uint8 or float32 (N, ..., C) -> float32 (N, ..., C)."""
+    def preprocess(self, images: NDArray[Any]) -> Fed:
+        """Data to model input: uint8 or float32 (N, ..., C) -> float32 (N, ..., C).
+
+        Of several inputs: (N,) with a field for each -> the list of these, C-contiguous.
+        """
+        if self.inputs:
+            return [each.preprocess(images[each.input_name]) for each in self.each_input]
         pixels = images.astype(np.float32)
         pixels *= np.float32(self.scale)
         pixels += np.float32(self.offset)
         return pixels
 
-    def feed(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Data (N, ..., C) of `data_dtype` as input of the type `dtype`."""
+    def feed(self, images: NDArray[Any]) -> Fed:
+        """Data (N, ..., C) of `data_dtype` as input of the type `dtype`.
 
+        Of several inputs: as `preprocess`, each of its own type.
+        """
+        if self.inputs:
+            pairs = ((each, images[each.input_name]) for each in self.each_input)
+            return [np.ascontiguousarray(each.feed(part)) for each, part in pairs]
         return images if self.dtype == "uint8" else self.preprocess(images)
 
-    def batches(self, images: Any, batch_size: int) -> Iterator[NDArray[Any]]:
-        """All of `images` (N, ..., C) as `feed` gives them, `batch_size` at a time.
+    def fed_as(self, dtype: DataType) -> Signature:
+        """This one, fed with `dtype`: with "uint8" where the data are that, and "float32" else."""
+        own = (self.data_dtype, *(each.data_dtype for each in self.inputs))
+        first, *others = (dtype if each == "uint8" else "float32" for each in own)
+        pairs = zip(self.inputs, others, strict=True)
+        inputs = tuple(dataclasses.replace(each, dtype=fed) for each, fed in pairs)
+        return dataclasses.replace(self, dtype=first, inputs=inputs)
+
+    @property
+    def sample_dtype(self) -> np.dtype[Any]:
+        """Of one sample as the data have it: that of an array `input_shape`, or with fields."""
+        if self.inputs:
+            return np.dtype([(each.input_name, each.sample_dtype) for each in self.each_input])
+        return np.dtype((self.data_dtype, self.input_shape))
+
+    def noise(self, batch_size: int) -> NDArray[Any]:
+        """Random data, `batch_size` samples, always the same, to time engines with."""
+        random = np.random.default_rng(0)
+
+        def one(each: Signature) -> NDArray[Any]:
+            shape = (batch_size, *each.input_shape)
+            if each.data_dtype == "uint8":
+                return random.integers(0, 256, shape, np.uint8)
+            return random.standard_normal(shape, np.float32)
+
+        if not self.inputs:
+            return one(self)
+        return fields.joined({each.input_name: one(each) for each in self.each_input})
+
+    def batches(self, images: Any, batch_size: int) -> Iterator[Fed]:
+        """All of `images`, N, as `feed` gives them, `batch_size` at a time.
 
         Where only one batch size can be fed, the last batch is filled up with the first images.
         """
@@ -221,6 +304,7 @@ class Signature:
             raw["class_names"] = tuple(raw["class_names"])
             raw |= {key: tuple(raw.get(key, ())) for key in SHAPES}
             raw["heads"] = tuple(map(_head, raw.get("heads", ())))
+            raw["inputs"] = tuple(map(_input, raw.get("inputs", ())))
             signature = cls(**raw)
             parts: tuple[Signature | Head, ...] = (signature, *signature.heads)
             for part in parts:
@@ -228,10 +312,7 @@ class Signature:
                     raise ValueError(f"output is {shown(part.output)}")
                 if part.task not in TASKS:
                     raise ValueError(f"task is {shown(part.task)}")
-            if signature.data_dtype not in get_args(DataType):
-                raise ValueError(f"data_dtype is {shown(signature.data_dtype)}")
-            if signature.dtype == "uint8" != signature.data_dtype:
-                raise ValueError("dtype is 'uint8', but data_dtype is not")
+            _check_inputs(signature)
             return signature
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
@@ -243,3 +324,19 @@ def _head(raw: dict[str, Any]) -> Head:
     lists = ("class_names", *SHAPES)
     found: dict[str, Any] = {**raw, **{key: tuple(raw[key]) for key in lists}}
     return Head(**found)
+
+
+def _input(raw: dict[str, Any]) -> Input:
+    return Input(**{**raw, "input_shape": tuple(raw["input_shape"])})
+
+
+def _check_inputs(signature: Signature) -> None:
+    sources: tuple[Signature | Input, ...] = (signature, *signature.inputs)
+    for source in sources:
+        for key in ("dtype", "data_dtype"):
+            if getattr(source, key) not in get_args(DataType):
+                raise ValueError(f"{key} is {shown(getattr(source, key))}")
+        if source.dtype == "uint8" != source.data_dtype:
+            raise ValueError("dtype is 'uint8', but data_dtype is not")
+    if len(set(signature.input_names)) != len(signature.input_names):
+        raise ValueError(f"inputs are called {', '.join(signature.input_names)}")

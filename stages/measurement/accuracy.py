@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Fed, Signature
 from stages.datasets import lazy_images
-from stages.engines.base import Engine, Images, Logits
+from stages.engines.base import Engine, Logits
 from stages.errors import EngineError
 from stages.numerics import fields
 from stages.results.base import Quality
@@ -28,10 +28,10 @@ def accuracy(
     return tasks.asked(signature).quality(answers(engine, images, batch_size), labels, signature)
 
 
-def batch_of(images: lazy_images.Images, signature: Signature, batch_size: int) -> Images:
+def batch_of(images: lazy_images.Images, signature: Signature, batch_size: int) -> Fed:
     """A batch to time with: the first of `images`, repeated where there are fewer."""
     (size,) = signature.batch_sizes((batch_size,))
-    return signature.feed(np.resize(images[:size], (size, *signature.input_shape)))
+    return signature.feed(images[np.arange(size) % len(images)])
 
 
 def answers(engine: Engine, images: lazy_images.Images, batch_size: int) -> tasks.Targets:

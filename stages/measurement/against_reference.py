@@ -77,9 +77,7 @@ def print_measured(
         signature = Signature.read(place)
         runner = records.runner(each, place, signature, count, Gpu.model_validate_json(gpu))
         runner.open()
-        shape = (batch_size, *signature.input_shape)
-        pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        calls[name] = partial(runner.infer, signature.feed(pixels))
+        calls[name] = partial(runner.infer, signature.feed(signature.noise(batch_size)))
         calls[name]()
     is_on_gpu = ENGINES[record.backend].device == "gpu"
     windows, clocks = turns.until_stable(

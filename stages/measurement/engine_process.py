@@ -205,8 +205,7 @@ def serve(
         answers.flush()
 
     signature = Signature.read(Path(signature_folder))
-    shape = (batch_size, *signature.input_shape)
-    images = signature.feed(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    images = signature.feed(signature.noise(batch_size))
     module = modules.load(backend)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"engine{ENGINES[backend].suffix}"

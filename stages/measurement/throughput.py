@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Fed, Signature
 from stages.engines import child, records
 from stages.engines.base import Engine
 from stages.engines.child import ChildFailed
@@ -106,6 +106,9 @@ def print_peak_memory(engine: str, folder: str, threads: int, *batch_sizes: int)
     before, peaks = memory_mib("VmRSS"), {}
     with records.runner(record, Path(folder), signature, threads) as runner:
         for size in batch_sizes:
-            runner.infer(np.zeros((size, *signature.input_shape), signature.dtype))
+            # Not noise: pages of zeros that are only read take no memory.
+            sources = signature.each_input
+            fed: Fed = [np.zeros((size, *each.input_shape), each.dtype) for each in sources]
+            runner.infer(fed if signature.inputs else fed[0])
             peaks[size] = memory_mib("VmHWM") - before
     sys.stdout.write(json.dumps(peaks) + "\n")

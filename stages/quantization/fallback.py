@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 import keras
-import numpy as np
 
 from stages import progress
 from stages.artifacts.signature import Signature
@@ -121,5 +120,5 @@ def layers_of(
 
 def layer_milliseconds(model: keras.Model, signature: Signature) -> dict[str, float]:
     """Time of every weighted layer of the folded float `model` in ONNX Runtime at batch 1."""
-    image = np.zeros((1, *signature.input_shape), np.float32)
-    return node_milliseconds(float_graph(model, signature), signature, image)
+    fed = signature.preprocess(signature.noise(1))
+    return node_milliseconds(float_graph(model, signature), signature, fed)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from stages.artifacts import signature
-from stages.artifacts.signature import Head, Signature
+from stages.artifacts.signature import Head, Input, Signature, rows
 from stages.errors import ArtifactError
+from stages.numerics import fields
 
 SIGNATURE = Signature((2, 2, 1), ("zero", "one"), scale=1 / 255, offset=0.0)
 
@@ -91,3 +92,98 @@ def test_heads_take_the_thresholds_of_the_trained_model_along() -> None:
 def test_a_raw_output_may_be_one_number() -> None:
     raw = Signature((4, 4, 1), (), 1.0, 0.0, task="raw", output="values")
     assert raw.shape_of_output == ()
+
+
+CAMERA = Input("camera", (2, 3, 1), 1 / 255, 0.0, "NHWC", "float32", "uint8")
+TABLE = Input("table", (4,), 1.0, 0.0, "NC", "float32", "float32")
+BOTH = Signature((), ("zero", "one"), 1.0, 0.0, inputs=(CAMERA, TABLE))
+
+
+def both_of(count: int) -> np.ndarray:
+    """Data of BOTH whose fields are in another order than the inputs."""
+    random = np.random.default_rng(1)
+    table = random.normal(size=(count, 4)).astype(np.float32)
+    camera = random.integers(0, 256, (count, 2, 3, 1), np.uint8)
+    return fields.joined({"table": table, "camera": camera})
+
+
+def test_several_inputs_come_back_from_their_file_and_stand_each_for_itself(tmp_path):
+    BOTH.write(tmp_path)
+    assert Signature.read(tmp_path) == BOTH
+    assert BOTH.input_names == ("camera", "table")
+    camera, table = BOTH.each_input
+    assert camera == Signature((2, 3, 1), ("zero", "one"), 1 / 255, 0.0, input_name="camera")
+    assert (table.input_name, table.input_shape, table.limits) == ("table", (4,), None)
+    assert SIGNATURE.each_input == (SIGNATURE,)
+    assert SIGNATURE.input_names == ("image",)
+
+
+def test_a_signature_of_before_there_were_several_inputs_is_read(tmp_path):
+    SIGNATURE.write(tmp_path)
+    old = json.loads((tmp_path / signature.FILE).read_text())
+    del old["inputs"]
+    (tmp_path / signature.FILE).write_text(json.dumps(old))
+    assert Signature.read(tmp_path) == SIGNATURE
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"data_dtype": "int8"}, "data_dtype is 'int8'"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"dtype": "uint8"}, "dtype is 'uint8', but data_dtype is not"),
+        ({"name": "camera"}, "inputs are called camera, camera"),
+        ({"colour": 3}, "colour"),
+    ],
+)
+def test_a_damaged_input_of_several_is_refused(tmp_path, changed, message):
+    BOTH.write(tmp_path)
+    raw = json.loads((tmp_path / signature.FILE).read_text())
+    raw["inputs"][1] |= changed
+    (tmp_path / signature.FILE).write_text(json.dumps(raw))
+    with pytest.raises(ArtifactError, match=message):
+        Signature.read(tmp_path)
+
+
+def test_several_inputs_are_fed_as_a_list_in_their_order_each_scaled_by_itself():
+    images = both_of(5)
+    camera, table = BOTH.preprocess(images)
+    np.testing.assert_allclose(camera, images["camera"] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(table, images["table"])
+    assert [camera.dtype, table.dtype] == [np.float32, np.float32]
+    raw = BOTH.fed_as("uint8")
+    assert [each.dtype for each in raw.inputs] == ["uint8", "float32"]
+    pixels, numbers = raw.feed(images)
+    np.testing.assert_array_equal(pixels, images["camera"])
+    np.testing.assert_array_equal(numbers, images["table"])
+    assert all(each.flags.c_contiguous for each in (camera, table, pixels, numbers))
+    assert raw.fed_as("float32") == BOTH
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(0, [4, 1]), (3, [3, 3])])
+def test_several_inputs_come_in_batches_and_know_how_many_samples_they_are(batch_size, sizes):
+    images = both_of(5)
+    fed = list(dataclasses.replace(BOTH, batch_size=batch_size).batches(images, 4))
+    assert [rows(each) for each in fed] == sizes
+    tables = np.concatenate([table for _, table in fed])
+    order = [*range(5), *range(sum(sizes) - 5)]
+    np.testing.assert_array_equal(tables, images["table"][order])
+    assert rows(np.zeros((7, 2))) == 7
+
+
+def test_one_input_is_fed_with_pixels_only_where_its_data_are_these():
+    assert SIGNATURE.fed_as("uint8") == dataclasses.replace(SIGNATURE, dtype="uint8")
+    floats = dataclasses.replace(SIGNATURE, data_dtype="float32")
+    assert floats.fed_as("uint8") == floats
+
+
+def test_noise_is_data_of_every_input():
+    assert BOTH.noise(3).dtype == BOTH.sample_dtype
+    assert BOTH.noise(3).shape == (3,)
+    assert np.unique(BOTH.noise(3)["camera"]).size > 10
+    assert BOTH.noise(3)["table"].std() > 0.3
+    (of_one, floats) = (
+        each.noise(2) for each in (SIGNATURE, dataclasses.replace(SIGNATURE, data_dtype="float32"))
+    )
+    assert (of_one.shape, of_one.dtype) == ((2, 2, 2, 1), np.uint8)
+    assert (floats.shape, floats.dtype) == ((2, 2, 2, 1), np.float32)
