@@ -128,8 +128,8 @@ def fold(model: keras.Model) -> keras.Model:
 
     Batch normalisation that directly follows a weighted layer is folded into it, and other
     normalisation into the layer behind it (loose_norms.py). Fused activations become layers of
-    their own, layers that only act in training are gone, and those that engines do not know are
-    rewritten (rewrite.py).
+    their own, layers that only act in training or not at all are gone, and those that engines do
+    not know are rewritten (rewrite.py).
     Outputs equal those of `model` up to float32 rounding.
     """
     folded = _merged(rewrite(flatten(model)))
@@ -153,7 +153,7 @@ def _merged(flat: keras.Model) -> keras.Model:
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation
-        if isinstance(layer, TRAINING_ONLY) or id(call.outputs[0]) in merged:
+        if _passes_through(layer) or id(call.outputs[0]) in merged:
             return args[0]
         if not isinstance(layer, WEIGHTED):
             return copies.call(layer, *args, **kwargs)
@@ -165,6 +165,15 @@ def _merged(flat: keras.Model) -> keras.Model:
         return activation(linear(args[0]))
 
     return rebuild(flat, visit)
+
+
+def _passes_through(layer: Any) -> bool:
+    """Whether a layer returns what it is given, at inference: behind a weighted layer it would hide
+    what that one is followed by, or that it is an output."""
+    is_linear = (
+        isinstance(layer, layers.Activation) and layer.activation is keras.activations.linear
+    )
+    return is_linear or isinstance(layer, (layers.Identity, *TRAINING_ONLY))
 
 
 def _norms_behind(flat: keras.Model) -> dict[int, Call]:

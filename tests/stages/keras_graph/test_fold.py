@@ -29,6 +29,17 @@ def test_a_folded_model_is_flat_linear_and_without_normalisation(name):
             assert layer.activation is keras.activations.linear
 
 
+@pytest.mark.parametrize("idle", [lambda: layers.Activation("linear"), layers.Identity])
+def test_what_returns_its_input_is_gone(idle):
+    image = keras.Input(SHAPE)
+    x = idle()(layers.Conv2D(4, 3)(image))
+    model = randomized(keras.Model(image, [idle()(layers.Dense(2)(layers.Flatten()(x))), x]))
+    folded = fold(model)
+    assert not any(isinstance(each, (layers.Activation, layers.Identity)) for each in folded.layers)
+    for got, expected in zip(folded(images(2)), model(images(2)), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
 def test_the_users_model_is_never_changed():
     model, batch = randomized(NETWORKS["nested"]()), images(2)
     before, weights = model(batch).numpy(), [w.copy() for w in model.get_weights()]
