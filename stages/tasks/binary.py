@@ -17,9 +17,9 @@ from stages.numerics import classification as numbers
 from stages.numerics import ranking
 from stages.results.base import Output, Quality
 from stages.results.training import Classification
-from stages.tasks import classification
-from stages.tasks.base import Difference, Outputs, Shape, Targets
-from stages.tasks.sigmoids import changed_sides, cross_entropy, probabilities, thresholds_of
+from stages.tasks import classification, sigmoids
+from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.sigmoids import cross_entropy, probabilities, thresholds_of
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
 TOLERANCE = 0.0
@@ -105,18 +105,9 @@ def thresholds(outputs: Outputs, targets: Targets, signature: Signature) -> tupl
     return (ranking.best_threshold(probabilities(outputs, signature)[:, 0], targets),)
 
 
-def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
-    """Share of answers on the same side of the threshold."""
-    return float(np.mean(_yes(expected, signature) == _yes(got, signature)))
-
-
-def unexplained(
-    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
-) -> int:
-    """Images on the other side of the threshold although they were further from it."""
-    return int(np.any(changed_sides(expected, got, difference, signature), axis=1).sum())
+agreement = sigmoids.agreement
+unexplained = sigmoids.unexplained
 
 
 def _yes(outputs: Outputs, signature: Signature) -> NDArray[np.int64]:
-    found = probabilities(outputs, signature)[:, 0] >= thresholds_of(signature)[0]
-    return found.astype(np.int64)
+    return sigmoids.decided(outputs, signature)[:, 0].astype(np.int64)

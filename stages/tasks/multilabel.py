@@ -14,8 +14,9 @@ from stages.numerics import ranking
 from stages.numerics.classification import class_scores
 from stages.results.base import Output, Quality
 from stages.results.training import Classification, ClassScore
-from stages.tasks.base import Difference, Outputs, Shape, Targets
-from stages.tasks.sigmoids import changed_sides, cross_entropy, probabilities, thresholds_of
+from stages.tasks import sigmoids
+from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.sigmoids import cross_entropy, probabilities
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
 TOLERANCE = 0.0
@@ -125,18 +126,9 @@ def thresholds(outputs: Outputs, targets: Targets, signature: Signature) -> tupl
     )
 
 
-def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
-    """Share of answers on the same side of the threshold."""
-    return float(np.mean(_yes(expected, signature) == _yes(got, signature)))
-
-
-def unexplained(
-    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
-) -> int:
-    """Images with a label on the other side of its threshold although it was further from it."""
-    return int(np.any(changed_sides(expected, got, difference, signature), axis=1).sum())
+agreement = sigmoids.agreement
+unexplained = sigmoids.unexplained
 
 
 def _yes(outputs: Outputs, signature: Signature) -> NDArray[np.uint8]:
-    found = probabilities(outputs, signature) >= np.asarray(thresholds_of(signature))
-    return found.astype(np.uint8)
+    return sigmoids.decided(outputs, signature).astype(np.uint8)

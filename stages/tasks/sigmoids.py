@@ -43,6 +43,24 @@ def thresholds_of(signature: Signature) -> tuple[float, ...]:
     return signature.thresholds or (0.5,) * signature.shape_of_output[-1]
 
 
+def decided(outputs: Outputs, signature: Signature) -> NDArray[np.bool_]:
+    """Which values (N, values) are a yes: a probability of at least its threshold."""
+    found: NDArray[np.bool_] = probabilities(outputs, signature) >= thresholds_of(signature)
+    return found
+
+
+def agreement(expected: Outputs, got: Outputs, signature: Signature) -> float:
+    """Share of values on the same side of the threshold."""
+    return float(np.mean(decided(expected, signature) == decided(got, signature)))
+
+
+def unexplained(
+    expected: Outputs, got: Outputs, difference: Difference, signature: Signature
+) -> int:
+    """Images with a value on the other side of its threshold although it was further from it."""
+    return int(np.any(changed_sides(expected, got, difference, signature), axis=1).sum())
+
+
 def limits_of(signature: Signature) -> NDArray[np.float64]:
     """The thresholds in what the network returns, of logits as logits: float64 (values,)."""
     limits = np.asarray(thresholds_of(signature), np.float64)
