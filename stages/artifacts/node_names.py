@@ -1,8 +1,11 @@
-"""How the nodes of a converted graph say from which layer they were traced."""
+"""What layers and outputs may be called, and how nodes of a converted graph say whose they are."""
 
 from __future__ import annotations
 
 import re
+
+NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]*")
+"""TensorFlow takes ">" and a backslash too, but files and this project's own names do not."""
 
 
 def scope(layer: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts.node_names import NAME
 from stages.artifacts.signature import Signature
 from stages.datasets import targets
 from stages.datasets.base import DataSet, Split, Target
@@ -20,7 +20,6 @@ from stages.tasks.registry import TaskName
 
 Wanted = TaskName | Mapping[str, TaskName] | None
 """The task of the labels, or those of some outputs by name; None where the labels are to tell."""
-NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]*")
 OF_CLASSES: tuple[TaskName, ...] = ("classification", "binary")
 """Tasks of which every class has to be in the images that are trained on."""
 

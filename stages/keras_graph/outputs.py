@@ -12,9 +12,9 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
+from stages.artifacts.node_names import NAME
 from stages.errors import ModelError, shown
-from stages.keras_graph.plain import NAME
-from stages.keras_graph.walk import Call, functional, walk
+from stages.keras_graph.walk import Call, alone, functional, walk
 
 LARGEST_DEVIATION = 0.01
 """Of a row's sum from 1; a softmax in bfloat16 stays within half of it."""
@@ -24,7 +24,7 @@ QUOTIENTS = ("Divide", "TrueDivide")
 Maker = Literal["softmax", "sigmoid"]
 
 
-def listed(model: keras.Model) -> keras.Model:
+def with_named_outputs(model: keras.Model) -> keras.Model:
     """`model` itself, or with a list of outputs where it has a dictionary, by whose names the
     operations that make them go then.
 
@@ -55,8 +55,7 @@ def listed(model: keras.Model) -> keras.Model:
                 )
             tensor = layers.Activation("linear", name=name)(tensor)
         tensors.append(tensor)
-    inputs = model.inputs[0] if len(model.inputs) == 1 else model.inputs
-    return keras.Model(inputs, tensors, name=model.name)
+    return keras.Model(alone(model.inputs), tensors, name=model.name)
 
 
 def names_of(model: keras.Model) -> tuple[str, ...]:

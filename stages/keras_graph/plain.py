@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Set
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import keras
 
 from stages import progress
+from stages.artifacts.node_names import NAME
 from stages.errors import ModelError, shown
 from stages.keras_graph.fold import TRAINING_ONLY
 from stages.keras_graph.walk import (
@@ -22,8 +22,6 @@ from stages.keras_graph.walk import (
     walk,
 )
 
-NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]*")
-"""TensorFlow takes ">" and a backslash too, but files and this project's own names do not."""
 INFERRING = (keras.layers.BatchNormalization, *TRAINING_ONLY)
 """Layers that compute something else in training."""
 OTHER_FLOATS = ("bfloat16", "float16", "float64")

@@ -127,8 +127,8 @@ def rebuild(model: keras.Model, visit: Visit) -> keras.Model:
     return keras.Model(alone(inputs), alone(outputs), name=model.name)
 
 
-def alone(tensors: list[Any]) -> Any:
-    """A single tensor instead of a list of one: such models are called without a list."""
+def alone(tensors: Sequence[Any]) -> Any:
+    """A single tensor instead of a sequence of one: such models are called without a list."""
     return tensors[0] if len(tensors) == 1 else tensors
 
 

@@ -9,9 +9,9 @@ import keras
 
 from stages.datasets.registry import PLACES
 from stages.errors import ModelError, SettingsError
-from stages.keras_graph.outputs import listed, names_of
+from stages.keras_graph.outputs import names_of, with_named_outputs
 from stages.keras_graph.plain import plain
-from stages.keras_graph.walk import apply, functional, walk
+from stages.keras_graph.walk import alone, apply, functional, walk
 from stages.models import (
     applications,
     ds_cnn,
@@ -101,7 +101,7 @@ def _from_user(
     model = own_source.load(settings)
     if isinstance(model, keras.Sequential) and not model.built:
         model.build((None, *input_shape))
-    model = plain(listed(model))
+    model = plain(with_named_outputs(model))
     if settings.head is not None:
         if isinstance(shapes, Mapping):
             raise SettingsError(
@@ -256,5 +256,4 @@ def _with_free_batch(model: keras.Model, input_shape: tuple[int, ...]) -> keras.
     if tuple(image.shape) == (None, *input_shape):
         return model
     fixed = keras.Input(input_shape, name=image.name)
-    outputs = walk(model, [fixed], apply)
-    return keras.Model(fixed, outputs[0] if len(outputs) == 1 else outputs, name=model.name)
+    return keras.Model(fixed, alone(walk(model, [fixed], apply)), name=model.name)

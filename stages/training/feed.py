@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet, Split
+from stages.keras_graph.walk import alone
 from stages.numerics import fields
 from stages.settings import Data, Training
 from stages.training import augmentation
 from stages.training.augmentation import DRAWS, UNCHANGED
 from stages.training.evaluate import batch_size
-from stages.training.losses import Questions, alone, as_written, ask
+from stages.training.losses import Questions, as_written, ask
 
 
 def batches(
@@ -80,7 +81,7 @@ def batches(
             pixels = shifted(pixels, moves, data.shifts)
         if augmentation.is_wanted(data):
             pixels = augmentation.augmented(pixels, draws, data)
-        given = [alone([tf.gather(each, indices) for each in kept])] if kept else []
+        given = [alone(tuple(tf.gather(each, indices) for each in kept))] if kept else []
         wanted = _targets(questions, labels, training)
         return (_preprocessed(pixels, signature), wanted, *given)
 
@@ -121,7 +122,7 @@ def validation_batches(
 def _targets(questions: Questions, labels: Sequence[tf.Tensor], training: Training) -> Any:
     """Of the only output, or a tuple of those of several."""
     pairs = zip(questions, labels, strict=True)
-    return alone([each.targets(right, training.label_smoothing) for each, right in pairs])
+    return alone(tuple(each.targets(right, training.label_smoothing) for each, right in pairs))
 
 
 def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:

@@ -15,8 +15,7 @@ import tensorflow as tf
 
 from stages import progress
 from stages.keras_graph.fold import flatten
-from stages.keras_graph.walk import calls, functional
-from stages.training.losses import alone
+from stages.keras_graph.walk import alone, calls, functional
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ label and for a thousand pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -177,11 +177,6 @@ def listed(tensors: Any) -> list[tf.Tensor]:
     """Those of all outputs, in order."""
     found: list[tf.Tensor] = keras.tree.flatten(tensors)
     return found
-
-
-def alone(tensors: Sequence[tf.Tensor]) -> Any:
-    """The only one of them, or a tuple of several."""
-    return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
 def imitated(answers: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:

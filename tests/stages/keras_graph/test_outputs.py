@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 
 from stages.errors import ModelError
-from stages.keras_graph.outputs import listed, made_by, names_of
+from stages.keras_graph.outputs import made_by, names_of, with_named_outputs
 from tests.stages.networks import NETWORKS, images
 
 Head = Callable[[Any], Any]
@@ -135,7 +135,7 @@ def two_headed(**named: str) -> keras.Model:
 @pytest.mark.parametrize("named", [{"a": "a", "b": "b"}, {"a": "dense", "b": "other"}])
 def test_outputs_of_a_dictionary_are_called_as_it_calls_them(named):
     model = two_headed(**named)
-    found = listed(model)
+    found = with_named_outputs(model)
     assert set(names_of(found)) == {"a", "b"}
     expected = model(images(2))
     for name, tensor in zip(names_of(found), found(images(2)), strict=True):
@@ -144,7 +144,7 @@ def test_outputs_of_a_dictionary_are_called_as_it_calls_them(named):
 
 def test_an_output_named_as_another_layer_is_refused():
     with pytest.raises(ModelError, match="names an output 'flat', as it does another layer"):
-        listed(two_headed(flat="dense", b="b"))
+        with_named_outputs(two_headed(flat="dense", b="b"))
 
 
 def test_outputs_of_one_layer_need_names():
@@ -160,4 +160,4 @@ def test_a_list_within_the_dictionary_is_refused():
     flat = layers.Flatten()(image)
     nested = keras.Model(image, {"a": [layers.Dense(2)(flat)], "b": layers.Dense(2)(flat)})
     with pytest.raises(ModelError, match="returns a list as its output 'a', expected a tensor"):
-        listed(nested)
+        with_named_outputs(nested)

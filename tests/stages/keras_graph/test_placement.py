@@ -12,6 +12,7 @@ from stages.artifacts.signature import Head, Signature
 from stages.errors import ModelError
 from stages.keras_graph.fake_quant import layer_name, simulate
 from stages.keras_graph.fold import fold
+from stages.keras_graph.outputs import with_named_outputs
 from stages.keras_graph.placement import fed_layers, inputs_of_weighted, only, points, tied
 from stages.quantization.calibrate import find_ranges, observe
 from tests.stages.networks import NETWORKS, SHAPE, images, randomized
@@ -138,6 +139,9 @@ def test_rule_4_the_numbers_of_a_regression_are_quantized_nowhere():
     body = layers.Flatten()(image := keras.Input(SHAPE, name="image"))
     heads = [layers.Dense(4, name=name)(body) for name in ("kind", "box")]
     assert place(keras.Model(image, heads), several).keys() == {"image", "kind"}
+    by_name = {"kind": heads[0], "box": layers.Dense(4, name="called_otherwise")(body)}
+    named = with_named_outputs(keras.Model(image, by_name))
+    assert place(named, several).keys() == {"image", "kind"}
 
 
 def test_rule_4_tensorrts_points_are_a_part_of_the_cpus():
@@ -168,9 +172,13 @@ def test_rule_6_what_cannot_be_negative_is_unsigned(activation):
     assert not found["act"].signed
 
 
-@pytest.mark.parametrize("activation", ["tanh", "leaky_relu", "swish", "gelu", "linear"])
+@pytest.mark.parametrize("activation", ["tanh", "leaky_relu", "swish", "gelu"])
 def test_rule_6_what_can_be_negative_is_signed(activation):
     assert place(small(layers.Activation(activation, name="act")))["act"].signed
+
+
+def test_rule_6_what_has_no_activation_is_signed():
+    assert place(small(layers.Activation("linear")))["first"].signed
 
 
 def test_rule_6_a_relu_with_a_limit_is_unsigned():
