@@ -21,6 +21,7 @@ from pipeline.results.model import Baseline, EngineReport, Report, StageReport, 
 from stages.results.base import Amount, Count, Measured, Quality, Share
 from stages.results.engines import BenchmarkDetails, MachineState
 from stages.results.machine import MachineFacts
+from stages.tasks.registry import MAIN, mean_over
 
 BASELINE = "baseline"
 """The trained, unpruned float32 model in ONNX Runtime, among the engines."""
@@ -156,7 +157,16 @@ def _stage(stage: StageReport) -> ModelSummary:
 def _accuracy(accuracy: Quality) -> dict[str, Any]:
     if accuracy.is_counted:
         return {"top1": accuracy.top1}
-    return {"metric": accuracy.metric, "score": accuracy.score}
+    return {"metric": _told_apart(accuracy), "score": accuracy.score}
+
+
+def _told_apart(accuracy: Quality) -> str | None:
+    """The key of the metric; of a mean one that says over which outputs, as other runs may have
+    others."""
+    if accuracy.metric != MAIN["several"] or not accuracy.outputs:
+        return accuracy.metric
+    judged = {name: each for name, each in accuracy.outputs.items() if each.score is not None}
+    return mean_over({name: each.words for name, each in judged.items()})
 
 
 def _engines(report: Report) -> Iterator[tuple[str, EngineSummary]]:

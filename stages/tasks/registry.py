@@ -6,7 +6,7 @@ Plain data: `model.task` takes these names, and reports take the words of the me
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 TaskName = Literal[
@@ -74,8 +74,19 @@ def own_metric(function: str, higher_is_better: bool) -> str:
     return f"{OWN}{function}" if higher_is_better else f"{OWN}1 - {function}"
 
 
+MEAN = "mean over "
+"""What the keys of means over outputs begin with, where those of several networks meet."""
+
+
+def mean_over(metrics: Mapping[str, str]) -> str:
+    """The key of the mean of these metrics, in words by output; no other mean is taken for it."""
+    return MEAN + ", ".join(f"{name} ({words})" for name, words in sorted(metrics.items()))
+
+
 def metric(key: str) -> Metric:
     """By the key in `Quality`; a metric of the user's is called as its function."""
+    if key.startswith(MEAN):
+        return Metric(key)
     return Metric(key.removeprefix(OWN)) if key.startswith(OWN) else METRICS[key]
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from pipeline.results.summary import ModelSummary, Summary, summarize
-from tests.pipeline.records import changed, records, report_of
+from stages.tasks.registry import metric as named
+from tests.pipeline.records import changed, judged, records, report_of
 
 
 def test_a_summary_says_which_run_it_is_and_which_engine_it_stands_for() -> None:
@@ -38,6 +40,19 @@ def test_stages_and_engines_keep_what_is_compared() -> None:
     assert found.chosen is found.engines["litert.int8"]
     assert found.chosen_row is found.chosen.latency[0]
     assert found.chosen_row.p50_ms == 0.008
+
+
+def test_a_mean_says_of_which_outputs_it_is_so_that_no_other_mean_is_compared_with_it() -> None:
+    def metric(**outputs: dict[str, Any]) -> str | None:
+        run = judged(records(), mean_over_outputs=0.8)
+        run["train"]["measurements"]["accuracy"]["outputs"] = outputs
+        return summarize(report_of(run)).stage("train").metric
+
+    kind, box = {"top1": 0.7}, {"metric": "r2", "measures": {"r2": 0.9}}
+    found = metric(kind=kind, box=box, feature={})
+    assert found == "mean over box (R2), kind (accuracy)"
+    assert named(found).words == found
+    assert found not in (metric(kind=kind), metric(kind=kind, box={"metric": "mae"}))
 
 
 def test_windows_and_bounds_of_a_row_are_kept() -> None:
