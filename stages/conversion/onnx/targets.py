@@ -22,6 +22,7 @@ from stages.artifacts.signature import Signature
 from stages.conversion.onnx import clamps, dense, qdq
 from stages.conversion.onnx.bare import at_opset, check, fill
 from stages.conversion.onnx.export import OPSET, to_onnx
+from stages.conversion.onnx.float8 import move_in_float
 from stages.conversion.onnx.graph import Index
 from stages.engines.registry import Target
 from stages.keras_graph.fake_quant import execute
@@ -89,6 +90,8 @@ def int8_graph(
     qdq.name_pairs(graph, {name: _pair(ranges[name], marks[name], target) for name in wanted})
     # Before Dense layers: the Transpose and Reshape that they absorb may be inside a pair.
     qdq.adjoin(graph)
+    if target == "fp8":
+        move_in_float(graph)
     dense.fuse_dense(graph)
     name_nodes(graph)
     layers = {name for names in fed_layers(model, wanted).values() for name in names}

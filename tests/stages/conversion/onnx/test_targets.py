@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+from keras import layers
 
 from stages.artifacts.ranges import Range, covering
 from stages.artifacts.signature import Signature
@@ -33,7 +34,7 @@ from stages.quantization.bias_steps import snap_biases
 from stages.training import evaluate
 from tests.stages.conversion.onnx.builders import SIGNATURE, kinds
 from tests.stages.conversion.onnx.builders import evaluate as evaluate_onnx
-from tests.stages.networks import APPLICATIONS, NETWORKS, images, pixels, randomized
+from tests.stages.networks import APPLICATIONS, NETWORKS, SHAPE, images, pixels, randomized
 
 ALL = {**NETWORKS, **APPLICATIONS}
 BATCH = images(64)
@@ -148,6 +149,23 @@ def test_every_kernel_is_e4m3_with_one_scale():
             pair = index.producer[node.input[1]]
             assert index.constants[pair.input[0]].data_type == onnx.TensorProto.FLOAT8E4M3FN
             assert index.array(pair.input[1]).shape == ()
+
+
+def test_what_only_moves_values_moves_no_fp8_which_no_such_operator_takes():
+    image = keras.Input(SHAPE, name="image")
+    body = layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    heads = [
+        layers.Conv2D(4, 3, padding="same")(each) for each in (body, layers.MaxPool2D(2)(body))
+    ]
+    boxes = layers.Concatenate(axis=1)([layers.Reshape((-1, 4))(head) for head in heads])
+    net = Quantized(randomized(keras.Model(image, layers.Dense(3)(layers.Flatten()(boxes)))))
+    graph = net.graph("fp8")
+    stored = [each for each in graph.graph.initializer if each.name.endswith("_q")]
+    assert {each.data_type for each in stored} == {onnx.TensorProto.FLOAT8E4M3FN}
+    assert len(stored) == 4
+    few = BATCH[:4]
+    got = compare(net.simulated("fp8")[:4], evaluate_onnx(graph, few))
+    assert got.max_relative_difference < 2**-9
 
 
 def test_onnx_runtimes_integer_kernels_give_the_same(net, tmp_path):
