@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,9 @@ from stages.errors import SettingsError, shown
 if TYPE_CHECKING:
     import keras
 
-Arrays = tuple[NDArray[Any], NDArray[Any]]
+Named = NDArray[Any] | Mapping[str, NDArray[Any]]
+"""One array, or those of several inputs or outputs by name."""
+Arrays = tuple[Named, Named]
 KEY_CHARACTERS = 16
 
 
@@ -68,6 +70,7 @@ def optimize(
     train, test images uint8 (N, H, W) or (N, H, W, C) and labels: class numbers (N,), columns of
                 0 and 1 or of numbers (N, K), or masks of class numbers (N, H, W)
                 or signals or volumes, with {"data.kind": "signals", "data.scale": 1.0}
+                of several inputs or outputs dictionaries of arrays by their names
     settings    by dotted key, as in {"prune.ratio": 0.5}; {"train.epochs": 5} trains the model,
                 {"model.task": "binary"} says what it is asked where the labels do not
     artifacts   folder of the artifacts; the model and the images go to `<artifacts>.inputs`
@@ -102,10 +105,19 @@ def _toml(key: str, value: Any) -> str:
 
 
 def _archive(train: Arrays, test: Arrays) -> bytes:
-    (x_train, y_train), (x_test, y_test) = train, test
+    given = {"x_train": train[0], "y_train": train[1], "x_test": test[0], "y_test": test[1]}
+    arrays: dict[str, Any] = dict(each for key, part in given.items() for each in _of(key, part))
     stream = io.BytesIO()
-    np.savez(stream, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    np.savez(stream, **arrays)
     return stream.getvalue()
+
+
+def _of(key: str, part: Named) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The names in an archive, as stages/datasets/npz.py reads them, and their arrays."""
+    if isinstance(part, Mapping):
+        yield from ((f"{key}/{name}", each) for name, each in part.items())
+    else:
+        yield key, part
 
 
 def _model_file(model: keras.Model | str | Path, inputs: Path) -> Path:

@@ -42,12 +42,18 @@ def run(
         evaluate.metric(
             model, dataset.validation, signature
         )  # what fails fails before the training
+    if signature.inputs:
+        given = ", ".join(f"{x.name} {x.input_shape} {x.data_dtype}" for x in signature.inputs)
+        progress.report(f"the inputs are {given}")
     if signature.heads:
         each = ", ".join(f"{head.name} ({head.task})" for head in signature.heads)
         progress.report(f"the outputs are {each}")
     elif signature.task != "classification":
         progress.report(f"the task is {signature.task}")
-    if any(each.task == "regression" for each in signature.each) and settings.data.shift_pixels:
+    is_shifted = settings.data.shifts and (
+        not signature.inputs or any(each.are_pictures for each in signature.each_input)
+    )
+    if any(each.task == "regression" for each in signature.each) and is_shifted:
         progress.warn(
             f"training images are shifted by up to {settings.data.shift_pixels} pixels, their "
             "targets are not: if these are places, set data.shift_pixels=0"

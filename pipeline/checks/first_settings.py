@@ -142,10 +142,10 @@ def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
     named = {key: value for key in WHERE if (value := getattr(data, key))}
     if data.kind == "images":
         del named["kind"]
-    size = " x ".join(map(str, found.input_shape))
+    what = f"inputs {_size(found)}" if found.inputs else f"{data.kind} of {_size(found)}"
     yield Part(
         "data",
-        f"{_of_labels(found)}, {data.kind} of {size}, "
+        f"{_of_labels(found)}, {what}, "
         f"{counted.train_samples:,} to train, {counted.validation_samples:,} to validate, "
         f"{counted.calibration_samples:,} to calibrate, {counted.test_samples:,} to test",
         named,
@@ -158,7 +158,18 @@ def _of_data(found: Findings, settings: Settings) -> Iterator[Part]:
             f"fewer than the usual {data.calibration_samples}, for there are few images",
             {"calibration_samples": found.calibration_samples},
         )
-    yield Part("data", _pixels(found), {"scale": found.scale, "offset": found.offset})
+    if not found.inputs or any(each.dtype == "uint8" for each in found.inputs):
+        yield Part("data", _pixels(found), {"scale": found.scale, "offset": found.offset})
+
+
+def _size(found: Findings) -> str:
+    """ "28 x 28 x 1", or "camera (28 x 28 x 1 uint8), table (4 float32)"."""
+    each = (f"{one.name} ({_times(one.shape)} {one.dtype})" for one in found.inputs)
+    return ", ".join(each) if found.inputs else _times(found.input_shape)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _of_labels(found: Findings) -> str:
@@ -189,13 +200,12 @@ def _right(found: Findings) -> str:
 
 
 def _of_model(found: Findings, settings: Settings) -> Iterator[Part]:
-    size = " x ".join(map(str, found.input_shape))
     name = settings.model.source or found.network
     returned = (
         ", ".join(f"{one.name} ({one.output})" for one in found.outputs)
         or f"{len(found.classes)} {found.output}"
     )
-    what = f"{name} takes {size}, returns {returned}, {found.parameters:,} parameters"
+    what = f"{name} takes {_size(found)}, returns {returned}, {found.parameters:,} parameters"
     asked = {key: value for key in ASKED["model"] if (value := getattr(settings.model, key))}
     if settings.quality.metric:
         better = settings.quality.higher_is_better

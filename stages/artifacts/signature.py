@@ -32,6 +32,11 @@ def rows(fed: Fed) -> int:
     return len(fed[0] if isinstance(fed, list) else fed)
 
 
+def some(fed: Fed, where: slice) -> Fed:
+    """These samples of `fed`."""
+    return [each[where] for each in fed] if isinstance(fed, list) else fed[where]
+
+
 def scaling_in_words(scale: float, offset: float) -> str:
     """ "scale 1/255", "scale 1/127.5 and offset -1"."""
     per = f"{1 / scale:.6g}"
@@ -229,6 +234,32 @@ class Signature:
             pairs = ((each, images[each.input_name]) for each in self.each_input)
             return [np.ascontiguousarray(each.feed(part)) for each, part in pairs]
         return images if self.dtype == "uint8" else self.preprocess(images)
+
+    @property
+    def scaling(self) -> tuple[float, float]:
+        """Scale and offset of the only input; of several that of all that are pixels, (1, 0) where
+        none is."""
+        found = [each for each in self.inputs if each.data_dtype == "uint8"]
+        if self.inputs:
+            return (found[0].scale, found[0].offset) if found else (1.0, 0.0)
+        return self.scale, self.offset
+
+    def scaled(self, scale: float, offset: float) -> Signature:
+        """This one with another `scaling`."""
+        if not self.inputs:
+            return dataclasses.replace(self, scale=scale, offset=offset)
+        inputs = (
+            dataclasses.replace(each, scale=scale, offset=offset)
+            if each.data_dtype == "uint8"
+            else each
+            for each in self.inputs
+        )
+        return dataclasses.replace(self, inputs=tuple(inputs))
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether any input is of uint8."""
+        return any(each.data_dtype == "uint8" for each in self.each_input)
 
     def fed_as(self, dtype: DataType) -> Signature:
         """This one, fed with `dtype`: with "uint8" where the data are that, and "float32" else."""

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.datasets import download
+from stages.datasets.inputs import inputs_of
 from stages.datasets.lazy_images import Images, Indices, take
 from stages.datasets.numbers import NUMBERS, finite
 from stages.datasets.registry import PLACES, Kind
@@ -42,7 +43,9 @@ class Split:
     """Images uint8 (N, H, W, C) and their labels int64 (N,), or what else the task asks of each.
 
     "Images" may also be signals (N, L, C) or volumes (N, D, H, W, C), and values of any kind may be
-    float32. Images may lie on disk and be more than memory holds: index them, a batch at a time.
+    float32. Those of several inputs are (N,) with a field for each, in no order that means anything
+    (numerics/fields.py). Images may lie on disk and be more than memory holds: index them, a batch
+    at a time.
     `skipped` says of every file that was left out why; `changed` counts the images by what was
     done to them. `groups` int64 (N,), where there are any, numbers what must not be divided;
     `strata` int64 (N,) what every split shall have its share of, by default the labels. `origin`
@@ -161,15 +164,39 @@ def is_control(character: str) -> bool:
 
 
 def checked_split(
-    images: NDArray[Any], labels: NDArray[Any], origin: str, kind: Kind = "images"
+    images: NDArray[Any] | Mapping[str, NDArray[Any]],
+    labels: NDArray[Any],
+    origin: str,
+    kind: Kind = "images",
 ) -> Split:
     """Make a Split of arrays from outside, images (N, H, W) or (N, H, W, C), labels (N, ...).
 
-    Of another `kind`: see registry.py. Values of NUMBERS (numbers.py) become float32, integer
-    labels (N, 1) become (N,). `origin` names the arrays in messages. Raises DataError for images of
-    a wrong dtype or shape, for values that are not finite, and for lengths that differ. What the
-    labels must be says the task.
+    Of another `kind`: see registry.py; of several inputs by name: see inputs.py. Values of NUMBERS
+    (numbers.py) become float32, integer labels (N, 1) become (N,). `origin` names the arrays in
+    messages. Raises DataError for images of a wrong dtype or shape, for values that are not finite,
+    and for lengths that differ. What the labels must be says the task.
     """
+    found = (
+        inputs_of(images, origin) if isinstance(images, Mapping) else _checked(images, origin, kind)
+    )
+    if not labels.ndim or 0 in labels.shape[1:]:
+        got = f"of the shape {labels.shape}" if labels.ndim else f"a single {labels.dtype}"
+        raise DataError(
+            f"{origin}: the labels are {got}, expected one for each image",
+            "save an array whose first axis is the images",
+        )
+    if len(found) != len(labels):
+        raise DataError(
+            f"{origin}: {len(found)} images but {len(labels)} labels, expected one for each image",
+            "save images and labels of the same samples, in the same order",
+        )
+    if np.issubdtype(labels.dtype, np.integer) and labels.size == len(labels):
+        labels = labels.reshape(-1)  # class numbers in a column, as Keras has those of CIFAR-10
+    return Split(found, labels, origin=origin)
+
+
+def _checked(images: NDArray[Any], origin: str, kind: Kind) -> NDArray[Any]:
+    """Images of the only input as (N, ..., C), uint8 or float32."""
     if images.dtype != np.uint8 and images.dtype.name not in NUMBERS:
         raise DataError(
             f"{origin}: the {kind} are {images.dtype}, expected uint8, or one of "
@@ -194,22 +221,8 @@ def checked_split(
             f"channels, expected 1 to {MOST_CHANNELS} as the last axis",
             "if they are (N, channels, height, width): images.transpose(0, 2, 3, 1)",
         )
-    if not labels.ndim or 0 in labels.shape[1:]:
-        got = f"of the shape {labels.shape}" if labels.ndim else f"a single {labels.dtype}"
-        raise DataError(
-            f"{origin}: the labels are {got}, expected one for each image",
-            "save an array whose first axis is the images",
-        )
-    if len(images) != len(labels):
-        raise DataError(
-            f"{origin}: {len(images)} images but {len(labels)} labels, expected one for each image",
-            "save images and labels of the same samples, in the same order",
-        )
-    if np.issubdtype(labels.dtype, np.integer) and labels.size == len(labels):
-        labels = labels.reshape(-1)  # class numbers in a column, as Keras has those of CIFAR-10
     images = images if images.dtype == np.uint8 else finite(images, origin, kind)
-    has_channels = images.ndim == len(places) + 2
-    return Split(images if has_channels else images[..., None], labels, origin=origin)
+    return images if images.ndim == len(places) + 2 else images[..., None]
 
 
 def numbered(labels: NDArray[Any]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Test images that `convert` carries to the machines that run the engines.
 
-test_images.npy     uint8 or float32 (N, ..., C), read as they are needed
+test_images.npy     uint8 or float32 (N, ..., C), read as they are needed; of several inputs (N,)
+                    with a field for each
 test_labels.npy     int64 (N,), or what else the task has
 
 Two plain arrays, because a zip archive of NumPy cannot be mapped: there may be more images than
@@ -16,6 +17,7 @@ import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
+from stages.datasets.inputs import described, forms, forms_of
 from stages.datasets.several import asked_by, checked
 from stages.errors import ArtifactError, DataError
 from stages.results.conversion import CarriedImages
@@ -67,19 +69,19 @@ def read(folder: Path) -> Split:
         raise ArtifactError(
             f"the test images in {str(folder)!r} are damaged: {error}", AGAIN
         ) from error
-    expected = (len(labels), *signature.input_shape)
-    if images.dtype != signature.data_dtype or images.shape != expected or not len(labels):
+    found, expected = forms(images), forms_of(signature)
+    if found != expected or len(images) != len(labels) or not len(labels):
         raise ArtifactError(
-            f"{IMAGES_FILE} in {str(folder)!r} holds {images.shape} {images.dtype}, "
-            f"expected {expected} {signature.data_dtype}, of at least one image",
+            f"{IMAGES_FILE} in {str(folder)!r} holds {described(found, len(images))}, expected "
+            f"{described(expected, len(labels))}, of at least one image",
             AGAIN,
         )
     name = f"{LABELS_FILE} in {str(folder)!r}"
-    split = Split(images, labels, origin=name)
+    given = Split(images, labels, origin=name)
     try:
-        found = checked(split, asked_by(signature, split), "test")
+        split = checked(given, asked_by(signature, given), "test")
     except DataError as error:
         raise ArtifactError(f"{name}: {error.message}", AGAIN) from error
-    if found.labels.dtype != labels.dtype:
-        raise ArtifactError(f"{name} holds {labels.dtype}, expected {found.labels.dtype}", AGAIN)
-    return found
+    if split.labels.dtype != labels.dtype:
+        raise ArtifactError(f"{name} holds {labels.dtype}, expected {split.labels.dtype}", AGAIN)
+    return split

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
-from stages.datasets import several
+from stages.datasets import inputs, several
 from stages.datasets.base import DataSet, DataSetModule, Part, Split, Target
 from stages.datasets.registry import DATASETS, PLACES
 from stages.datasets.several import OF_CLASSES, Wanted, check_judged, check_learnable, checked
@@ -39,6 +39,8 @@ def load_dataset(settings: Data, wanted: Wanted = None, rest: TaskName | None = 
     _check_shift(settings, part)
     check_learnable(part, asked)
     test = _test_split(_raw(module, settings, "test"), settings, asked)
+    if part.images.dtype.names or test.images.dtype.names:
+        inputs.refuse_unlike(test.images, inputs.forms(part.images), test.origin, "the test part")
     if part.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training images are {part.images.shape[1:]} but test images {test.images.shape[1:]} "
@@ -81,7 +83,12 @@ def load_test_split(settings: Data, signature: Signature | None = None) -> Split
             f"{install([providing(str(error.name))])}, or bring the images as a file: "
             "--set data.name=npz",
         ) from error
-    if signature is not None and split.images.dtype != signature.data_dtype:
+    if signature is None:
+        return split
+    expected = inputs.forms_of(signature)
+    if signature.inputs or split.images.dtype.names:
+        inputs.refuse_unlike(split.images, expected, split.origin, "the test part")
+    elif split.images.dtype != signature.data_dtype:
         raise DataError(
             f"{split.origin}: the test {settings.kind} are read as {split.images.dtype}, expected "
             f"{signature.data_dtype}, as the training had them",
@@ -104,6 +111,9 @@ def _test_split(raw: Split, settings: Data, asked: Sequence[Target]) -> Split:
 def _raw(module: DataSetModule, settings: Data, part: Part) -> Split:
     """One part as it is. Raises DataError for values that are no pixels, but scaled as these."""
     split = module.read(settings, part)
+    if split.images.dtype.names:
+        inputs.check_settings(settings, split.images)
+        return split
     if split.images.dtype == np.uint8:
         return split
     if settings.scale == Data().scale:
@@ -132,13 +142,15 @@ def _check_tasks(settings: Data, asked: Sequence[Target]) -> None:
 def _check_shift(settings: Data, part: Split) -> None:
     if settings.kind != "images":
         return
-    height, width = part.images.shape[1:3]
-    if settings.shift_pixels >= min(height, width):
-        raise SettingsError(
-            f"data.shift_pixels: got {settings.shift_pixels}, expected less than the images' size, "
-            f"{height} x {width} pixels",
-            "a few pixels are common: --set data.shift_pixels=1",
-        )
+    for name, form in inputs.forms(part.images).items():
+        is_shifted = form.is_picture or not name
+        if is_shifted and settings.shift_pixels >= min(form.shape[:2]):
+            height, width = form.shape[:2]
+            raise SettingsError(
+                f"data.shift_pixels: got {settings.shift_pixels}, expected less than the images' "
+                f"size, {height} x {width} pixels{f' of {name!r}' if name else ''}",
+                "a few pixels are common: --set data.shift_pixels=1",
+            )
 
 
 def _held_back(settings: Data, part: Split, asked: Sequence[Target]) -> tuple[Split, Split, Split]:

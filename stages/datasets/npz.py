@@ -1,6 +1,7 @@
 """Any `.npz` in the layout of keras.datasets.mnist: x_train, y_train, x_test, y_test.
 
-Labels of several outputs are arrays of their own, as y_train/box and y_train/kind.
+Those of several inputs are arrays of their own, as x_train/camera and x_train/table, and so are
+labels of several outputs, as y_train/box and y_train/kind.
 """
 
 from __future__ import annotations
@@ -35,29 +36,34 @@ def read(settings: Data, part: Part) -> Split:
 def read_part(path: Path, part: Part, limit_mib: int, kind: Kind = "images") -> Split:
     """x_<part> and y_<part> of `path`, checked; refused if the file unpacks to over `limit_mib`."""
     origin = f"{path.name}, x_{part} and y_{part}"
-    images = _array(path, f"x_{part}", limit_mib)
+    images = _named(path, f"x_{part}", limit_mib)
     return checked_split(images, _labels(path, part, limit_mib), origin, kind)
 
 
 def _labels(path: Path, part: Part, limit_mib: int) -> NDArray[Any]:
-    """y_<part>, or what outputs have of it, with a field for each: ascending, as files have no
-    order that means anything."""
-    prefix = f"y_{part}/"
+    """y_<part>, or what outputs have of it, with a field for each."""
+    found = _named(path, f"y_{part}", limit_mib)
+    return labels_of(found, f"{path.name}, y_{part}") if isinstance(found, dict) else found
+
+
+def _named(path: Path, name: str, limit_mib: int) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """The array `name`, or those of `name`/..., ascending, as files have no order that means
+    anything."""
+    prefix = f"{name}/"
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            there = [each.removesuffix(".npy") for each in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from error
-    outputs = sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
-    if not outputs:
-        return _array(path, f"y_{part}", limit_mib)
-    if f"y_{part}" in names:
+    parts = sorted(each.removeprefix(prefix) for each in there if each.startswith(prefix))
+    if not parts:
+        return _array(path, name, limit_mib)
+    if name in there:
         raise DataError(
-            f"{path} has y_{part} and {prefix}{outputs[0]}, expected one or the other",
-            "leave out y_train and y_test, or name them as outputs",
+            f"{path} has {name} and {prefix}{parts[0]}, expected one or the other",
+            "leave one of them out, in both parts",
         )
-    by_output = {name: _array(path, prefix + name, limit_mib) for name in outputs}
-    return labels_of(by_output, f"{path.name}, y_{part}")
+    return {part: _array(path, prefix + part, limit_mib) for part in parts}
 
 
 def _array(path: Path, name: str, limit_mib: int) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,11 @@ NUMBERS = ("int8", "int16", "uint16", "float16", "float32", "float64")
 """Types of values that are read as float32; uint8 stays as it is."""
 
 
-def finite(values: NDArray[Any], origin: str, kind: Kind) -> NDArray[np.float32]:
-    """`values` (N, ...) in float32. Raises DataError where one is NaN, infinite or beyond it."""
+def finite(values: NDArray[Any], origin: str, kind: Kind | Literal["rows"]) -> NDArray[np.float32]:
+    """`values` (N, ...), called `kind` in messages, in float32.
+
+    Raises DataError where one is NaN, infinite or beyond it.
+    """
     with np.errstate(over="ignore"):
         found = values.astype(np.float32, copy=False)
     broken = int((~np.isfinite(found).reshape(len(found), -1).all(axis=1)).sum())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages import progress
 from stages.artifacts.atomic import replacing
-from stages.datasets import cache
+from stages.datasets import cache, inputs
 from stages.datasets.base import MOST_CHANNELS, Part, Split, checked_split, numbered
 from stages.datasets.registry import Kind
 from stages.datasets.several import labels_of
@@ -30,6 +30,7 @@ from stages.settings.modules import function_of, source_files, unseen
 BATCH = 256
 ENDLESS = -1
 """What `tf.data.Dataset.cardinality` says of one without end."""
+IMAGES = "images uint8 (N, height, width, channels), a dictionary of arrays for several inputs"
 EXPECTED = "expected (images, labels), a keras.utils.PyDataset or a tf.data.Dataset"
 
 
@@ -124,10 +125,13 @@ def _is_single(spec: Any, kind: Kind) -> bool:
     """Whether elements are a sample and its target: (H, W, C), where a batch could be (N, H, W)."""
     if not isinstance(spec, tuple) or len(spec) != 2:
         return False
-    wanted = list(spec[1].values()) if isinstance(spec[1], dict) else [spec[1]]
-    image, *targets = (getattr(each, "shape", None) for each in (spec[0], *wanted))
+    pictures, wanted = (list(each.values()) if isinstance(each, dict) else [each] for each in spec)
+    image, *others = (getattr(each, "shape", None) for each in pictures)
+    targets = (getattr(each, "shape", None) for each in wanted)
     if any(getattr(each, "rank", None) == 0 for each in targets):
         return True
+    if others:  # a batch of vectors has two axes
+        return any(getattr(each, "rank", None) == 1 for each in (image, *others))
     if kind != "images" or image is None or image.rank != 3:
         return False
     return image[2] in range(1, MOST_CHANNELS + 1)
@@ -157,6 +161,9 @@ def _joined(batches: Iterator[Any], origin: str, limit_mib: int, kind: Kind) -> 
 
 def _refuse_unlike(split: Split, first: Split, origin: str, number: int) -> None:
     """Raise DataError where batch `number` cannot be joined to the first."""
+    if split.images.dtype.names or first.images.dtype.names:
+        expected = inputs.forms(first.images)
+        inputs.refuse_unlike(split.images, expected, origin, f"batch {number}")
     if split.images.shape[1:] != first.images.shape[1:]:
         raise DataError(
             f"{origin}: images of batch {number} are {split.images.shape[1:]}, those of the "
@@ -191,11 +198,14 @@ def _checked(pair: Any, origin: str, kind: Kind) -> Split:
             f"{origin}: got {got}, expected images and labels",
             "weights of single images are not supported",
         )
-    images, labels = pair
-    if isinstance(labels, dict):
-        by_output = {name: _array(each, origin) for name, each in labels.items()}
-        return checked_split(_array(images, origin), labels_of(by_output, origin), origin, kind)
-    return checked_split(_array(images, origin), _array(labels, origin), origin, kind)
+    images, labels = (
+        {name: _array(part, origin) for name, part in each.items()}
+        if isinstance(each, dict)
+        else _array(each, origin)
+        for each in pair
+    )
+    targets = labels_of(labels, origin) if isinstance(labels, dict) else labels
+    return checked_split(images, targets, origin, kind)
 
 
 def _array(given: Any, origin: str) -> NDArray[Any]:
@@ -206,7 +216,7 @@ def _array(given: Any, origin: str) -> NDArray[Any]:
     if array is None:
         raise DataError(
             f"{origin}: got a {type(given).__name__}, expected arrays of NumPy",
-            "images uint8 (N, height, width, channels), and labels, numbers or masks (N, ...)",
+            f"{IMAGES}, and labels, numbers or masks (N, ...)",
         )
     return array
 
@@ -229,6 +239,8 @@ def _refuse_other(split: Split, source: str, version: str | None, part: Part) ->
     key = hashlib.sha256(json.dumps([source, version, part, code]).encode()).hexdigest()[:16]
     kept = cache.folder() / f"source-{key}.sha256"
     digest = hashlib.sha256(json.dumps(split.images.shape).encode())
+    if split.images.dtype.names:
+        digest.update(inputs.described(inputs.forms(split.images), len(split)).encode())
     digest.update(np.ascontiguousarray(split.images[:]).data)
     digest.update(np.ascontiguousarray(split.labels).data)
     try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from stages.datasets.base import Split
+from stages.datasets.inputs import forms
 from stages.errors import DataError
 from stages.tasks import base as tasks
 from stages.tasks.registry import TaskName
@@ -61,13 +62,20 @@ def checked(split: Split, task: TaskName, names: tuple[str, ...], part: str) -> 
     if task in ("classification", "binary"):
         _check_classes(targets, names, part)
         return replace(split, labels=targets)
-    if task == "segmentation" and targets.shape[1:] != split.images.shape[1:3]:
+    if task == "segmentation":
+        _check_size(targets, split)
+    return replace(split, labels=targets, strata=module.strata(targets))
+
+
+def _check_size(masks: tasks.Targets, split: Split) -> None:
+    """Of several inputs that are images one is as large as the masks."""
+    sizes = {form.shape[:2] for form in forms(split.images).values() if len(form.shape) == 3}
+    if masks.shape[1:] not in sizes:
         raise DataError(
-            f"{split.origin}: the masks are {targets.shape[1:]}, the images "
-            f"{split.images.shape[1:3]} (height, width), expected the same",
+            f"{split.origin}: the masks are {masks.shape[1:]}, the images "
+            f"{' and '.join(map(str, sorted(sizes))) or 'none'} (height, width), expected the same",
             "resize the masks with the images, to the nearest pixel",
         )
-    return replace(split, labels=targets, strata=module.strata(targets))
 
 
 def _check_classes(labels: tasks.Targets, names: tuple[str, ...], part: str) -> None:

@@ -116,7 +116,8 @@ def execute(
     """The output of a folded `model` for `image`, or the list of several, with `quantize` applied
     at every point.
 
-    `image` is a KerasTensor (a graph is built) or a tensor (it is computed or traced).
+    `image` is a KerasTensor (a graph is built) or a tensor (it is computed or traced), or the list
+    of those of several inputs.
     """
     by_tensor = {id(point.tensor): point for point in points.values()}
 
@@ -128,7 +129,8 @@ def execute(
         values = keras.tree.flatten(visit(call, *args, **kwargs))
         return [at(tensor, value) for tensor, value in zip(call.outputs, values, strict=True)]
 
-    return alone(walk(model, [at(model.inputs[0], image)], quantized))
+    pairs = zip(model.inputs, keras.tree.flatten(image), strict=True)
+    return alone(walk(model, [at(tensor, value) for tensor, value in pairs], quantized))
 
 
 def with_rounded_kernels(
@@ -195,9 +197,9 @@ def simulate(
         layer.trainable = point.limits is None
         return layer(value)
 
-    image = keras.Input(batch_shape=model.inputs[0].shape, name=model.inputs[0].name)
+    images = alone([keras.Input(batch_shape=x.shape, name=x.name) for x in model.inputs])
     visit = with_rounded_kernels(model, wanted, ranges, target)
-    return keras.Model(image, execute(model, wanted, image, quantize, visit), name=model.name)
+    return keras.Model(images, execute(model, wanted, images, quantize, visit), name=model.name)
 
 
 def layer_name(point: str) -> str:

@@ -13,6 +13,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from stages.artifacts.node_names import NAME
+from stages.artifacts.signature import Fed
 from stages.errors import ModelError, shown
 from stages.keras_graph.walk import Call, alone, functional, walk
 
@@ -58,6 +59,14 @@ def with_named_outputs(model: keras.Model) -> keras.Model:
     return keras.Model(alone(model.inputs), tensors, name=model.name)
 
 
+def with_listed_inputs(model: keras.Model) -> keras.Model:
+    """`model` itself, or with a list of inputs where it has several in another form: every stage
+    gives it a list."""
+    if len(model.inputs) == 1 or isinstance(getattr(model, "input", None), list):
+        return model
+    return keras.Model(list(model.inputs), alone(model.outputs), name=model.name)
+
+
 def names_of(model: keras.Model) -> tuple[str, ...]:
     """Of the outputs, in their order: those of the layers that make them. Raises ModelError."""
     names = tuple(map(str, functional(model).output_names))
@@ -69,7 +78,7 @@ def names_of(model: keras.Model) -> tuple[str, ...]:
     return names
 
 
-def made_by(model: keras.Model, images: NDArray[np.float32], maker: Maker, index: int = 0) -> bool:
+def made_by(model: keras.Model, images: Fed, maker: Maker, index: int = 0) -> bool:
     """Whether an output of `model` is probabilities that a softmax, or sigmoids, made, no logits.
 
     Its graph must end in one, wherever that is written, or in something that may be one. That
@@ -77,13 +86,19 @@ def made_by(model: keras.Model, images: NDArray[np.float32], maker: Maker, index
     and for noise must be shares of 1 as well, or shares. Those alone could be confident sigmoids.
     Raises ModelError for a subclassed model.
     """
-    if walk(model, [_Value.OTHER], partial(_made, maker))[index] is _Value.OTHER:
+    given = [_Value.OTHER] * len(functional(model).inputs)
+    if walk(model, given, partial(_made, maker))[index] is _Value.OTHER:
         return False
-    noise = np.random.default_rng(0).normal(images.mean(), images.std() + 1e-3, images.shape)
-    seen = np.concatenate([images, noise.astype(np.float32)])
+    seen = alone([_with_noise(each) for each in keras.tree.flatten(images)])
     found = keras.tree.flatten(model(seen, training=False))[index]
     outputs = np.asarray(found, np.float64)
     return bool(outputs.min() >= 0) and _are_shares(outputs, maker)
+
+
+def _with_noise(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Twice as many."""
+    noise = np.random.default_rng(0).normal(images.mean(), images.std() + 1e-3, images.shape)
+    return np.concatenate([images, noise.astype(np.float32)])
 
 
 def _are_shares(outputs: NDArray[np.float64], maker: Maker) -> bool:

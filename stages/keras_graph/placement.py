@@ -110,8 +110,8 @@ FEW_WEIGHTS = 1024
 class Point:
     """A tensor that is quantized: its producer's name, its sign, and the engines it is for.
 
-    `limits` are known beforehand of the image alone: pixels have 256 values, so its range is
-    neither calibrated nor trained (rule 8).
+    `limits` are known beforehand of inputs that are pixels: these have 256 values, so their range
+    is neither calibrated nor trained (rule 8).
     """
 
     name: str
@@ -271,12 +271,13 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
     pairs = zip(model.outputs, signature.each, strict=True)
     numbers = {id(graph.root(tensor)) for tensor, own in pairs if own.task == "regression"}
     wanted = _wanted(graph, numbers)
-    is_input = {id(tensor) for tensor in model.inputs}
+    sources = zip(model.inputs, signature.each_input, strict=True)
+    limits = {id(tensor): own.limits for tensor, own in sources}
     found = {}
     for identity, name in graph.names.items():
         if identity in wanted:
             tensor, targets = wanted[identity]
-            known = signature.limits if identity in is_input else None
+            known = limits.get(identity)
             signed = graph.is_signed(tensor) if known is None else known[0] < 0
             found[name] = Point(name, tensor, signed, frozenset(targets), known)
     return found

@@ -28,7 +28,7 @@ OTHER_FLOATS = ("bfloat16", "float16", "float64")
 
 
 def plain(model: keras.Model) -> keras.Model:
-    """`model` itself where nothing has to change or it has several inputs, else a flat copy.
+    """`model` itself where nothing has to change, else a flat copy.
 
     Layers of another precision, mixed or not, become float32; names get other characters. What is
     called with training=False computes the same in training, although Keras passes on what the
@@ -44,11 +44,12 @@ def plain(model: keras.Model) -> keras.Model:
     walk(model, functional(model).inputs, visit)
     operations = [call.operation for call in found]
     _refuse_quantized(operations)
-    renamed = [each.name for each in (model, *operations) if not NAME.fullmatch(each.name)]
+    named = (model, *(model.inputs if len(model.inputs) > 1 else ()), *operations)
+    renamed = [each.name for each in named if not NAME.fullmatch(each.name)]
     precisions = sorted({name for each in operations for name in _other_floats(each)})
     inferring = told_to_infer(model)
     frozen = [each for each in operations if id(each) in inferring and isinstance(each, INFERRING)]
-    if len(model.inputs) != 1 or not (renamed or precisions or frozen):
+    if not (renamed or precisions or frozen):
         return model
     if frozen:
         progress.report(
@@ -63,10 +64,12 @@ def plain(model: keras.Model) -> keras.Model:
             f"{len(renamed)} names that TensorFlow does not take are spelled otherwise: "
             f"{shown(first)} is now {spelled(first)!r}"
         )
-    old = functional(model).inputs[0]
-    image = keras.Input(batch_shape=old.shape, dtype="float32", name=spelled(old.name))
-    outputs = walk(model, [image], _Copies(inferring).call)
-    return keras.Model(image, alone(outputs), name=spelled(model.name))
+    images = [
+        keras.Input(batch_shape=each.shape, dtype="float32", name=spelled(each.name))
+        for each in functional(model).inputs
+    ]
+    outputs = walk(model, images, _Copies(inferring).call)
+    return keras.Model(alone(images), alone(outputs), name=spelled(model.name))
 
 
 def spelled(name: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import keras
 
 from stages.datasets.registry import PLACES
 from stages.errors import ModelError, SettingsError
-from stages.keras_graph.outputs import names_of, with_named_outputs
+from stages.keras_graph.outputs import names_of, with_listed_inputs, with_named_outputs
 from stages.keras_graph.plain import plain
-from stages.keras_graph.walk import alone, apply, functional, walk
+from stages.keras_graph.walk import alone, apply, calls, functional, walk
 from stages.models import (
     applications,
     ds_cnn,
@@ -28,6 +29,8 @@ from stages.settings import Model
 from stages.settings.networks import APPLICATIONS, NETWORKS
 
 Shape = tuple[int, int, int]
+InputShapes = tuple[int, ...] | Mapping[str, tuple[int, ...]]
+"""That of the only input, or of several by name."""
 Shapes = Sequence[tuple[int, ...]] | Mapping[str, Sequence[tuple[int, ...]]]
 """Those of an output that fit, or of several by name."""
 Builder = Callable[[Shape, int], keras.Model]
@@ -51,7 +54,7 @@ SEGMENTING: dict[str, Builder] = {"unet": unet.build}
 
 def create(
     settings: Model,
-    input_shape: tuple[int, ...],
+    input_shape: InputShapes,
     outputs: int | Sequence[tuple[int, ...]] | Mapping[str, Sequence[tuple[int, ...]]],
     pixels: tuple[float, float] = (1 / 255, 0.0),
     *,
@@ -59,6 +62,7 @@ def create(
 ) -> keras.Model:
     """The model of `settings`: from the table, a file, or `module:function`.
 
+    `input_shape` is that of the only input, or those of several by name.
     `outputs` is the number of values that it returns, or the shapes that fit, of which ours has the
     first; of several outputs these shapes by name. `pixels` are the scale and offset of its inputs,
     for weights trained on other pixels. With `has_unlabelled`, outputs and labels may be others.
@@ -79,6 +83,12 @@ def create(
                 "output",
                 "bring a model that has them: --set model.source=module:function",
             )
+        if isinstance(input_shape, Mapping):
+            raise SettingsError(
+                f"the data are of the inputs {', '.join(input_shape)}, but {settings.name!r} has "
+                "one input",
+                "bring a model that has them: --set model.source=module:function",
+            )
         model = _from_table(settings, input_shape, shapes[0], pixels)
     else:
         model = _from_user(settings, settings.source, input_shape, shapes, has_unlabelled)
@@ -89,7 +99,7 @@ def create(
 def _from_user(
     settings: Model,
     source: str,
-    input_shape: tuple[int, ...],
+    input_shape: InputShapes,
     shapes: Shapes,
     has_unlabelled: bool,
 ) -> keras.Model:
@@ -99,10 +109,16 @@ def _from_user(
             "leave them out: a model of your own has its own filters and weights",
         )
     model = own_source.load(settings)
-    if isinstance(model, keras.Sequential) and not model.built:
+    if isinstance(model, keras.Sequential) and not model.built and isinstance(input_shape, tuple):
         model.build((None, *input_shape))
-    model = plain(with_named_outputs(model))
+    functional(model)  # what has no graph has no list of inputs either
+    model = plain(with_listed_inputs(with_named_outputs(model)))
     if settings.head is not None:
+        if isinstance(input_shape, Mapping):
+            raise SettingsError(
+                f"model.head is for one input, the data are of {', '.join(input_shape)}",
+                "build the new head in model.source",
+            )
         if isinstance(shapes, Mapping):
             raise SettingsError(
                 f"model.head is one output, the labels are of {', '.join(shapes)}",
@@ -114,8 +130,9 @@ def _from_user(
             "model.freeze_base leaves nothing of model.source to train without a new head",
             "put one on it: --set model.head=average",
         )
-    _check(model, source, input_shape, shapes, has_unlabelled)
-    model = _with_free_batch(model, input_shape)
+    wanted = _check_inputs(model, source, input_shape)
+    _check(model, source, wanted, shapes, has_unlabelled)
+    model = _with_free_batch(model, wanted)
     if ":" in source:
         own_source.check_loadable(model, source)
     return model
@@ -186,23 +203,80 @@ def _set_dropout(model: keras.Model, rate: float | None) -> None:
         layer.rate = rate
 
 
+def _check_inputs(model: keras.Model, source: str, shapes: InputShapes) -> list[tuple[int, ...]]:
+    """The shapes of the inputs of `model`, in its order. Raises ModelError for other inputs than
+    the data are of, and for those of several that do not fit."""
+    inputs = functional(model).inputs
+    if len(inputs) == 1 and isinstance(shapes, tuple):
+        return [shapes]
+    names = [each.name for each in inputs]
+    if isinstance(shapes, tuple):
+        raise ModelError(
+            f"{source} has the inputs {', '.join(names)}, but the data are one array",
+            "give a dictionary of arrays with these names (data.source), or x_train/NAME in an "
+            ".npz: docs/data.md",
+        )
+    if absent := [name for name in names if name not in shapes]:
+        raise ModelError(
+            f"{source} has the input {absent[0]!r}, which nobody feeds: the data are of the inputs "
+            f"{', '.join(shapes)}",
+            "give both the same names",
+        )
+    if unknown := [name for name in shapes if name not in names]:
+        raise ModelError(
+            f"{source} has no input {unknown[0]!r}, which the data have; its inputs are "
+            f"{', '.join(names)}",
+            "leave it out of the data, or give both the same names",
+        )
+    graph = calls(model)
+    read = {id(tensor) for call in graph for tensor in call.inputs}
+    for tensor in inputs:
+        _check_input(tensor, source, shapes[tensor.name], is_read=id(tensor) in read)
+    return [shapes[name] for name in names]
+
+
+def _check_input(tensor: Any, source: str, wanted: tuple[int, ...], *, is_read: bool) -> None:
+    """Raises ModelError for one of several inputs that is not what the data have."""
+    name, shape = tensor.name, tuple(tensor.shape[1:])
+    if not is_read:
+        raise ModelError(
+            f"{source} has the input {name!r}, which changes nothing in its outputs",
+            "leave it out of the network and the data",
+        )
+    if not keras.backend.is_float_dtype(tensor.dtype):
+        raise ModelError(
+            f"{source} takes {tensor.dtype} as its input {name!r}, expected float32, which every "
+            "stage gives",
+            "make the input float32, and cast it: keras.ops.cast(tensor, 'int32')",
+        )
+    if not _fits(shape, wanted):
+        raise ModelError(
+            f"{source} takes {shape} as its input {name!r}, the data have {wanted}",
+            "reshape the array; a last axis of one channel: array[..., None]",
+        )
+
+
+def _fits(got: Sequence[int | None], wanted: Sequence[int]) -> bool:
+    return len(got) == len(wanted) and all(
+        each in (None, size) for each, size in zip(got, wanted, strict=True)
+    )
+
+
 def _check(
     model: keras.Model,
     source: str,
-    input_shape: tuple[int, ...],
+    input_shapes: Sequence[tuple[int, ...]],
     shapes: Shapes,
     has_unlabelled: bool,
 ) -> None:
     graph = functional(model)
-    if len(graph.inputs) != 1:
-        raise ModelError(f"{source} has {len(graph.inputs)} inputs, expected one")
     if not isinstance(shapes, Mapping):
         if len(graph.outputs) != 1:
             raise ModelError(
                 f"{source} has the outputs {', '.join(names_of(model))}, but the labels are of one",
                 "give labels as a dictionary with these names: docs/tasks.md",
             )
-        _check_shapes(model, source, input_shape, shapes, 0)
+        _check_shapes(model, source, input_shapes, shapes, 0)
         return
     names = names_of(model)
     if set(names) != set(shapes) and not has_unlabelled:
@@ -212,48 +286,49 @@ def _check(
         )
     for index, name in enumerate(names):
         found = shapes.get(name, ())
-        _check_shapes(model, f"{source}, output {name!r},", input_shape, found, index)
+        _check_shapes(model, f"{source}, output {name!r},", input_shapes, found, index)
 
 
 def _check_shapes(
     model: keras.Model,
     source: str,
-    input_shape: tuple[int, ...],
+    input_shapes: Sequence[tuple[int, ...]],
     shapes: Sequence[tuple[int, ...]],
     index: int,
 ) -> None:
     graph = functional(model)
-    got_in, got_out = tuple(graph.inputs[0].shape[1:]), tuple(graph.outputs[index].shape[1:])
-    fits = len(got_in) == len(input_shape) and all(
-        got in (None, wanted) for got, wanted in zip(got_in, input_shape, strict=True)
-    )
     dtype = keras.backend.standardize_dtype(graph.outputs[index].dtype)
     if not dtype.startswith(("float", "bfloat")):
         raise ModelError(
             f"{source} returns {dtype}, expected floating-point numbers, which engines return",
             "cast it: keras.ops.cast(tensor, 'float32')",
         )
-    has_fitting = not shapes or any(
-        len(got_out) == len(shape)
-        and all(got in (None, wanted) for got, wanted in zip(got_out, shape, strict=True))
-        for shape in shapes
-    )
+    got_in = [tuple(each.shape[1:]) for each in graph.inputs]
+    got_out = tuple(graph.outputs[index].shape[1:])
+    fits = all(map(_fits, got_in, input_shapes))
+    has_fitting = not shapes or any(_fits(got_out, shape) for shape in shapes)
     if not fits or not has_fitting:
         wanted = " or ".join(map(str, shapes))
-        kinds = [kind for kind, places in PLACES.items() if len(places) + 1 == len(got_in)]
-        is_of_other_rank = len(got_in) != len(input_shape) and kinds
+        ranks = [len(each) for each in got_in]
+        kinds = [kind for kind, places in PLACES.items() if [len(places) + 1] == ranks]
+        is_of_other_rank = len(got_in[0]) != len(input_shapes[0]) and kinds
         raise ModelError(
-            f"{source} maps {got_in} to {got_out}, the data set needs {input_shape} to {wanted}",
+            f"{source} maps {_and(got_in)} to {got_out}, the data set needs {_and(input_shapes)} "
+            f"to {wanted}",
             f"if the data are {kinds[0]}: --set data.kind={kinds[0]}"
             if is_of_other_rank
             else "choose the matching data set with data.name and data.path",
         )
 
 
-def _with_free_batch(model: keras.Model, input_shape: tuple[int, ...]) -> keras.Model:
-    """`model` for any number of images of just this shape."""
-    image = model.inputs[0]
-    if tuple(image.shape) == (None, *input_shape):
+def _and(shapes: Sequence[tuple[int | None, ...]]) -> str:
+    return " and ".join(map(str, shapes))
+
+
+def _with_free_batch(model: keras.Model, shapes: Sequence[tuple[int, ...]]) -> keras.Model:
+    """`model` for any number of images of just these shapes, one for each input."""
+    pairs = list(zip(functional(model).inputs, shapes, strict=True))
+    if all(tuple(image.shape) == (None, *shape) for image, shape in pairs):
         return model
-    fixed = keras.Input(input_shape, name=image.name)
-    return keras.Model(fixed, alone(walk(model, [fixed], apply)), name=model.name)
+    fixed = [keras.Input(shape, name=image.name) for image, shape in pairs]
+    return keras.Model(alone(fixed), alone(walk(model, fixed, apply)), name=model.name)

@@ -18,6 +18,7 @@ import numpy as np
 
 from stages import progress
 from stages.errors import ModelError, SettingsError
+from stages.keras_graph.walk import alone
 from stages.models import files
 from stages.settings import Model
 from stages.settings.modules import function_of, unseen
@@ -92,8 +93,9 @@ def check_loadable(model: keras.Model, source: str) -> None:
         except Exception as error:
             reason = files.reason(error.__cause__ or error)
             raise ModelError(f"{source} cannot be saved and loaded again: {reason}", fix) from error
-    shape = [each or 32 for each in model.inputs[0].shape[1:]]
-    image = np.random.default_rng(0).uniform(0, 1, (1, *shape)).astype(np.float32)
+    random = np.random.default_rng(0)
+    shapes = [tuple(side or 32 for side in each.shape[1:]) for each in model.inputs]
+    image = alone([random.uniform(0, 1, (1, *shape)).astype(np.float32) for shape in shapes])
     try:
         before, after = (
             [np.asarray(output) for output in keras.tree.flatten(each(image, training=False))]
@@ -101,7 +103,9 @@ def check_loadable(model: keras.Model, source: str) -> None:
         )
     except Exception as error:
         why = files.in_one_line(error)
-        raise ModelError(f"{source} cannot be computed for an image of {shape}: {why}") from error
+        raise ModelError(
+            f"{source} cannot be computed for an image of {shapes[0]}: {why}"
+        ) from error
     pairs = zip(before, after, strict=True)
     if not all(np.allclose(*pair, rtol=1e-3, atol=1e-3, equal_nan=True) for pair in pairs):
         raise ModelError(f"{source} is another function once it was saved and loaded", fix)

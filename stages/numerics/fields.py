@@ -1,4 +1,4 @@
-"""Several arrays of the same samples as one, for networks with several outputs or labels.
+"""Several arrays of the same samples as one, for networks with several inputs, outputs or labels.
 
 NumPy's structured arrays: (N,) with a field for each array. Rows are taken, joined and stored as
 those of any other array, and arithmetic, which would mix what has nothing in common, is an error.

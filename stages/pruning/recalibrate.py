@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from stages.keras_graph.walk import Call, calls, functional, walk
+from stages.keras_graph.walk import Call, calls, walk
 from stages.numerics.batch_statistics import Values, pooled_moments
 
 Moments = tuple[int, Values, Values]
@@ -24,9 +24,10 @@ Moments = tuple[int, Values, Values]
 def recalibrate(flat: keras.Model, batches: Iterable[Any]) -> None:
     """Give batch normalisation the mean and variance that its inputs have on `batches`, in place.
 
-    `batches` of images float32 (N, H, W, C). As in training, every batch is normalised with its
-    own statistics; everything else, Dropout included, runs as at inference. Frozen layers keep
-    their statistics, as they do in training, and no other weight changes.
+    `batches` of images float32 (N, H, W, C), or lists of those of several inputs. As in training,
+    every batch is normalised with its own statistics; everything else, Dropout included, runs as at
+    inference. Frozen layers keep their statistics, as they do in training, and no other weight
+    changes.
     """
     found = {
         id(call.operation): call.operation
@@ -45,7 +46,7 @@ def recalibrate(flat: keras.Model, batches: Iterable[Any]) -> None:
         return call.operation(args[0], training=True)
 
     for images in batches:
-        walk(flat, [images] * len(functional(flat).inputs), visit)
+        walk(flat, keras.tree.flatten(images), visit)
     for key, moments in seen.items():
         if not moments:
             continue

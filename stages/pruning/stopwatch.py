@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,10 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from stages.artifacts.ranges import Range, covering
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Fed, Signature, some
 from stages.conversion.litert import write_float, write_int8
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
@@ -25,14 +23,13 @@ from stages.engines.registry import EngineName, Target
 from stages.errors import EngineError
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
+from stages.keras_graph.walk import alone
 from stages.measurement import engine_process
 from stages.measurement.engine_process import EngineProcess
 from stages.settings import Build, TensorRT
 
 CALIBRATION_IMAGES = 64
 """A few suffice: latency depends on no more than the order of magnitude of the ranges."""
-
-Images = NDArray[np.float32]
 
 
 class Stopwatch:
@@ -49,7 +46,7 @@ class Stopwatch:
         target: str,
         reference: keras.Model,
         signature: Signature,
-        images: Images,
+        images: Fed,
         batch_size: int = 1,
         build: Build | None = None,
         tensorrt: TensorRT | None = None,
@@ -57,7 +54,7 @@ class Stopwatch:
         self._engine = EngineName.parse(target)
         self._file = engine_process.require(self._engine)
         self._model, self._images = reference, images
-        self._signature = dataclasses.replace(signature, dtype=signature.data_dtype)
+        self._signature = signature.fed_as("uint8")
         self._built = (batch_size, build, tensorrt)
         self.reference_ms = 0.0
 
@@ -96,7 +93,7 @@ class Stopwatch:
         return engine
 
 
-def write_graph(model: keras.Model, file: Path, signature: Signature, images: Images) -> None:
+def write_graph(model: keras.Model, file: Path, signature: Signature, images: Fed) -> None:
     """Write `model` as the file of the convert stage that has this name, calibrated only.
 
     Raises ConversionError, and EngineError for a name that is not known.
@@ -108,16 +105,16 @@ def write_graph(model: keras.Model, file: Path, signature: Signature, images: Im
     _WRITERS[file.name](fold(model), file, signature, images)
 
 
-def _write_float(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
+def _write_float(folded: keras.Model, file: Path, signature: Signature, _: Fed) -> None:
     onnx.save(prepend_preprocessing(float_graph(folded, signature), signature), file)
 
 
-def _write_half(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
+def _write_half(folded: keras.Model, file: Path, signature: Signature, _: Fed) -> None:
     onnx.save(prepend_preprocessing(to_float16(float_graph(folded, signature)), signature), file)
 
 
 def _int8_writer(target: Target, half: bool = False) -> Callable[..., None]:
-    def write(folded: keras.Model, file: Path, signature: Signature, images: Images) -> None:
+    def write(folded: keras.Model, file: Path, signature: Signature, images: Fed) -> None:
         placed = points(folded, signature)
         graph = int8_graph(folded, placed, _ranges(folded, placed, images), signature, target)
         onnx.save(prepend_preprocessing(to_float16(graph) if half else graph, signature), file)
@@ -125,19 +122,20 @@ def _int8_writer(target: Target, half: bool = False) -> Callable[..., None]:
     return write
 
 
-def _write_litert_float(folded: keras.Model, file: Path, signature: Signature, _: Images) -> None:
+def _write_litert_float(folded: keras.Model, file: Path, signature: Signature, _: Fed) -> None:
     write_float(file, folded, signature)
 
 
-def _write_litert(folded: keras.Model, file: Path, signature: Signature, images: Images) -> None:
+def _write_litert(folded: keras.Model, file: Path, signature: Signature, images: Fed) -> None:
     placed = points(folded, signature)
     write_int8(file, folded, placed, _ranges(folded, placed, images), signature)
 
 
-def _ranges(folded: keras.Model, placed: Mapping[str, Point], images: Images) -> dict[str, Range]:
+def _ranges(folded: keras.Model, placed: Mapping[str, Point], images: Fed) -> dict[str, Range]:
     """The range of every quantized tensor on `images`."""
-    tensors = keras.Model(folded.inputs[0], [point.tensor for point in placed.values()])
-    values = keras.tree.flatten(tensors(images[:CALIBRATION_IMAGES], training=False))
+    tensors = keras.Model(alone(folded.inputs), [point.tensor for point in placed.values()])
+    few = some(images, slice(CALIBRATION_IMAGES))
+    values = keras.tree.flatten(tensors(few, training=False))
     return {name: covering(np.asarray(seen)) for name, seen in zip(placed, values, strict=True)}
 
 

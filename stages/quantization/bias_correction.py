@@ -18,6 +18,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from stages.artifacts.ranges import Range
+from stages.artifacts.signature import Fed, rows
 from stages.keras_graph.fake_quant import execute, fake_quantize, with_int8_kernels
 from stages.keras_graph.kernels import WEIGHTED
 from stages.keras_graph.placement import Point, inputs_of_weighted, only
@@ -46,7 +47,7 @@ def mean_shifts(
     model: keras.Model,
     points: Mapping[str, Point],
     ranges: Mapping[str, Range],
-    batches: Iterable[NDArray[np.float32]],
+    batches: Iterable[Fed],
 ) -> Shifts:
     """What has to be added to the bias of each layer with an INT8 kernel of the folded `model`.
 
@@ -60,8 +61,8 @@ def mean_shifts(
     for batch in batches:
         wanted = _float_means(model, corrected, batch)
         for layer, shift in _shifts(model, placed, ranges, corrected, wanted, batch).items():
-            total[layer] = total.get(layer, np.zeros_like(shift)) + shift * len(batch)
-        images += len(batch)
+            total[layer] = total.get(layer, np.zeros_like(shift)) + shift * rows(batch)
+        images += rows(batch)
     return {layer: shift / images for layer, shift in total.items()}
 
 
@@ -82,9 +83,7 @@ def _channel_means(outputs: Any) -> NDArray[np.float64]:
     return means
 
 
-def _float_means(
-    model: keras.Model, corrected: Mapping[int, str], batch: NDArray[np.float32]
-) -> Shifts:
+def _float_means(model: keras.Model, corrected: Mapping[int, str], batch: Fed) -> Shifts:
     means: Shifts = {}
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
@@ -93,8 +92,12 @@ def _float_means(
             means[layer] = _channel_means(outputs)
         return outputs
 
-    execute(model, {}, ops.convert_to_tensor(batch), _unchanged, visit)
+    execute(model, {}, _tensors(batch), _unchanged, visit)
     return means
+
+
+def _tensors(batch: Fed) -> Any:
+    return keras.tree.map_structure(ops.convert_to_tensor, batch)
 
 
 def _unchanged(point: Point, value: Any) -> Any:
@@ -107,7 +110,7 @@ def _shifts(
     ranges: Mapping[str, Range],
     corrected: Mapping[int, str],
     wanted: Shifts,
-    batch: NDArray[np.float32],
+    batch: Fed,
 ) -> Shifts:
     shifts: Shifts = {}
     quantized: Visit = with_int8_kernels(model, placed)
@@ -124,5 +127,5 @@ def _shifts(
         found = ranges[point.name]
         return fake_quantize(value, found.scale("cpu"), found.grid("cpu"))
 
-    execute(model, placed, ops.convert_to_tensor(batch), quantize, visit)
+    execute(model, placed, _tensors(batch), quantize, visit)
     return shifts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import keras
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.ranges import Range
+from stages.artifacts.signature import Fed
 from stages.keras_graph.placement import Point, tied
+from stages.keras_graph.walk import alone
 from stages.numerics import calibration
 from stages.numerics.calibration import Histogram, Limits
 
-Batches = Iterable[NDArray[np.float32]]
 Ranges = dict[str, Range]
 
 METHODS: dict[str, Callable[[Histogram, float], Limits]] = {
@@ -27,15 +28,15 @@ METHODS: dict[str, Callable[[Histogram, float], Limits]] = {
 
 
 def observe(
-    model: keras.Model, points: Mapping[str, Point], batches: list[NDArray[np.float32]]
+    model: keras.Model, points: Mapping[str, Point], batches: list[Fed]
 ) -> dict[str, Histogram]:
     """Histograms of the values at all points of the folded float `model` on `batches`.
 
     Two passes: the first finds the smallest and largest values, the second counts between them.
     """
-    tensors = keras.Model(model.inputs[0], [point.tensor for point in points.values()])
+    tensors = keras.Model(alone(model.inputs), [point.tensor for point in points.values()])
 
-    def values(batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def values(batch: Fed) -> list[NDArray[np.float32]]:
         return [found.numpy() for found in keras.tree.flatten(tensors(batch, training=False))]
 
     ends = np.zeros((2, len(points)))

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from stages.artifacts.ranges import Range
+from stages.artifacts.signature import Fed, rows
 from stages.keras_graph.fake_quant import execute, fake_quantize
 from stages.keras_graph.placement import Point, tied
 from stages.quantization.calibrate import Ranges
@@ -25,7 +25,7 @@ def output_changes(
     model: keras.Model,
     points: Mapping[str, Point],
     candidates: Mapping[str, Mapping[str, Range]],
-    batches: Iterable[NDArray[np.float32]],
+    batches: Iterable[Fed],
     seed: int = 0,
 ) -> Changes:
     """What the ranges of each method in `candidates` change in the outputs, to first order.
@@ -40,12 +40,12 @@ def output_changes(
     count = 0
     for batch in batches:
         values, gradients = _with_gradients(model, points, batch, signs)
-        count += len(batch) * sum(output.shape[-1] for output in model.outputs)
+        count += rows(batch) * sum(output.shape[-1] for output in model.outputs)
         for method, ranges in candidates.items():
             for name, value in values.items():
                 scale, grid = ranges[name].scale("cpu"), ranges[name].grid("cpu")
                 moved = (fake_quantize(value, scale, grid) - value) * gradients[name]
-                of_image = tf.reduce_sum(tf.reshape(moved, (len(batch), -1)), axis=1)
+                of_image = tf.reduce_sum(tf.reshape(moved, (rows(batch), -1)), axis=1)
                 total[method][name] += float(tf.reduce_sum(of_image**2))
     return {
         method: {name: change / count for name, change in by_point.items()}
@@ -56,7 +56,7 @@ def output_changes(
 def _with_gradients(
     model: keras.Model,
     points: Mapping[str, Point],
-    batch: NDArray[np.float32],
+    batch: Fed,
     signs: np.random.Generator,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tensors of all points, and the gradient of a random sum of the outputs for each."""
@@ -68,7 +68,8 @@ def _with_gradients(
             values[point.name] = value
             return value
 
-        outputs = keras.tree.flatten(execute(model, points, tf.convert_to_tensor(batch), watch))
+        images = keras.tree.map_structure(tf.convert_to_tensor, batch)
+        outputs = keras.tree.flatten(execute(model, points, images, watch))
         mixed = tf.add_n([_mixed(output, signs, len(outputs) > 1) for output in outputs])
     unused = tf.UnconnectedGradients.ZERO
     return values, tape.gradient(mixed, values, unconnected_gradients=unused)

@@ -23,6 +23,14 @@ class DeviceComparison(StageResult):
     rows: tuple[DeviceSpeed, ...] = ()
 
 
+class FoundInput(Measured):
+    """One of several inputs, as the data have it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
 class FoundOutput(Measured):
     """One of several outputs, and what it is asked."""
 
@@ -35,12 +43,13 @@ class FoundOutput(Measured):
 class Findings(StageResult):
     """What `init` finds: the data set, and the model with the settings that suit both.
 
-    `hits` of `samples` validation images are right with `scale` and `offset`, or the metric of the
-    `task` is `score` on them; not set without a model of the user's. `is_trained` says whether
-    that is more than luck explains.
+    `input_shape` is that of the only input; several are `inputs`. `hits` of `samples` validation
+    images are right with `scale` and `offset`, or the metric of the `task` is `score` on them; not
+    set without a model of the user's. `is_trained` says whether that is more than luck explains.
     """
 
     input_shape: tuple[int, ...]
+    inputs: tuple[FoundInput, ...] = ()
     classes: tuple[str, ...]
     dataset: DatasetCounts
     network: str

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from stages.artifacts.signature import LAYOUTS, Head, Signature
+from stages.artifacts.signature import LAYOUTS, DataType, Fed, Head, Input, Signature, some
 from stages.datasets.base import DataSet
+from stages.datasets.inputs import Form, forms
 from stages.datasets.several import Wanted
 from stages.errors import ModelError, SettingsError
 from stages.keras_graph.outputs import Maker, made_by, names_of
+from stages.keras_graph.walk import functional
 from stages.results.base import Output
 from stages.results.training import DatasetCounts
 from stages.settings import Data
@@ -27,19 +28,39 @@ FEW = 16
 
 def describe(dataset: DataSet, data: Data) -> Signature:
     """The signature of a model for `dataset`, as far as it does not depend on the model."""
-    images = dataset.train.images
+    found = forms(dataset.train.images)
+    alone = None if dataset.train.images.dtype.names else found[""]
     return Signature(
-        input_shape=tuple(images.shape[1:]),
+        input_shape=alone.shape if alone else (),
         class_names=tuple(dataset.class_names),
-        scale=data.scale,
-        offset=data.offset,
-        layout=LAYOUTS[len(images.shape) - 1],
+        scale=data.scale if alone else 1.0,
+        offset=data.offset if alone else 0.0,
+        layout=LAYOUTS[len(alone.shape)] if alone else "",
         task=dataset.task,
-        data_dtype="uint8" if images.dtype == np.uint8 else "float32",
+        data_dtype=_data_type(alone) if alone else "float32",
+        inputs=() if alone else tuple(_input(*each, data) for each in found.items()),
         heads=tuple(
             Head(each.name, each.task, "logits", each.class_names, ()) for each in dataset.outputs
         ),
     )
+
+
+def _input(name: str, form: Form, data: Data) -> Input:
+    """Pixels are scaled as `data` says, and other values taken as they are."""
+    dtype = _data_type(form)
+    scale, offset = (data.scale, data.offset) if dtype == "uint8" else (1.0, 0.0)
+    return Input(name, form.shape, scale, offset, LAYOUTS[len(form.shape)], "float32", dtype)
+
+
+def _data_type(form: Form) -> DataType:
+    return "uint8" if form.dtype == np.uint8 else "float32"
+
+
+def with_order(signature: Signature, model: keras.Model) -> Signature:
+    """`signature` with several inputs in the order of those of `model`, which have their names."""
+    order = [each.name for each in functional(model).inputs]
+    inputs = sorted(signature.inputs, key=lambda each: order.index(each.name))
+    return dataclasses.replace(signature, inputs=tuple(inputs))
 
 
 def output_shapes(
@@ -60,7 +81,12 @@ def output_shapes(
 
 def _output_shapes(signature: Signature, is_wanted: bool) -> tuple[Shape, ...]:
     count = len(signature.class_names)
-    shapes = tasks.of(signature.task).output_shapes(count, signature.input_shape)
+    task, given = tasks.of(signature.task), [each.input_shape for each in signature.each_input]
+    if signature.inputs and signature.task == "segmentation":
+        given = [shape for shape in given if len(shape) == 3]  # what masks can be of
+    shapes = tuple(
+        dict.fromkeys(each for shape in given for each in task.output_shapes(count, shape))
+    )
     may_be_binary = signature.task == "classification" and count == 2 and not is_wanted
     return (*shapes, *(tasks.of("binary").output_shapes(2, ()) if may_be_binary else ()))
 
@@ -87,11 +113,9 @@ def with_output(signature: Signature, model: keras.Model, dataset: DataSet) -> S
     return dataclasses.replace(signature, output="values", output_name="", heads=tuple(heads))
 
 
-def _with_output(
-    signature: Signature, model: keras.Model, images: NDArray[np.float32], index: int
-) -> Signature:
+def _with_output(signature: Signature, model: keras.Model, images: Fed, index: int) -> Signature:
     """As `with_output`, of the output with this number."""
-    output_of_one = keras.tree.flatten(model(images[:1], training=False))[index]
+    output_of_one = keras.tree.flatten(model(some(images, slice(1)), training=False))[index]
     shape = np.asarray(output_of_one).shape[1:]
     is_single = signature.task == "classification" and shape == (1,)
     task: TaskName = "binary" if is_single else signature.task
@@ -127,6 +151,18 @@ def refuse_unjudged(signature: Signature) -> None:
             "give a metric of your own: --set quality.metric=module:function; or its task, in "
             "model.tasks",
         )
+
+
+def refuse_other_masks(signature: Signature, dataset: DataSet) -> None:
+    """Raises ModelError for masks of the size of another input than those to learn."""
+    labels = signature.labels_by_output(dataset.train.labels)
+    for own, masks in zip(signature.each, labels, strict=True):
+        if own.task == "segmentation" and own.output_shape[:-1] != masks.shape[1:]:
+            raise ModelError(
+                f"the output {own.output_name!r} answers for {own.output_shape[:-1]} pixels, the "
+                f"masks of the data set are {masks.shape[1:]} (height, width), expected the same",
+                "give masks of the size that the network returns",
+            )
 
 
 def _stored(shape: tuple[int, ...]) -> tuple[int, ...]:

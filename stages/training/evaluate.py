@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Fed, Signature, rows, some
 from stages.datasets.base import Split
 from stages.keras_graph.cost import multiply_adds
 from stages.measurement import clock
@@ -31,21 +31,20 @@ WARMUP_SECONDS, SECONDS = 0.2, 0.5
 """Time that the latency of one call is measured for, also of the graph that convert runs."""
 
 
-def batch_size(shape: tuple[int, ...]) -> int:
-    """How many images (..., C) are computed at once: a network of masks keeps many values of each
-    pixel."""
-    return max(1, min(BATCH, BATCH_PIXELS // math.prod(shape[:-1])))
+def batch_size(*shapes: tuple[int, ...]) -> int:
+    """How many images (..., C) are computed at once, of all inputs together: a network of masks
+    keeps many values of each pixel."""
+    return max(1, min(BATCH, BATCH_PIXELS // sum(math.prod(shape[:-1]) for shape in shapes)))
 
 
-def logits(
-    model: keras.Model, images: NDArray[np.float32], signature: Signature | None = None
-) -> NDArray[Any]:
+def logits(model: keras.Model, images: Fed, signature: Signature | None = None) -> NDArray[Any]:
     """Outputs of `model` at inference: float32 (N, H, W, C) -> float32 (N, ...).
 
-    Of several outputs one array with fields, for which the `signature` has the names.
+    `images` of several inputs are a list. Of several outputs one array with fields, for which the
+    `signature` has the names.
     """
-    size = batch_size(images.shape[1:])
-    batches = (images[start : start + size] for start in range(0, len(images), size))
+    size = batch_size(*(each.shape[1:] for each in keras.tree.flatten(images)))
+    batches = (some(images, slice(at, at + size)) for at in range(0, rows(images), size))
     # In the order of `model.outputs`, also where the model returns a dictionary.
     parts = [keras.tree.flatten(model(batch, training=False)) for batch in batches]
     outputs = [
@@ -71,7 +70,7 @@ def _batches(
     model: keras.Model, split: Split, signature: Signature
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     """Outputs of `model` and what is right, (n, ...) each, of as many images as a batch has."""
-    size = batch_size(split.images.shape[1:])
+    size = batch_size(*(each.input_shape for each in signature.each_input))
     for at in range(0, len(split), size):
         images = signature.preprocess(split.images[at : at + size])
         yield logits(model, images, signature), split.labels[at : at + size]
@@ -139,10 +138,10 @@ def measure(
 
     `model.predict` is not timed: its tens of milliseconds are its own overhead.
     """
-    image = tf.constant(signature.preprocess(split.images[:1]))
+    image = keras.tree.map_structure(tf.constant, signature.preprocess(split.images[:1]))
     forward = tf.function(
         lambda batch: model(batch, training=False),
-        input_signature=[tf.TensorSpec(image.shape, image.dtype)],
+        input_signature=[keras.tree.map_structure(tf.TensorSpec.from_tensor, image)],
         autograph=False,
     )
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet, Split
+from stages.datasets.inputs import Form, forms
 from stages.keras_graph.walk import alone
 from stages.numerics import fields
 from stages.settings import Data, Training
@@ -36,10 +37,11 @@ def batches(
     """Shuffled training batches: images float32 (N, ..., C), targets float32 (N, ...).
 
     With `answers`, one for each training image, also those to the images of the batch. Of several
-    outputs there is a tuple of targets, and one of answers.
+    inputs there is a tuple of images, of several outputs one of targets, and one of answers.
 
     Each image is moved by up to `data.shift_pixels` each way, the edge filled with its own pixels,
-    and augmented in the other ways that `data` sets; signals and volumes are as they are.
+    and augmented in the other ways that `data` sets; signals and volumes are as they are. Of
+    several inputs those that are pictures are changed, all of a sample alike.
     With a `context`, the pieces of each batch for the devices of this worker, one after the
     other; an epoch is then `images_per_epoch` long.
     """
@@ -72,25 +74,26 @@ def batches(
     kept = [] if answers is None else [tf.constant(each) for each in fields.parts(answers)]
 
     def prepare(indices: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        pixels, *labels = _read(dataset.train, signature, indices)
+        images, labels = _read(dataset.train, signature, indices)
         labels = [
             _moved(each, moves, draws, data) if question.task == "segmentation" else each
             for each, question in zip(labels, questions, strict=True)
         ]
-        if data.shifts:
-            pixels = shifted(pixels, moves, data.shifts)
-        if augmentation.is_wanted(data):
-            pixels = augmentation.augmented(pixels, draws, data)
+        images = [
+            _changed(each, moves, draws, data) if own.are_pictures or not signature.inputs else each
+            for each, own in zip(images, signature.each_input, strict=True)
+        ]
         given = [alone(tuple(tf.gather(each, indices) for each in kept))] if kept else []
         wanted = _targets(questions, labels, training)
-        return (_preprocessed(pixels, signature), wanted, *given)
+        return (_preprocessed(images, signature), wanted, *given)
 
     prepared = chosen.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
     return prepared.prefetch(tf.data.AUTOTUNE)
 
 
 def in_order(split: Split, signature: Signature, size: int) -> tf.data.Dataset:
-    """The images of `split` in their order, as they are: float32 (up to `size`, ..., C)."""
+    """The images of `split` in their order, as they are: float32 (up to `size`, ..., C), a tuple of
+    those of several inputs."""
     indices = tf.data.Dataset.range(len(split)).batch(size)
     return indices.map(
         as_written(lambda some: _preprocessed(_read(split, signature, some)[0], signature))
@@ -108,13 +111,12 @@ def validation_batches(
     """The validation images in their order, with targets."""
 
     def prepare(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, *labels = _read(dataset.validation, signature, indices)
-        return _preprocessed(pixels, signature), _targets(questions, labels, training)
+        images, labels = _read(dataset.validation, signature, indices)
+        return _preprocessed(images, signature), _targets(questions, labels, training)
 
     questions = ask(dataset, signature)
-    indices = tf.data.Dataset.range(len(dataset.validation)).batch(
-        batch_size(signature.input_shape)
-    )
+    size = batch_size(*(each.input_shape for each in signature.each_input))
+    indices = tf.data.Dataset.range(len(dataset.validation)).batch(size)
     prepared = indices.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
     return prepared.prefetch(tf.data.AUTOTUNE)
 
@@ -133,6 +135,13 @@ def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:
     columns = moves[:, 1:] + tf.range(width)
     taken = tf.gather(wider, rows, axis=1, batch_dims=1)
     return tf.gather(taken, columns, axis=2, batch_dims=1)
+
+
+def _changed(images: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:
+    """Images (N, H, W, C), moved and augmented as `batches` does it."""
+    if data.shifts:
+        images = shifted(images, moves, data.shifts)
+    return augmentation.augmented(images, draws, data) if augmentation.is_wanted(data) else images
 
 
 def _moved(masks: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:
@@ -159,22 +168,30 @@ def _pieces(batch: tuple[tf.Tensor, ...], context: tf.distribute.InputContext) -
     return tuple(split(tensor) for tensor in batch)
 
 
-def _read(split: Split, signature: Signature, indices: tf.Tensor) -> list[tf.Tensor]:
-    """The images at `indices` and their labels, of every output: also of arrays that lie on disk,
-    batch by batch."""
-    arrays = [split.images, *signature.labels_by_output(split.labels)]
+def _read(
+    split: Split, signature: Signature, indices: tf.Tensor
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """The images at `indices`, of every input, and their labels, of every output: also of arrays
+    that lie on disk, batch by batch."""
+    labels, images = signature.labels_by_output(split.labels), forms(split.images)
 
     def take(where: NDArray[np.int64]) -> list[NDArray[Any]]:
-        return [each[where] for each in arrays]
+        taken = split.images[where]
+        inputs = [taken[name] for name in signature.input_names] if signature.inputs else [taken]
+        return [*inputs, *(each[where] for each in labels)]
 
     # Not stateful, because it depends on its arguments alone: TensorFlow runs stateful maps one at
     # a time where everything is to be deterministic.
-    kinds = [tf.as_dtype(each.dtype) for each in arrays]
-    found: list[tf.Tensor] = tf.numpy_function(take, [indices], kinds, stateful=False)
-    for tensor, array in zip(found, arrays, strict=True):
-        tensor.set_shape([None, *array.shape[1:]])
-    return found
+    names = signature.input_names if signature.inputs else ("",)
+    kinds = [images[name] for name in names] + [Form(each.shape[1:], each.dtype) for each in labels]
+    types = [tf.as_dtype(each.dtype) for each in kinds]
+    found: list[tf.Tensor] = tf.numpy_function(take, [indices], types, stateful=False)
+    for tensor, form in zip(found, kinds, strict=True):
+        tensor.set_shape([None, *form.shape])
+    return found[: len(names)], found[len(names) :]
 
 
-def _preprocessed(pixels: tf.Tensor, signature: Signature) -> tf.Tensor:
-    return tf.cast(pixels, tf.float32) * signature.scale + signature.offset
+def _preprocessed(images: Sequence[tf.Tensor], signature: Signature) -> Any:
+    """Of the only input, or a tuple of those of several."""
+    pairs = zip(images, signature.each_input, strict=True)
+    return alone(tuple(tf.cast(each, tf.float32) * own.scale + own.offset for each, own in pairs))

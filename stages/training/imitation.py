@@ -100,5 +100,4 @@ def _has_kernel(call: Any) -> bool:
 
 def _watched(model: keras.Model, tensors: Sequence[Any]) -> keras.Model:
     graph = functional(model)
-    (image,) = graph.inputs
-    return keras.Model(image, [*graph.outputs, *tensors])
+    return keras.Model(alone(graph.inputs), [*graph.outputs, *tensors])

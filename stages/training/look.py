@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.datasets import csv_file, folder, masks
@@ -16,7 +14,7 @@ from stages.datasets.base import DataSet, Split
 from stages.keras_graph.own_scaling import scaling_layers
 from stages.measurement.luck import is_above_luck
 from stages.models import own_source
-from stages.results.asides import Findings, FoundOutput
+from stages.results.asides import Findings, FoundInput, FoundOutput
 from stages.settings import Data, Model, TrainStage
 from stages.tasks.base import Answers, Outputs
 from stages.training import evaluate
@@ -52,14 +50,15 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings
         }
     )
     dataset = load(settings.model_copy(update={"data": data}))
-    shape = describe(dataset, data).input_shape
-    scale = settings.data.scale if dataset.train.images.dtype == np.uint8 else 1.0
+    described = describe(dataset, data)
+    shape = described.input_shape
+    scale = settings.data.scale if described.has_pixels else 1.0
     data = data.model_copy(
         update={"calibration_samples": _calibration_samples(dataset), "scale": scale}
     )
     dataset = load(settings.model_copy(update={"data": data}))  # now as a run will divide it
     is_ours = source is None and settings.model.name == Model().name
-    if is_ours and data.kind == "images":
+    if is_ours and data.kind == "images" and not described.inputs:
         network = "unet" if dataset.task == "segmentation" else suited(shape)
     else:
         network = settings.model.name
@@ -67,6 +66,10 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings
     settings = settings.model_copy(update={"data": data, "model": model})
     return Findings(
         input_shape=shape,
+        inputs=tuple(
+            FoundInput(name=each.name, shape=each.input_shape, dtype=each.data_dtype)
+            for each in described.inputs
+        ),
         classes=dataset.class_names,
         dataset=counts(dataset),
         network=model.name,
@@ -85,7 +88,7 @@ def suited(shape: tuple[int, ...]) -> str:
 
 def _size_of(model: keras.Model) -> tuple[int | None, int | None] | None:
     """Height and width that a model takes, None where it takes any; None where it is not said."""
-    if not model.inputs or len(model.inputs[0].shape) != 4:
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         return None
     _, height, width, _ = model.inputs[0].shape
     return height, width
@@ -114,11 +117,11 @@ def _of_model(settings: TrainStage, dataset: DataSet) -> dict[str, Any]:
     """How `settings`' model wants its pixels, and what it knows, judged on validation images."""
     model, signature, dataset = create(settings, dataset)
     source = settings.model.source
-    own = tuple(scaling_layers(model))
+    own = tuple(scaling_layers(model, signature))
     found: dict[str, Any] = {"parameters": int(model.count_params()), "own_scaling": own}
     if source is not None:
         split = some_of(dataset.validation)
-        are_pixels = signature.data_dtype == "uint8"
+        are_pixels = signature.has_pixels
         if are_pixels:
             signature = best_settable(model, split, signature)
         outputs = evaluate.answers(model, split, signature)
@@ -128,9 +131,10 @@ def _of_model(settings: TrainStage, dataset: DataSet) -> dict[str, Any]:
         refuse_other_scaling(model, split, signature, source)
         if are_pixels and not is_trained:
             scale, offset = (1.0, 0.0) if own else (Data().scale, Data().offset)
-            signature = replace(signature, scale=scale, offset=offset)
+            signature = signature.scaled(scale, offset)
         found |= {"samples": len(split), "is_trained": is_trained}
-    found |= {"task": signature.task, "scale": signature.scale, "offset": signature.offset}
+    scale, offset = signature.scaling
+    found |= {"task": signature.task, "scale": scale, "offset": offset}
     found |= {"metric": signature.deciding, "outputs": tuple(_outputs(signature))}
     return {**found, "output": with_output(signature, model, dataset).output}
 

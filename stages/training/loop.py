@@ -23,8 +23,8 @@ from stages.training.imitation import Imitation
 from stages.training.losses import Question, Questions, as_written, listed
 
 Batch = tuple[tf.Tensor, ...]
-"""Images float32 (N, H, W, C), targets float32 (N, ...) of losses.py, and what the teacher answers
-to these images where that is known."""
+"""Images float32 (N, H, W, C), or a tuple of those of several inputs, targets float32 (N, ...) of
+losses.py, and what the teacher answers to these images where that is known."""
 
 
 class Judge(NamedTuple):
@@ -256,7 +256,7 @@ class Validation:
         for images, targets in self.batches:
             _, losses, hits = judge(images, targets)
             loss, right = loss + losses, right + hits
-            count += tf.cast(tf.shape(images)[0], tf.float32)
+            count += tf.cast(tf.shape(listed(images)[0])[0], tf.float32)
         return loss, right, count
 
     def _of_batch(self, images: tf.Tensor, targets: Any) -> tuple[Any, tf.Tensor, tf.Tensor]:

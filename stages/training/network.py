@@ -15,7 +15,14 @@ from stages.datasets.several import asked_as
 from stages.errors import SettingsError
 from stages.settings import Quality, TrainStage
 from stages.tasks.registry import TaskName
-from stages.training.description import describe, output_shapes, refuse_unjudged, with_output
+from stages.training.description import (
+    describe,
+    output_shapes,
+    refuse_other_masks,
+    refuse_unjudged,
+    with_order,
+    with_output,
+)
 
 
 def load(settings: TrainStage) -> DataSet:
@@ -39,18 +46,19 @@ def create(settings: TrainStage, dataset: DataSet) -> tuple[keras.Model, Signatu
     quality, signature = settings.quality, describe(dataset, settings.data)
     model = models.create(
         settings.model,
-        signature.input_shape,
+        {each.name: each.input_shape for each in signature.inputs} or signature.input_shape,
         output_shapes(signature, settings.model.wanted),
-        (signature.scale, signature.offset),
+        signature.scaling,
         has_unlabelled=quality.metric is not None,
     )
     signature = replace(
-        with_output(signature, model, dataset),
+        with_output(with_order(signature, model), model, dataset),
         metric=quality.metric or "",
         metric_sha256=_sha256(quality),
         higher_is_better=quality.higher_is_better,
     )
     refuse_unjudged(signature)
+    refuse_other_masks(signature, dataset)
     if absent := set(settings.model.tasks) - set(signature.output_names):
         raise SettingsError(
             f"model.tasks names {sorted(absent)[0]!r}, the outputs of the network are "

@@ -6,7 +6,6 @@ where `data.scale` has divided by 255 already, and answers at random.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ import numpy as np
 from keras.applications.imagenet_utils import preprocess_input
 from numpy.typing import NDArray
 
-from stages.artifacts.signature import Signature, scaling_in_words
+from stages.artifacts.signature import Fed, Signature, scaling_in_words
 from stages.datasets.base import Split
 from stages.errors import ModelError
 from stages.keras_graph.own_scaling import scaling_layers
@@ -45,7 +44,7 @@ class Scaling:
 
     words: str
     fix: str
-    prepare: Callable[[Any], NDArray[np.float32]]
+    prepare: Callable[[Any], Fed]
 
     def answers(self, model: keras.Model, split: Split, signature: Signature) -> Answers:
         """What the model says of the images."""
@@ -60,7 +59,7 @@ def best_settable(model: keras.Model, split: Split, signature: Signature) -> Sig
     best; of equals, the default before the others.
     """
     usual = sorted(EXPRESSIBLE, key=lambda pair: pair != (Data().scale, Data().offset))
-    tried = [dataclasses.replace(signature, scale=scale, offset=offset) for scale, offset in usual]
+    tried = [signature.scaled(scale, offset) for scale, offset in usual]
     return max(tried, key=lambda each: _settable(each).answers(model, split, each).score)
 
 
@@ -72,7 +71,7 @@ def refuse_other_scaling(
     Judged on validation images. `name` is that of the model in the message. Nothing is usual about
     values that are no pixels.
     """
-    if signature.data_dtype != "uint8":
+    if not signature.has_pixels:
         return
     split = some_of(validation)
     given = _settable(signature)
@@ -81,7 +80,7 @@ def refuse_other_scaling(
     best = max(answers, key=lambda each: answers[each].score)
     if _gain(answers[given], answers[best]).low <= CLEARLY:
         return
-    own = scaling_layers(model)
+    own = scaling_layers(model, signature)
     reason = f"scales its own pixels ({', '.join(own)})" if own else "was trained on other pixels"
     reached = {each: percent(answers[each].score) for each in (best, given)}
     if signature.counts_images:
@@ -99,8 +98,8 @@ def refuse_other_scaling(
 
 def doubt(model: keras.Model, signature: Signature) -> str | None:
     """A sentence on a model that is to be trained, where its pixels are scaled twice."""
-    own = scaling_layers(model)
-    if not own or (signature.scale, signature.offset) == (1.0, 0.0):
+    own = scaling_layers(model, signature)
+    if not own or signature.scaling == (1.0, 0.0):
         return None
     return (
         f"the model scales its own pixels ({', '.join(own)}) after {_settable(signature).words} "
@@ -109,30 +108,36 @@ def doubt(model: keras.Model, signature: Signature) -> str | None:
 
 
 def _usual(signature: Signature) -> list[Scaling]:
-    settable = [
-        _settable(dataclasses.replace(signature, scale=scale, offset=offset))
-        for scale, offset in EXPRESSIBLE
-    ]
-    if signature.input_shape[2:] != (3,):
+    settable = [_settable(signature.scaled(scale, offset)) for scale, offset in EXPRESSIBLE]
+    pixels = [each for each in signature.each_input if each.data_dtype == "uint8"]
+    if any(each.input_shape[2:] != (3,) for each in pixels):
         return settable
     fix = (
         "make it a part of the model: keras.applications.imagenet_utils.preprocess_input(image, "
         "mode={!r}) before its first layer, and set data.scale=1"
     )
     return settable + [
-        Scaling(words, fix.format(mode), partial(_of_imagenet, mode))
+        Scaling(words, fix.format(mode), partial(_of_imagenet, mode, signature))
         for mode, words in IMAGENET.items()
     ]
 
 
-def _of_imagenet(mode: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _of_imagenet(mode: str, signature: Signature, images: NDArray[Any]) -> Fed:
+    """What `images`, or those of several inputs that are pixels, are then."""
+    fed = signature.fed_as("uint8").feed(images)
+    if isinstance(fed, list):
+        return [_prepared(mode, each) if each.dtype == np.uint8 else each for each in fed]
+    return _prepared(mode, fed)
+
+
+def _prepared(mode: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     prepared: NDArray[np.float32] = preprocess_input(pixels.astype(np.float32), mode=mode)
     return prepared
 
 
 def _settable(signature: Signature) -> Scaling:
     """That of `data.scale` and `data.offset`."""
-    scale, offset = signature.scale, signature.offset
+    scale, offset = signature.scaling
     fix = f"--set data.scale={scale!r} --set data.offset={offset!r}".replace(".0 ", " ")
     return Scaling(scaling_in_words(scale, offset), fix.removesuffix(".0"), signature.preprocess)
 

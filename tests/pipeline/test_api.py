@@ -10,7 +10,8 @@ import pytest
 from records import report_of as sample
 
 import pipeline
-from pipeline.api import Optimized, optimize
+from pipeline.api import Optimized, _archive, optimize
+from stages.datasets import npz
 from stages.errors import SettingsError
 
 
@@ -49,3 +50,15 @@ def test_a_wrong_setting_is_one_line_before_anything_runs(
     with pytest.raises(SettingsError, match=message):
         optimize("model.keras", (pixels, labels), (pixels, labels), settings, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_dictionaries_of_arrays_are_read_as_several_inputs_and_outputs(tmp_path: Path) -> None:
+    images = {"camera": np.ones((4, 8, 8, 1), np.uint8), "table": np.zeros((4, 3), np.float32)}
+    labels = {"kind": np.array([0, 1, 0, 1]), "size": np.arange(4.0)}
+    file = tmp_path / "images.npz"
+    file.write_bytes(_archive((images, labels), (images, labels)))
+    found = npz.read_part(file, "test", 1)
+    for name, each in images.items():
+        np.testing.assert_array_equal(found.images[name], each)
+    for name, each in labels.items():
+        np.testing.assert_array_equal(found.labels[name], each)

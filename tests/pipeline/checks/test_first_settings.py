@@ -10,7 +10,7 @@ from pipeline import config
 from pipeline.checks.first_settings import describe, refuse_others, settings_of, to_toml
 from pipeline.core import runner
 from stages.errors import SettingsError
-from stages.results.asides import Findings, FoundOutput
+from stages.results.asides import Findings, FoundInput, FoundOutput
 from stages.results.training import DatasetCounts
 from stages.settings import Settings
 
@@ -221,3 +221,15 @@ def test_a_metric_of_ones_own_is_named() -> None:
     found = TWO_HEADED.model_copy(update={"metric": "own a:share"})
     text = " ".join(written(found, *GIVEN).replace("\n#", " ").split())
     assert "a:share is 83.0 % on 120 validation images" in text
+
+
+def test_several_inputs_are_named_with_their_shapes() -> None:
+    camera = FoundInput(name="camera", shape=(8, 8, 1), dtype="uint8")
+    table = FoundInput(name="table", shape=(4,), dtype="float32")
+    found = TRAINED.model_copy(update={"input_shape": (), "inputs": (camera, table)})
+    text = " ".join(written(found, *GIVEN).replace("\n#", " ").split())
+    assert "(cat, dog), inputs camera (8 x 8 x 1 uint8), table (4 float32), 1,000 to" in text
+    assert "network.keras takes camera (8 x 8 x 1 uint8), table (4 float32), returns 2" in text
+    assert "scale = 1.0" in text
+    numbers = found.model_copy(update={"inputs": (table, table)})
+    assert "scale" not in written(numbers, *GIVEN)

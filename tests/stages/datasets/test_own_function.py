@@ -206,3 +206,88 @@ def load(part):
 def test_without_a_function_the_setting_is_asked_for() -> None:
     with pytest.raises(DataError, match=r"read from data\.source, which is not set"):
         load_test_split(Data(name="source"))
+
+
+OF_INPUTS = """
+def named(part):
+    images, labels = arrays(part)
+    return {"camera": images, "numbers": images.reshape(-1, 16).astype("float64")}, labels
+def load(part):
+    return named(part)
+"""
+BATCHED = (
+    f"{OF_INPUTS}\n{TENSORFLOW}tf.data.Dataset.from_tensor_slices(named(part))\n    return data"
+)
+SEQUENCE_OF_INPUTS = f"""{OF_INPUTS}\n{SEQUENCE}
+class Named(Sequence):
+    def __getitem__(self, number):
+        images, labels = super().__getitem__(number)
+        return {{"numbers": images.reshape(-1, 16), "camera": images}}, labels
+def load(part):
+    return Named(part)
+"""
+
+
+@pytest.mark.parametrize("text", [OF_INPUTS, BATCHED, f"{BATCHED}.batch(7)"])
+def test_a_dictionary_of_arrays_is_of_several_inputs(write: Write, text: str) -> None:
+    found = load_dataset(write(text)).test
+    expected = own_function.read(write(), "test")
+    assert found.images.dtype.names == ("camera", "numbers")
+    np.testing.assert_array_equal(found.images["camera"], expected.images[:])
+    numbers = expected.images[:].reshape(-1, 16)
+    np.testing.assert_array_equal(found.images["numbers"], numbers.astype(np.float32))
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+def test_a_py_dataset_gives_dictionaries(write: Write) -> None:
+    found, expected = (
+        own_function.read(write(each), "test") for each in (SEQUENCE_OF_INPUTS, SEQUENCE)
+    )
+    np.testing.assert_array_equal(found.images["camera"], expected.images[:])
+    assert found.images["numbers"].dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "def load(part): x, y = named(part); return {**x, 'numbers': x['numbers'][:9]}, y",
+            "the inputs are 200 of 'camera', 9 of 'numbers'",
+        ),
+        (
+            "def load(part): x, y = named(part); return list(x.values()), y",
+            "a list, expected arrays",
+        ),
+        (
+            f"{SEQUENCE}\nSequence.__getitem__ = lambda self, n: ({{'a': self.images, chr(98 + n): "
+            "self.images}, self.labels)",
+            "batch 1 has the inputs a, c, expected the inputs a, b",
+        ),
+        (
+            f"{SEQUENCE}\nSequence.__getitem__ = lambda self, n: ({{'a': self.images, 'b': "
+            "self.images[:, n:]}, self.labels)",
+            r"input 'b' of batch 1 is \(3, 4, 1\) uint8, expected \(4, 4, 1\) uint8",
+        ),
+        (
+            "def load(part):\n    x, y = named(part)\n"
+            "    return ({**x, 'more': x['numbers']} if part == 'test' else x), y",
+            "the test part has the inputs camera, more, numbers, expected the inputs camera, numb",
+        ),
+    ],
+)
+def test_dictionaries_that_do_not_fit_are_refused(write: Write, text: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        load_dataset(write(f"{OF_INPUTS}\n{text}"))
+
+
+def test_other_names_for_the_same_arrays_are_other_content(write: Write, tmp_path: Path) -> None:
+    turn = f"Path({str(tmp_path / 'turn')!r})"
+    data = write(
+        f"{OF_INPUTS}\ndef load(part):\n    x, y = arrays(part)\n"
+        f"    return {{'a': x, 'c' if {turn}.exists() else 'b': x}}, y"
+    )
+    own_function.read(data, "test")
+    (tmp_path / "turn").touch()
+    own_function._read.cache_clear()
+    with pytest.raises(DataError, match="gives other images"):
+        own_function.read(data, "test")

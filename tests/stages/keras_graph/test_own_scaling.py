@@ -8,17 +8,19 @@ import pytest
 from keras import layers, ops
 from keras.applications.imagenet_utils import preprocess_input
 
+from stages.artifacts.signature import Signature
 from stages.keras_graph.own_scaling import scaling_layers
 from tests.stages.networks import NETWORKS
 
 SHAPE = (12, 12, 3)
+SIGNATURE = Signature(SHAPE, (), 1 / 255, 0.0)
 
 
 def names(first: Any) -> list[str]:
     image = keras.Input(SHAPE)
     x = layers.Conv2D(4, 3)(first(image))
     x = layers.Rescaling(2.0, name="behind")(x)
-    return scaling_layers(keras.Model(image, layers.Dense(4)(layers.Flatten()(x)) + 1.0))
+    return scaling_layers(keras.Model(image, layers.Dense(4)(layers.Flatten()(x)) + 1.0), SIGNATURE)
 
 
 def test_layers_that_scale_pixels_are_found_before_the_first_kernel_only():
@@ -43,4 +45,4 @@ def test_arithmetic_on_the_image_is_found_and_other_operations_are_not():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_that_take_prepared_images_have_none(name):
-    assert scaling_layers(NETWORKS[name]()) == []
+    assert scaling_layers(NETWORKS[name](), SIGNATURE) == []
