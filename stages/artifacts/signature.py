@@ -261,6 +261,12 @@ class Signature:
         """Whether any input is of uint8."""
         return any(each.data_dtype == "uint8" for each in self.each_input)
 
+    def by_name(self, fed: Fed) -> dict[str, NDArray[Any]]:
+        """What `feed` gave, by the names of the inputs."""
+        if not self.inputs:
+            return {self.input_name: fed}
+        return dict(zip(self.input_names, fed, strict=True))
+
     def fed_as(self, dtype: DataType) -> Signature:
         """This one, fed with `dtype`: with "uint8" where the data are that, and "float32" else."""
         own = (self.data_dtype, *(each.data_dtype for each in self.inputs))

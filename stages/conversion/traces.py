@@ -95,7 +95,7 @@ def trace_onnx(
         for name in dict.fromkeys(made.values())
         if name not in known
     )
-    values: dict[str, NDArray[Any]] = {signature.input_name: images}
+    values = signature.by_name(images)
     values |= outputs(opened, signature, images)
     stored = {point: [values[tensor]] for point, tensor in made.items()}
     types = {tensor.data_type for tensor in graph.graph.initializer}

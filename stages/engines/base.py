@@ -7,7 +7,7 @@ A module of this package is an engine if it has these four names and a row in re
     build(source, out, request) -> BuildReport | None   write the engine file `out`
     Runner(file, signature, threads, gpu)           the Engine below
 
-Nothing touches a device before `open`. Wrong arguments of callers are checked once, here.
+Nothing touches a device before `open`. Wrong arguments of callers are checked once: expected.py.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.engines import child
+from stages.engines.expected import check_several, expected_inputs
 from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
 from stages.packages import install, missing, native_module, not_installed, reinstall
@@ -32,8 +32,13 @@ from stages.settings import Gpu, TensorRT
 
 Logits = NDArray[Any]
 """float32 (N, ...), or of several outputs (N,) with a field for each: Signature.joined."""
-Images = NDArray[np.float32] | NDArray[np.uint8]
-"""As Signature.dtype says."""
+Images = NDArray[Any] | list[NDArray[Any]]
+"""What Signature.feed gives: of several inputs a list, in their order."""
+
+
+def arrays_of(images: Images) -> Sequence[NDArray[Any]]:
+    """The array (N, ...) of each input."""
+    return images if isinstance(images, list) else (images,)
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,7 @@ class Engine(ABC):
         self.threads = threads
         self.gpu = gpu or Gpu()
         self._is_open = False
-        self._dtype = np.dtype(signature.dtype)
-        self._may_hold_nan = signature.dtype == "float32"
+        self._expected = expected_inputs(signature)
 
     def open(self) -> None:
         """Load the file and take the memory it needs. Raises EngineError."""
@@ -137,8 +141,9 @@ class Engine(ABC):
         self._close()
 
     def infer(self, images: Images) -> Logits:
-        """Run one batch: images (N, ..., C) of the signature's dtype, C-contiguous -> what the
-        network returns, float32 (N, ...), or with a field for each output.
+        """Run one batch: images (N, ..., C) of the signature's dtype, C-contiguous, or the list of
+        those of several inputs -> what the network returns, float32 (N, ...), or with a field for
+        each output.
         """
         if not self._is_open:
             raise EngineError(f"{self.file.name} is not open", "use it in a with statement")
@@ -180,32 +185,10 @@ class Engine(ABC):
         return map(self._infer, batches)
 
     def _check(self, images: Images) -> None:
-        expected, batch_size = self.signature.input_shape, self.signature.batch_size
-        if images.dtype != self._dtype:
-            raise EngineError(
-                f"{self.file.name}: input dtype {images.dtype}, expected {self.signature.dtype}",
-                "use Signature.feed on the data",
-            )
-        if images.shape[1:] != expected or len(images) == 0:
-            wanted = ", ".join(map(str, expected))
-            raise EngineError(
-                f"{self.file.name}: input shape {images.shape}, expected (N, {wanted}) with N >= 1"
-            )
-        if batch_size and len(images) != batch_size:
-            raise EngineError(
-                f"{self.file.name}: a batch of {len(images)}, it takes {batch_size} and no other",
-                "for any number of images: pipeline run all --set convert.batch_size=0",
-            )
-        if not images.flags.c_contiguous:
-            raise EngineError(
-                f"{self.file.name}: input is not C-contiguous", "use numpy.ascontiguousarray"
-            )
-        # INT8 engines would round NaN to some number. Pixels cannot be NaN, which is the default.
-        if self._may_hold_nan and not np.isfinite(images).all():
-            raise EngineError(
-                f"{self.file.name}: input holds NaN or infinity, expected finite numbers",
-                "look at how the images were normalised",
-            )
+        if len(self._expected) == 1:
+            self._expected[0].check(images, self.file)
+        else:
+            check_several(images, self._expected, self.file)
 
     def _expect(self, what: str, found: object, expected: object) -> None:
         """Close again a file whose `what` is not that of the signature. Raises EngineError."""
@@ -215,6 +198,18 @@ class Engine(ABC):
                 f"{self.file.name}: its {what} is {found}, expected {expected} by its signature",
                 "files of two runs were mixed; run: pipeline run convert build --force",
             )
+
+    def _expect_inputs(self, found: Mapping[str, tuple[Sequence[Any], str]]) -> None:
+        """Close again a file whose inputs, by name with the shape of one sample and the type, are
+        not those of the signature. Raises EngineError."""
+        what = "set of inputs" if self.signature.inputs else "input"
+        names = (", ".join(sorted(each)) for each in (found, self.signature.input_names))
+        self._expect(what, *names)
+        for own in self.signature.each_input:
+            shape, dtype = found[own.input_name]
+            of = f" of {own.input_name!r}" if self.signature.inputs else ""
+            self._expect(f"image shape{of}", tuple(shape), own.input_shape)
+            self._expect(f"input type{of}", dtype, own.dtype)
 
     def _expect_outputs(self, found: Mapping[str, Sequence[Any]]) -> None:
         """Close again a file whose outputs, by name with the shape for one image, are not those of

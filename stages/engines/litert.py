@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from stages.engines.base import (
     Engine,
     Images,
     Logits,
+    arrays_of,
     missing_package,
 )
 from stages.engines.child import ChildFailed
@@ -112,16 +113,23 @@ def layers(content: bytes, request: BuildRequest) -> Iterator[LayerFacts]:
     graph = model.Subgraphs(0)
     kinds = {code: kind for kind, code in vars(schema.BuiltinOperator).items() if kind in OPERANDS}
     types = {code: PRECISIONS.get(name, name) for name, code in vars(schema.TensorType).items()}
-    is_first = True
+    computed = set(graph.InputsAsNumpy().tolist())
+    # Inputs with few channels, and what is made of them without kernels.
+    few = {each for each in computed if graph.Tensors(each).ShapeAsNumpy()[-1] < FEW_CHANNELS}
     for operator in map(graph.Operators, range(graph.OperatorsLength())):
         code = model.OperatorCodes(operator.OpcodeIndex())
         kind = kinds.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
+        read = computed.intersection(operator.InputsAsNumpy().tolist())
+        computed.update(operator.OutputsAsNumpy().tolist())
         if kind is None:
+            if read and read <= few:
+                few.update(operator.OutputsAsNumpy().tolist())
             continue
+        place, _ = OPERANDS[kind]
         image, kernel = (graph.Tensors(operator.Inputs(place)) for place in OPERANDS[kind])
         requested, stored = types[image.Type()], types[kernel.Type()]
-        has_few_channels = is_first and request.signature.input_shape[-1] < FEW_CHANNELS
-        is_on_purpose = request.precision == "int8" and stored == "fp32" and has_few_channels
+        is_float = request.precision == "int8" and stored == "fp32"
+        is_on_purpose = is_float and operator.Inputs(place) in few
         result = graph.Tensors(operator.Outputs(0)).Name().decode()
         # The second factor of a product of what is computed belongs to the layer before it.
         owners = (result,) if kind == "BATCH_MATMUL" else (kernel.Name().decode(), result)
@@ -134,7 +142,6 @@ def layers(content: bytes, request: BuildRequest) -> Iterator[LayerFacts]:
             executed=stored if stored == requested else f"{stored} kernel, {requested} image",
             reason=IN_FLOAT if is_on_purpose else None,
         )
-        is_first = False
 
 
 class Runner(Engine):
@@ -145,25 +152,33 @@ class Runner(Engine):
     def _open(self) -> None:
         without_amx = amx.is_unwanted(self.file)
         self._interpreter = _allocated(self.file, self.threads, without_amx)
-        self._input = self._interpreter.get_input_details()[0]
+        inputs = inputs_of(self._interpreter, self.signature)
         outputs = outputs_of(self._interpreter, self.signature)
         shapes = {name: each["shape_signature"][1:].tolist() for name, each in outputs.items()}
         self._expect_outputs(shapes)
         self._outputs = [outputs[name] for name in self.signature.output_names]
-        self._shape: tuple[int, ...] = ()
-        shape = tuple(self._input["shape"].tolist())[1:]
-        self._expect("image shape", shape, self.signature.input_shape)
-        dtype = self._input["dtype"].__name__
-        self._takes_levels = bool(self._input["quantization"][0]) and dtype != self.signature.dtype
-        if not self._takes_levels:
-            self._expect("input type", dtype, self.signature.dtype)
+        self._rows = 0
+        kinds = {own.input_name: own.dtype for own in self.signature.each_input}
+        self._expect_inputs(
+            {
+                name: (each["shape"][1:].tolist(), _kind(each, kinds.get(name)))
+                for name, each in inputs.items()
+            }
+        )
+        self._inputs = [
+            (
+                inputs[name]["index"],
+                None if inputs[name]["dtype"].__name__ == kind else inputs[name],
+            )
+            for name, kind in kinds.items()
+        ]
 
     def _infer(self, images: Images) -> Logits:
-        if images.shape != self._shape:
-            self._resize(images.shape)
-        if self._takes_levels:
-            images = quantize(images, self._input)
-        self._interpreter.set_tensor(self._input["index"], images)
+        arrays = arrays_of(images)
+        if len(arrays[0]) != self._rows:
+            self._resize(arrays)
+        for (index, steps), array in zip(self._inputs, arrays, strict=True):
+            self._interpreter.set_tensor(index, quantize(array, steps) if steps else array)
         self._interpreter.invoke()
         return self.signature.joined([self._returned(each) for each in self._outputs])
 
@@ -172,18 +187,19 @@ class Runner(Engine):
         found: Logits = self._interpreter.get_tensor(output["index"])
         return found if found.dtype == np.float32 else dequantize(found, output)
 
-    def _resize(self, shape: tuple[int, ...]) -> None:
+    def _resize(self, arrays: Sequence[NDArray[Any]]) -> None:
         # Until the tensors are allocated: after a failure the next call must resize again.
-        self._shape = ()
-        self._interpreter.resize_tensor_input(self._input["index"], shape)
+        self._rows = 0
+        for (index, _), array in zip(self._inputs, arrays, strict=True):
+            self._interpreter.resize_tensor_input(index, array.shape)
         self._interpreter.allocate_tensors()
-        self._shape = shape
+        self._rows = len(arrays[0])
 
     def _close(self) -> None:
         self._interpreter = None
 
 
-def quantize(images: Images, tensor: dict[str, Any]) -> NDArray[Any]:
+def quantize(images: NDArray[Any], tensor: dict[str, Any]) -> NDArray[Any]:
     """`images` as levels of `tensor` (its details): round(x / scale) + zero point, saturated."""
     scale, zero_point = tensor["quantization"]
     limits = np.iinfo(tensor["dtype"])
@@ -232,10 +248,13 @@ def tensors(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
         interpreter = _allocated(file, 1, without_amx=False, experimental_preserve_all_tensors=True)
-    (source, *_), targets = interpreter.get_input_details(), outputs_of(interpreter, signature)
-    interpreter.resize_tensor_input(source["index"], images.shape)
+    sources, targets = inputs_of(interpreter, signature), outputs_of(interpreter, signature)
+    fed = signature.by_name(images)
+    for name, array in fed.items():
+        interpreter.resize_tensor_input(sources[name]["index"], array.shape)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(source["index"], images)
+    for name, array in fed.items():
+        interpreter.set_tensor(sources[name]["index"], array)
     interpreter.invoke()
     inside = [
         Inside(interpreter.get_tensor(each["index"]), *each["quantization"])
@@ -245,6 +264,22 @@ def tensors(
     return inside, [
         interpreter.get_tensor(targets[name]["index"]) for name in signature.output_names
     ]
+
+
+def inputs_of(interpreter: Any, signature: Signature) -> dict[str, dict[str, Any]]:
+    """Details of the inputs by name, as outputs_of has those of the outputs."""
+    if not signature.inputs:
+        return {signature.input_name: interpreter.get_input_details()[0]}
+    if not interpreter.get_signature_list():
+        return {}
+    found: dict[str, dict[str, Any]] = interpreter.get_signature_runner().get_input_details()
+    return found
+
+
+def _kind(tensor: dict[str, Any], wanted: str | None) -> str:
+    """The type of an input: if it takes steps, which are made here, that which is `wanted`."""
+    own: str = tensor["dtype"].__name__
+    return wanted if wanted and tensor["quantization"][0] else own
 
 
 def outputs_of(interpreter: Any, signature: Signature) -> dict[str, dict[str, Any]]:

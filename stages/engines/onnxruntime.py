@@ -41,7 +41,7 @@ WRONG_FUSIONS = ["Pad_Fusion"]
 ResNet50V2 is then wrong by 1e-3 (seen in ONNX Runtime 1.31)."""
 
 ERRORS_ONLY = 3
-TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 
 INTEGER_KERNELS = ("QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger")
 FLOAT_KERNELS = (
@@ -97,14 +97,14 @@ class Runner(Engine):
     def _open(self) -> None:
         self._session = _session(self.file, self.threads)
         self._outputs = list(self.signature.output_names)
-        (source,), targets = self._session.get_inputs(), self._session.get_outputs()
-        self._expect("input", source.name, self.signature.input_name)
+        sources, targets = self._session.get_inputs(), self._session.get_outputs()
         self._expect_outputs({target.name: target.shape[1:] for target in targets})
-        self._expect("image shape", tuple(source.shape[1:]), self.signature.input_shape)
-        self._expect("input type", source.type, TYPES[self.signature.dtype])
+        self._expect_inputs(
+            {each.name: (each.shape[1:], TYPES.get(each.type, each.type)) for each in sources}
+        )
 
     def _infer(self, images: Images) -> Logits:
-        found = self._session.run(self._outputs, {self.signature.input_name: images})
+        found = self._session.run(self._outputs, self.signature.by_name(images))
         return self.signature.joined(found)
 
     def _close(self) -> None:
@@ -147,7 +147,7 @@ def _session(
         ) from error
 
 
-def interpret(graph: Path | bytes, signature: Signature, images: NDArray[np.uint8]) -> Logits:
+def interpret(graph: Path | bytes, signature: Signature, images: NDArray[Any]) -> Logits:
     """Logits of a file or its bytes as it is written, node by node, nothing fused, for raw images.
 
     Graphs for other engines are checked so: when it optimises, ONNX Runtime 1.31 computes an FP16
@@ -156,7 +156,7 @@ def interpret(graph: Path | bytes, signature: Signature, images: NDArray[np.uint
     session = _session(graph, 0, "ORT_DISABLE_ALL")
 
     def infer(batch: Images) -> Logits:
-        found = session.run(signature.output_names, {signature.input_name: batch})
+        found = session.run(signature.output_names, signature.by_name(batch))
         return signature.joined(found)
 
     batches = signature.batches(images, len(images))
@@ -188,7 +188,7 @@ def outputs_of_batches(
         session = _session(file, 0, level)
     names = [output.name for output in session.get_outputs()]
     for images in batches:
-        values = session.run(names, {signature.input_name: images})
+        values = session.run(names, signature.by_name(images))
         yield dict(zip(names, values, strict=True))
 
 
@@ -202,7 +202,7 @@ def node_milliseconds(
             graph.SerializeToString(), 1, "ORT_DISABLE_ALL", profile=f"{folder}/profile"
         )
         for _ in range(runs):
-            session.run(None, {signature.input_name: images})
+            session.run(None, signature.by_name(images))
         events = json.loads(Path(session.end_profiling()).read_text())
     durations: dict[str, list[float]] = {}
     for event in events:

@@ -29,6 +29,7 @@ from stages.engines.base import (
     Engine,
     Images,
     Logits,
+    arrays_of,
     missing_package,
 )
 from stages.engines.child import ChildFailed
@@ -121,9 +122,10 @@ def outputs(
     """All outputs of `graph` for `images` by name."""
     openvino = _openvino()
     model = openvino.Core().read_model(io.BytesIO(graph.SerializeToString()))
-    model.reshape({signature.input_name: list(images.shape)})
+    fed = signature.by_name(images)
+    model.reshape({name: list(array.shape) for name, array in fed.items()})
     compiled = openvino.Core().compile_model(model, "CPU", HINTS)
-    values = compiled({signature.input_name: images})
+    values = compiled(fed)
     return {output.name: values[compiled.output(output.name)] for output in graph.graph.output}
 
 
@@ -152,23 +154,24 @@ def layers(
 class Runner(Engine):
     """A graph compiled for the batch size of its last call.
 
-    With an open batch OpenVINO is 15 to 25 % slower. The input tensor is set once and filled in
+    With an open batch OpenVINO is 15 to 25 % slower. Input tensors are set once and filled in
     place: handing an array to every call costs 40 us. The result is a copy.
     """
 
     _model: Any = None
+    _inputs: list[Any]
     _outputs: list[Any]
     _request: Any = None
 
     def _open(self) -> None:
         self._model, self._batch_size = _read(self.file), 0
         try:
-            self._source = self._model.input(self.signature.input_name)
-            self._expect_outputs(_outputs(self._model, set(self.signature.output_names)))
-            shape = [each.to_string() for each in self._source.get_partial_shape()][1:]
-            self._expect("image shape", shape, [str(each) for each in self.signature.input_shape])
-            dtype = self._source.get_element_type().to_dtype().name
-            self._expect("input type", dtype, self.signature.dtype)
+            sources = _by_name(self._model.inputs, set(self.signature.input_names))
+            self._expect_inputs(
+                {name: (_shape(port), _type(port)) for name, port in sources.items()}
+            )
+            targets = _by_name(self._model.outputs, set(self.signature.output_names))
+            self._expect_outputs({name: _shape(port) for name, port in targets.items()})
             self._resize(self.signature.batch_size or 1)
         except RuntimeError as error:
             self._close()
@@ -177,9 +180,11 @@ class Runner(Engine):
             ) from error
 
     def _infer(self, images: Images) -> Logits:
-        if len(images) != self._batch_size:
-            self._resize(len(images))
-        self._input[...] = images
+        arrays = arrays_of(images)
+        if len(arrays[0]) != self._batch_size:
+            self._resize(len(arrays[0]))
+        for held, given in zip(self._inputs, arrays, strict=True):
+            held[...] = given
         self._request.infer()
         # The tensors belong to the request: the next call overwrites them.
         found = self.signature.joined(self._outputs)
@@ -189,35 +194,43 @@ class Runner(Engine):
         openvino = _openvino()
         # Until the new request is complete: after a failure the next call must compile again.
         self._batch_size = 0
-        shape = [batch_size, *self.signature.input_shape]
-        self._model.reshape({self.signature.input_name: shape})
+        each, names = self.signature.each_input, self.signature.input_names
+        shapes = [[batch_size, *own.input_shape] for own in each]
+        self._model.reshape(dict(zip(names, shapes, strict=True)))
         hints = {**HINTS, "INFERENCE_NUM_THREADS": self.threads}
         self._request = (
             openvino.Core().compile_model(self._model, "CPU", hints).create_infer_request()
         )
-        tensor = openvino.Tensor(self._source.get_element_type(), openvino.Shape(shape))
-        self._request.set_input_tensor(tensor)
-        self._input = tensor.data
+        tensors = [
+            openvino.Tensor(openvino.Type(np.dtype(own.dtype)), openvino.Shape(shape))
+            for own, shape in zip(each, shapes, strict=True)
+        ]
+        for name, tensor in zip(names, tensors, strict=True):
+            self._request.set_tensor(name, tensor)
+        self._inputs = [tensor.data for tensor in tensors]
         self._outputs = [
             self._request.get_tensor(name).data for name in self.signature.output_names
         ]
         self._batch_size = batch_size
 
     def _close(self) -> None:
-        self._model = self._source = self._request = self._input = None
-        self._outputs = []
+        self._model = self._request = None
+        self._inputs, self._outputs = [], []
 
 
-def _outputs(model: Any, wanted: Set[str]) -> dict[str, list[Any]]:
-    """The shapes of the outputs for one image, by those of their names that are `wanted`, or by
-    all; an open size is None."""
-    return {
-        name: [None if size.is_dynamic else size.get_length() for size in port.get_partial_shape()][
-            1:
-        ]
-        for port in model.outputs
-        for name in port.get_names() & wanted or port.get_names()
-    }
+def _by_name(ports: Iterable[Any], wanted: Set[str]) -> dict[str, Any]:
+    """The inputs or outputs of a model by those of their names that are `wanted`, or by all."""
+    return {name: port for port in ports for name in port.get_names() & wanted or port.get_names()}
+
+
+def _shape(port: Any) -> list[int | None]:
+    """Of one sample; an open size is None."""
+    sizes = (None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())
+    return list(sizes)[1:]
+
+
+def _type(port: Any) -> str:
+    return str(port.get_element_type().to_dtype().name)
 
 
 def _read(file: Path) -> Any:

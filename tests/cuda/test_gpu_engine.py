@@ -39,8 +39,8 @@ class AddOne:
     def __init__(self, gpu: StandIn) -> None:
         self.gpu, self.rows = gpu, 0
 
-    def bind(self, source: int, targets: Mapping[str, int]) -> None:
-        self.source, (self.target,) = source, targets.values()
+    def bind(self, sources: Mapping[str, int], targets: Mapping[str, int]) -> None:
+        (self.source,), (self.target,) = sources.values(), targets.values()
 
     def set_rows(self, rows: int, stream: int) -> None:
         self.rows = rows
@@ -59,7 +59,8 @@ class StandInEngine(Engine):
     gpu_memory_mib = 1.5
 
     def _open(self) -> None:
-        shapes = (SIGNATURE.input_shape, {"logits": (WIDTH,)})
+        rows_in = {"image": (SIGNATURE.input_shape, np.float32)}
+        shapes = (rows_in, {"logits": (WIDTH,)})
         self.streams = [
             CudaStream(AddOne(self.stand_in), BATCH, *shapes, gpu=self.gpu)
             for _ in range(self.gpu.streams)

@@ -17,6 +17,7 @@ from tests.cuda.conftest import StandIn
 
 OUT_OF_MEMORY = 2
 LARGEST, WIDTH = 4, 3
+INPUT = {"numbers": ((WIDTH,), np.float32)}
 OUTPUT = {"sums": (WIDTH,)}
 Rows = NDArray[np.float32]
 
@@ -30,8 +31,8 @@ class AddOne:
         self.gpu, self.ms, self.refuses = gpu, ms, refuses
         self.rows = 0
 
-    def bind(self, source: int, targets: Mapping[str, int]) -> None:
-        self.source, (self.target,) = source, targets.values()
+    def bind(self, sources: Mapping[str, int], targets: Mapping[str, int]) -> None:
+        (self.source,), (self.target,) = sources.values(), targets.values()
 
     def set_rows(self, rows: int, stream: int) -> None:
         self.rows = rows
@@ -44,7 +45,7 @@ class AddOne:
 
 
 def stream(gpu: StandIn, computation: AddOne | None = None) -> CudaStream:
-    return CudaStream(computation or AddOne(gpu), LARGEST, (WIDTH,), OUTPUT)
+    return CudaStream(computation or AddOne(gpu), LARGEST, INPUT, OUTPUT)
 
 
 def rows(count: int, first: float = 0.0) -> Rows:
@@ -156,7 +157,7 @@ def test_a_computation_that_cannot_be_captured_is_not(
 
 
 def test_without_captures_every_call_is_plain(gpu: StandIn) -> None:
-    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), OUTPUT, captures=False)
+    one = CudaStream(AddOne(gpu), LARGEST, INPUT, OUTPUT, captures=False)
     for _ in range(3):
         one.submit(rows(2))
         np.testing.assert_array_equal(one.collect(), rows(2) + 1)
@@ -169,7 +170,7 @@ def test_without_captures_every_call_is_plain(gpu: StandIn) -> None:
     ("wait", "said"), [("auto", []), ("spin", ["spun"]), ("block", ["blocked"])]
 )
 def test_the_cpu_waits_as_the_settings_say(gpu: StandIn, wait: Wait, said: list[str]) -> None:
-    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), OUTPUT, gpu=Gpu(wait=wait))
+    one = CudaStream(AddOne(gpu), LARGEST, INPUT, OUTPUT, gpu=Gpu(wait=wait))
     one.submit(rows(2))
     np.testing.assert_array_equal(one.collect(), rows(2) + 1)
     assert [line for line in gpu.trace() if not line[0].isdigit()] == said
@@ -178,7 +179,7 @@ def test_the_cpu_waits_as_the_settings_say(gpu: StandIn, wait: Wait, said: list[
 
 
 def test_a_mapped_input_is_read_where_it_is(gpu: StandIn) -> None:
-    one = CudaStream(AddOne(gpu), LARGEST, (WIDTH,), OUTPUT, gpu=Gpu(input="mapped"))
+    one = CudaStream(AddOne(gpu), LARGEST, INPUT, OUTPUT, gpu=Gpu(input="mapped"))
     assert gpu.live() == {"device_memory": 1, "host_memory": 2, "streams": 1}
     for call in range(3):
         one.submit(rows(2, first=call))
@@ -192,8 +193,8 @@ def test_a_mapped_input_is_read_where_it_is(gpu: StandIn) -> None:
 class AddOneAndTwo(AddOne):
     """Two outputs: every number plus one, and that plus one."""
 
-    def bind(self, source: int, targets: Mapping[str, int]) -> None:
-        self.source, self.target, self.behind = source, targets["one"], targets["two"]
+    def bind(self, sources: Mapping[str, int], targets: Mapping[str, int]) -> None:
+        (self.source,), self.target, self.behind = sources.values(), targets["one"], targets["two"]
 
     def queue(self, stream: int) -> None:
         super().queue(stream)
@@ -201,7 +202,7 @@ class AddOneAndTwo(AddOne):
 
 
 def two_outputs(gpu: StandIn) -> CudaStream:
-    return CudaStream(AddOneAndTwo(gpu), LARGEST, (WIDTH,), {"two": (WIDTH,), "one": (1, WIDTH)})
+    return CudaStream(AddOneAndTwo(gpu), LARGEST, INPUT, {"two": (WIDTH,), "one": (1, WIDTH)})
 
 
 def test_several_outputs_come_back_as_one_array_from_one_graph(gpu: StandIn) -> None:
@@ -225,6 +226,52 @@ def test_the_copies_of_all_outputs_are_timed(gpu: StandIn) -> None:
     one = two_outputs(gpu)
     parts = one.time_parts(rows(2), calls=3)
     assert (parts["h2d_ms"], parts["compute_ms"], parts["d2h_ms"]) == (1.0, 2.0, 2.0)
+    one.close()
+
+
+class AddOneAndThree(AddOne):
+    """Two inputs: what is "near" plus one, and what is "far" plus three."""
+
+    def bind(self, sources: Mapping[str, int], targets: Mapping[str, int]) -> None:
+        self.sources, self.targets = sources, targets
+
+    def queue(self, stream: int) -> None:
+        for name, times in (("near", 1), ("far", 3)):
+            source = self.sources[name]
+            for _ in range(times):
+                floats = self.rows * WIDTH
+                self.gpu.compute(stream, self.targets[name], source, floats, self.ms)
+                source = self.targets[name]
+
+
+def two_inputs(gpu: StandIn, settings: Gpu | None = None) -> CudaStream:
+    # Of one shape, and in another order than that of their names.
+    shapes = {"near": ((WIDTH,), np.float32), "far": ((WIDTH,), np.float32)}
+    outputs = {"far": (WIDTH,), "near": (WIDTH,)}
+    return CudaStream(AddOneAndThree(gpu), LARGEST, shapes, outputs, gpu=settings)
+
+
+def test_several_inputs_each_have_a_buffer_and_a_copy_in_one_graph(gpu: StandIn) -> None:
+    one = two_inputs(gpu)
+    assert gpu.live() == {"device_memory": 4, "host_memory": 4, "streams": 1}
+    for call in range(3):
+        one.submit([rows(2, first=call), rows(2, first=100 + call)])
+        found = one.collect()
+        np.testing.assert_array_equal(found["near"], rows(2, first=call) + 1)
+        np.testing.assert_array_equal(found["far"], rows(2, first=100 + call) + 3)
+    done = [engine for _, engine, _, _ in steps(gpu)]
+    assert done == (["to_gpu"] * 2 + ["compute"] * 4 + ["from_gpu"] * 2) * 3
+    assert sum(line == "launch of a graph of 8" for line in gpu.trace()) == 2
+    assert one.time_parts([rows(2), rows(2)], calls=3)["h2d_ms"] == 2.0
+    one.close()
+
+
+def test_several_mapped_inputs_are_read_where_they_are(gpu: StandIn) -> None:
+    one = two_inputs(gpu, Gpu(input="mapped"))
+    assert gpu.live() == {"device_memory": 2, "host_memory": 4, "streams": 1}
+    one.submit([rows(3), rows(3, first=50)])
+    np.testing.assert_array_equal(one.collect()["far"], rows(3, first=50) + 3)
+    assert "to_gpu" not in [engine for _, engine, _, _ in steps(gpu)]
     one.close()
 
 

@@ -14,14 +14,17 @@ from contextlib import suppress
 from statistics import median
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from stages import progress
+from stages.engines.base import Images, arrays_of
 from stages.engines.cuda.memory import Buffer, CudaMemory, Graph, cuda_errors
 from stages.errors import EngineError
 from stages.numerics import fields
 from stages.settings import Gpu
+
+RowsIn = tuple[tuple[int, ...], DTypeLike]
+"""Shape and type of one row of an input."""
 
 ROUNDS = 5
 """Of which the median is taken where the parts of a call are timed."""
@@ -32,9 +35,9 @@ class Computation(Protocol):
 
     name: str
 
-    def bind(self, source: int, targets: Mapping[str, int]) -> None:
-        """Read from the GPU's address `source` from now on, and write each output to that of its
-        name."""
+    def bind(self, sources: Mapping[str, int], targets: Mapping[str, int]) -> None:
+        """Read each input from the GPU's address of its name from now on, and write each output to
+        that of its own."""
 
     def set_rows(self, rows: int, stream: int) -> None:
         """Compute this many rows from now on; what that takes on the GPU goes into `stream`."""
@@ -56,16 +59,15 @@ class CudaStream:
         self,
         computation: Computation,
         largest: int,
-        row_in: tuple[int, ...],
+        rows_in: Mapping[str, RowsIn],
         rows_out: Mapping[str, tuple[int, ...]],
-        dtype: DTypeLike = np.float32,
         captures: bool = True,
         gpu: Gpu | None = None,
     ) -> None:
-        """Take memory for `largest` rows of shape `row_in` and `dtype`, and of each float32 output
-        by name, of the shapes `rows_out`.
+        """Take memory for `largest` rows of each input by name, of the shapes and types `rows_in`,
+        and of each float32 output by name, of the shapes `rows_out`.
 
-        `gpu` says where the input is and how `collect` waits. Without `captures` no CUDA graph is
+        `gpu` says where the inputs are and how `collect` waits. Without `captures` no CUDA graph is
         made. Raises EngineError; what was allocated until then is freed.
         """
         self._computation: Computation | None = computation
@@ -76,14 +78,20 @@ class CudaStream:
         settings = gpu or Gpu()
         self._memory = CudaMemory(settings.wait)
         try:
-            self._input: Buffer = self._memory.allocate(
-                (largest, *row_in), dtype, settings.input == "mapped"
-            )
+            is_mapped = settings.input == "mapped"
+            inputs: dict[str, Buffer] = {
+                name: self._memory.allocate((largest, *row), dtype, is_mapped)
+                for name, (row, dtype) in rows_in.items()
+            }
+            self._inputs = tuple(inputs.values())
             self._outputs: dict[str, Buffer] = {
                 name: self._memory.allocate((largest, *row)) for name, row in rows_out.items()
             }
-            targets = {name: buffer.address for name, buffer in self._outputs.items()}
-            computation.bind(self._input.address, targets)
+            sources, targets = (
+                {name: buffer.address for name, buffer in buffers.items()}
+                for buffers in (inputs, self._outputs)
+            )
+            computation.bind(sources, targets)
         except BaseException:
             self.close()
             raise
@@ -93,13 +101,16 @@ class CudaStream:
         """What a call of the present batch size launches, once it is captured."""
         return self._graph
 
-    def submit(self, rows: NDArray[Any]) -> None:
-        """Copy a batch and queue its copies and computation on the GPU. Raises EngineError."""
+    def submit(self, rows: Images) -> None:
+        """Copy a batch, of several inputs the list of their arrays in the order of `rows_in`, and
+        queue its copies and computation on the GPU. Raises EngineError."""
         if self._computation is None:
             raise EngineError("the stream is closed")  # its buffers are no longer ours
-        if len(rows) != self._rows:
-            self._set_rows(len(rows))
-        self._input.host[: self._rows] = rows
+        arrays = arrays_of(rows)
+        if len(arrays[0]) != self._rows:
+            self._set_rows(len(arrays[0]))
+        for buffer, array in zip(self._inputs, arrays, strict=True):
+            buffer.host[: self._rows] = array
         if self._graph is None and self._calls > 0 and self._captures:
             self._graph = self._captured(self._queue)
         if self._graph is not None:
@@ -116,7 +127,7 @@ class CudaStream:
         # Copies either way: the next batch overwrites the buffers.
         return next(iter(found.values())).copy() if len(found) == 1 else fields.joined(found)
 
-    def time_parts(self, rows: NDArray[Any], calls: int) -> dict[str, float]:
+    def time_parts(self, rows: Images, calls: int) -> dict[str, float]:
         """Median milliseconds of a call, part by part.
 
         `h2d_ms`, `compute_ms` and `d2h_ms` are those of `calls` of them queued back to back,
@@ -130,7 +141,7 @@ class CudaStream:
         self.collect()
         graph = self._captured(self._compute) if self._captures else None
         parts: dict[str, Callable[[], None]] = {
-            "h2d_ms": lambda: self._memory.upload(self._input, self._rows),
+            "h2d_ms": self._upload,
             "compute_ms": graph.launch if graph else self._compute,
             "d2h_ms": self._download,
         }
@@ -169,9 +180,13 @@ class CudaStream:
         self._rows = rows
 
     def _queue(self) -> None:
-        self._memory.upload(self._input, self._rows)
+        self._upload()
         self._compute()
         self._download()
+
+    def _upload(self) -> None:
+        for buffer in self._inputs:
+            self._memory.upload(buffer, self._rows)
 
     def _download(self) -> None:
         for buffer in self._outputs.values():
@@ -230,7 +245,7 @@ class CudaStream:
 
 
 def run_many(
-    stream_at: Callable[[int], CudaStream], batches: Iterable[NDArray[Any]], streams: int = 2
+    stream_at: Callable[[int], CudaStream], batches: Iterable[Images], streams: int = 2
 ) -> Iterator[NDArray[Any]]:
     """Results of `batches`, in order, with so many of them in flight at a time.
 

@@ -45,7 +45,7 @@ class Execution:
             raise
 
     def run(self, images: Images) -> Logits:
-        """Copy a batch (N, H, W, C) to the GPU, run it, and copy what it returns back."""
+        """Copy a batch to the GPU, run it, and copy what it returns back."""
         stream = self._stream(0)
         stream.submit(images)
         return stream.collect()
@@ -116,19 +116,18 @@ class Execution:
         return CudaStream(
             context,
             self._signature.batch_size or largest_batches(self.engine, self._signature)[-1],
-            self._signature.input_shape,
+            {own.input_name: (own.input_shape, own.dtype) for own in self._signature.each_input},
             {own.output_name: own.shape_of_output for own in self._signature.each},
-            self._signature.dtype,
             captures,
             self._gpu,
         )
 
     def _check_tensors(self) -> None:
-        """One input and float32 outputs with the signature's names, or an EngineError."""
+        """Inputs and float32 outputs with the signature's names, or an EngineError."""
         names = map(self.engine.get_tensor_name, range(self.engine.num_io_tensors))
         found = {name: self.engine.get_tensor_dtype(name) for name in names}
         wanted = {
-            self._signature.input_name: getattr(self._trt, self._signature.dtype),
+            **{own.input_name: getattr(self._trt, own.dtype) for own in self._signature.each_input},
             **dict.fromkeys(self._signature.output_names, self._trt.float32),
         }
         if found != wanted:
@@ -204,8 +203,8 @@ class Context:
                 "end other programs on the GPU, or set a smaller build.max_batch_size",
             )
 
-    def bind(self, source: int, targets: Mapping[str, int]) -> None:
-        for name, address in {self._signature.input_name: source, **targets}.items():
+    def bind(self, sources: Mapping[str, int], targets: Mapping[str, int]) -> None:
+        for name, address in {**sources, **targets}.items():
             self._context.set_tensor_address(name, address)
 
     def set_rows(self, rows: int, stream: int) -> None:
@@ -217,9 +216,12 @@ class Context:
                     f"{self.name}: TensorRT refuses the optimisation profile {profile}"
                 )
             self._profile = profile
-        shape = (rows, *self._signature.input_shape)
-        if not self._context.set_input_shape(self._signature.input_name, shape):
-            raise EngineError(f"{self.name}: TensorRT refuses the shape {shape}")
+        for own in self._signature.each_input:
+            shape = (rows, *own.input_shape)
+            if not self._context.set_input_shape(own.input_name, shape):
+                raise EngineError(
+                    f"{self.name}: TensorRT refuses the shape {shape} of {own.input_name!r}"
+                )
 
     def queue(self, stream: int) -> None:
         if not self._context.execute_async_v3(stream):
@@ -237,9 +239,10 @@ class Context:
 
 
 def largest_batches(engine: Any, signature: Signature) -> list[int]:
-    """The largest batch of every optimisation profile of `engine`, growing."""
+    """The largest batch of every optimisation profile of `engine`, growing: of each input the same,
+    as network.py makes them."""
     shapes = (
-        engine.get_tensor_profile_shape(signature.input_name, index)
+        engine.get_tensor_profile_shape(signature.input_names[0], index)
         for index in range(engine.num_optimization_profiles)
     )
     return [int(most[0]) for _, _, most in shapes]

@@ -73,7 +73,7 @@ def build(
         raise EngineError(f"{trt.__name__} refuses {source.name}: {_parser_errors(parser)}")
     flags, graph = list(builder_flags), onnx.load(source)
     flags += options.flags(trt, graph, request.tensorrt)
-    config = _config(trt, builder, network, request, flags)
+    config = _config(trt, builder, request, flags)
     if float32:
         float32_nodes.hold(trt, network, config, float32)
     if timing_cache is not None:
@@ -132,9 +132,7 @@ def _diagnosis(trt: Any, runtime: Any, plan: bytes) -> str:
     return ", ".join(found) or "no reason given"
 
 
-def _config(
-    trt: Any, builder: Any, network: Any, request: BuildRequest, flags: Iterable[str]
-) -> Any:
+def _config(trt: Any, builder: Any, request: BuildRequest, flags: Iterable[str]) -> Any:
     """Workspace limit, flags, no TF32 unless wanted, and a profile per batch size."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib << 20)
@@ -151,10 +149,10 @@ def _config(
     features: Any = getattr(trt, "PreviewFeature", None)
     if hasattr(features, "PROFILE_SHARING_0806"):
         config.set_preview_feature(features.PROFILE_SHARING_0806, True)
-    image = request.signature.input_shape
     for sizes in request.profiles:
         profile = builder.create_optimization_profile()
-        profile.set_shape(network.get_input(0).name, *((size, *image) for size in sizes))
+        for own in request.signature.each_input:
+            profile.set_shape(own.input_name, *((size, *own.input_shape) for size in sizes))
         config.add_optimization_profile(profile)
     return config
 
@@ -208,9 +206,8 @@ def _account(
     # Where the batch is open, what a layer is depends on it, and without a context is left out.
     context = engine.create_execution_context()
     if context is not None:
-        context.set_input_shape(
-            request.signature.input_name, (request.profiles[0][1], *request.signature.input_shape)
-        )
+        for own in request.signature.each_input:
+            context.set_input_shape(own.input_name, (request.profiles[0][1], *own.input_shape))
         inspector.execution_context = context
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return str(text), layers.from_inspector

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.artifacts.signature import Head, Signature
+from stages.artifacts.signature import Head, Input, Signature, rows
 from stages.engines.base import Engine, Images, Logits
 from stages.engines.modules import load
 from stages.engines.registry import ENGINES
@@ -28,7 +28,7 @@ class Zeros(Engine):
         pass
 
     def _infer(self, images: Images) -> Logits:
-        return np.zeros((len(images), len(self.signature.class_names)), np.float32)
+        return np.zeros((rows(images), len(self.signature.class_names)), np.float32)
 
     def _close(self) -> None:
         pass
@@ -163,6 +163,70 @@ def test_a_file_with_other_outputs_is_refused(
     (tmp_path / "two.bin").touch()
     engine = Described(tmp_path / "two.bin", TWO)
     engine.shapes = shapes  # type: ignore[misc]
+    if not said:
+        engine.open()
+        return
+    with pytest.raises(EngineError, match=said):
+        engine.open()
+
+
+TWO_INPUTS = dataclasses.replace(
+    PIXELS,
+    inputs=(
+        Input("right", (8, 8, 1), 1.0, 0.0, "NHWC", "uint8", "uint8"),
+        Input("table", (3,), 1.0, 0.0, "NC", "float32", "float32"),
+    ),
+)
+SEEN, KNOWN = np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (SEEN, "got ndarray, expected a list of arrays for 'right', 'table'"),
+        ([SEEN], "got 1 arrays, expected a list of arrays for 'right', 'table'"),
+        ([KNOWN, SEEN], "input 'right' dtype float32, expected uint8"),
+        ([SEEN, KNOWN.astype(np.float64)], "input 'table' dtype float64, expected float32"),
+        ([SEEN, KNOWN[:, :2]], r"input 'table' shape \(2, 2\), expected \(N, 3\)"),
+        ([SEEN, KNOWN[:1]], "a batch of 2 of 'right', 1 of 'table', expected as many of each"),
+        ([SEEN, KNOWN + np.inf], "input 'table' holds NaN or infinity"),
+        ([SEEN[:, ::-1], KNOWN], "input 'right' is not C-contiguous"),
+    ],
+)
+def test_each_of_several_inputs_is_checked_by_its_name(
+    tmp_path: Path, wrong: Any, message: str
+) -> None:
+    (tmp_path / "two.bin").touch()
+    with Zeros(tmp_path / "two.bin", TWO_INPUTS) as engine:
+        with pytest.raises(EngineError, match=rf"two\.bin: {message}"):
+            engine.infer(wrong)
+        assert engine.infer([SEEN, KNOWN]).shape == (2, 4)
+
+
+class Fed(Zeros):
+    """An engine whose file has these inputs."""
+
+    sources: ClassVar[dict[str, tuple[list[Any], str]]] = {}
+
+    def _open(self) -> None:
+        self._expect_inputs(self.sources)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, ""),
+        ({"table": ([4], "float32")}, r"image shape of 'table' is \(4,\), expected \(3,\)"),
+        ({"table": ([3], "uint8")}, "input type of 'table' is uint8, expected float32"),
+        ({"x": ([3], "float32")}, "set of inputs is right, table, x, expected right, table"),
+    ],
+)
+def test_a_file_with_other_inputs_is_refused(
+    tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "two.bin").touch()
+    engine = Fed(tmp_path / "two.bin", TWO_INPUTS)
+    engine.sources = {"table": ([3], "float32"), "right": ([8, 8, 1], "uint8"), **changed}  # type: ignore[misc]
     if not said:
         engine.open()
         return

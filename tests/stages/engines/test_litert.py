@@ -165,7 +165,7 @@ def test_memory_is_laid_out_anew_only_when_the_batch_size_changes(converted: Pat
     engine = litert.Runner(converted / "model.int8.tflite", SIGNATURE)
     with engine:
         engine.infer(BATCH)
-        index = engine._input["index"]
+        ((index, _),) = engine._inputs
         address = engine._interpreter.tensor(index)().ctypes.data
         engine.infer(BATCH)
         assert engine._interpreter.tensor(index)().ctypes.data == address

@@ -64,10 +64,8 @@ def test_versions_are_told_apart_by_the_names_of_their_network_flags(
 @pytest.mark.parametrize("is_wanted", [False, True])
 def test_float32_is_no_tf32_unless_it_is_asked_for(is_wanted: bool) -> None:
     builder = trt.Builder(logger(trt))
-    network = builder.create_network(trt_network.network_flags(trt))
-    network.add_input("image", trt.float32, (-1, *SIGNATURE.input_shape))
     request = BuildRequest(SIGNATURE, "fp32", tensorrt=TensorRT(tf32=is_wanted))
-    config = trt_network._config(trt, builder, network, request, [])
+    config = trt_network._config(trt, builder, request, [])
     assert config.get_flag(trt.BuilderFlag.TF32) is is_wanted
 
 
