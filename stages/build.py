@@ -28,7 +28,7 @@ import numpy as np
 
 from stages import progress
 from stages.artifacts import left_out
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Signature, rows
 from stages.datasets import carried
 from stages.engines import layers, modules, records
 from stages.engines.base import BuildReport, BuildRequest, Engine, Logits, does_not_load
@@ -216,7 +216,7 @@ def try_out(
         EngineResult(
             **dict(record),
             **judged[name],
-            latency=(_row(name, times[name], len(image)),),
+            latency=(_row(name, times[name], rows(image)),),
         )
         if name in judged
         else EngineResult(**dict(record))

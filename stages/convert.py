@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from stages import progress
 from stages.artifacts import left_out, ranges
 from stages.artifacts.ranges import Range
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import DataType, Signature, rows
 from stages.conversion.explained import explained_difference
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_float, write_int8
@@ -109,11 +109,8 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     options = settings.convert
     own_source.make_known(settings.model)
     signature = Signature.read(inputs["quantize"])
-    signature = dataclasses.replace(
-        signature,
-        dtype=input_type(signature, options),
-        batch_size=options.batch_size,
-    )
+    signature = signature.fed_as(input_type(signature, options))
+    signature = dataclasses.replace(signature, batch_size=options.batch_size)
     signature = signature.with_trained_thresholds(Signature.read(inputs["train"]))
     signature.write(out)
     data = load_dataset(settings.data, *wanted_by(signature))
@@ -138,8 +135,9 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
         for name, target in simulations.items()
     }
     few = samples.sampled(signature.batch_size or layer_parity_images(signature))
+    fed = signature.preprocess(images[few])
     differences = {
-        name: explained_difference(*network, target, normal[few], logits[name][few])
+        name: explained_difference(*network, target, fed, logits[name][few])
         for name, target in simulations.items()
     }
     checks += compare_quantized(graphs, logits, differences, samples, signature, out)
@@ -176,14 +174,15 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
     )
 
 
-def input_type(signature: Signature, settings: Convert) -> str:
-    """What engines are fed with. Raises SettingsError for pixels where the data are none."""
-    if settings.input == "uint8" != signature.data_dtype:
+def input_type(signature: Signature, settings: Convert) -> DataType:
+    """What engines are fed with where the data are pixels, if any are. Raises SettingsError for
+    pixels where no data are that."""
+    if settings.input == "uint8" and not signature.has_pixels:
         raise SettingsError(
-            f"convert.input is 'uint8', but the data are {signature.data_dtype}, no pixels",
+            "convert.input is 'uint8', but the data are float32, no pixels",
             "leave it out, or: --set convert.input=float32",
         )
-    return signature.data_dtype if settings.input == "auto" else settings.input
+    return "uint8" if signature.has_pixels and settings.input != "float32" else "float32"
 
 
 def most_samples(signature: Signature) -> int:
@@ -194,7 +193,8 @@ def most_samples(signature: Signature) -> int:
 
 def layer_parity_images(signature: Signature) -> int:
     """How many images to compare layer by layer."""
-    wanted = LAYER_PARITY_PIXELS // math.prod(signature.input_shape[:-1])
+    places = sum(math.prod(own.input_shape[:-1]) for own in signature.each_input)
+    wanted = LAYER_PARITY_PIXELS // places
     return min(max(wanted, LAYER_PARITY_IMAGES[0]), LAYER_PARITY_IMAGES[-1])
 
 
@@ -378,6 +378,6 @@ def measure(file: str, test: Split, signature: Signature, out: Path) -> tuple[Qu
             {file: lambda: engine.infer(batch)}, evaluate.WARMUP_SECONDS, evaluate.SECONDS
         )
     row = latency.row(
-        taken[file], batch_size=len(batch), runtime="onnxruntime", precision="int8", threads=1
+        taken[file], batch_size=rows(batch), runtime="onnxruntime", precision="int8", threads=1
     )
     return found, row

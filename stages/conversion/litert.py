@@ -27,7 +27,7 @@ from stages.keras_graph.kernels import channel_axes
 from stages.keras_graph.paired_columns import has_pairs, traceable_by_pairs
 from stages.keras_graph.placement import Point, inputs_of_weighted, only, softmaxes_without_grid
 from stages.keras_graph.tracing import in_scopes, traceable, transposed_as_convolution
-from stages.keras_graph.walk import Call, Visit, calls
+from stages.keras_graph.walk import Call, Visit, alone, calls
 from stages.numerics import qparams
 
 
@@ -173,10 +173,10 @@ def _forward(
     quantize: QuantizeTensor,
     visit: Visit,
     rounded: list[tuple[Any, Any]],
-    image: Any,
+    images: Any,
 ) -> Any:
     with keras.StatelessScope(state_mapping=rounded):
-        return execute(folded, points, image, quantize, visit)
+        return execute(folded, points, images, quantize, visit)
 
 
 def _flatbuffer(
@@ -185,22 +185,25 @@ def _flatbuffer(
     signature: Signature,
     optimizations: list[Any],
 ) -> bytes:
-    """Input and outputs have the names of `signature`, in the file's own.
+    """Inputs and outputs have the names of `signature`, in the file's own.
 
     Variables are frozen first: the converter leaves those of a Keras 3 function unreadable.
     """
-    shape = (signature.batch_size or None, *signature.input_shape)
-    spec = tf.TensorSpec(shape, signature.dtype, name=signature.input_name)
+    sources = signature.each_input
+    specs = [
+        tf.TensorSpec((own.batch_size or None, *own.input_shape), own.dtype, name=own.input_name)
+        for own in sources
+    ]
     function = tf.function(
-        lambda image: forward(normalised(image, signature)),
-        input_signature=[spec],
+        lambda *images: forward(alone(list(map(normalised, images, sources)))),
+        input_signature=specs,
         autograph=False,
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
     # Around it, because freezing forgets the names of outputs; TensorFlow sorts by them.
     named = tf.function(
-        lambda image: dict(zip(signature.output_names, frozen(image), strict=True)),
-        input_signature=[spec],
+        lambda *images: dict(zip(signature.output_names, frozen(*images), strict=True)),
+        input_signature=specs,
         autograph=False,
     ).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([named], trackable_obj=model)

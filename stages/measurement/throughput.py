@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.artifacts.signature import Fed, Signature
+from stages.artifacts.signature import Fed, Signature, rows
 from stages.engines import child, records
 from stages.engines.base import Engine
 from stages.engines.child import ChildFailed
@@ -55,7 +55,7 @@ def saturated_images_per_second(
             calls = [partial(each.infer, batch) for each in together]
             for call in calls:
                 call()  # engines prepare for a batch size when they first see it
-            rates.append(len(batch) * clock.saturated(calls, seconds))
+            rates.append(rows(batch) * clock.saturated(calls, seconds))
     return count, rates
 
 
@@ -70,7 +70,7 @@ def pipelined_images_per_second(engine: Engine, batch: Any, seconds: float) -> f
             pass
 
     taken = clock.measure({"pipelined": call}, 0.0, seconds)["pipelined"]
-    return 1000.0 * PIPELINED * len(batch) / float(np.median(taken))
+    return 1000.0 * PIPELINED * rows(batch) / float(np.median(taken))
 
 
 def peak_memory_mib(

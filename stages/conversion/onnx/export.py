@@ -26,6 +26,7 @@ from stages.conversion.onnx.graph import Array, Index
 from stages.conversion.onnx.qdq import MOVES_VALUES
 from stages.conversion.onnx.tf2onnx_calls import convert
 from stages.errors import ConversionError
+from stages.keras_graph.walk import alone
 
 FOLDED = "const_fold_opt__"
 """What tf2onnx calls a constant that it computed."""
@@ -40,30 +41,35 @@ def to_onnx(
     opset: int = OPSET,
     kernels: Sequence[Any] = (),
 ) -> onnx.ModelProto:
-    """Convert `forward`, a function of one image batch (N, H, W, C) float32, to ONNX.
+    """Convert `forward`, a function of one image batch (N, H, W, C) float32, or of the list of the
+    batches of several inputs, to ONNX.
 
     N is the signature's batch size, or left open. `kernels` are the variables of `forward` of which
-    no copies are made on the way. The graph has one input, and what `forward` returns, one tensor
-    or a list, as outputs that are named as in `signature`; it is cleaned up, and the same bytes for
-    the same `forward`. Raises ConversionError if tf2onnx reports an error or the checker finds one,
-    and where an output is called as the input.
+    no copies are made on the way. The graph has the inputs of `signature`, in its order, and what
+    `forward` returns, one tensor or a list, as outputs that are named as there; it is cleaned up,
+    and the same bytes for the same `forward`. Raises ConversionError if tf2onnx reports an error or
+    the checker finds one, and where an output is called as an input.
     """
-    name = signature.input_name
-    if name in signature.output_names:
-        raise ConversionError(
-            f"an output is called {name!r}, as the input is: a graph tells them by their names",
-            "give the output, or the layer that makes it, another name",
-        )
-    shape = (signature.batch_size or None, *signature.input_shape)
+    for name in signature.input_names:
+        if name in signature.output_names:
+            raise ConversionError(
+                f"an output is called {name!r}, as the input is: a graph tells them by their names",
+                "give the output, or the layer that makes it, another name",
+            )
+    sources = [
+        tf.TensorSpec((own.batch_size or None, *own.input_shape), tf.float32, name=own.input_name)
+        for own in signature.each_input
+    ]
     named = {f"kernel.{number}": kernel for number, kernel in enumerate(kernels)}
     specs = [
-        tf.TensorSpec(shape, tf.float32, name=name),
+        *sources,
         *(tf.TensorSpec(each.shape, each.dtype, name=key) for key, each in named.items()),
     ]
 
-    def traced(image: Any, *values: Any) -> Any:
+    def traced(*tensors: Any) -> Any:
+        images, values = tensors[: len(sources)], tensors[len(sources) :]
         with keras.StatelessScope(state_mapping=list(zip(kernels, values, strict=True))):
-            return forward(image)
+            return forward(alone(list(images)))
 
     function = tf.function(traced, input_signature=specs, autograph=False)
     model = convert(function, specs, opset)
@@ -132,7 +138,7 @@ def _rename_outputs(graph: onnx.GraphProto, names: Sequence[str]) -> None:
 
 def _describe(model: onnx.ModelProto, signature: Signature) -> None:
     model.producer_name, model.producer_version = PROJECT, project_version()
-    for value in (model.graph.input[0], *model.graph.output):
+    for value in (*model.graph.input, *model.graph.output):
         batch = value.type.tensor_type.shape.dim[0]
         if signature.batch_size:
             batch.dim_value = signature.batch_size
@@ -141,8 +147,10 @@ def _describe(model: onnx.ModelProto, signature: Signature) -> None:
     metadata = {
         "project": f"{PROJECT} {project_version()}",
         **_meaning(signature),
-        "normalisation": f"pixel * {signature.scale} + {signature.offset}",
     }
+    for own in signature.each_input:
+        key = f"{own.input_name}: normalisation" if signature.inputs else "normalisation"
+        metadata[key] = f"pixel * {own.scale} + {own.offset}"
     for key, text in metadata.items():
         model.metadata_props.add(key=key, value=text)
 

@@ -6,7 +6,6 @@ of float16 in IEEE 754-2019, 3.6; the same care is taken by AutoCast of NVIDIA's
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,8 +39,8 @@ def to_safe_float16(
     """`model` as to_float16 makes it, without the nodes that overflow, or come near, on `images`
     (N, ..., C); and the layers of these. Raises EngineError.
     """
-    normal = dataclasses.replace(signature, dtype="float32")  # what the graph takes until then
-    places = math.prod(signature.input_shape[:-1])
+    normal = signature.fed_as("float32")  # what the graph takes until then
+    places = sum(math.prod(own.input_shape[:-1]) for own in signature.each_input)
     batches = normal.batches(images, max(1, PIXELS // places))
     held = overflowing(model, peaks(model, signature, batches))
     return to_float16(model, held), layers(model, held)
@@ -51,9 +50,9 @@ def peaks(
     model: onnx.ModelProto, signature: Signature, batches: Iterable[Images]
 ) -> dict[str, float]:
     """Largest |value| of every float32 tensor that nodes of `model` make, over all `batches` of
-    what its input takes. Raises EngineError.
+    what its inputs take. Raises EngineError.
     """
-    names = [name for name in float_tensors(model) if name != signature.input_name]
+    names = [name for name in float_tensors(model) if name not in signature.input_names]
     found = dict.fromkeys(names, 0.0)
     for values in outputs_of_batches(_watched(model, names), signature, batches, as_written=True):
         # What is infinite or no number in float32 is at its limit in any type.

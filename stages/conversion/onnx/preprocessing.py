@@ -25,23 +25,26 @@ PIXELS = np.arange(256)
 
 
 def prepend_preprocessing(model: onnx.ModelProto, signature: Signature) -> onnx.ModelProto:
-    """A copy of `model`, a graph with preprocessed float32 input, that takes uint8 (N, H, W, C).
+    """A copy of `model`, a graph with preprocessed float32 inputs, that takes uint8 (N, H, W, C).
 
-    Where the signature's dtype is float32 it is an unchanged copy.
+    An input whose dtype in the signature is float32 stays as it is.
     """
     taken = onnx.ModelProto()
     taken.CopyFrom(model)
-    if signature.dtype == "uint8":
-        graph = taken.graph
-        graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
-        for quantizer in _quantizers(graph, graph.input[0].name):
-            _quantize_pixels(graph, quantizer, signature)
+    graph = taken.graph
+    values = {value.name: value for value in graph.input}
+    sources = [own for own in signature.each_input if own.dtype == "uint8"]
+    for own in sources:
+        values[own.input_name].type.tensor_type.elem_type = TensorProto.UINT8
+        for quantizer in _quantizers(graph, own.input_name):
+            _quantize_pixels(graph, quantizer, own)
         # What the quantizers left behind would otherwise count as a reader of the float image
         # below, and the graph would normalise for nobody.
         drop_unused(graph)
-        _normalise(graph, signature)
-        del graph.value_info[:]
+        _normalise(graph, own)
         sort(graph)
+    if sources:
+        del graph.value_info[:]
         check(taken)
     return taken
 
@@ -57,7 +60,7 @@ def _quantizers(graph: onnx.GraphProto, image: str) -> list[onnx.NodeProto]:
 
 def _quantize_pixels(graph: onnx.GraphProto, node: onnx.NodeProto, signature: Signature) -> None:
     """Rules 1 and 2 for the QuantizeLinear `node`."""
-    image, index = graph.input[0].name, Index(graph)
+    image, index = signature.input_name, Index(graph)
     scale, zero_point = index.array(node.input[1]).astype(np.float32), index.array(node.input[2])
     is_integer = zero_point.dtype.kind in "iu"
     if is_integer and np.array_equal(_levels(scale, zero_point, signature), PIXELS):
@@ -82,7 +85,7 @@ def _levels(scale: Array, zero_point: Array, signature: Signature) -> Array:
 
 def _normalise(graph: onnx.GraphProto, signature: Signature) -> None:
     """Rules 3 and 4 for whatever still reads the image as a float."""
-    image, index = graph.input[0].name, Index(graph)
+    image, index = signature.input_name, Index(graph)
     readers = [node for node in index.consumers.get(image, []) if _reads_float(node)]
     if not readers:
         return

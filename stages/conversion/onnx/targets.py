@@ -43,8 +43,8 @@ def float_graph(model: keras.Model, signature: Signature, opset: int = OPSET) ->
     """The folded `model` as a float32 ONNX graph. Raises ConversionError."""
     visit = in_scopes(traceable)
 
-    def forward(image: Any) -> Any:
-        return alone(walk(model, [image], visit))
+    def forward(images: Any) -> Any:
+        return alone(walk(model, keras.tree.flatten(images), visit))
 
     graph = to_onnx(forward, signature, opset, kernels_of(model))
     dense.fuse_dense(graph)
@@ -78,8 +78,8 @@ def int8_graph(
 
     visit = in_scopes(traceable)
 
-    def forward(image: Any) -> Any:
-        return execute(model, wanted, image, quantize, visit)
+    def forward(images: Any) -> Any:
+        return execute(model, wanted, images, quantize, visit)
 
     graph = to_onnx(forward, signature, opset, kernels_of(model))
     if target == "fp8":

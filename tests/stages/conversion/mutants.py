@@ -125,12 +125,12 @@ def _write_tflite(model: schema.ModelT, file: Path) -> None:
     file.write_bytes(bytes(builder.Output()))
 
 
-def swap_outputs(file: Path, first: str, second: str) -> None:
-    """Exchange the names of two outputs of a `.tflite` or an ONNX graph."""
+def swap_names(file: Path, first: str, second: str) -> None:
+    """Exchange the names of two inputs, or outputs, of a `.tflite` or an ONNX graph."""
     other = {first: second, second: first}
     if file.suffix == ".tflite":
         model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
-        for each in model.signatureDefs[0].outputs:
+        for each in (*model.signatureDefs[0].inputs, *model.signatureDefs[0].outputs):
             each.name = other.get(each.name.decode(), each.name.decode())
         _write_tflite(model, file)
         return
@@ -138,8 +138,8 @@ def swap_outputs(file: Path, first: str, second: str) -> None:
     for node in graph.graph.node:
         for names in (node.input, node.output):
             names[:] = [other.get(name, name) for name in names]
-    for output in graph.graph.output:
-        output.name = other.get(output.name, output.name)
+    for value in (*graph.graph.input, *graph.graph.output):
+        value.name = other.get(value.name, value.name)
     onnx.save(graph, file)
 
 

@@ -31,7 +31,7 @@ from stages.numerics import fields
 from stages.results.conversion import ParityCheck
 from stages.settings import TensorRT
 from stages.training import evaluate
-from tests.stages.conversion.mutants import swap_outputs
+from tests.stages.conversion.mutants import swap_names
 from tests.stages.conversion.onnx.test_targets import BATCH, Quantized
 from tests.stages.conversion.test_layer_parity import Converted, convert_int8
 from tests.stages.heads import SIGNATURE, detector
@@ -136,7 +136,7 @@ def test_what_rounding_explains_is_told_for_each_output(network):
 def test_a_swapped_pair_of_outputs_of_one_shape_is_found(network, file, tmp_path):
     target: Target = INT8_GRAPHS[file]
     (tmp_path / file).write_bytes((network.folder / file).read_bytes())
-    swap_outputs(tmp_path / file, "box", "pose")
+    swap_names(tmp_path / file, "box", "pose")
     runner = litert.Runner if file.endswith("tflite") else onnxruntime.Runner
     with runner(tmp_path / file, TAKES_PIXELS) as engine:
         found = network.check(file, target, accuracy.logits(engine, pixels(64), 64))
@@ -151,7 +151,7 @@ def test_a_swapped_pair_of_outputs_of_one_shape_is_found(network, file, tmp_path
 def test_a_swapped_pair_of_outputs_of_other_shapes_does_not_open(network, name, tmp_path):
     source = ENGINES[name][1]
     (tmp_path / source).write_bytes((network.folder / source).read_bytes())
-    swap_outputs(tmp_path / source, "kind", "box")
+    swap_names(tmp_path / source, "kind", "box")
     with pytest.raises(EngineError, match=r"its shape of 'kind' is \(4,\), expected \(3,\)"):
         engine_of(name, tmp_path, tmp_path).open()
 

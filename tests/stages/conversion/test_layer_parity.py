@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from keras import layers
+from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.conversion.layer_parity import RoundingBounds, compare_layers
@@ -62,13 +63,15 @@ class Converted:
     net: Quantized
     folder: Path
 
-    def judge(self, folder: Path, signature: Signature = TAKES_PIXELS) -> list[LayerParity]:
+    def judge(
+        self, folder: Path, signature: Signature = TAKES_PIXELS, samples: NDArray[Any] = PIXELS
+    ) -> list[LayerParity]:
         """Of the graphs in `folder`, in every runtime."""
         graphs = INT8_GRAPHS | FP8_GRAPHS
         files = {file: target for file, target in graphs.items() if (folder / file).is_file()}
-        net, fed = self.net, signature.feed(PIXELS)
+        net, fed = self.net, signature.feed(samples)
         return [
-            compare_layers(name, net.model, net.points, net.ranges, trace, PIXELS, signature)
+            compare_layers(name, net.model, net.points, net.ranges, trace, samples, signature)
             for name, trace in traces(folder, files, net.ranges, signature, fed)
         ]
 
@@ -81,7 +84,7 @@ def converted(net: Quantized, folder: Path) -> Converted:
 
 
 def convert_int8(net: Quantized, folder: Path) -> None:
-    takes_pixels = dataclasses.replace(net.signature, dtype="uint8")
+    takes_pixels = net.signature.fed_as("uint8")
     tensorrt = net.graph("tensorrt")
     graphs = zip(INT8_GRAPHS, (net.graph("cpu"), tensorrt, to_float16(tensorrt)), strict=False)
     for file, graph in graphs:

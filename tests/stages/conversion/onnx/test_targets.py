@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from stages.artifacts.ranges import Range, covering
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Fed, Signature
 from stages.conversion.layer_parity import compare_layers
 from stages.conversion.litert import write_int8
 from stages.conversion.onnx.float16 import to_float16
@@ -29,6 +29,7 @@ from stages.engines.registry import Target
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, only, points, tied
+from stages.keras_graph.walk import alone
 from stages.numerics.parity import compare
 from stages.quantization.bias_steps import snap_biases
 from stages.training import evaluate
@@ -45,12 +46,14 @@ QUANTA = 2.1
 class Quantized:
     """A network folded and calibrated, and what its simulation says."""
 
-    def __init__(self, model: keras.Model, signature: Signature = SIGNATURE) -> None:
-        self.float, self.signature = model, signature
+    def __init__(
+        self, model: keras.Model, signature: Signature = SIGNATURE, batch: Fed = BATCH
+    ) -> None:
+        self.float, self.signature, self.batch = model, signature, batch
         self.model = fold(self.float)
         self.points = points(self.model, signature)
         tensors = [point.tensor for point in self.points.values()]
-        seen = keras.Model(self.model.inputs[0], tensors)(BATCH)
+        seen = keras.Model(alone(self.model.inputs), tensors)(batch)
         self.ranges = {
             name: covering(np.asarray(values))
             for name, values in zip(self.points, seen, strict=True)
@@ -90,7 +93,7 @@ class Quantized:
     @functools.cache  # noqa: B019
     def simulated(self, target):
         simulation = simulate(self.model, self.points, self.ranges, target)
-        return evaluate.logits(simulation, BATCH, self.signature)
+        return evaluate.logits(simulation, self.batch, self.signature)
 
 
 @pytest.fixture(scope="module", params=list(ALL))
