@@ -1,9 +1,10 @@
 """Where an engine that does not compute what its graph says goes wrong first.
 
 The graph is cut off behind a tensor, and what is left is built and run as the whole was, beside
-ONNX Runtime, which runs it as it is written. Which tensor to cut at is found by halving: some seven
-builds for a hundred tensors. As `polygraphy debug` does it, with one output in place of all: every
-tensor that is marked keeps TensorRT from fusing what is around it.
+ONNX Runtime, which runs it as it is written. Which tensor to cut at is found by halving what a
+tensor that is off depends on: some seven builds for a hundred tensors. As `polygraphy debug` does
+it, with one output in place of all: every tensor that is marked keeps TensorRT from fusing what is
+around it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import dataclasses
 import json
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.engines import child, modules, onnxruntime
-from stages.engines.base import BuildRequest, EngineModule, Images
+from stages.engines.base import BuildRequest, EngineModule, Images, arrays_of
 from stages.engines.registry import ENGINES, QUANTIZED, EngineName
 from stages.measurement.parity import relative_limit
 from stages.results.engines import Divergence
@@ -96,7 +97,7 @@ def find(search: Search, module: EngineModule) -> Divergence | None:
         apart[index] = _difference(search, module, model, candidates[index])
         return not apart[index] <= limit
 
-    first = first_off(len(candidates), is_off)
+    first = first_off(dependencies(model, candidates), is_off)
     if first is None:
         return None
     place = candidates[first]
@@ -116,21 +117,38 @@ def _limit(search: Search) -> float:
     return relative_limit(EngineName(search.backend, precision), search.request.tensorrt.tf32)
 
 
-def first_off(count: int, is_off: Callable[[int], bool]) -> int | None:
-    """The first of the places 0 to `count` - 1 that is off, by halving; None if the last is not.
+def first_off(behind: Sequence[Set[int]], is_off: Callable[[int], bool]) -> int | None:
+    """A place that is off though none of those it depends on is, by halving; None if the last is
+    not off. `behind` has for each place the numbers of those that it depends on.
 
-    What comes behind a place that is off is taken to be off as well.
+    What depends on a place that is off is taken to be off as well.
     """
-    if count == 0 or not is_off(count - 1):
+    if not behind or not is_off(len(behind) - 1):
         return None
-    low, high = 0, count - 1
-    while low < high:
-        middle = (low + high) // 2
+    found = len(behind) - 1
+    left = behind[found]
+    while left:
+        middle = sorted(left)[len(left) // 2]
         if is_off(middle):
-            high = middle
+            found, left = middle, left & behind[middle]
         else:
-            low = middle + 1
-    return high
+            left = left - behind[middle] - {middle}
+    return found
+
+
+def dependencies(model: onnx.ModelProto, places: Sequence[Place]) -> list[Set[int]]:
+    """For each of `places` of `model` the numbers of those that its tensor depends on."""
+    numbers = {place.tensor: number for number, place in enumerate(places)}
+    known: dict[str, frozenset[int]] = {}
+    found: list[Set[int]] = [frozenset()] * len(places)
+    for node in model.graph.node:
+        before = frozenset().union(*(known.get(name, frozenset()) for name in node.input))
+        for name in node.output:
+            known[name] = before
+            if name in numbers:
+                found[numbers[name]] = before
+                known[name] = before | {numbers[name]}
+    return found
 
 
 def places(model: onnx.ModelProto) -> list[Place]:
@@ -157,7 +175,7 @@ def places(model: onnx.ModelProto) -> list[Place]:
     return found
 
 
-def cut(model: onnx.ModelProto, place: Place, signature: Signature) -> onnx.ModelProto:
+def cut(model: onnx.ModelProto, place: Place) -> onnx.ModelProto:
     """What makes the tensor of `place`, which becomes the float32 output (N, values)."""
     from onnx import TensorProto, helper
 
@@ -170,25 +188,39 @@ def cut(model: onnx.ModelProto, place: Place, signature: Signature) -> onnx.Mode
     part.graph.node.extend(
         [
             helper.make_node("Flatten", [inner], [flat], flat, axis=1),
-            helper.make_node(
-                "Cast", [flat], [signature.output_name], f"{flat}.cast", to=TensorProto.FLOAT
-            ),
+            helper.make_node("Cast", [flat], [place.tensor], f"{flat}.cast", to=TensorProto.FLOAT),
         ]
     )
     batch = model.graph.input[0].type.tensor_type.shape.dim[0]
     shape = [batch.dim_param or batch.dim_value, place.values]
-    output = helper.make_tensor_value_info(signature.output_name, TensorProto.FLOAT, shape)
+    output = helper.make_tensor_value_info(place.tensor, TensorProto.FLOAT, shape)
     del part.graph.output[:], part.graph.value_info[:]
     part.graph.output.append(output)
     return part
 
 
 def _part(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
-    """What makes the `tensor`, which is the only output."""
+    """What makes the `tensor`, which is the only output, with the inputs that it depends on."""
     from onnx import utils
 
     inputs = [value.name for value in model.graph.input]
-    return utils.Extractor(model).extract_model(inputs, [tensor])
+    part: onnx.ModelProto = utils.Extractor(model).extract_model(inputs, [tensor])
+    read = {name for node in part.graph.node for name in node.input} | {tensor}
+    kept = [value for value in part.graph.input if value.name in read]
+    del part.graph.input[:]
+    part.graph.input.extend(kept)
+    return part
+
+
+def _fed(search: Search, read: Set[str]) -> tuple[Signature, Images]:
+    """The signature with the inputs in `read` alone, and what they are fed with."""
+    signature, images = search.request.signature, arrays_of(search.images)
+    pairs = zip(signature.each_input, images, strict=True)
+    found = {own.input_name: (own, array) for own, array in pairs if own.input_name in read}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    inputs = tuple(each for each in signature.inputs if each.name in read)
+    return dataclasses.replace(signature, inputs=inputs), [array for _, array in found.values()]
 
 
 def _difference(
@@ -197,18 +229,17 @@ def _difference(
     """How far the engine of a part is from its graph, as a share of the largest value."""
     import onnx
 
-    names = tuple(map(str, range(place.values)))
+    part = cut(model, place)
+    source, images = _fed(search, {value.name for value in part.graph.input})
     signature = dataclasses.replace(
-        search.request.signature,
-        class_names=names,
+        source,
+        class_names=tuple(map(str, range(place.values))),
         output_name=place.tensor,
         output_shape=(),
         task="classification",
         heads=(),
     )
-    part = cut(model, place, signature)
-    expected = onnxruntime.outputs(part, signature, search.images, as_written=True)
-    wanted = expected[signature.output_name]
+    wanted = onnxruntime.outputs(part, signature, images, as_written=True)[place.tensor]
     with tempfile.TemporaryDirectory() as folder:
         graph, file = Path(folder, "part.onnx"), Path(folder, "part.engine")
         onnx.save(part, graph)
@@ -218,6 +249,6 @@ def _difference(
             Path(folder, typed.name).symlink_to(typed.absolute())
         module.build(graph, file, dataclasses.replace(search.request, signature=signature))
         with module.Runner(file, signature) as engine:
-            got = engine.infer(search.images)
+            got = engine.infer(images)
     largest = max(float(np.abs(wanted).max()), float(np.finfo(np.float32).tiny))
     return float(np.abs(got - wanted).max()) / largest

@@ -22,6 +22,7 @@ from stages.measurement import divergence
 from stages.measurement.divergence import Search, first_off
 from stages.results.engines import Divergence
 from stages.settings import TensorRT
+from tests.stages import inputs
 from tests.stages.graphs import GRAPHS, SIGNATURE, graph, images
 
 
@@ -34,8 +35,20 @@ def test_the_first_place_that_is_off_is_found_by_halving(count: int, data: st.Da
         asked.append(place)
         return first is not None and place >= first
 
-    assert first_off(count, is_off) == first
+    assert first_off([set(range(each)) for each in range(count)], is_off) == first
     assert len(asked) == len(set(asked)) <= count.bit_length() + 1
+
+
+@given(st.integers(1, 40), st.data())
+def test_the_place_that_is_off_is_found_among_branches(count: int, data: st.DataObject) -> None:
+    """As of a network with several inputs: what is beside it says nothing of it."""
+    behind: list[set[int]] = []
+    for each in range(count):
+        reads = data.draw(st.sets(st.integers(0, each - 1), max_size=3)) if each else set()
+        behind.append(reads.union(*(behind[other] for other in reads)))
+    first = data.draw(st.sampled_from([*behind[-1], count - 1]))
+    assert first_off(behind, lambda each: each == first or first in behind[each]) == first
+    assert first_off(behind, lambda _: False) is None
 
 
 @dataclass(frozen=True)
@@ -170,3 +183,16 @@ def test_of_several_outputs_what_makes_the_one_that_is_off_is_searched(tmp_path:
     assert found is not None
     assert found.node == "gemm_5"
     assert divergence.find(replace(asked, output="behind"), broken) is None
+
+
+def test_of_several_inputs_those_are_fed_that_a_part_reads(tmp_path: Path) -> None:
+    onnx.save(inputs.tables(), tmp_path / "model.fp32.onnx")
+    fed = inputs.TABLES.feed(inputs.TABLES.noise(4))
+    request = BuildRequest(inputs.TABLES, "fp32")
+    asked = Search("onnxruntime", tmp_path / "model.fp32.onnx", request, fed)
+    broken: Any = Broken("Gemm")
+    found = divergence.find(asked, broken)
+    assert found is not None
+    assert found.node == "product"
+    right: Any = onnxruntime
+    assert divergence.find(asked, right) is None
