@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,66 @@ from numpy.typing import NDArray
 
 from pipeline.bundle.contents import Input
 from stages.datasets.numbers import NUMBERS, finite
-from stages.datasets.registry import PLACES, Kind
-from stages.errors import DataError
+from stages.datasets.registry import PLACES
+from stages.errors import DataError, shown
+from stages.numerics import fields
 
 SUFFIXES = (".npy", ".npz")
-KINDS: dict[int, Kind] = {len(places) + 1: kind for kind, places in PLACES.items()}
+KINDS: dict[int, str] = {1: "vectors"} | {len(each) + 1: kind for kind, each in PLACES.items()}
 """By the number of axes of one sample."""
+SEVERAL = "samples"
+"""What a network with several inputs takes, each of them of a kind of its own."""
+LABELS = "y"
+"""With which names of arrays in .npz files begin that are no samples."""
+
+Given = NDArray[Any] | Mapping[str, NDArray[Any]]
+"""An array (N, ..., C) or, of several inputs, by their names; one with fields is both."""
+
+
+def kind_of(wanted: Sequence[Input]) -> str:
+    """What a network with these inputs takes: "images", say."""
+    return KINDS[len(wanted[0].shape)] if len(wanted) == 1 else SEVERAL
+
+
+def data_of(given: Given, wanted: Sequence[Input]) -> NDArray[Any]:
+    """What is `given`, one sample or more, as data of the network: (N, ..., C), or (N,) with a
+    field for each of several inputs.
+
+    Raises DataError where it is not an array for each, or not as many of each, and as `batch_of`.
+    """
+    if len(wanted) == 1:
+        if isinstance(given, np.ndarray):
+            return batch_of(given, wanted[0])
+        raise DataError(f"got arrays by name, expected one array of {kind_of(wanted)}")
+    names = [each.name for each in wanted]
+    found = fields.names(given) if isinstance(given, np.ndarray) else tuple(given)
+    if set(found) != set(names):
+        raise DataError(
+            f"got {_listed(found) or 'an array without a name'}, expected an array for each input: "
+            f"{_listed(names)}",
+            "give a dictionary of these, or an .npz file that numpy.savez wrote",
+        )
+    parts = {each.name: _named(given[each.name], each) for each in wanted}
+    if len({len(part) for part in parts.values()}) > 1:
+        counts = ", ".join(f"{len(part)} of {name!r}" for name, part in parts.items())
+        raise DataError(f"got {counts}, expected as many of each input")
+    return fields.joined(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(shown, names))
+
+
+def _named(values: NDArray[Any], wanted: Input) -> NDArray[Any]:
+    try:
+        return batch_of(np.asarray(values), wanted)
+    except DataError as error:
+        raise DataError(f"input {wanted.name!r}: {error.message}", error.hint) from error
+
+
+def are_many(given: Given, wanted: Sequence[Input]) -> bool:
+    """Whether what is `given` has an axis of samples."""
+    return is_batch(np.asarray(given if len(wanted) == 1 else given[wanted[0].name]), wanted[0])
 
 
 def is_batch(values: NDArray[Any], wanted: Input) -> bool:
@@ -53,16 +109,24 @@ def batch_of(values: NDArray[Any], wanted: Input) -> NDArray[Any]:
     return np.ascontiguousarray(batch)
 
 
-def read(file: Path) -> NDArray[Any]:
-    """The array in a .npy file. Raises DataError."""
+def samples_in(file: Path, wanted: Sequence[Input]) -> list[tuple[str, Given]]:
+    """What a .npy or .npz file holds, by name: of one input any number of arrays, of several one
+    array for each. Those whose names begin with "y" are labels, unless an input is called so.
+
+    Raises DataError for what is no such file.
+    """
     try:
         found = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file} cannot be read as an array: {error}") from error
-    if not isinstance(found, np.ndarray):
-        found.close()
-        raise DataError(f"{file} holds arrays by name", "load it, and give one of them")
-    return found
+        if isinstance(found, np.ndarray):
+            return [(str(file), found)]
+        with found:
+            names = {each.name for each in wanted[1:] and wanted}
+            kept = {key: found[key] for key in found if key in names or key[:1] != LABELS}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file} cannot be read as arrays: {error}") from error
+    if names:
+        return [(str(file), kept)]
+    return [(f"{file}:{key}", values) for key, values in kept.items()]
 
 
 def _shapes(wanted: Input) -> tuple[tuple[int, ...], ...]:

@@ -5,10 +5,11 @@ bundle.json           this file: the engine, its input and output, what was meas
 labels.txt            the names of the classes, a line each; the line is the class, or the output
                       that is one of several labels; there is none where outputs are numbers, or
                       where there are several
-samples/              some test images, as PNG, or as .npy where no image file holds them
+samples/              some test images, as PNG, or as .npy where no image file holds them; of
+                      several inputs as .npz with an array for each
 expected.npy          the engine's outputs for them; of several a field for each
 predict.py            a program of its own that uses the engine, where programs/ has its runtime
-                      and there is one output that is not raw;
+                      and there are one input and one output that is not raw;
                       requirements.txt is what it needs
 report.md             how it was made
 """
@@ -24,6 +25,7 @@ from pipeline.core.hashing import hash_file
 from pipeline.core.record import FileName, faults
 from pipeline.core.seal import opened, seal
 from stages.artifacts.signature import Head, Signature
+from stages.artifacts.signature import Input as SignatureInput
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import ArtifactError, shown
 from stages.results.base import Count, LatencyRow, Measured, Quality, Sha256
@@ -42,9 +44,10 @@ REPORT = "report.md"
 
 VERSION: Literal[3] = 3
 OF_SEVERAL: Literal[4] = 4
-READABLE = (1, 2, VERSION, OF_SEVERAL)
-"""Version 1 was for classifiers alone, version 2 for images of pixels, version 3 for one output:
-whatever reads no other would take all else for these."""
+OF_SEVERAL_INPUTS: Literal[5] = 5
+READABLE = (1, 2, VERSION, OF_SEVERAL, OF_SEVERAL_INPUTS)
+"""Version 1 was for classifiers alone, version 2 for images of pixels, version 3 for one output,
+version 4 for one input: whatever reads no other would take all else for these."""
 AGAIN = "export it again: pipeline export --to PATH"
 
 
@@ -65,7 +68,7 @@ class BundledFile(Measured):
 
 
 class Input(Measured):
-    """One image, signal or volume; the model sees `value * scale + offset`.
+    """One image, signal, volume or vector; the model sees `value * scale + offset`.
 
     With dtype "uint8" the engine does that itself. Image files are put upright, on black where
     they are transparent, made `mode` ("L" is gray) and resized to `shape`.
@@ -73,9 +76,9 @@ class Input(Measured):
 
     name: str
     shape: tuple[int, ...] = Field(
-        min_length=2,
+        min_length=1,
         max_length=4,
-        description="(height, width, channels), or one axis less or more.",
+        description="(height, width, channels), or fewer or more axes.",
     )
     dtype: Literal["uint8", "float32"] = Field(description="Of what the engine takes.")
     data_dtype: Literal["uint8", "float32"] = Field(
@@ -130,12 +133,15 @@ class Measurements(Measured):
 class Bundle(Measured):
     """bundle.json."""
 
-    bundle_version: Literal[1, 2, 3, 4] = VERSION
+    bundle_version: Literal[1, 2, 3, 4, 5] = VERSION
     made_with: str
     network: str
     data: str | None
     engine: BundledFile
-    input: Input
+    input: Input | None = Field(description="null: the network has several inputs.")
+    inputs: tuple[Input, ...] = Field(
+        default=(), description="Of a network with several, in the order of the network."
+    )
     output: Output
     outputs: tuple[Output, ...] = Field(
         default=(), description="Of a network with several, in the order of the network."
@@ -144,21 +150,28 @@ class Bundle(Measured):
     measured: Measurements | None = Field(description="null: it has not been benchmarked.")
     files: dict[FileName, Sha256]
 
+    @model_validator(mode="after")
+    def _has_input(self) -> Bundle:
+        if (self.input is None) != bool(self.inputs):
+            raise ValueError("either one input or several are wanted")
+        return self
+
+    @property
+    def each_input(self) -> tuple[Input, ...]:
+        """Of one input that alone."""
+        return self.inputs if self.input is None else (self.input,)
+
     @property
     def signature(self) -> Signature:
-        """Input and output as engines take them."""
-        return Signature(
-            input_shape=self.input.shape,
+        """Inputs and outputs as engines take them."""
+        found = Signature(
+            input_shape=(),
             class_names=self.output.classes,
-            scale=self.input.scale,
-            offset=self.input.offset,
-            input_name=self.input.name,
+            scale=1.0,
+            offset=0.0,
             output_name=self.output.name,
             output=self.output.kind,
-            layout=self.input.layout,
-            dtype=self.input.dtype,
-            data_dtype=self.input.data_dtype,
-            batch_size=self.input.batch_size,
+            batch_size=self.each_input[0].batch_size,
             task=self.output.task,
             output_shape=self.output.shape,
             thresholds=self.output.thresholds,
@@ -166,7 +179,20 @@ class Bundle(Measured):
                 Head(each.name, each.task, each.kind, each.classes, each.shape, each.thresholds)
                 for each in self.outputs
             ),
+            inputs=tuple(
+                SignatureInput(
+                    each.name,
+                    each.shape,
+                    each.scale,
+                    each.offset,
+                    each.layout,
+                    each.dtype,
+                    each.data_dtype,
+                )
+                for each in self.each_input
+            ),
         )
+        return found if self.inputs else found.each_input[0]
 
 
 def write(bundle: Bundle, folder: Path) -> None:

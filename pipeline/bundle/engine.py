@@ -1,11 +1,11 @@
-"""A bundle as an engine that takes images, signals or volumes: `pipeline.load`."""
+"""A bundle as an engine that takes images, signals or volumes, or several: `pipeline.load`."""
 
 from __future__ import annotations
 
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from pipeline.bundle import arrays, contents
 from pipeline.bundle.contents import Bundle
 from pipeline.bundle.predictions import PREDICTIONS, Predictions
-from stages.datasets.registry import Kind
 from stages.engines import records
 from stages.errors import ArtifactError, DataError
 from stages.results.engines import EngineRecord
@@ -26,7 +25,7 @@ from stages.results.engines import EngineRecord
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    Sample = str | Path | Image | NDArray[Any]
+    Sample = str | Path | Image | NDArray[Any] | Mapping[str, NDArray[Any]]
 
 BATCH_SIZE = 32
 
@@ -82,8 +81,9 @@ class BundledEngine:
         self._engine, self._opened = engine, opened
         self._lock = threading.Lock()
         self._signature, self._answers = bundle.signature, PREDICTIONS[bundle.output.task]
-        self._is_any_batch = not (
-            bundle.input.batch_size or bundle.engine.max_batch_size or bundle.input.dtype != "uint8"
+        self._wanted, only = bundle.each_input, bundle.input
+        self._is_any_batch = only is not None and not (
+            only.batch_size or bundle.engine.max_batch_size or only.dtype != "uint8"
         )
 
     def predict(
@@ -94,12 +94,14 @@ class BundledEngine:
         A sample is an array (..., C) of the network's size, pixels uint8 or, where the network
         was trained on other values, these before they are scaled; or the path of a .npy file of
         one; of networks for images also the path of an image file of any size, or an open PIL
-        image. An array (N, ..., C) is a batch, which runs in one call if the engine takes it.
+        image. Of several inputs it is a dictionary of arrays by their names, or the path of an .npz
+        file of these. An array (N, ..., C), or a dictionary of such, is a batch, which runs in one
+        call if the engine takes it.
         Files are read `batch_size` at a time.
         Raises DataError for what is no such sample, EngineError where the engine fails.
         """
-        if isinstance(samples, np.ndarray):
-            return self._predictions(self._run(arrays.batch_of(samples, self.info.input)))
+        if isinstance(samples, (np.ndarray, Mapping)):
+            return self._predictions(self._run(arrays.data_of(samples, self._wanted)))
         if isinstance(samples, (str, Path)) or not isinstance(samples, Iterable):
             samples = [samples]
         found = [self._run(batch) for batch in self._batches(samples, batch_size)]
@@ -108,14 +110,15 @@ class BundledEngine:
         return self._predictions(np.concatenate(found))
 
     @property
-    def kind(self) -> Kind:
-        """What it takes: "images", "signals" or "volumes"."""
-        return arrays.KINDS[len(self.info.input.shape)]
+    def kind(self) -> str:
+        """What it takes: "images", "signals", "volumes", or of several inputs "samples"."""
+        return arrays.kind_of(self._wanted)
 
     def read(self, sample: Sample) -> NDArray[Any]:
-        """One sample as `predict` takes it: (..., C). Raises DataError."""
-        if isinstance(sample, np.ndarray):
-            batch = arrays.batch_of(sample, self.info.input)
+        """One sample as `predict` takes it: (..., C), or () with a field for each of several
+        inputs. Raises DataError."""
+        if isinstance(sample, (np.ndarray, Mapping)):
+            batch = arrays.data_of(sample, self._wanted)
             if len(batch) > 1:
                 raise DataError(
                     f"an array of {len(batch)} {self.kind}, expected one", "give it alone"
@@ -135,7 +138,10 @@ class BundledEngine:
         Raises DataError.
         """
         if file.suffix.lower() in arrays.SUFFIXES:
-            return self.read(arrays.read(file)), ()
+            found = arrays.samples_in(file, self._wanted)
+            if len(found) != 1:
+                raise DataError(f"{file} holds arrays by name", "load it, and give one of them")
+            return self.read(found[0][1]), ()
         mode, size = self._mode_and_size()
         from stages.datasets import image_files
 
@@ -144,6 +150,12 @@ class BundledEngine:
     def _mode_and_size(self) -> tuple[str, tuple[int, int]]:
         """Of image files, (width, height)."""
         wanted = self.info.input
+        if wanted is None:
+            what = ", ".join(f"{each.name} {each.data_dtype} {each.shape}" for each in self._wanted)
+            raise DataError(
+                f"the network takes {what}, which no image file holds",
+                "give it dictionaries of arrays, or .npz files",
+            )
         if wanted.mode is None:
             raise DataError(
                 f"the network takes {self.kind} {wanted.data_dtype} {wanted.shape}, which no image "

@@ -33,6 +33,7 @@ from stages.engines.registry import ENGINES, EngineName
 from stages.engines.tensorrt import weights
 from stages.errors import ArtifactError, EngineError, SettingsError, nearest, shown, suggestion
 from stages.measurement import accuracy, parity
+from stages.numerics import fields
 from stages.results.engines import BenchmarkDetails, BuildDetails
 
 SAMPLES = 4
@@ -157,10 +158,12 @@ def _fill(
         labels = "".join(f"{name}\n" for name in signature.class_names)
         (folder / contents.LABELS).write_text(labels, encoding="utf-8")
     _write_samples(folder, source, engine, signature)
-    input, output = _input(signature), _output(signature)
+    mode, output = _mode(signature), _output(signature)
+    inputs = tuple(_input(own, mode) for own in signature.each_input)
+    only = None if signature.inputs else inputs[0]
     has_masks = any(each.task == "segmentation" for each in signature.each)
-    packages = _packages(engine.name, record, bool(input.mode) or has_masks)
-    if text := program.source(engine.backend, signature.task, bool(input.mode)):
+    packages = _packages(engine.name, record, bool(mode) or has_masks)
+    if only and (text := program.source(engine.backend, signature.task, bool(mode))):
         (folder / contents.PROGRAM).write_text(text, encoding="utf-8")
     lines = (f"{name}=={version}\n" for name, version in packages.items())
     (folder / contents.REQUIREMENTS).write_text("".join(lines))
@@ -168,7 +171,7 @@ def _fill(
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     run = summary.summarize(report)
     bundle = Bundle(
-        bundle_version=contents.OF_SEVERAL if signature.heads else contents.VERSION,
+        bundle_version=_version(signature),
         made_with=f"keras-trt-pipeline {record.environment['packages']['keras-trt-pipeline']}",
         network=run.model or "unknown",
         data=run.dataset or run.settings.get("data", {}).get("name"),
@@ -180,7 +183,8 @@ def _fill(
             max_batch_size=_max_batch_size(engine, record),
             packages=packages,
         ),
-        input=input,
+        input=only,
+        inputs=inputs if signature.inputs else (),
         output=output,
         outputs=tuple(map(_output, signature.each)) if signature.heads else (),
         built_on=report.environment.model_validate(record.environment),
@@ -191,7 +195,13 @@ def _fill(
     return bundle
 
 
-def _input(signature: Signature) -> Input:
+def _version(signature: Signature) -> Literal[3, 4, 5]:
+    if signature.inputs:
+        return contents.OF_SEVERAL_INPUTS
+    return contents.OF_SEVERAL if signature.heads else contents.VERSION
+
+
+def _input(signature: Signature, mode: Literal["L", "RGB"] | None) -> Input:
     return Input(
         name=signature.input_name,
         shape=signature.input_shape,
@@ -201,7 +211,7 @@ def _input(signature: Signature) -> Input:
         batch_size=signature.batch_size,
         scale=signature.scale,
         offset=signature.offset,
-        mode=_mode(signature),
+        mode=mode,
     )
 
 
@@ -237,6 +247,10 @@ def _write_samples(folder: Path, source: Path, engine: EngineReport, signature: 
 
 
 def _write_sample(values: NDArray[Any], stem: Path, mode: str | None) -> None:
+    if names := fields.names(values):
+        arrays: dict[str, Any] = {name: values[name] for name in names}
+        np.savez(stem.with_suffix(".npz"), **arrays)
+        return
     if mode is None:
         np.save(stem.with_suffix(".npy"), values)
         return

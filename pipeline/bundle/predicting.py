@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pipeline.bundle import answers, arrays
 from pipeline.bundle.answers import Answer
 from pipeline.bundle.engine import BundledEngine
-from stages.datasets.registry import Kind
 from stages.errors import DataError, EngineError, UserError, shown
 from stages.numerics import fields
 
@@ -43,7 +42,7 @@ class Tally:
     faults: int = 0
     seconds: float = 0.0
 
-    def in_words(self, kind: Kind) -> str:
+    def in_words(self, kind: str) -> str:
         """ "12 images in 0.04 s, 300 images per second"."""
         rate = f", {self.samples / self.seconds:,.0f} {kind} per second" if self.seconds else ""
         return f"{self.samples:,} {kind} in {self.seconds:.2f} s{rate}"
@@ -64,7 +63,7 @@ def sources(names: Iterable[str], engine: BundledEngine) -> Iterator[Source]:
 
 def _below(folder: Path, engine: BundledEngine) -> Iterator[Source]:
     """The files that a folder of photographs, or of signals, has; others may be beside them."""
-    takes_pictures = engine.info.input.mode is not None
+    takes_pictures = engine.info.input is not None and engine.info.input.mode is not None
     files = [
         path
         for path in sorted(folder.rglob("*"))
@@ -83,26 +82,18 @@ def _in_file(file: Path, engine: BundledEngine) -> Iterator[Source]:
     if file.suffix.lower() not in arrays.SUFFIXES:
         yield Source(str(file), file)
         return
+    wanted = engine.info.each_input
     try:
-        found = _arrays(file)
-    except (OSError, ValueError, EOFError) as error:
-        yield Source(str(file), None, f"{file} cannot be read as arrays: {error}")
-        return
-    for name, values in found:
-        if not arrays.is_batch(values, engine.info.input):
-            yield Source(name, values)
-            continue
-        for index, sample in enumerate(values):
-            yield Source(f"{name}[{index}]", sample)
-
-
-def _arrays(file: Path) -> list[tuple[str, NDArray[Any]]]:
-    """What is in a file: the array itself, or of an archive those that are no labels."""
-    content = np.load(file, allow_pickle=False)
-    if isinstance(content, np.ndarray):
-        return [(str(file), content)]
-    with content:
-        return [(f"{file}:{key}", content[key]) for key in content if not key.startswith("y")]
+        for name, given in arrays.samples_in(file, wanted):
+            # Of several inputs samples can only be counted where there are as many of each.
+            values = given if isinstance(given, np.ndarray) else arrays.data_of(given, wanted)
+            if not arrays.are_many(given, wanted):
+                yield Source(name, values)
+                continue
+            for index in range(len(values)):
+                yield Source(f"{name}[{index}]", np.asarray(values[index]))
+    except DataError as error:
+        yield Source(str(file), None, error.message)
 
 
 def predict(
@@ -131,7 +122,7 @@ def predict(
             tell(f"{tally.samples:,} {engine.kind}")
 
 
-def _refuse_infinite(outputs: NDArray[np.float32], kind: Kind) -> None:
+def _refuse_infinite(outputs: NDArray[np.float32], kind: str) -> None:
     parts = [
         ~np.isfinite(each).reshape(len(each), -1).all(axis=1) for each in fields.parts(outputs)
     ]

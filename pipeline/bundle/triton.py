@@ -48,12 +48,14 @@ def check(engine: EngineName, signature: Signature, is_stripped: bool) -> None:
             f"the plan of {engine} holds no weights, and Triton opens plans that do",
             "run: pipeline run build --set tensorrt.weight_stripped=false",
         )
-    if signature.heads and engine.backend in PYTHON:
-        raise SettingsError(
-            f"{engine} has {len(signature.heads)} outputs, and the program for Triton's Python "
-            "backend gives one",
-            f"name an engine of one of: {', '.join(PLATFORMS)}, with --engine",
-        )
+    several = {"inputs": (signature.inputs, "takes"), "outputs": (signature.heads, "gives")}
+    for what, (found, verb) in several.items():
+        if found and engine.backend in PYTHON:
+            raise SettingsError(
+                f"{engine} has {len(found)} {what}, and the program for Triton's Python backend "
+                f"{verb} one",
+                f"name an engine of one of: {', '.join(PLATFORMS)}, with --engine",
+            )
     if signature.batch_size:
         raise SettingsError(
             f"{engine} takes a batch of {signature.batch_size} and no other, expected a batch "
@@ -100,11 +102,12 @@ def config(bundle: Bundle, batch_sizes: Sequence[int], engine: bytes) -> Iterato
     yield f'platform: "{PLATFORMS[backend]}"' if backend in PLATFORMS else 'backend: "python"'
     yield f"default_model_filename: {_text(PROGRAM if backend in PYTHON else bundle.engine.file)}"
     yield f"max_batch_size: {largest}"
-    yield "input {"
-    yield f"  name: {_text(bundle.input.name)}"
-    yield f"  data_type: {TYPES[bundle.input.dtype]}"
-    yield f"  dims: {list(bundle.input.shape)}"
-    yield "}"
+    for source in bundle.each_input:
+        yield "input {"
+        yield f"  name: {_text(source.name)}"
+        yield f"  data_type: {TYPES[source.dtype]}"
+        yield f"  dims: {list(source.shape)}"
+        yield "}"
     for output in bundle.outputs or (bundle.output,):
         yield "output {"
         yield f"  name: {_text(output.name)}"

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.datasets.registry import Kind
 from stages.errors import DataError
 
 NUMBERS = ("int8", "int16", "uint16", "float16", "float32", "float64")
 """Types of values that are read as float32; uint8 stays as it is."""
 
 
-def finite(values: NDArray[Any], origin: str, kind: Kind | Literal["rows"]) -> NDArray[np.float32]:
+def finite(values: NDArray[Any], origin: str, kind: str) -> NDArray[np.float32]:
     """`values` (N, ...), called `kind` in messages, in float32.
 
     Raises DataError where one is NaN, infinite or beyond it.

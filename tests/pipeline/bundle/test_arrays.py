@@ -129,7 +129,7 @@ def test_triton_is_told_the_shape_and_that_floats_are_scaled_by_the_client(
         (np.full((2, 7, 3), np.nan), "2 of 2 signals hold NaN, infinity"),
         ([VALUES["signals"][:2]], "an array of 2 signals, expected one"),
         ("photo.png", r"takes signals float32 \(7, 3\), which no image file holds"),
-        ("gone.npy", "gone.npy cannot be read as an array"),
+        ("gone.npy", "gone.npy cannot be read as arrays"),
     ],
 )
 def test_what_is_no_signal_of_the_network_is_refused(

@@ -1,0 +1,154 @@
+"""Bundles of networks with several inputs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from children import call
+
+import pipeline
+from pipeline.bundle import arrays, contents, triton
+from pipeline.bundle.export import Export, export
+from pipeline.core.plan import PLAN
+from stages.engines.registry import EngineName
+from stages.errors import ArtifactError, DataError, SettingsError
+from stages.numerics import fields
+from stages.results.engines import BuildResult, EngineResult
+from tests.built_artifact import adopt
+from tests.stages.inputs import TABLES, tables, tables_logits
+
+DATA = TABLES.noise(5)
+RIGHT, LEFT = DATA["right"], DATA["left"]
+EXPECTED = tables_logits(DATA)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not to be written to."""
+    root: Path = tmp_path_factory.mktemp("tables")
+    made, file = root / "made", "onnxruntime.fp32.onnx"
+    made.mkdir()
+    onnx.save(tables(), made / file)
+    TABLES.write(made)
+    np.savez(made / "samples.npz", images=DATA)
+    engine = EngineResult(backend="onnxruntime", precision="fp32", file=file)
+    adopt(root / "artifacts", made, BuildResult(engines=(engine,)))
+    export(Export(root / "bundle", "onnxruntime.fp32"), root / "artifacts", PLAN)
+    return root / "bundle"
+
+
+def test_it_lists_its_inputs_and_no_reader_of_one_takes_it(bundle: Path) -> None:
+    found = contents.read(bundle)
+    assert found.bundle_version == 5
+    assert (found.input, [each.name for each in found.inputs]) == (None, ["right", "left"])
+    assert found.signature == replace(TABLES, output_shape=(3,))
+    assert {path.name for path in bundle.iterdir()} == {
+        *("bundle.json", "onnxruntime.fp32.onnx", "labels.txt", "requirements.txt", "report.md"),
+        *("samples", "expected.npy"),
+    }
+    np.testing.assert_allclose(np.load(bundle / "expected.npy"), EXPECTED[:4], atol=1e-5)
+
+
+def test_a_bundle_with_one_input_beside_several_is_damaged(bundle: Path) -> None:
+    raw = json.loads(contents.read(bundle).model_dump_json())
+    for one, several in ((raw["inputs"][0], raw["inputs"]), (None, [])):
+        with pytest.raises(ValueError, match="either one input or several"):
+            contents.Bundle.model_validate({**raw, "input": one, "inputs": several})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"left": LEFT, "right": RIGHT},
+        DATA,
+        [{"right": r, "left": x.astype(np.float64)} for r, x in zip(RIGHT, LEFT, strict=True)],
+        [np.asarray(each) for each in DATA],
+    ],
+    ids=["arrays by name", "one array with fields", "a dictionary for each", "rows"],
+)
+def test_inputs_are_taken_by_their_names(bundle: Path, given: Any) -> None:
+    with pipeline.load(bundle) as engine:
+        assert engine.kind == "samples"
+        np.testing.assert_allclose(engine.predict(given).outputs, EXPECTED, atol=1e-5)
+        one = engine.predict({"left": LEFT[3], "right": RIGHT[3]})
+    np.testing.assert_allclose(one.outputs, EXPECTED[3:4], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (RIGHT, "got an array without a name, expected an array for each input: 'right', 'left'"),
+        ({"right": RIGHT}, "got 'right', expected an array for each input: 'right', 'left'"),
+        ({"right": RIGHT, "left": LEFT, "up": LEFT}, "got 'right', 'left', 'up', expected"),
+        ({"right": RIGHT, "left": LEFT[:2]}, "got 5 of 'right', 2 of 'left', expected as many"),
+        ({"right": RIGHT, "left": LEFT[:, :3]}, r"input 'left': the vectors have the shape \(5, 3"),
+        ({"right": RIGHT, "left": LEFT + np.nan}, "input 'left': .*5 of 5 vectors hold NaN"),
+        ([{"right": RIGHT, "left": LEFT}], "an array of 5 samples, expected one"),
+        ("photo.png", r"takes right float32 \(4,\), left float32 \(4,\), which no image file"),
+    ],
+)
+def test_other_arrays_are_refused(bundle: Path, given: Any, message: str) -> None:
+    with pipeline.load(bundle) as engine, pytest.raises(DataError, match=message):
+        engine.predict(given)
+
+
+def test_the_command_reads_files_with_an_array_for_each_input(bundle: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "many.npz", left=LEFT, right=RIGHT, y_test=np.arange(5))
+    np.savez(tmp_path / "one.npz", left=LEFT[2], right=RIGHT[2])
+    np.savez(tmp_path / "wrong.npz", left=LEFT)
+    done = call("predict", str(bundle), str(tmp_path), "--format", "json", "--top", "1")
+    assert done.exit_code == 1
+    assert "expected an array for each input: 'right', 'left'" in done.stderr
+    names = [*(f"many.npz[{index}]" for index in range(5)), "one.npz"]
+    best = ["abc"[index] for index in EXPECTED.argmax(axis=1)]
+    said = {each["image"]: each["top"][0]["class"] for each in json.loads(done.stdout)}
+    wanted = dict(zip(names, [*best, best[2]], strict=True))
+    assert said == {f"{tmp_path}/{name}": label for name, label in wanted.items()}
+    assert "6 samples in" in done.stderr
+
+
+def test_the_samples_of_the_bundle_can_be_predicted(bundle: Path) -> None:
+    with pipeline.load(bundle) as engine:
+        said = engine.predict(sorted((bundle / contents.SAMPLES).iterdir()))
+    np.testing.assert_allclose(said.outputs, EXPECTED[:4], atol=1e-5)
+
+
+def test_an_input_may_be_called_as_labels_are(bundle: Path, tmp_path: Path) -> None:
+    wanted = contents.read(bundle).inputs
+    wanted = (wanted[0].model_copy(update={"name": "yaw"}), wanted[1])
+    np.savez(tmp_path / "a.npz", yaw=RIGHT, left=LEFT, y=np.arange(5))
+    ((_, found),) = arrays.samples_in(tmp_path / "a.npz", wanted)
+    assert fields.names(arrays.data_of(found, wanted)) == ("yaw", "left")
+
+
+def test_triton_is_told_every_input(bundle: Path) -> None:
+    lines = list(triton.config(contents.read(bundle), (1, 8), b""))
+    inputs = [lines[at : at + 5] for at, line in enumerate(lines) if line == "input {"]
+    expected = ["input {", "  data_type: TYPE_FP32", "  dims: [4]", "}"]
+    assert [[*each[:1], *each[2:]] for each in inputs] == [expected, expected]
+    assert [each[1] for each in inputs] == ['  name: "right"', '  name: "left"']
+    with pytest.raises(SettingsError, match=r"openvino\.int8 has 2 inputs, and the program for T"):
+        triton.check(EngineName("openvino", "int8"), TABLES, is_stripped=False)
+    triton.check(EngineName("onnxruntime", "int8"), TABLES, is_stripped=False)
+
+
+def test_a_later_bundle_is_refused_with_its_version(bundle: Path, tmp_path: Path) -> None:
+    later = contents.read(bundle).model_dump(mode="json") | {"bundle_version": 6}
+    (tmp_path / contents.FILE).write_bytes(contents.seal(json.dumps(later)))
+    with pytest.raises(ArtifactError, match="it has version 6, expected one of: 1, 2, 3, 4, 5"):
+        contents.read(tmp_path)
+
+
+def test_scaling_is_of_each_input_by_itself(bundle: Path) -> None:
+    found = contents.read(bundle)
+    changed = found.inputs[1].model_copy(update={"scale": 0.5, "offset": 1.0})
+    scaled = found.model_copy(update={"inputs": (found.inputs[0], changed)})
+    right, left = scaled.signature.inputs
+    assert (right, left) == (TABLES.inputs[0], replace(TABLES.inputs[1], scale=0.5, offset=1.0))
+    np.testing.assert_allclose(scaled.signature.feed(DATA)[1], LEFT / 2 + 1, rtol=1e-6)
