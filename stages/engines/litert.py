@@ -9,11 +9,8 @@ XNNPACK takes AMX or leaves it for a whole process: the first file that is opene
 
 from __future__ import annotations
 
-import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +19,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.node_names import layer_of
 from stages.artifacts.signature import Signature
-from stages.engines import amx, child
+from stages.engines import amx, child, litert_interpreter
 from stages.engines.base import (
     Blocker,
     BuildReport,
@@ -34,6 +31,7 @@ from stages.engines.base import (
     missing_package,
 )
 from stages.engines.child import ChildFailed
+from stages.engines.litert_interpreter import allocated
 from stages.engines.registry import FEW_CHANNELS
 from stages.errors import EngineError
 from stages.results.engines import LayerFacts
@@ -151,7 +149,7 @@ class Runner(Engine):
 
     def _open(self) -> None:
         without_amx = amx.is_unwanted(self.file)
-        self._interpreter = _allocated(self.file, self.threads, without_amx)
+        self._interpreter = allocated(self.file, self.threads, without_amx)
         inputs = inputs_of(self._interpreter, self.signature)
         outputs = outputs_of(self._interpreter, self.signature)
         shapes = {name: each["shape_signature"][1:].tolist() for name, each in outputs.items()}
@@ -221,7 +219,9 @@ def probe(file: Path, amx_use: str, seconds: float) -> float:
     It is called for so many seconds, at least once.
     """
     try:
-        return float(child.answer(__name__, "print_latency", str(file), amx_use, seconds))
+        return float(
+            child.answer(litert_interpreter.__name__, "print_latency", str(file), amx_use, seconds)
+        )
     except ChildFailed as error:
         raise EngineError(
             f"LiteRT cannot run {file.name} (exit status {error.status}): {error.reason}",
@@ -247,7 +247,7 @@ def tensors(
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
-        interpreter = _allocated(file, 1, without_amx=False, experimental_preserve_all_tensors=True)
+        interpreter = allocated(file, 1, without_amx=False, experimental_preserve_all_tensors=True)
     sources, targets = inputs_of(interpreter, signature), outputs_of(interpreter, signature)
     fed = signature.by_name(images)
     for name, array in fed.items():
@@ -291,32 +291,3 @@ def outputs_of(interpreter: Any, signature: Signature) -> dict[str, dict[str, An
         return {}
     found: dict[str, dict[str, Any]] = interpreter.get_signature_runner().get_output_details()
     return found
-
-
-def _allocated(file: Path, threads: int, without_amx: bool, **options: bool) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        with amx.without_amx() if without_amx else nullcontext():
-            interpreter = Interpreter(model_path=str(file), num_threads=threads, **options)
-            interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise EngineError(
-            f"LiteRT cannot load {file.name}: {error}", "run: pipeline run build --force"
-        ) from error
-    return interpreter
-
-
-def print_latency(file: str, amx_use: str, seconds: float) -> None:
-    """In a child: time the interpreter alone, on an input of zeros. Values do not matter."""
-    try:
-        interpreter = _allocated(Path(file), 1, without_amx=amx_use == "without")
-    except EngineError as error:
-        sys.exit(error.message)
-    milliseconds, end = list[float](), time.perf_counter() + seconds
-    while not milliseconds or time.perf_counter() < end:
-        start = time.perf_counter_ns()
-        interpreter.invoke()
-        milliseconds.append((time.perf_counter_ns() - start) / 1e6)
-    # The first half has warmed up caches and clock.
-    sys.stdout.write(f"{np.median(milliseconds[len(milliseconds) // 2 :])}\n")
