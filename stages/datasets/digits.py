@@ -7,6 +7,7 @@ Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI
 
 from __future__ import annotations
 
+import functools
 import math
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,12 +45,18 @@ def read(settings: Data, part: Part) -> Split:
 
     Raises DataError where scikit-learn is not installed.
     """
-    raw = np.loadtxt(_file(), delimiter=",")
-    pixels, labels = raw[:, :-1].reshape(-1, 8, 8), raw[:, -1].astype(np.int64)
+    images, labels = _decoded(_file())
     test, train = divide(labels, [math.ceil(TEST_SHARE * len(labels))], TEST_SEED)
     indices = train if part == "train" else test
-    images = np.stack([_enlarged(pixels[index]) for index in indices])
-    return Split(images[..., None], labels[indices])
+    return Split(images[indices], labels[indices])
+
+
+@functools.cache
+def _decoded(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All images, enlarged, and their labels: once, for all stages of a process."""
+    raw = np.loadtxt(file, delimiter=",")
+    images = np.stack([_enlarged(image) for image in raw[:, :-1].reshape(-1, 8, 8)])
+    return images[..., None], raw[:, -1].astype(np.int64)
 
 
 def _file() -> Path:
