@@ -27,7 +27,7 @@ from stages.tasks.segmentation import judged
 
 BATCH, BATCH_PIXELS = 256, 2**20
 """Most images, and most pixels, that are computed at once."""
-WARMUP_SECONDS, SECONDS = 0.2, 0.5
+WARMUP_SECONDS, SECONDS = 0.05, 0.2
 """Time that the latency of one call is measured for, also of the graph that convert runs."""
 
 
