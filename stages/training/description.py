@@ -155,9 +155,11 @@ def refuse_unjudged(signature: Signature) -> None:
 
 def refuse_other_masks(signature: Signature, dataset: DataSet) -> None:
     """Raises ModelError for masks of the size of another input than those to learn."""
-    labels = signature.labels_by_output(dataset.train.labels)
-    for own, masks in zip(signature.each, labels, strict=True):
-        if own.task == "segmentation" and own.output_shape[:-1] != masks.shape[1:]:
+    labels = dataset.train.labels
+    for own in (each for each in signature.each if each.task == "segmentation"):
+        # Raw outputs beside it have no labels of their names.
+        masks = labels[own.output_name] if signature.heads else labels
+        if own.output_shape[:-1] != masks.shape[1:]:
             raise ModelError(
                 f"the output {own.output_name!r} answers for {own.output_shape[:-1]} pixels, the "
                 f"masks of the data set are {masks.shape[1:]} (height, width), expected the same",
