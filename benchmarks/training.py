@@ -1,5 +1,5 @@
 """How fast a fine-tune is, before and after: batch normalisation in one operation, bfloat16, and a
-teacher that is asked once.
+teacher that is folded, or asked once.
 
     python benchmarks/training.py [--models resnet8 ds_cnn] [--batch 64] [--steps 20] [--rounds 9]
     python benchmarks/training.py --profile resnet8      # where the time of a step goes
@@ -34,6 +34,7 @@ import numpy as np
 from stages import models
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet, Split
+from stages.keras_graph.fold import fold
 from stages.settings import Data, Model, Training
 from stages.training import answers, optimizers
 from stages.training.feed import batches
@@ -51,6 +52,8 @@ VARIANTS = {
     "fused": (True, "float32"),
     "bfloat16, not fused": (False, "bfloat16"),
     "fused, bfloat16": (True, "bfloat16"),
+    "fused, teacher folded": (True, "float32", None, True),
+    "fused, bfloat16, teacher folded": (True, "bfloat16", None, True),
 }
 STILL = {
     "asked in every step": (True, "float32", False),
@@ -72,11 +75,17 @@ def random_images(shape: tuple[int, int, int]) -> DataSet:
 
 
 def training_of(
-    name: str, batch: int, is_fused: bool, precision: str, is_known: bool | None = None
+    name: str,
+    batch: int,
+    is_fused: bool,
+    precision: str,
+    is_known: bool | None = None,
+    is_folded: bool = False,
 ) -> Callable[[int], None]:
     """A function that trains the network `name` for so many steps.
 
-    On images that are not shifted where it is said whether the teacher's answers are kept.
+    On images that are not shifted where it is said whether the teacher's answers are kept. A folded
+    teacher has no batch normalisation, and computes in the precision of its student.
     """
 
     keras.utils.set_random_seed(0)
@@ -85,6 +94,7 @@ def training_of(
     signature = Signature(shape, dataset.class_names, 1 / 255, 0.0)
     training = Training(batch_size=batch)
     model, teacher = (models.create(Model(name=name), shape, CLASSES) for _ in range(2))
+    teacher = fold(teacher) if is_folded else teacher
     data = Data() if is_known is None else Data(shift_pixels=0)
     training = training.model_copy(update={"epochs": 2})
     known = answers.known(teacher, dataset, signature, training, data) if is_known else None
@@ -99,7 +109,8 @@ def training_of(
 
     def run(steps: int) -> None:
         fuse = fused_norms(model) if is_fused else contextlib.nullcontext()
-        with computing_in(precision, model), fuse:
+        asked_in = precision if is_folded else "float32"
+        with computing_in(precision, model), computing_in(asked_in, teacher), fuse:
             loop.run(iterator, steps * batch)
 
     run(2)  # traces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.errors import SettingsError
+from stages.keras_graph.fold import fold
 from stages.keras_graph.walk import copy_weights
 from stages.results.training import GpuUsage, TrainingDetails
 from stages.settings import Data, Training
@@ -163,8 +165,14 @@ def _fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
         if teacher and teacher.map_weight:
             imitation = Imitation.of(trainee, teacher.model, teacher.map_weight)
         if teacher and teacher.share and imitation is None:
+            # It answers sooner without batch normalisation, and below in the student's precision.
+            teacher = replace(teacher, model=fold(teacher.model))
             known = answers.known(teacher.model, run.dataset, run.signature, run.settings, run.data)
-        with computing_in(precision, trainee), fused_norms(trainee):
+        with contextlib.ExitStack() as changed:
+            changed.enter_context(computing_in(precision, trainee))
+            changed.enter_context(fused_norms(trainee))
+            if teacher and teacher.share and imitation is None:
+                changed.enter_context(computing_in(precision, teacher.model))
             run = replace(run, teacher=teacher, precision=precision)
             trainer = _trainer(trainee, run, imitation)
             feed = partial(

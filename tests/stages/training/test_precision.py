@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any, ClassVar
 
+import keras
 import pytest
 
-from stages.settings import Prune, Train
+from stages.datasets.base import DataSet
+from stages.settings import Data, Prune, Train, Training
+from stages.training.fit import Teacher, TrainingRun, fit
 from stages.training.precision import chosen
+from tests.stages.conftest import DIGITS
 
 
 def test_auto_is_bfloat16_where_the_processor_multiplies_it_in_amx() -> None:
@@ -27,3 +33,29 @@ def test_a_precision_that_is_set_is_taken(precision: str) -> None:
 def test_train_and_prune_compute_in_float32_unless_told_otherwise() -> None:
     assert (Train().precision, Prune().precision) == ("float32", "float32")
     assert Prune.model_validate({"precision": "auto"}).precision == "auto"
+
+
+@keras.saving.register_keras_serializable("tests")
+class Noting(keras.layers.Layer):
+    """Notes what the layer before it computes in."""
+
+    seen: ClassVar[set[str]] = set()
+
+    def call(self, inputs: Any) -> Any:
+        self.seen.add(keras.backend.standardize_dtype(inputs.dtype))
+        return inputs
+
+
+def test_a_teacher_answers_in_the_precision_of_the_fine_tune(digits: DataSet) -> None:
+    image = keras.Input(DIGITS.input_shape)
+    x = keras.layers.Conv2D(2, 3, strides=3)(image)
+    x = keras.layers.Flatten()(Noting()(x))
+    teacher = keras.Model(image, keras.layers.Dense(10)(x))
+    student = keras.Sequential([image, keras.layers.Flatten(), keras.layers.Dense(10)])
+    Noting.seen.clear()
+    few = dataclasses.replace(digits, train=digits.train.sample(64))
+    lesson = TrainingRun(
+        few, DIGITS, Training(), "prune", Data(), Teacher(teacher, 0.5), precision="bfloat16"
+    )
+    fit(student, lesson)
+    assert "bfloat16" in Noting.seen
