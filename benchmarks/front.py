@@ -1,11 +1,12 @@
 """Pruned networks against the best INT8 engine of the unpruned one, over several seeds.
 
-    python -m benchmarks.front --artifacts FOLDER --point TARGET=RATIO [--point ...]
+    python -m benchmarks.front --artifacts FOLDER --point TARGET=RATIO|NAME [--point ...]
                                [--prune KEY=VALUE ...] [--seeds 0,1,2] [--made-only]
                                [--config FILE] [--set SECTION.KEY=VALUE ...]
 
 A point as `litert.int8=0.4` is a network pruned to that share of its own latency on that engine
-(`prune.target`, `prune.target_latency_ratio`). For every seed, which is that of train, prune and
+(`prune.target`, `prune.target_latency_ratio`); one without a ratio is a name, of the network that
+`--prune` alone describes. For every seed, which is that of train, prune and
 quantize: trains the full network in FOLDER/seed-N/full, makes every point from it, and trains a
 control in FOLDER/seed-N/control, which is not pruned, for as many epochs as the points in all. What
 is there already is used, so the command goes on where it was killed; `--made-only` leaves out what
@@ -56,7 +57,7 @@ class Timed:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--artifacts", type=Path, required=True)
-    parser.add_argument("--point", action="append", required=True, metavar="TARGET=RATIO")
+    parser.add_argument("--point", action="append", required=True, metavar="TARGET=RATIO|NAME")
     parser.add_argument("--prune", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--windows", type=int, default=21)
@@ -87,11 +88,14 @@ def make(folder: Path, seed: int, points: list[str], prune: list[str], settings:
     common = [*settings, *seeds]
     run_line(folder / "full", [*common, "--set", "prune.ratio=0"])
     for point in points:
-        target, ratio = point.split("=")
-        own = [f"target={target}", f"target_latency_ratio={ratio}", *prune]
+        target, _, ratio = point.partition("=")
+        own = [f"target={target}", f"target_latency_ratio={ratio}"] if ratio else []
         if not (folder / point / "train").exists():
             shutil.copytree(folder / "full" / "train", folder / point / "train")
-        run_line(folder / point, [*common, *(word for pair in own for word in to_option(pair))])
+        run_line(
+            folder / point,
+            [*common, *(word for pair in [*own, *prune] for word in to_option(pair))],
+        )
     (total,) = {sum(epochs(folder / point)) for point in points}
     as_long = ["--set", f"train.epochs={total}", "--set", "prune.ratio=0"]
     run_line(folder / "control", [*common, *as_long])

@@ -3,9 +3,10 @@
     python -m benchmarks.widths --artifacts FOLDER WIDTHS [WIDTHS ...]
 
 WIDTHS as `block1_a_conv=0,stem_conv=8` take the trained network in FOLDER/train, remove the block
-of the layer that has 0, and leave the group of another layer so many channels. Which channels stay
-makes no difference to the latency. Each network is timed as every INT8 engine of the CPU, in turns
-with the fastest one of the whole network at that batch size; prints Markdown.
+of the layer that has 0, and leave the group of another layer so many channels, as `prune.widths`
+does. Which channels stay makes no difference to the latency. Each network is timed as every INT8
+engine of the CPU, in turns with the fastest one of the whole network at that batch size; prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ from benchmarks.front import BATCH_SIZES, INT8, WINDOW_SECONDS
 from stages.artifacts.signature import Signature
 from stages.engines.modules import source_file
 from stages.keras_graph.channel_rules import PRODUCERS
-from stages.keras_graph.channels import groups
 from stages.keras_graph.fold import flatten
 from stages.keras_graph.producers import channel_kernels
 from stages.measurement.engine_process import EngineProcess, compare
 from stages.models import files
-from stages.pruning.depth import removable
+from stages.pruning.named import widths_named
 from stages.pruning.stopwatch import write_graph
 from stages.pruning.structured import narrow
 
@@ -59,11 +59,8 @@ def main() -> None:
 
 def narrowed(flat: keras.Model, text: str) -> keras.Model:
     """The network of these widths."""
-    widths: dict[tuple[str, ...], int] = {}
-    for pair in text.split(","):
-        layer, width = pair.split("=")
-        parts = groups(flat) if int(width) else removable(flat)
-        widths[next(each.layers for each in parts if layer in each.layers)] = int(width)
+    pairs = (pair.split("=") for pair in text.split(","))
+    widths = widths_named(flat, {layer: int(width) for layer, width in pairs})
     return narrow(flat, widths, any_scores(flat))
 
 

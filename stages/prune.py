@@ -30,6 +30,7 @@ from stages.pruning.across import widths_across
 from stages.pruning.context import PruneContext
 from stages.pruning.depth import Removable, removable
 from stages.pruning.guided import Waypoint
+from stages.pruning.named import widths_named
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round
 from stages.pruning.sensitivity import Part, sensitivity
 from stages.pruning.stopwatch import Stopwatch
@@ -131,12 +132,22 @@ def run(
 
 def _prune(context: PruneContext) -> Pruned:
     settings = context.settings
+    if settings.widths:
+        return _by_widths(context)
     if settings.target_latency_ratio is not None or settings.max_accuracy_drop is not None:
         return _to_target(context)
     # The same file, not a copy through Keras: identical bytes leave everything after it fresh.
     if settings.ratio == 0:
         return Pruned(context.source, PruneDetails(method=settings.method))
     return _by_ratio(context) if settings.method == "channels" else _to_zeros(context)
+
+
+def _by_widths(context: PruneContext) -> Pruned:
+    """The channels and blocks that the settings name."""
+    settings, flat = context.settings, flatten(context.trained)
+    widths = widths_named(flat, settings.widths, settings.exclude_layers)
+    file, finished = context.run_rounds(_rounds(context, [widths]))
+    return Pruned(file, _details(settings, finished), widths)
 
 
 def _by_ratio(context: PruneContext) -> Pruned:

@@ -100,7 +100,8 @@ def controls(settings: Settings, varied: Sequence[Dimension]) -> list[Control]:
     ratio = next((each for each in varied if each.name == UNPRUNED), None)
     targets = [name for name in TARGETS if _current(settings, name) is not None]
     targets += [each.name for each in varied if each.name in TARGETS]
-    if ratio and ratio.holds(0.0) and given.get(UNPRUNED) != 0.0 and not targets:
+    by_ratio = not targets and not settings.prune.widths
+    if ratio and ratio.holds(0.0) and given.get(UNPRUNED) != 0.0 and by_ratio:
         others = tuple(name for name in absent if name != UNPRUNED)
         values = {**given, UNPRUNED: 0.0}
         found.append(Control(kind="unpruned", values=values, left_out=others))

@@ -73,7 +73,7 @@ def unread(settings: Settings, share: float, base: Settings, names: Iterable[str
 def is_unpruned(prune: Prune) -> bool:
     """Whether these settings leave the trained network as it is."""
     has_target = prune.target_latency_ratio is not None or prune.max_accuracy_drop is not None
-    return prune.ratio == 0 and not has_target
+    return prune.ratio == 0 and not has_target and not prune.widths
 
 
 def may_train(settings: Settings, section: str, knobs: Collection[str]) -> bool:

@@ -32,6 +32,10 @@ class Prune(FineTune):
     once, and one channel more costs as much as a whole block. Rounded up, never to 0."""
     exclude_layers: tuple[str, ...] = ()
     """Names of layers that are not pruned."""
+    widths: dict[str, Count] = Field(default_factory=dict)
+    """In place of a ratio or a target: channels that layers keep, by name, as in
+    `{block1_a_conv = 0, stem_conv = 8}`. 0 removes the block of the layer; layers that must have
+    as many channels as another follow it; the others keep all."""
     target_latency_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Latency to reach on the engine `target`, as a share of the trained model's."""
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] | None = None
@@ -66,6 +70,22 @@ class Prune(FineTune):
     """Weight in the loss of how far the attention maps are from those of the unpruned model, sums
     of squares over the channels at the end of each stage: 0 learns from its answers alone."""
 
+    @field_validator("widths")
+    @classmethod
+    def _is_of_channels(cls, value: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        method = info.data.get("method")
+        if value and method in ("2:4", "magnitude"):
+            # Read after "expected": see pipeline/config.py.
+            raise PydanticCustomError("of_channels", f"none, for prune.method is {method!r}")
+        return value
+
+    @field_validator("rounds")
+    @classmethod
+    def _is_one_with_widths(cls, value: int, info: ValidationInfo) -> int:
+        if value > 1 and info.data.get("widths"):
+            raise PydanticCustomError("one_round", "1, for prune.widths is reached in one round")
+        return value
+
     @field_validator("target_latency_ratio", "max_accuracy_drop")
     @classmethod
     def _needs_channels(cls, value: float | None, info: ValidationInfo) -> float | None:
@@ -73,6 +93,8 @@ class Prune(FineTune):
         if value is not None and method in ("2:4", "magnitude"):
             # Read after "expected": see pipeline/config.py.
             raise PydanticCustomError("needs_channels", f"none, for prune.method is {method!r}")
+        if value is not None and info.data.get("widths"):
+            raise PydanticCustomError("no_widths", "none, for prune.widths says what is left")
         return value
 
 

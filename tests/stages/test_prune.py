@@ -141,6 +141,16 @@ def test_across_the_network_as_many_multiply_adds_go_from_other_groups(
     assert [row.channels_after for row in again.details.groups] == widths
 
 
+def test_the_network_has_the_widths_that_the_settings_name(trained: Path, tmp_path: Path) -> None:
+    source = with_idle_block(trained, tmp_path / "train")
+    widths = {"idle1": 0, "conv1": 3, "dense1": 20}
+    found = run(source, tmp_path / "out", data=FEW, epochs=0, widths=widths)
+    assert found.details.removed_blocks == (("idle1", "idle2"),)
+    left = {row.layers[0]: row.channels_after for row in found.details.groups}
+    assert left == {"conv1": 3, "conv2": 16, "idle1": 0, "dense1": 20}
+    assert files.load(tmp_path / "out" / "model.keras").get_layer("dense1").units == 20
+
+
 def test_the_fine_tune_learns_from_attention_maps_as_much_as_is_set(
     trained: Path, tmp_path: Path
 ) -> None:
@@ -345,6 +355,7 @@ def test_magnitude_pruning_says_that_it_is_for_size(trained: Path, tmp_path: Pat
             r"cannot be pruned to a target, because prune\.channel_multiple leaves every group",
         ),
         ({"method": "magnitude", "ratio": 1e-6, "epochs": 0}, r"made no weight zero"),
+        ({"widths": {"conv1": 4}, "exclude_layers": ("conv1",)}, r"prune\.widths names 'conv1'"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_nothing_is_written(

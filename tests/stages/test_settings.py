@@ -97,6 +97,21 @@ def test_a_latency_target_is_for_channels_only(method, setting):
     assert getattr(settings.Prune(**{setting: 0.5}), setting) == 0.5
 
 
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"method": "2:4"}, "none, for prune.method is '2:4'"),
+        ({"target_latency_ratio": 0.5}, "none, for prune.widths says what is left"),
+        ({"max_accuracy_drop": 1.0}, "none, for prune.widths says what is left"),
+        ({"rounds": 2}, "1, for prune.widths is reached in one round"),
+    ],
+)
+def test_widths_that_are_named_leave_nothing_to_decide(others, message):
+    with pytest.raises(ValidationError, match=message):
+        settings.Prune(widths={"conv1": 8}, **others)
+    assert settings.Prune(widths={"conv1": 8}).widths == {"conv1": 8}
+
+
 def test_a_stage_sees_its_own_sections_and_no_other():
     whole = Settings(prune=settings.Prune(ratio=0.25))
     seen = PruneStage.of(whole)

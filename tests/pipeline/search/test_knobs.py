@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pipeline import config
 from pipeline.search.job import stages_of_trial
 from pipeline.search.knobs import Dimension, controls, dimensions, idle, values_of, words
+from pipeline.search.rungs import is_unpruned
 from stages.errors import SettingsError
 from stages.settings import Settings
 
@@ -144,6 +145,14 @@ def test_with_a_target_nothing_is_unpruned_and_no_control_is_called_so():
     knobs = {"prune.ratio": [0.0, 0.5], "prune.target_latency_ratio": [0.3, 0.6]}
     settings = Settings.model_validate({"search": {"knobs": knobs}})
     assert [each.kind for each in controls(settings, dimensions(settings, TRIAL))] == ["as_set"]
+
+
+def test_with_named_widths_nothing_is_unpruned_and_no_control_is_called_so():
+    settings = Settings.model_validate({"prune": {"widths": {"conv1": 8}}})
+    assert [each.kind for each in controls(settings, dimensions(settings, TRIAL))] == ["as_set"]
+    assert not is_unpruned(
+        Settings.model_validate({"prune": {"ratio": 0, "widths": {"a": 8}}}).prune
+    )
 
 
 def test_true_is_not_one():

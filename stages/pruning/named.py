@@ -1,0 +1,68 @@
+"""Widths that somebody names, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import keras
+
+from stages.errors import ModelError, nearest, suggestion
+from stages.keras_graph.producers import layer_of
+from stages.pruning.depth import Removable, removable
+from stages.pruning.structured import Layers, Prunable, Widths, prunable
+
+Part = Prunable | Removable
+
+
+def widths_named(
+    flat: keras.Model, wanted: Mapping[str, int], exclude_layers: Collection[str] = ()
+) -> Widths:
+    """What `wanted`, channels by the name of a layer of a flat model, makes of groups and blocks.
+
+    0 removes the block of the layer; any other number is what the group of the layer keeps.
+    Raises ModelError for what the network does not have, or cannot have together, and for
+    excluded layers.
+    """
+    whole, blocks = prunable(flat, exclude_layers, 1), removable(flat, exclude_layers)
+    widths: dict[Layers, int] = {}
+    for layer, width in wanted.items():
+        parts: Sequence[Part] = blocks if width == 0 else whole
+        part = _part(flat, layer, parts, width)
+        if width > part.channels or widths.setdefault(part.layers, width) != width:
+            raise ModelError(
+                f"prune.widths asks for {width} channels of {layer!r}, which has {part.channels} "
+                f"and as many as {', '.join(part.layers)}",
+                f"name one of these layers, with at most {part.channels}",
+            )
+    _refuse_unequal_ends(blocks, widths, {each.layers: each.channels for each in whole})
+    everything: list[Part] = [*whole, *blocks]
+    channels = {each.layers: each.channels for each in everything}
+    if all(width == channels[layers] for layers, width in widths.items()):
+        raise ModelError("prune.widths removes no channel and no block", "name fewer channels")
+    return widths
+
+
+def _part(flat: keras.Model, layer: str, parts: Sequence[Part], width: int) -> Part:
+    names = {layer_of(name): part for part in parts for name in part.layers}
+    if layer not in names:
+        what = "channels that can be removed" if width else "part in a block that can be removed"
+        raise ModelError(
+            f"prune.widths names {layer!r}, but {flat.name!r} has no such layer with {what}"
+            f"{suggestion(nearest(layer, names))}",
+            f"its layers with some: {', '.join(names) or 'none'}",
+        )
+    return names[layer]
+
+
+def _refuse_unequal_ends(
+    blocks: Sequence[Removable], widths: Widths, channels: Mapping[Layers, int]
+) -> None:
+    """Raises ModelError where a block goes and what is before and behind it would not fit."""
+    for block in blocks:
+        narrow = [each for each in block.whole if 0 < widths.get(each, 0) < channels[each]]
+        if widths.get(block.layers) == 0 and narrow:
+            raise ModelError(
+                f"prune.widths removes {', '.join(block.layers)}, so {', '.join(narrow[0])} must "
+                f"keep all {channels[narrow[0]]} channels",
+                "leave one of the two out",
+            )

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import keras
+import pytest
+from keras import layers
+
+from stages.errors import ModelError
+from stages.keras_graph.fold import flatten
+from stages.models import resnet
+from stages.pruning.named import widths_named
+
+STEM = ("stem_conv", "block1_b_conv")
+
+
+@pytest.fixture(scope="module")
+def flat() -> keras.Model:
+    return flatten(resnet.build(8, (32, 32, 3), 10))
+
+
+def test_a_layer_stands_for_its_group_and_0_for_its_block(flat):
+    widths = widths_named(flat, {"block1_a_conv": 0, "block1_b_conv": 8, "block3_a_conv": 24})
+    assert {frozenset(names): width for names, width in widths.items()} == {
+        frozenset({"block1_a_conv", "block1_b_conv"}): 0,
+        frozenset(STEM): 8,
+        frozenset({"block3_a_conv"}): 24,
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"stem_con": 8}, "names 'stem_con', but 'resnet8' has no such layer with channels.* mean"),
+        ({"stem_conv": 0}, "names 'stem_conv', but .* no such layer with part in a block"),
+        ({"stem_conv": 17}, "asks for 17 channels of 'stem_conv', which has 16"),
+        ({"stem_conv": 8, "block1_b_conv": 4}, "asks for 4 channels of 'block1_b_conv', which has"),
+        ({"stem_conv": 16}, "removes no channel and no block"),
+    ],
+)
+def test_widths_that_the_network_cannot_have_are_refused(flat, wanted, message):
+    with pytest.raises(ModelError, match=message):
+        widths_named(flat, wanted)
+
+
+def test_a_layer_cannot_go_if_what_is_before_and_behind_it_would_not_fit():
+    image = keras.Input((8, 8, 3), name="image")
+    x = image
+    for number in range(3):
+        x = layers.Conv2D(8, 3, padding="same", name=f"conv{number}", activation="relu")(x)
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D()(x))
+    repeated = flatten(keras.Model(image, x))
+    assert widths_named(repeated, {"conv1": 0}) == {("conv1",): 0}
+    with pytest.raises(ModelError, match="removes conv1, so conv0 must keep all 8 channels"):
+        widths_named(repeated, {"conv1": 0, "conv0": 4})
