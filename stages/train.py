@@ -17,7 +17,7 @@ from stages.training.fit import TrainingRun, prepare
 from stages.training.losses import standard
 from stages.training.network import create, load
 from stages.training.phases import fit_in_phases, thaw
-from stages.training.scaling import doubt, refuse_other_scaling
+from stages.training.scaling import doubt, doubts_of_vectors, refuse_other_scaling
 
 
 def run(
@@ -45,13 +45,15 @@ def run(
     if signature.inputs:
         given = ", ".join(f"{x.name} {x.input_shape} {x.data_dtype}" for x in signature.inputs)
         progress.report(f"the inputs are {given}")
+        for words in doubts_of_vectors(signature):
+            progress.warn(words)
     if signature.heads:
         each = ", ".join(f"{head.name} ({head.task})" for head in signature.heads)
         progress.report(f"the outputs are {each}")
     elif signature.task != "classification":
         progress.report(f"the task is {signature.task}")
-    is_shifted = settings.data.shifts and (
-        not signature.inputs or any(each.are_pictures for each in signature.each_input)
+    is_shifted = settings.data.shifts and any(
+        len(each.input_shape) == 3 for each in signature.each_input
     )
     if any(each.task == "regression" for each in signature.each) and is_shifted:
         progress.warn(

@@ -15,11 +15,13 @@ import tensorflow as tf
 from PIL import Image
 
 from stages.datasets.loading import load_dataset
-from stages.settings import Data
+from stages.settings import Data, Model, TrainStage
+from stages.training import evaluate
+from stages.training.network import create
 from tests.conftest import ROOT
 
 BLOCK = re.compile(r"```python\n# (\w+)\.py\n(.*?)```", re.DOTALL)
-NAMES = ("own_records", "coco_masks", "yolo_table")
+NAMES = ("own_records", "coco_masks", "yolo_table", "fruit")
 
 
 @pytest.fixture
@@ -115,3 +117,14 @@ def test_boxes_of_yolo_are_labels(recipes: Path) -> None:
     assert found.test.labels.tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
     with pytest.raises(ValueError, match="names has 1"):
         imported("yolo_table").write("shop", ["shelf"], "shop.csv")
+
+
+def test_the_network_of_two_inputs_takes_its_data(recipes: Path) -> None:
+    settings = TrainStage(
+        data=Data(source="fruit:load", shift_pixels=0), model=Model(source="fruit:build")
+    )
+    model, signature, dataset = create(settings, load_dataset(settings.data))
+    assert signature.input_names == ("picture", "table")
+    outputs = evaluate.logits(model, signature.preprocess(dataset.test.images[:9]))
+    assert outputs.shape == (9, 4)
+    assert [len(np.unique(dataset.test.labels)), len(dataset.test)] == [4, 400]

@@ -27,9 +27,9 @@ class Form(NamedTuple):
     dtype: np.dtype[Any]
 
     @property
-    def is_picture(self) -> bool:
-        """Whether it is an image of pixels."""
-        return self.dtype == np.uint8 and len(self.shape) == 3
+    def is_image(self) -> bool:
+        """Whether it is an image (H, W, C), of pixels or other values."""
+        return len(self.shape) == 3
 
 
 def forms(images: Images) -> dict[str, Form]:
@@ -141,6 +141,7 @@ def check_settings(settings: Data, images: Images) -> None:
             "leave it out: each input has the axes of its array",
         )
     found = forms(images).values()
+    pictures = [form for form in found if form.is_image]
     is_scaled = settings.scale not in (1.0, Data().scale) or settings.offset
     if is_scaled and not any(form.dtype == np.uint8 for form in found):
         raise SettingsError(
@@ -148,10 +149,13 @@ def check_settings(settings: Data, images: Images) -> None:
             "inputs of uint8, but all are numbers, which are taken as they are",
             "leave them out, and scale in the network",
         )
-    augmenting = ("flip", "rotate_degrees", "shear_degrees", "zoom", "contrast")
-    wanted = [name for name in augmenting if getattr(settings, name)]
-    if wanted and not any(form.is_picture for form in found):
+    moving = ("flip", "rotate_degrees", "shear_degrees", "zoom")
+    wanted = [name for name in moving if getattr(settings, name) and not pictures]
+    if settings.contrast and not any(form.dtype == np.uint8 for form in pictures):
+        wanted.append("contrast")
+    if wanted:
+        of = " of uint8" * (wanted[0] == "contrast")
         raise SettingsError(
-            f"data.{wanted[0]} is of images of uint8, of which there are none among the inputs",
+            f"data.{wanted[0]} is of images{of}, of which there are none among the inputs",
             "leave it out",
         )

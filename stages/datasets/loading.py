@@ -143,7 +143,7 @@ def _check_shift(settings: Data, part: Split) -> None:
     if settings.kind != "images":
         return
     for name, form in inputs.forms(part.images).items():
-        is_shifted = form.is_picture or not name
+        is_shifted = form.is_image or not name
         if is_shifted and settings.shift_pixels >= min(form.shape[:2]):
             height, width = form.shape[:2]
             raise SettingsError(

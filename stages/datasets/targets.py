@@ -69,7 +69,7 @@ def checked(split: Split, task: TaskName, names: tuple[str, ...], part: str) -> 
 
 def _check_size(masks: tasks.Targets, split: Split) -> None:
     """Of several inputs that are images one is as large as the masks."""
-    sizes = {form.shape[:2] for form in forms(split.images).values() if len(form.shape) == 3}
+    sizes = {form.shape[:2] for form in forms(split.images).values() if form.is_image}
     if masks.shape[1:] not in sizes:
         raise DataError(
             f"{split.origin}: the masks are {masks.shape[1:]}, the images "

@@ -98,7 +98,8 @@ class Data(Section):
     kind: Kind = "images"
     """What the arrays of `npz` and `source` hold: `images` (N, height, width, channels), `signals`
     (N, length, channels) or `volumes` (N, depth, height, width, channels), each also without the
-    channels. Signals and volumes are not augmented, and need a `model.source`."""
+    channels. Signals and volumes are not augmented, and need a `model.source`. Arrays of several
+    inputs have axes of their own."""
     path: Annotated[str, AfterValidator(_path_or_address)] | None = None
     """For `folder`, a folder with `train/<class>/*` and `test/<class>/*`; for `masks`, one with
     `train/images/*`, `train/masks/*.png` and the same of `test`; for `csv`, a CSV file with labels

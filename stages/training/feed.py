@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Input, Signature
 from stages.datasets.base import DataSet, Split
 from stages.datasets.inputs import Form, forms
 from stages.keras_graph.walk import alone
@@ -41,7 +41,7 @@ def batches(
 
     Each image is moved by up to `data.shift_pixels` each way, the edge filled with its own pixels,
     and augmented in the other ways that `data` sets; signals and volumes are as they are. Of
-    several inputs those that are pictures are changed, all of a sample alike.
+    several inputs those that are images are changed, all of a sample alike.
     With a `context`, the pieces of each batch for the devices of this worker, one after the
     other; an epoch is then `images_per_epoch` long.
     """
@@ -70,6 +70,7 @@ def batches(
     if context is not None and replicas > 1:
         chosen = chosen.map(as_written(lambda *batch: _pieces(batch, context))).unbatch()
 
+    changes = [_of_input(each, data) for each in signature.inputs] or [data]
     # Outside of the function: inside, it would be a constant of its graph, of at most 2 GB.
     kept = [] if answers is None else [tf.constant(each) for each in fields.parts(answers)]
 
@@ -80,8 +81,7 @@ def batches(
             for each, question in zip(labels, questions, strict=True)
         ]
         images = [
-            _changed(each, moves, draws, data) if own.are_pictures or not signature.inputs else each
-            for each, own in zip(images, signature.each_input, strict=True)
+            _changed(each, moves, draws, own) for each, own in zip(images, changes, strict=True)
         ]
         given = [alone(tuple(tf.gather(each, indices) for each in kept))] if kept else []
         wanted = _targets(questions, labels, training)
@@ -135,6 +135,13 @@ def shifted(images: tf.Tensor, moves: tf.Tensor, pixels: int) -> tf.Tensor:
     columns = moves[:, 1:] + tf.range(width)
     taken = tf.gather(wider, rows, axis=1, batch_dims=1)
     return tf.gather(taken, columns, axis=2, batch_dims=1)
+
+
+def _of_input(source: Input, data: Data) -> Data:
+    """How `data` has one of several inputs augmented: contrast is of pixels, the rest of images."""
+    if len(source.input_shape) != 3:
+        return UNCHANGED
+    return data if source.data_dtype == "uint8" else data.model_copy(update={"contrast": 0.0})
 
 
 def _changed(images: tf.Tensor, moves: tf.Tensor, draws: tf.Tensor, data: Data) -> tf.Tensor:

@@ -6,7 +6,7 @@ where `data.scale` has divided by 255 already, and answers at random.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -105,6 +105,17 @@ def doubt(model: keras.Model, signature: Signature) -> str | None:
         f"the model scales its own pixels ({', '.join(own)}) after {_settable(signature).words} "
         "of data: if once is enough, set data.scale=1"
     )
+
+
+def doubts_of_vectors(signature: Signature) -> Iterator[str]:
+    """A sentence on each of several inputs that is a vector and scaled as pixels are."""
+    for each in signature.inputs:
+        if each.data_dtype == "uint8" and len(each.input_shape) == 1:
+            words = scaling_in_words(each.scale, each.offset)
+            yield (
+                f"the input {each.name!r} is a vector of uint8, and so scaled with {words} as "
+                "pixels are: if it holds other numbers, give it as float32"
+            )
 
 
 def _usual(signature: Signature) -> list[Scaling]:

@@ -133,7 +133,8 @@ def test_the_test_split_is_of_the_inputs_of_the_signature(data: Data) -> None:
         ({"kind": "signals"}, "data.kind is 'signals', which is of one array"),
         ({"scale": 0.5}, "data.scale is 0.5 and data.offset 0, which are of inputs of uint8"),
         ({"offset": 1.0}, "data.offset 1, which are of inputs of uint8"),
-        ({"zoom": 0.1}, "data.zoom is of images of uint8, of which there are none"),
+        ({"zoom": 0.1}, "data.zoom is of images, of which there are none"),
+        ({"contrast": 0.1}, "data.contrast is of images of uint8, of which there are none"),
     ],
 )
 def test_settings_that_mean_nothing_for_the_inputs_are_refused(

@@ -19,7 +19,7 @@ from stages.training import answers, evaluate, look
 from stages.training.description import describe, refuse_other_masks, with_order
 from stages.training.feed import batches, in_order, validation_batches
 from stages.training.imitation import Imitation
-from stages.training.scaling import doubt, refuse_other_scaling
+from stages.training.scaling import doubt, doubts_of_vectors, refuse_other_scaling
 from tests.stages import two_inputs
 from tests.stages.two_inputs import EXTRA, PIXELS, SIGNATURE
 
@@ -52,13 +52,13 @@ def test_batches_have_both_inputs_of_the_same_samples_in_the_order_of_the_networ
     np.testing.assert_array_equal(extra, dataset.validation.images["extra"])
 
 
-def test_pictures_of_a_sample_are_changed_alike_and_other_inputs_stay() -> None:
+def test_images_of_a_sample_are_changed_alike_and_other_inputs_stay() -> None:
     random = np.random.default_rng(0)
     picture = random.integers(0, 256, (12, 8, 8, 1), np.uint8)
     arrays = {
         "a": picture,
         "b": np.concatenate([picture, picture], -1),
-        "heat": random.normal(size=(12, 8, 8, 1)).astype(np.float32),
+        "depth": picture.astype(np.float32),
         "row": random.integers(0, 256, (12, 8), np.uint8),
     }
     split = Split(fields.joined(arrays), np.arange(12) % 2)
@@ -71,8 +71,12 @@ def test_pictures_of_a_sample_are_changed_alike_and_other_inputs_stay() -> None:
         np.testing.assert_allclose(found["b"][..., channel], found["a"][..., 0], atol=1e-3)
     at = [arrays["row"].astype(np.float32).tolist().index(row) for row in found["row"].tolist()]
     assert sorted(at) == list(range(12))
-    np.testing.assert_array_equal(found["heat"], arrays["heat"][at])
-    assert (np.abs(found["a"] - picture[at]).max(axis=(1, 2, 3)) > 1).all()
+    assert (np.abs(found["depth"] - picture[at]).max(axis=(1, 2, 3)) > 1).all()
+    # Contrast is of pixels, and what is left of each is a line from one image to the other.
+    for own, other in zip(found["a"], found["depth"], strict=True):
+        inside = (own > 0) & (own < 255)
+        fitted = np.polyval(np.polyfit(other[inside], own[inside], 1), other[inside])
+        np.testing.assert_allclose(fitted, own[inside], atol=0.1)
 
 
 def test_every_answer_is_that_to_its_own_sample(dataset) -> None:
@@ -145,6 +149,13 @@ def test_only_inputs_that_are_pixels_are_scaled_twice() -> None:
 
     assert doubts(pixels, layers.Rescaling(0.1, name="of_numbers")(extra)) is None
     assert "of_pixels" in str(doubts(layers.Rescaling(1 / 255, name="of_pixels")(pixels), extra))
+
+
+def test_a_vector_of_uint8_is_doubted_for_it_is_scaled_as_pixels_are() -> None:
+    assert not list(doubts_of_vectors(SIGNATURE))
+    vector = dataclasses.replace(EXTRA, data_dtype="uint8", scale=1 / 255)
+    (said,) = doubts_of_vectors(dataclasses.replace(SIGNATURE, inputs=(PIXELS, vector)))
+    assert "'extra' is a vector of uint8, and so scaled with scale 1/255 as pixels" in said
 
 
 def test_masks_of_the_size_of_another_image_are_refused() -> None:
