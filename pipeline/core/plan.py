@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=10,
+            revision=11,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

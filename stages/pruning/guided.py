@@ -5,9 +5,10 @@
    recalibrated (recalibrate.py), and the latency on the engine that will run, are measured
    (sensitivity.py).
 2. Then the network is made smaller step by step. A step takes one group to one of its smaller
-   widths or one block away: whatever loses least accuracy per millisecond saved. The table says
-   what a step saves; the network that results is measured again, so that errors of the table do
-   not add up; a step that does not save what the table promised is not taken.
+   widths or one block away: whatever loses least accuracy per millisecond saved, where those
+   beyond the goal do not count. The table says what a step saves; the network that results is
+   measured again, so that errors of the table do not add up; a step that does not save what the
+   table promised is not taken.
 3. Steps are coarse. Where the last one goes below the goal, groups and blocks get back what the
    goal leaves room for, those that lost most accuracy first.
 
@@ -80,7 +81,7 @@ def descend(
     while path[-1].latency_ratio > goal:
         now = path[-1]
         possible = [level for level in levels if _is_possible(level, now.widths, whole)]
-        for widths in _next_widths(possible, now, smallest_drop):
+        for widths in _next_widths(possible, now, smallest_drop, goal):
             (ratio,) = stopwatch.ratios([narrow(widths)])
             progress.report(f"{_difference(now.widths, widths)}, latency {ratio:.2f} x")
             # Measured, not predicted: what makes one engine faster may make another slower, because
@@ -133,7 +134,7 @@ def _is_possible(level: SensitivityLevel, widths: Widths, whole: Whole) -> bool:
 
 
 def _next_widths(
-    levels: Sequence[SensitivityLevel], now: Waypoint, smallest_drop: float
+    levels: Sequence[SensitivityLevel], now: Waypoint, smallest_drop: float, goal: float
 ) -> Iterator[dict[Layers, int]]:
     """What to try from the network `now`: single steps, the cheapest first, then joint ones.
 
@@ -141,7 +142,7 @@ def _next_widths(
     brings anything, all groups go down together: an engine that computes blocks of 16 channels
     may only gain when two neighbours have left their block.
     """
-    for step in _steps(levels, now, smallest_drop):
+    for step in _steps(levels, now, smallest_drop, goal):
         yield {**now.widths, step.layers: step.width}
     smaller: dict[Layers, list[int]] = {}
     for level in levels:
@@ -175,23 +176,28 @@ def predict(levels: Sequence[SensitivityLevel], widths: Widths) -> float:
 
 
 def _steps(
-    levels: Sequence[SensitivityLevel], now: Waypoint, smallest_drop: float
+    levels: Sequence[SensitivityLevel], now: Waypoint, smallest_drop: float, goal: float
 ) -> list[SensitivityLevel]:
-    """Levels below those of the network `now`: least accuracy lost per time saved first."""
+    """Levels below those of the network `now`: least accuracy lost per time saved first.
+
+    What a step saves beyond `goal` does not count: a block saves much and loses much, and where
+    little is left to save it would look cheap.
+    """
     standing = {
         level.layers: level for level in levels if now.widths.get(level.layers) == level.width
     }
-    prices: list[tuple[float, SensitivityLevel]] = []
+    prices: list[tuple[float, float, SensitivityLevel]] = []
     for level in levels:
         before = standing.get(level.layers)
         if before is not None and before.width <= level.width:
             continue
-        saved = 1.0 - level.latency_ratio / (before.latency_ratio if before else 1.0)
+        saved = (before.latency_ratio if before else 1.0) - level.latency_ratio
         if saved < LEAST_SAVING:
             continue
         lost = level.accuracy_drop - (before.accuracy_drop if before else 0.0)
-        prices.append((max(lost, smallest_drop) / saved, level))
-    return [level for _, level in sorted(prices, key=lambda pair: pair[0])]
+        price = max(lost, smallest_drop) / min(saved, now.latency_ratio - goal)
+        prices.append((price, -saved, level))
+    return [level for *_, level in sorted(prices, key=lambda each: each[:2])]
 
 
 def goals(path: Sequence[Waypoint], settings: Prune) -> list[float]:

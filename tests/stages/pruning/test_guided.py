@@ -156,6 +156,21 @@ def test_a_block_stays_once_the_groups_around_it_are_narrower() -> None:
     assert all(BLOCK not in widths for widths in down_with_blocks(0.6, {BLOCK: {A}}))
 
 
+def test_a_block_that_saves_more_than_is_missing_does_not_go_for_it() -> None:
+    # Per time saved the block is cheaper, 0.3 / 0.5 against 0.08 / 0.1; 0.08 are missing.
+    levels = [level(BLOCK, 16, 0, 0.3, 0.5), level(B, 16, 8, 0.08, 0.9)]
+
+    class Table(Clock):
+        def ratios(self, candidates: Sequence[Any]) -> list[float]:
+            return [guided.predict(levels, widths) for widths in candidates]
+
+    def end(goal: float) -> dict[Layers, int]:
+        return guided.descend(levels, lambda widths: dict(widths), Table(), goal, 0.005)[-1].widths
+
+    assert end(0.92) == {B: 8}
+    assert end(0.5) == {BLOCK: 0}
+
+
 def test_all_groups_go_down_together_but_no_block_with_them() -> None:
     class Blocks(Clock):
         def ratios(self, candidates: Sequence[Any]) -> list[float]:
