@@ -261,7 +261,7 @@ def write_float32(
     logits = evaluate.logits(model, signature.preprocess(images), signature)
     folded = fold(model)
     del model
-    free_copies(folded)
+    free_copies(folded.count_params())
     graph = float_graph(folded, signature, settings.opset)
     onnx.save(prepend_preprocessing(graph, signature), file)
     got = interpret(file, signature, images)

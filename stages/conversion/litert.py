@@ -163,7 +163,7 @@ def _write(
     for form, visit in visits.items():
         traced = in_scopes(_with_softmax_in_float(_in_known_operations(visit), without_grid))
         forward = partial(_forward, folded, points, quantize, traced, rounded)
-        form.write_bytes(_flatbuffer(folded, forward, signature, optimizations))
+        form.write_bytes(_flatbuffer(forward, signature, optimizations))
     return list(visits)
 
 
@@ -180,7 +180,6 @@ def _forward(
 
 
 def _flatbuffer(
-    model: keras.Model,
     forward: Callable[[Any], Any],
     signature: Signature,
     optimizations: list[Any],
@@ -206,7 +205,8 @@ def _flatbuffer(
         input_signature=specs,
         autograph=False,
     ).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([named], trackable_obj=model)
+    # It saves the object as a whole on its way, and the frozen function needs nothing of the model.
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([named], trackable_obj=tf.Module())
     converter.optimizations = optimizations
     try:
         with warnings.catch_warnings():

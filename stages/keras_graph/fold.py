@@ -133,13 +133,13 @@ def fold(model: keras.Model) -> keras.Model:
     Outputs equal those of `model` up to float32 rounding.
     """
     folded = _merged(rewrite(flatten(model)))
-    free_copies(folded)
+    free_copies(folded.count_params())
     moved = carry_over(folded)
     if moved is not folded:
         # Its layers were called in `folded` as well: only copies have one input and one output.
         folded = flatten(moved)
         del moved
-        free_copies(folded)
+        free_copies(folded.count_params())
     return folded
 
 

@@ -8,6 +8,7 @@ initializers.
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from stages.conversion.onnx.graph import Array, Index
 from stages.conversion.onnx.qdq import MOVES_VALUES
 from stages.conversion.onnx.tf2onnx_calls import convert
 from stages.errors import ConversionError
+from stages.keras_graph.garbage import free_copies
 from stages.keras_graph.walk import alone
 
 FOLDED = "const_fold_opt__"
@@ -73,6 +75,7 @@ def to_onnx(
 
     function = tf.function(traced, input_signature=specs, autograph=False)
     model = convert(function, specs, opset)
+    free_copies(sum(math.prod(kernel.shape) for kernel in kernels))
     # Resources are variables, which tf2onnx freezes by itself.
     captured = function.get_concrete_function().graph.captures
     constants = {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource}

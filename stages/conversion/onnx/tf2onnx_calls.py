@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import weakref
@@ -29,7 +28,6 @@ def convert(function: Any, specs: Sequence[Any], opset: int) -> onnx.ModelProto:
     with _errors_raised(), _weights_written_once():
         model: onnx.ModelProto
         model, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=opset)
-    gc.collect()  # TensorFlow's graphs are in cycles whose size the collector does not know
     return model
 
 
