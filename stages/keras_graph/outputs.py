@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stages.artifacts.node_names import NAME
 from stages.artifacts.signature import Fed
 from stages.errors import ModelError, shown
-from stages.keras_graph.walk import Call, alone, functional, walk
+from stages.keras_graph.walk import Call, alone, apply, functional, walk
 
 LARGEST_DEVIATION = 0.01
 """Of a row's sum from 1; a softmax in bfloat16 stays within half of it."""
@@ -60,11 +60,18 @@ def with_named_outputs(model: keras.Model) -> keras.Model:
 
 
 def with_listed_inputs(model: keras.Model) -> keras.Model:
-    """`model` itself, or with a list of inputs where it has several in another form: every stage
-    gives it a list."""
-    if len(model.inputs) == 1 or isinstance(getattr(model, "input", None), list):
+    """`model` itself, or with a list of inputs where it has several in another form, by whose names
+    they then go: every stage gives it a list."""
+    given = getattr(model, "input", None)
+    if len(model.inputs) == 1 or isinstance(given, list):
         return model
-    return keras.Model(list(model.inputs), alone(model.outputs), name=model.name)
+    own = {id(tensor): name for name, tensor in given.items()} if isinstance(given, dict) else {}
+    names = [own.get(id(tensor), tensor.name) for tensor in model.inputs]
+    if names == [tensor.name for tensor in model.inputs]:
+        return keras.Model(list(model.inputs), alone(model.outputs), name=model.name)
+    pairs = zip(names, model.inputs, strict=True)
+    inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=name) for name, x in pairs]
+    return keras.Model(inputs, alone(walk(model, inputs, apply)), name=model.name)
 
 
 def names_of(model: keras.Model) -> tuple[str, ...]:

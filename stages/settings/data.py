@@ -157,7 +157,8 @@ class Data(Section):
     first image."""
     scale: Annotated[Float32, AfterValidator(_nonzero)] = 1 / 255
     """The model sees value * scale + offset. The default is for pixels from 0 to 255, and is
-    refused for values of another type than uint8."""
+    refused for values of another type than uint8. Of several inputs those of uint8 are scaled, and
+    other values taken as they are."""
     offset: Float32 = 0.0
     """See `scale`."""
     shift_pixels: Annotated[int, Field(ge=0, lt=MOST_PIXELS)] = 1

@@ -178,3 +178,17 @@ def test_inputs_that_other_stages_give_as_a_list_may_be_a_dictionary() -> None:
     np.testing.assert_allclose(
         answers(found, [FED[at] for at in order]), answers(own, FED), rtol=1e-5
     )
+
+
+def test_inputs_are_called_as_the_dictionary_calls_them() -> None:
+    own = two_inputs.network()
+    with pytest.warns(UserWarning, match="must match the names"):
+        model = keras.Model({"table": own.inputs[1], "camera": own.inputs[0]}, own.outputs[0])
+    found = with_listed_inputs(model)
+    fed = dict(camera=FED[0], table=FED[1])
+    assert {each.name: tuple(each.shape[1:]) for each in found.inputs} == {
+        "camera": (8, 8, 1),
+        "table": (6,),
+    }
+    given = [fed[each.name] for each in found.inputs]
+    np.testing.assert_allclose(answers(found, given), answers(own, FED), rtol=1e-5)
