@@ -26,19 +26,21 @@ from stages.measurement.accuracy import batch_of
 
 def onnxruntime(engine: Any, images: Any) -> Callable[[], object]:
     """`InferenceSession.run`."""
-    feed = {engine.signature.input_name: images}
+    feed = engine.signature.by_name(images)
     return lambda: engine._session.run(None, feed)[0]
 
 
 def litert(engine: Any, images: Any) -> Callable[[], object]:
     """`Interpreter.invoke` between filling the input and fetching the output."""
     interpreter = engine._interpreter
-    source, target = engine._input["index"], engine._output["index"]
+    sources, (target, *_) = [index for index, _ in engine._inputs], engine._outputs
+    pairs = list(zip(sources, engine.signature.by_name(images).values(), strict=True))
 
     def call() -> object:
-        interpreter.set_tensor(source, images)
+        for source, array in pairs:
+            interpreter.set_tensor(source, array)
         interpreter.invoke()
-        return interpreter.get_tensor(target)
+        return interpreter.get_tensor(target["index"])
 
     return call
 
@@ -46,10 +48,13 @@ def litert(engine: Any, images: Any) -> Callable[[], object]:
 def openvino(engine: Any, images: Any) -> Callable[[], object]:
     """`InferRequest.infer` with tensors that were set before."""
 
+    pairs = list(zip(engine._inputs, engine.signature.by_name(images).values(), strict=True))
+
     def call() -> object:
-        engine._input[...] = images
+        for held, array in pairs:
+            held[...] = array
         engine._request.infer()
-        return engine._output.copy()
+        return engine._outputs[0].copy()
 
     return call
 
@@ -72,7 +77,7 @@ def main() -> None:
                 engine = opened.enter_context(records.runner(entry, folder, signature, 1))
                 engine.infer(image)
                 calls[f"{entry.name} bare"] = BARE[entry.backend](engine, image)
-                calls[entry.name] = partial(engine.infer, image)
+                calls[str(entry.name)] = partial(engine.infer, image)
         times = clock.measure(calls, 0.2, options.seconds)
     p50_us = {name: 1000 * float(np.median(taken)) for name, taken in times.items()}
     print("| engine | bare call, p50 us | Engine.infer, p50 us | more |")

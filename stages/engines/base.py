@@ -36,11 +36,6 @@ Images = NDArray[Any] | list[NDArray[Any]]
 """What Signature.feed gives: of several inputs a list, in their order."""
 
 
-def arrays_of(images: Images) -> Sequence[NDArray[Any]]:
-    """The array (N, ...) of each input."""
-    return images if isinstance(images, list) else (images,)
-
-
 @dataclass(frozen=True)
 class Blocker:
     """Why an engine cannot be built or run on this machine, and the command to change that."""

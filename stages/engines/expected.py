@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +15,15 @@ from stages.errors import EngineError
 FEED = "use Signature.feed on the data"
 
 
-class ExpectedInput(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ExpectedInput:
     """One input of an engine file; `place` is its name behind the word "input" in messages."""
 
     place: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     batch_size: int
+    may_hold_nan: bool
 
     def check(self, images: Any, file: Path) -> None:
         """Raise EngineError unless `images` is an array (N, *shape) as the engine takes it."""
@@ -44,7 +47,7 @@ class ExpectedInput(NamedTuple):
                 f"{file.name}: input{self.place} is not C-contiguous", "use numpy.ascontiguousarray"
             )
         # INT8 engines would round NaN to some number. Pixels cannot be NaN, which is the default.
-        if self.dtype.kind == "f" and not np.isfinite(images).all():
+        if self.may_hold_nan and not np.isfinite(images).all():
             raise EngineError(
                 f"{file.name}: input{self.place} holds NaN or infinity, expected finite numbers",
                 "look at how the images were normalised",
@@ -59,6 +62,7 @@ def expected_inputs(signature: Signature) -> tuple[ExpectedInput, ...]:
             own.input_shape,
             np.dtype(own.dtype),
             signature.batch_size,
+            own.dtype == "float32",
         )
         for own in signature.each_input
     )

@@ -23,7 +23,7 @@ import numpy as np
 
 from stages.artifacts.signature import Signature
 from stages.engines import child, modules, onnxruntime
-from stages.engines.base import BuildRequest, EngineModule, Images, arrays_of
+from stages.engines.base import BuildRequest, EngineModule, Images
 from stages.engines.registry import ENGINES, QUANTIZED, EngineName
 from stages.measurement.parity import relative_limit
 from stages.results.engines import Divergence
@@ -214,13 +214,13 @@ def _part(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
 
 def _fed(search: Search, read: Set[str]) -> tuple[Signature, Images]:
     """The signature with the inputs in `read` alone, and what they are fed with."""
-    signature, images = search.request.signature, arrays_of(search.images)
-    pairs = zip(signature.each_input, images, strict=True)
-    found = {own.input_name: (own, array) for own, array in pairs if own.input_name in read}
-    if len(found) == 1:
-        return next(iter(found.values()))
+    signature = search.request.signature
+    fed = signature.by_name(search.images)
+    kept = [own for own in signature.each_input if own.input_name in read]
+    if len(kept) == 1:
+        return kept[0], fed[kept[0].input_name]
     inputs = tuple(each for each in signature.inputs if each.name in read)
-    return dataclasses.replace(signature, inputs=inputs), [array for _, array in found.values()]
+    return dataclasses.replace(signature, inputs=inputs), [fed[each.name] for each in inputs]
 
 
 def _difference(

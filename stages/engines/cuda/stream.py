@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from statistics import median
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from numpy.typing import DTypeLike, NDArray
 
 from stages import progress
-from stages.engines.base import Images, arrays_of
+from stages.engines.base import Images
 from stages.engines.cuda.memory import Buffer, CudaMemory, Graph, cuda_errors
 from stages.errors import EngineError
 from stages.numerics import fields
@@ -106,11 +106,12 @@ class CudaStream:
         queue its copies and computation on the GPU. Raises EngineError."""
         if self._computation is None:
             raise EngineError("the stream is closed")  # its buffers are no longer ours
-        arrays = arrays_of(rows)
-        if len(arrays[0]) != self._rows:
-            self._set_rows(len(arrays[0]))
-        for buffer, array in zip(self._inputs, arrays, strict=True):
-            buffer.host[: self._rows] = array
+        if isinstance(rows, list):
+            self._fill(rows)
+        else:  # the same without a loop, as engines on a CPU do it
+            if len(rows) != self._rows:
+                self._set_rows(len(rows))
+            self._inputs[0].host[: self._rows] = rows
         if self._graph is None and self._calls > 0 and self._captures:
             self._graph = self._captured(self._queue)
         if self._graph is not None:
@@ -165,6 +166,12 @@ class CudaStream:
         finally:
             self._computation = None
             self._memory.close()
+
+    def _fill(self, arrays: Sequence[NDArray[Any]]) -> None:
+        if len(arrays[0]) != self._rows:
+            self._set_rows(len(arrays[0]))
+        for buffer, array in zip(self._inputs, arrays, strict=True):
+            buffer.host[: self._rows] = array
 
     def _set_rows(self, rows: int) -> None:
         if self._computation is None:
