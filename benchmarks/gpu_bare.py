@@ -65,10 +65,13 @@ def trtexec(file: Path, signature: Signature, batch: int, seconds: float) -> dic
     program = shutil.which(name)
     if program is None:
         return {}
-    shape = "x".join(map(str, (batch, *signature.input_shape)))
+    shapes = {
+        own.input_name: "x".join(map(str, (batch, *own.input_shape)))
+        for own in signature.each_input
+    }
     words = (
         f"--loadEngine={file}",
-        f"--shapes={signature.input_name}:{shape}",
+        "--shapes=" + ",".join(f"{name}:{shape}" for name, shape in shapes.items()),
         "--useCudaGraph",
         f"--duration={max(1, round(seconds))}",
     )

@@ -71,7 +71,7 @@ def main() -> None:
         session = onnxruntime.InferenceSession(options.convert / file, providers=[provider])
 
         def run(images: Any, session: Any = session) -> Any:
-            return session.run(None, {signature.input_name: images})[0]
+            return session.run(None, signature.by_name(images))[0]
 
         # It falls back to the CPU without an error.
         used = session.get_providers()[0]

@@ -170,15 +170,17 @@ class Remote:
 
         self._http, self._model = http, model
         self._client = http.InferenceServerClient(address, network_timeout=60)
-        self._type = {"uint8": "UINT8", "float32": "FP32"}[bundle.input.dtype]
-        self._input, self._output = bundle.input.name, bundle.output.name
+        self._signature, self._output = bundle.signature, bundle.output.name
 
-    def infer(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Images of the engine's own dtype (N, H, W, C) -> outputs (N, classes)."""
-        given = self._http.InferInput(self._input, list(images.shape), self._type)
-        given.set_data_from_numpy(images)
+    def infer(self, images: Any) -> NDArray[np.float32]:
+        """What Signature.feed gives for N images -> outputs (N, classes)."""
+        given = []
+        for name, array in self._signature.by_name(images).items():
+            kind = {"uint8": "UINT8", "float32": "FP32"}[array.dtype.name]
+            given.append(self._http.InferInput(name, list(array.shape), kind))
+            given[-1].set_data_from_numpy(array)
         wanted = self._http.InferRequestedOutput(self._output)
-        answer = self._client.infer(self._model, [given], outputs=[wanted])
+        answer = self._client.infer(self._model, given, outputs=[wanted])
         outputs: NDArray[np.float32] = answer.as_numpy(self._output)
         return outputs
 
@@ -213,8 +215,8 @@ def _client(load: Load, seed: int, start: Any, results: Any) -> None:
     """In a process of its own: milliseconds of each call, and how many answers were wrong."""
     with pipeline.load(load.version) as engine:
         bundle = engine.info
-        random = np.random.default_rng(seed)
-        pixels = random.integers(0, 256, (load.images, *bundle.input.shape), np.uint8)
+        # Of each client others, so that an answer of another one is seen.
+        pixels = bundle.signature.noise(load.images + seed)[seed:]
         images = bundle.signature.feed(pixels)
         expected = engine.predict(pixels).outputs
         call: Callable[[], NDArray[np.float32]]

@@ -128,7 +128,7 @@ def serve(kind: str, folder: Path, threads: int) -> None:
             forward, pixels = opened.enter_context(runner).infer, signature.feed
         for line in sys.stdin:
             size, seconds = int(line.split()[0]), float(line.split()[1])
-            batch = pixels(np.resize(images[:size], (size, *signature.input_shape)))
+            batch = pixels(images[np.arange(size) % len(images)])
             taken = clock.measure({kind: partial(forward, batch)}, 1e-9, seconds)[kind]
             print(float(np.median(taken)), file=answers, flush=True)
 

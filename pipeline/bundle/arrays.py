@@ -111,7 +111,8 @@ def batch_of(values: NDArray[Any], wanted: Input) -> NDArray[Any]:
 
 def samples_in(file: Path, wanted: Sequence[Input]) -> list[tuple[str, Given]]:
     """What a .npy or .npz file holds, by name: of one input any number of arrays, of several one
-    array for each. Those whose names begin with "y" are labels, unless an input is called so.
+    array for each, also as data sets have them: x_train/NAME, x_test/NAME. Those whose names begin
+    with "y" are labels, unless an input is called so.
 
     Raises DataError for what is no such file.
     """
@@ -124,9 +125,13 @@ def samples_in(file: Path, wanted: Sequence[Input]) -> list[tuple[str, Given]]:
             kept = {key: found[key] for key in found if key in names or key[:1] != LABELS}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} cannot be read as arrays: {error}") from error
-    if names:
-        return [(str(file), kept)]
-    return [(f"{file}:{key}", values) for key, values in kept.items()]
+    if not names:
+        return [(f"{file}:{key}", values) for key, values in kept.items()]
+    sets: dict[str, dict[str, NDArray[Any]]] = {}
+    for key, values in kept.items():
+        part, _, name = key.rpartition("/")
+        sets.setdefault(part, {})[name] = values
+    return [(f"{file}:{part}" if part else str(file), each) for part, each in sets.items()]
 
 
 def _shapes(wanted: Input) -> tuple[tuple[int, ...], ...]:

@@ -102,15 +102,17 @@ def test_the_command_reads_files_with_an_array_for_each_input(bundle: Path, tmp_
     np.savez(tmp_path / "many.npz", left=LEFT, right=RIGHT, y_test=np.arange(5))
     np.savez(tmp_path / "one.npz", left=LEFT[2], right=RIGHT[2])
     np.savez(tmp_path / "wrong.npz", left=LEFT)
+    split = {"x_test/left": LEFT[:1], "x_test/right": RIGHT[:1], "y_test/a": np.arange(1)}
+    np.savez(tmp_path / "set.npz", **split)
     done = call("predict", str(bundle), str(tmp_path), "--format", "json", "--top", "1")
     assert done.exit_code == 1
     assert "expected an array for each input: 'right', 'left'" in done.stderr
-    names = [*(f"many.npz[{index}]" for index in range(5)), "one.npz"]
+    names = [*(f"many.npz[{index}]" for index in range(5)), "one.npz", "set.npz:x_test[0]"]
     best = ["abc"[index] for index in EXPECTED.argmax(axis=1)]
     said = {each["image"]: each["top"][0]["class"] for each in json.loads(done.stdout)}
-    wanted = dict(zip(names, [*best, best[2]], strict=True))
+    wanted = dict(zip(names, [*best, best[2], best[0]], strict=True))
     assert said == {f"{tmp_path}/{name}": label for name, label in wanted.items()}
-    assert "6 samples in" in done.stderr
+    assert "7 samples in" in done.stderr
 
 
 def test_the_samples_of_the_bundle_can_be_predicted(bundle: Path) -> None:
