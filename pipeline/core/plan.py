@@ -122,7 +122,7 @@ PLAN = checked(
         ),
         Stage(
             name="build",
-            revision=9,
+            revision=10,
             module="stages.build",
             settings=BuildStage,
             result=BuildResult,

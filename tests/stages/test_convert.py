@@ -9,7 +9,7 @@ import pytest
 
 from stages import benchmark, build, convert, quantize
 from stages.artifacts import ranges
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Input, Signature
 from stages.conversion.onnx.targets import float_graph
 from stages.convert import most_samples
 from stages.datasets import carried
@@ -34,6 +34,7 @@ from stages.settings import (
 )
 from stages.training import evaluate
 from tests.stages.conftest import DIGITS
+from tests.stages.two_inputs import SIGNATURE
 
 pytestmark = pytest.mark.usefixtures("brief_timing")
 
@@ -183,6 +184,10 @@ def test_large_validation_images_are_limited_by_their_bytes(digits, monkeypatch)
 def test_of_large_images_fewer_are_compared_layer_by_layer(side, images):
     signature = Signature((side, side, 3), ("a", "b"), 1.0, 0.0)
     assert convert.layer_parity_images(signature) == images
+    # Of several inputs the places of all count together.
+    half = Input("a", (side, side, 3), 1.0, 0.0, "NHWC", "uint8", "uint8")
+    two = dataclasses.replace(signature, inputs=(half, dataclasses.replace(half, name="b")))
+    assert convert.layer_parity_images(two) == max(min(images, 2**15 // side**2), 4)
 
 
 def test_a_float_graph_that_differs_from_keras_by_too_much_is_refused(inputs, tmp_path):
@@ -289,6 +294,16 @@ def test_pixels_are_the_input_of_engines_only_where_the_data_are_pixels() -> Non
     assert convert.input_type(floats, Convert()) == "float32"
     with pytest.raises(SettingsError, match=r"convert\.input is 'uint8', but the data are float32"):
         convert.input_type(floats, Convert(input="uint8"))
+
+
+def test_of_several_inputs_pixels_are_the_input_of_those_that_are_pixels() -> None:
+    _, extra = SIGNATURE.inputs
+    assert convert.input_type(SIGNATURE, Convert(input="uint8")) == "uint8"
+    assert convert.input_type(SIGNATURE, Convert()) == "uint8"
+    numbers = dataclasses.replace(SIGNATURE, inputs=(extra, dataclasses.replace(extra, name="b")))
+    assert convert.input_type(numbers, Convert()) == "float32"
+    with pytest.raises(SettingsError, match=r"convert\.input is 'uint8', but the data are float32"):
+        convert.input_type(numbers, Convert(input="uint8"))
 
 
 def test_the_samples_of_large_outputs_are_fewer() -> None:

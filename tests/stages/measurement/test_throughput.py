@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
-from stages.engines import litert
+from stages.engines import litert, onnxruntime
 from stages.engines.base import Engine, Images, Logits
-from stages.measurement import throughput
+from stages.measurement import clock, throughput
+from tests.stages import inputs
 from tests.stages.engine_records import record
 from tests.stages.graphs import SIGNATURE, images
 
@@ -52,6 +54,19 @@ def test_an_engine_with_more_threads_than_cores_fills_them_alone(
     with litert.Runner(converted / "model.int8.tflite", SIGNATURE, 4) as engine:
         batch: Images = SIGNATURE.preprocess(images(1))
         assert throughput.saturated_images_per_second(entry, engine, [batch], 0.01)[0] == 1
+
+
+def test_samples_of_several_inputs_are_counted_and_not_the_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "usable_cores", lambda: 1)
+    monkeypatch.setattr(clock, "saturated", lambda calls, seconds: 10.0)  # calls per second
+    onnx.save(inputs.tables(), tmp_path / "engine.onnx")
+    entry = record("onnxruntime.fp32", file="engine.onnx")
+    batch = inputs.TABLES.feed(inputs.TABLES.noise(7))
+    with onnxruntime.Runner(tmp_path / "engine.onnx", inputs.TABLES) as engine:
+        rates = throughput.saturated_images_per_second(entry, engine, [batch], 0.01)
+    assert rates == (1, [70.0])
 
 
 def test_images_of_many_batches_in_a_row_are_counted(converted: Path) -> None:
