@@ -19,8 +19,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
-from stages.engines.litert import paired_form
-from stages.errors import ConversionUnsupported
+from stages.engines.litert import names, paired_form
+from stages.errors import ConversionUnsupported, shown
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import QuantizeTensor, execute
 from stages.keras_graph.kernels import channel_axes
@@ -212,7 +212,7 @@ def _flatbuffer(
         with warnings.catch_warnings():
             # It expects representative data; the fake-quantization nodes say all it needs.
             warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
-            return bytes(converter.convert())
+            content = bytes(converter.convert())
     except Exception as error:  # its error class is private
         # Before "error: " stands where in the source the operation was made.
         reason = str(error).strip().splitlines()[0].rpartition("error: ")[2]
@@ -220,6 +220,14 @@ def _flatbuffer(
             f"LiteRT cannot convert this model: {reason}",
             "replace the layer that uses this operation",
         ) from error
+    wanted = {*signature.input_names}, {*signature.output_names}
+    # Of a word of Python, as "class", the converter makes no name, and drops all.
+    if (signature.inputs or signature.heads) and names(content) != wanted:
+        raise ConversionUnsupported(
+            f"LiteRT cannot call the inputs {', '.join(map(shown, signature.input_names))}",
+            "choose names that are no words of Python",
+        )
+    return content
 
 
 def normalised(image: Any, signature: Signature) -> Any:

@@ -273,6 +273,19 @@ def tensors(
     ]
 
 
+def names(content: bytes) -> tuple[set[str], set[str]]:
+    """Of the inputs and of the outputs in the signature of a `.tflite`; none if it has no such."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    if not model.SignatureDefsLength():
+        return set(), set()
+    found = model.SignatureDefs(0)
+    inputs = map(found.Inputs, range(found.InputsLength()))
+    outputs = map(found.Outputs, range(found.OutputsLength()))
+    return {each.Name().decode() for each in inputs}, {each.Name().decode() for each in outputs}
+
+
 def inputs_of(interpreter: Any, signature: Signature) -> dict[str, dict[str, Any]]:
     """Details of the inputs by name, as outputs_of has those of the outputs."""
     if not signature.inputs:

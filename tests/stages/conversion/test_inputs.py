@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 import pytest
 
+from stages.artifacts.signature import Input, Signature
 from stages.conversion.explained import explained_difference
 from stages.conversion.litert import write_float
 from stages.conversion.onnx.float16 import to_float16
@@ -22,7 +24,7 @@ from stages.engines.onnxruntime import interpret
 from stages.engines.registry import ENGINES as ENGINE_SPECS
 from stages.engines.tensorrt import rtx
 from stages.engines.tensorrt.layers import from_message
-from stages.errors import EngineError
+from stages.errors import ConversionUnsupported, EngineError
 from stages.keras_graph.fold import fold
 from stages.measurement import accuracy, parity
 from stages.results.conversion import ParityCheck
@@ -175,6 +177,18 @@ def test_litert_says_of_each_camera_why_its_first_convolution_is_float(network):
     assert len(found) == 8
     in_float = [(each.kind, each.reason) for each in found if each.executed == "fp32"]
     assert in_float == [("CONV_2D", litert.IN_FLOAT)] * 2
+
+
+def test_litert_refuses_inputs_that_it_cannot_name(tmp_path):
+    model = keras.Sequential([keras.Input((4,), name="class"), keras.layers.Dense(2)])
+    two = keras.Input((4,), name="table")
+    model = keras.Model([model.inputs[0], two], keras.layers.Add()([model.outputs[0], two[:, :2]]))
+    inputs = tuple(Input(x.name, (4,), 1.0, 0.0, "NC", "float32", "float32") for x in model.inputs)
+    signature = Signature((), ("a", "b"), 1.0, 0.0, inputs=inputs)
+    with pytest.raises(
+        ConversionUnsupported, match="LiteRT cannot call the inputs 'class', 'table"
+    ):
+        write_float(tmp_path / "model.tflite", model, signature)
 
 
 @pytest.mark.skipif(gpu_blocker() is None, reason="with a GPU its inspector tells the layers")
