@@ -18,6 +18,7 @@ from stages.training.losses import standard
 from stages.training.network import create, load
 from stages.training.phases import fit_in_phases, thaw
 from stages.training.scaling import doubt, doubts_of_vectors, refuse_other_scaling
+from stages.training.unlike_columns import doubts_of_columns
 
 
 def run(
@@ -47,6 +48,8 @@ def run(
         progress.report(f"the inputs are {given}")
         for words in doubts_of_vectors(signature):
             progress.warn(words)
+    for words in doubts_of_columns(model, dataset.train, signature):
+        progress.warn(words)
     if signature.heads:
         each = ", ".join(f"{head.name} ({head.task})" for head in signature.heads)
         progress.report(f"the outputs are {each}")
