@@ -121,7 +121,7 @@ def samples_in(file: Path, wanted: Sequence[Input]) -> list[tuple[str, Given]]:
         if isinstance(found, np.ndarray):
             return [(str(file), found)]
         with found:
-            names = {each.name for each in wanted[1:] and wanted}
+            names = {each.name for each in wanted} if len(wanted) > 1 else set()
             kept = {key: found[key] for key in found if key in names or key[:1] != LABELS}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} cannot be read as arrays: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.bundle import answers, arrays
 from pipeline.bundle.answers import Answer
+from pipeline.bundle.contents import Input
 from pipeline.bundle.engine import BundledEngine
 from stages.errors import DataError, EngineError, UserError, shown
 from stages.numerics import fields
@@ -82,18 +83,27 @@ def _in_file(file: Path, engine: BundledEngine) -> Iterator[Source]:
     if file.suffix.lower() not in arrays.SUFFIXES:
         yield Source(str(file), file)
         return
-    wanted = engine.info.each_input
     try:
-        for name, given in arrays.samples_in(file, wanted):
-            # Of several inputs samples can only be counted where there are as many of each.
-            values = given if isinstance(given, np.ndarray) else arrays.data_of(given, wanted)
-            if not arrays.are_many(given, wanted):
-                yield Source(name, values)
-                continue
-            for index in range(len(values)):
-                yield Source(f"{name}[{index}]", np.asarray(values[index]))
+        found = arrays.samples_in(file, engine.info.each_input)
     except DataError as error:
         yield Source(str(file), None, error.message)
+        return
+    for name, given in found:
+        yield from _in_array(name, given, engine.info.each_input)
+
+
+def _in_array(name: str, given: arrays.Given, wanted: Sequence[Input]) -> Iterator[Source]:
+    try:
+        # Of several inputs samples can only be counted where there are as many of each.
+        values = np.asarray(given if len(wanted) == 1 else arrays.data_of(given, wanted))
+    except DataError as error:
+        yield Source(name, None, error.message)
+        return
+    if not arrays.are_many(given, wanted):
+        yield Source(name, values)
+        return
+    for index in range(len(values)):
+        yield Source(f"{name}[{index}]", np.asarray(values[index]))
 
 
 def predict(
@@ -151,4 +161,5 @@ def _readable(
             yield source.name, sample
         except UserError as error:
             tally.faults += 1
-            tell(f"left out: {error.message}")
+            of = "" if source.name in error.message else f"{source.name}: "
+            tell(f"left out: {of}{error.message}")

@@ -102,16 +102,21 @@ def test_the_command_reads_files_with_an_array_for_each_input(bundle: Path, tmp_
     np.savez(tmp_path / "many.npz", left=LEFT, right=RIGHT, y_test=np.arange(5))
     np.savez(tmp_path / "one.npz", left=LEFT[2], right=RIGHT[2])
     np.savez(tmp_path / "wrong.npz", left=LEFT)
+    np.savez(tmp_path / "uneven.npz", left=LEFT, right=RIGHT[:2])
+    np.save(tmp_path / "array.npy", LEFT)
     split = {"x_test/left": LEFT[:1], "x_test/right": RIGHT[:1], "y_test/a": np.arange(1)}
     np.savez(tmp_path / "set.npz", **split)
     done = call("predict", str(bundle), str(tmp_path), "--format", "json", "--top", "1")
     assert done.exit_code == 1
-    assert "expected an array for each input: 'right', 'left'" in done.stderr
+    wanted = "expected an array for each input: 'right', 'left'"
+    assert f"wrong.npz: got 'left', {wanted}" in done.stderr
+    assert f"array.npy: got an array without a name, {wanted}" in done.stderr
+    assert "uneven.npz: got 2 of 'right', 5 of 'left', expected as many" in done.stderr
     names = [*(f"many.npz[{index}]" for index in range(5)), "one.npz", "set.npz:x_test[0]"]
     best = ["abc"[index] for index in EXPECTED.argmax(axis=1)]
     said = {each["image"]: each["top"][0]["class"] for each in json.loads(done.stdout)}
-    wanted = dict(zip(names, [*best, best[2], best[0]], strict=True))
-    assert said == {f"{tmp_path}/{name}": label for name, label in wanted.items()}
+    expected = dict(zip(names, [*best, best[2], best[0]], strict=True))
+    assert said == {f"{tmp_path}/{name}": label for name, label in expected.items()}
     assert "7 samples in" in done.stderr
 
 
