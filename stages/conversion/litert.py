@@ -221,11 +221,12 @@ def _flatbuffer(
             "replace the layer that uses this operation",
         ) from error
     wanted = {*signature.input_names}, {*signature.output_names}
-    # Of a word of Python, as "class", the converter makes no name, and drops all.
+    # Of a word of Python, as "class", and of names that TensorFlow makes equal, as "x" and "X" or
+    # "a-b" and "a_b", the converter makes no names, and drops all.
     if (signature.inputs or signature.heads) and names(content) != wanted:
         raise ConversionUnsupported(
             f"LiteRT cannot call the inputs {', '.join(map(shown, signature.input_names))}",
-            "choose names that are no words of Python",
+            "choose names that differ in more than case, dots and dashes, and no words of Python",
         )
     return content
 

@@ -83,7 +83,7 @@ def _check(name: Any, array: NDArray[Any], origin: str) -> None:
         raise DataError(
             f"{origin}: an input is named {shown(name)}, expected letters, digits, dots, dashes "
             "and underscores",
-            "name it as the model names its input",
+            "name it as the model does, spelled in these: 'left eye' as 'left_eye'",
         )
     if array.dtype != np.uint8 and array.dtype.name not in NUMBERS:
         raise DataError(

@@ -55,14 +55,17 @@ def to_onnx(
     for name in signature.input_names:
         if name in signature.output_names:
             raise ConversionError(
-                f"an output is called {name!r}, as the input is: a graph tells them by their names",
-                "give the output, or the layer that makes it, another name",
+                f"an output is called {name!r}, as an input is: a graph tells them by their names",
+                "give the input, or the layer that makes the output, another name",
             )
     sources = [
         tf.TensorSpec((own.batch_size or None, *own.input_shape), tf.float32, name=own.input_name)
         for own in signature.each_input
     ]
-    named = {f"kernel.{number}": kernel for number, kernel in enumerate(kernels)}
+    stem = "kernel"
+    while any(each.startswith(stem) for each in (*signature.input_names, *signature.output_names)):
+        stem += "s"
+    named = {f"{stem}.{number}": kernel for number, kernel in enumerate(kernels)}
     specs = [
         *sources,
         *(tf.TensorSpec(each.shape, each.dtype, name=key) for key, each in named.items()),

@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from stages.conversion.onnx.export import to_onnx
+from stages.conversion.onnx.targets import float_graph
 from stages.errors import ConversionError
+from stages.keras_graph.fold import fold
 from tests.stages import heads
 from tests.stages.conversion.onnx.builders import SIGNATURE, evaluate
 from tests.stages.heads import detector
@@ -116,8 +118,14 @@ def test_several_outputs_have_their_names_in_their_order_and_tell_what_is_in_the
     assert "class_names" not in metadata
 
 
+def test_an_input_may_be_called_as_kernels_are_on_the_way():
+    signature = replace(SIGNATURE, input_name="kernel.0")
+    exported = float_graph(fold(randomized(NETWORKS["plain"]())), signature)
+    assert [each.name for each in exported.graph.input] == ["kernel.0"]
+
+
 def test_an_output_with_the_name_of_the_input_is_refused():
     first, *rest = heads.SIGNATURE.heads
     named = replace(heads.SIGNATURE, heads=(replace(first, name="image"), *rest))
-    with pytest.raises(ConversionError, match="an output is called 'image', as the input is"):
+    with pytest.raises(ConversionError, match="an output is called 'image', as an input is"):
         to_onnx(lambda image: [image], named)
