@@ -126,7 +126,8 @@ def layers(content: bytes, request: BuildRequest) -> Iterator[LayerFacts]:
         image, kernel = (graph.Tensors(operator.Inputs(place)) for place in OPERANDS[kind])
         requested, stored = types[image.Type()], types[kernel.Type()]
         is_float = request.precision == "int8" and stored == "fp32"
-        is_on_purpose = is_float and operator.Inputs(place) in few
+        # Rule 5 of keras_graph/placement.py.
+        is_on_purpose = is_float and kind == "CONV_2D" and operator.Inputs(place) in few
         result = graph.Tensors(operator.Outputs(0)).Name().decode()
         # The second factor of a product of what is computed belongs to the layer before it.
         owners = (result,) if kind == "BATCH_MATMUL" else (kernel.Name().decode(), result)

@@ -66,10 +66,6 @@ def run(settings: TrainStage, inputs: Mapping[str, Path], out: Path) -> Findings
     settings = settings.model_copy(update={"data": data, "model": model})
     return Findings(
         input_shape=shape,
-        inputs=tuple(
-            FoundInput(name=each.name, shape=each.input_shape, dtype=each.data_dtype)
-            for each in described.inputs
-        ),
         classes=dataset.class_names,
         dataset=counts(dataset),
         network=model.name,
@@ -135,7 +131,11 @@ def _of_model(settings: TrainStage, dataset: DataSet) -> dict[str, Any]:
         found |= {"samples": len(split), "is_trained": is_trained}
     scale, offset = signature.scaling
     found |= {"task": signature.task, "scale": scale, "offset": offset}
-    found |= {"metric": signature.deciding, "outputs": tuple(_outputs(signature))}
+    inputs = tuple(
+        FoundInput(name=each.name, shape=each.input_shape, dtype=each.data_dtype)
+        for each in signature.inputs
+    )
+    found |= {"metric": signature.deciding, "inputs": inputs, "outputs": tuple(_outputs(signature))}
     return {**found, "output": with_output(signature, model, dataset).output}
 
 

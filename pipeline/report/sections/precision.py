@@ -82,7 +82,8 @@ def in_float(report: Report) -> Iterator[str]:
             why = "kept so by quantize" if node.partition(":")[0] in kept else layer.reason or ""
             whys.setdefault(why, []).append(node)
         for why, nodes in whys.items():
-            yield f"{engine.words} computes {_first(nodes)} in float{why and f': {why}'}."
+            once = list(dict.fromkeys(nodes))
+            yield f"{engine.words} computes {_first(once)} in float{why and f': {why}'}."
 
 
 def requantized(report: Report) -> Iterator[str]:

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from stages.artifacts.signature import Input
+from stages.conversion.litert import write_float
 from stages.engines import amx, litert
 from stages.engines.base import BuildRequest
 from stages.errors import EngineError
@@ -90,6 +94,24 @@ def test_the_operands_of_a_layer_say_what_it_computes_in(converted: Path, tmp_pa
             ("FULLY_CONNECTED", precision, precision),
         ]
         assert [layer.reason for layer in report.layers] == [None, None]
+
+
+def test_a_convolution_of_few_channels_alone_is_in_float_because_that_is_faster(
+    tmp_path: Path,
+) -> None:
+    image, table = keras.Input((8, 8, 2), name="image"), keras.Input((2,), name="table")
+    x = keras.layers.Flatten()(keras.layers.Conv2D(2, 3, name="conv")(image))
+    x = keras.layers.Concatenate()([x, keras.layers.Dense(2, name="dense")(table)])
+    model = keras.Model([image, table], keras.layers.Dense(2, name="logits")(x))
+    inputs = (
+        Input("image", (8, 8, 2), 1.0, 0.0, "NHWC", "float32", "float32"),
+        Input("table", (2,), 1.0, 0.0, "NC", "float32", "float32"),
+    )
+    signature = replace(SIGNATURE, input_shape=(), class_names=("a", "b"), inputs=inputs)
+    write_float(tmp_path / "model.tflite", model, signature)
+    content = (tmp_path / "model.tflite").read_bytes()
+    found = litert.layers(content, BuildRequest(signature, "int8"))
+    assert [each.name for each in found if each.reason] == ["conv"]
 
 
 def test_nothing_blocks_it_where_the_package_is_installed() -> None:

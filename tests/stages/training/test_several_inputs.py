@@ -169,7 +169,7 @@ def test_masks_of_the_size_of_another_image_are_refused() -> None:
         refuse_other_masks(dataclasses.replace(own, output_shape=(6, 6, 2)), dataset)
 
 
-def test_init_names_the_inputs(tmp_path: Path) -> None:
+def test_init_names_the_inputs_in_the_order_of_the_network(tmp_path: Path) -> None:
     data = Data(name="npz", path=str(two_inputs.write(tmp_path / "two.npz", 200, 40)))
     network = two_inputs.network()
     network.layers[-1].set_weights([np.zeros((32, 4)), np.arange(4.0)])
@@ -177,7 +177,7 @@ def test_init_names_the_inputs(tmp_path: Path) -> None:
     model = Model(source=str(tmp_path / "own.keras"))
     found = look.run(TrainStage(data=data, model=model), {}, tmp_path)
     assert [(each.name, each.shape, each.dtype) for each in found.inputs] == [
-        ("extra", (6,), "float32"),
         ("pixels", (8, 8, 1), "uint8"),
+        ("extra", (6,), "float32"),
     ]
     assert (found.scale, found.is_trained) == (1 / 255, False)
