@@ -45,6 +45,7 @@ result = pipeline.optimize(
         "prune.epochs": 3,
         "quantize.epochs": 1,
         "build.backends": ["litert"],
+        "build.max_seconds_per_engine": 0.1,
         "benchmark.max_seconds_per_engine": 0.2,
     },
     artifacts=folder / "artifacts",

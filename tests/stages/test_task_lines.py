@@ -20,6 +20,15 @@ pytestmark = pytest.mark.usefixtures("brief_timing")
 SIZE = 16
 EPOCHS: dict[TaskName, int] = {"binary": 5, "multilabel": 5, "regression": 24, "segmentation": 12}
 """Classes have tests/test_line.py."""
+CALIBRATED: dict[str, Any] = {"calibration": "percentile", "epochs": 0}
+QUANTIZE: dict[TaskName, dict[str, Any]] = {
+    "binary": CALIBRATED,
+    "multilabel": {"epochs": 1},
+    "regression": CALIBRATED,
+    "segmentation": CALIBRATED,
+}
+"""Choosing a calibration and the training after it are those of tests/stages/test_several_line.py,
+but for several labels."""
 BACKENDS = ("onnxruntime", "litert")
 LOST = 0.01
 """Share of its metric that INT8 may lose against the float engine of the same network."""
@@ -88,7 +97,7 @@ def line(
         model=Model(source=str(root / "network.keras")),
         train=Train(epochs=EPOCHS[task], **training),
         prune=Prune(ratio=0.25, channel_multiple=4, epochs=2, **training),
-        quantize=Quantize(epochs=1, **(training | {"learning_rate": 1e-3})),
+        quantize=Quantize(**QUANTIZE[task], **(training | {"learning_rate": 1e-3})),
         build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),
     )
     return task, root, lines.run(root, settings, last="build")
