@@ -11,36 +11,46 @@ import numpy as np
 import onnx
 import pytest
 from children import call
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 import pipeline
 from pipeline.bundle import arrays, contents, triton
 from pipeline.bundle.export import Export, export
 from pipeline.core.plan import PLAN
+from stages.artifacts.signature import Input, Signature
 from stages.engines.registry import EngineName
 from stages.errors import ArtifactError, DataError, SettingsError
 from stages.numerics import fields
 from stages.results.engines import BuildResult, EngineResult
 from tests.built_artifact import adopt
 from tests.stages.inputs import TABLES, tables, tables_logits
+from tests.test_readme import blocks
 
 DATA = TABLES.noise(5)
 RIGHT, LEFT = DATA["right"], DATA["left"]
 EXPECTED = tables_logits(DATA)
 
 
+def exported(
+    root: Path, graph: onnx.ModelProto, signature: Signature, samples: NDArray[np.void]
+) -> Path:
+    """The bundle of an engine of ONNX Runtime."""
+    made, file = root / "made", "onnxruntime.fp32.onnx"
+    made.mkdir()
+    onnx.save(graph, made / file)
+    signature.write(made)
+    np.savez(made / "samples.npz", images=samples)
+    engine = EngineResult(backend="onnxruntime", precision="fp32", file=file)
+    adopt(root / "artifacts", made, BuildResult(engines=(engine,)))
+    export(Export(root / "engine", "onnxruntime.fp32"), root / "artifacts", PLAN)
+    return root / "engine"
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not to be written to."""
-    root: Path = tmp_path_factory.mktemp("tables")
-    made, file = root / "made", "onnxruntime.fp32.onnx"
-    made.mkdir()
-    onnx.save(tables(), made / file)
-    TABLES.write(made)
-    np.savez(made / "samples.npz", images=DATA)
-    engine = EngineResult(backend="onnxruntime", precision="fp32", file=file)
-    adopt(root / "artifacts", made, BuildResult(engines=(engine,)))
-    export(Export(root / "bundle", "onnxruntime.fp32"), root / "artifacts", PLAN)
-    return root / "bundle"
+    return exported(tmp_path_factory.mktemp("tables"), tables(), TABLES, DATA)
 
 
 def test_it_lists_its_inputs_and_no_reader_of_one_takes_it(bundle: Path) -> None:
@@ -159,3 +169,34 @@ def test_scaling_is_of_each_input_by_itself(bundle: Path) -> None:
     right, left = scaled.signature.inputs
     assert (right, left) == (TABLES.inputs[0], replace(TABLES.inputs[1], scale=0.5, offset=1.0))
     np.testing.assert_allclose(scaled.signature.feed(DATA)[1], LEFT / 2 + 1, rtol=1e-6)
+
+
+def test_the_program_of_the_documentation_runs_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = Input("picture", (16, 16, 1), 1 / 255, 0.0, "NHWC", "uint8", "uint8")
+    table = Input("table", (4,), 1.0, 0.0, "NC", "float32", "float32")
+    nodes = [
+        helper.make_node("Cast", ["picture"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Add", ["mean", "table"], ["logits"]),
+    ]
+    kinds = (TensorProto.UINT8, TensorProto.FLOAT)
+    taken = [
+        helper.make_tensor_value_info(each.name, kind, ["N", *each.input_shape])
+        for each, kind in zip((picture, table), kinds, strict=True)
+    ]
+    given = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 4])]
+    graph = helper.make_model(
+        helper.make_graph(nodes, "two", taken, given),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    signature = replace(TABLES, class_names=tuple("abcd"), inputs=(picture, table))
+    exported(tmp_path, graph, signature, signature.noise(5))
+    (program,) = (each for each in blocks("python") if "predict({" in each)
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    names, labels = capsys.readouterr().out.splitlines()
+    assert names == "['picture', 'table'] None"
+    assert labels == str(["a"] * 10)
