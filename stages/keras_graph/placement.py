@@ -3,8 +3,8 @@
 The rules, for a folded model (every weighted layer linear, see fold.py):
 
 1. The input of every weighted layer is quantized. Its output is not, and never its bias.
-2. A range belongs to the tensor's *producer*: max-pools, flatten, padding and the like keep
-   values, so the quantization moves up through them, and all consumers share one range.
+2. A range belongs to the tensor's *producer*: max-pools, flatten, padding, repetition and the like
+   keep values, so the quantization moves up through them, and all consumers share one range.
 3. An addition has exactly one arm in float, from a weighted layer: TensorRT then computes the sum
    in that layer's kernel. Of several such arms it is the one with the most layers behind it, which
    comes last; shortcuts, also those with a convolution, are quantized.
@@ -74,6 +74,9 @@ KEEPS_VALUES = (
     layers.Cropping1D,
     layers.Cropping2D,
     layers.Cropping3D,
+    layers.RepeatVector,
+    layers.UpSampling1D,
+    layers.UpSampling3D,
 )
 KEEPING_OPERATIONS = (
     "ExpandDims",
@@ -123,6 +126,8 @@ class Point:
 
 def keeps_values(operation: Any) -> bool:
     """Whether all that `operation` returns are values of its first input, or zeros."""
+    if isinstance(operation, layers.UpSampling2D):
+        return bool(operation.interpolation == "nearest")
     return isinstance(operation, KEEPS_VALUES) or _is_named(operation, KEEPING_OPERATIONS)
 
 

@@ -26,13 +26,14 @@ MOVES_VALUES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 COPY = "_float"
 """Ends the name of a constant in float32 that float16 nodes of the same graph read as well."""
 CUTS = ("Split", "Slice", "Gather", "ReverseSequence")
+REPEATS = ("Expand", "Tile")
 REPEATED = "_repeated_dq"
 TOLERANCE = 2.0**-23
 """Relative: a quarter of the distance of two marked scales (targets.py), and more than float32
 rounding on the way."""
 POOLS = ("MaxPool", "GlobalMaxPool")
 POINTWISE = ("Relu", "Clip", "QuantizeLinear", "DequantizeLinear")
-KEEPS_VALUES = (*MOVES_VALUES, *CUTS, *POOLS, "Pad")
+KEEPS_VALUES = (*MOVES_VALUES, *CUTS, *REPEATS, *POOLS, "Pad")
 
 
 def kernel_axis(node: onnx.NodeProto) -> int:
@@ -101,7 +102,11 @@ def adjoin(model: onnx.ModelProto) -> None:
         is_changed = False
         for reader in index.consumers.get(start.output[0], []):
             moved, ends = _until_dequantized(index, reader)
-            if moved and ends and {node.op_type for node in moved} <= {*MOVES_VALUES, *CUTS}:
+            if (
+                moved
+                and ends
+                and {node.op_type for node in moved} <= {*MOVES_VALUES, *CUTS, *REPEATS}
+            ):
                 _dequantize_before(graph, reader, start.output[0], ends)
                 is_changed = True
         if is_changed:

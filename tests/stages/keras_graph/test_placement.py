@@ -57,6 +57,14 @@ def test_rule_2_quantization_moves_up_through_layers_that_keep_values():
     assert "pool" not in found
 
 
+@pytest.mark.parametrize(("interpolation", "is_point"), [("nearest", False), ("bilinear", True)])
+def test_rule_2_values_that_are_repeated_are_those_of_before(interpolation, is_point):
+    up = layers.UpSampling2D(interpolation=interpolation, name="up")
+    found = place(small(layers.ReLU(name="relu"), up))
+    assert "relu" in found
+    assert ("up" in found) == is_point
+
+
 def test_rule_2_a_fused_activation_is_quantized_behind_the_activation():
     found = place(small(layers.Conv2D(4, 3, activation="relu", name="conv")))
     assert "conv_activation" in found

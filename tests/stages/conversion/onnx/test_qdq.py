@@ -138,18 +138,22 @@ def test_with_a_zero_point_the_graph_computes_steps_counted_from_zero():
     assert np.allclose(evaluate(model, X), by_hand, atol=1e-4)
 
 
-@pytest.mark.parametrize("between", ["Transpose", "Reshape"])
+@pytest.mark.parametrize("between", ["Transpose", "Reshape", "Tile"])
 def test_a_pair_that_was_parted_is_joined_again(between):
     quantize, dequantize = pair("x", "a")
     if between == "Transpose":
         middle = helper.make_node("Transpose", ["a_q"], ["t"], perm=[0, 2, 3, 1])
         shape: tuple[object, ...] = ("N", 8, 8, 3)
+    elif between == "Tile":
+        middle = helper.make_node("Tile", ["a_q", "repeats"], ["t"])
+        shape = ("N", 3, 16, 8)
     else:
         middle = helper.make_node("Reshape", ["a_q", "shape"], ["t"])
         shape = ("N", 192)
     dequantize.input[0] = "t"
     last = helper.make_node("Relu", ["a"], ["y"])
     constants = {"s": CONSTANTS["s"], "z": CONSTANTS["z"], "shape": np.array([-1, 192])}
+    constants["repeats"] = np.array([1, 1, 2, 1])
     model = graph([quantize, middle, dequantize, last], constants, ("N", 3, 8, 8), shape)
     expected = evaluate(model, X)
     adjoin(model)
