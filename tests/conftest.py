@@ -32,9 +32,16 @@ LONGEST = (
     "test_devices.py",
     "test_large_images.py",
     "test_prune.py",
+    "test_detector_line.py",
+    "test_inputs_line.py",
     "test_rank_lines.py",
     "test_several_line.py",
     "test_task_lines.py",
+    "test_quantize.py",
+    "test_convert.py",
+    "test_train.py",
+    "test_build.py",
+    "test_benchmark.py",
 )
 
 
