@@ -136,9 +136,8 @@ def test_the_users_own_model_goes_through_the_line(report: Any) -> None:
     assert min(engine["accuracy"]["top1"] for engine in ran) > 0.8
 
 
-def test_help_doctor_and_status_know_what_was_added(folder: Path, tree: Path) -> None:
+def test_help_and_status_know_what_was_added(folder: Path, tree: Path) -> None:
     assert "count" in run(tree, "-m", "pipeline", "run", "--help")
-    assert "reference" in run(tree, "-m", "pipeline", "doctor")
     assert "count" in run(tree, "-m", "pipeline", "status", cwd=folder)
 
 

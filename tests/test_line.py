@@ -31,7 +31,7 @@ from tests.test_readme import blocks
 STAGES = [stage.name for stage in PLAN]
 SEARCH = "pipeline search "
 ELSEWHERE = ("pipeline run ", "pipeline init ", SEARCH, "pipeline doctor")
-"""Commands with tests of their own: tests/test_contributing.py calls doctor."""
+"""Commands with tests of their own: tests/pipeline/checks calls doctor."""
 BY_NAME = "predict({"
 """In a program for several inputs, which tests/pipeline/bundle/test_several_inputs.py runs."""
 
