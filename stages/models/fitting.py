@@ -145,9 +145,14 @@ def _and(shapes: Sequence[tuple[int | None, ...]]) -> str:
 
 
 def with_free_batch(model: keras.Model, shapes: Sequence[tuple[int, ...]]) -> keras.Model:
-    """`model` for any number of images of just these shapes, one for each input."""
+    """`model` for any number of float32 images of just these shapes, one for each input.
+
+    An input of uint8 would make 0 of every scaled pixel.
+    """
     pairs = list(zip(functional(model).inputs, shapes, strict=True))
-    if all(tuple(image.shape) == (None, *shape) for image, shape in pairs):
+    if all(
+        tuple(image.shape) == (None, *shape) and image.dtype == "float32" for image, shape in pairs
+    ):
         return model
-    fixed = [keras.Input(shape, name=image.name) for image, shape in pairs]
+    fixed = [keras.Input(shape, name=image.name, dtype="float32") for image, shape in pairs]
     return keras.Model(alone(fixed), alone(walk(model, fixed, apply)), name=model.name)

@@ -334,3 +334,19 @@ def test_an_output_of_integers_is_refused(tmp_path):
     files.save(keras.Model(image, counted), tmp_path / "whole.keras")
     with pytest.raises(ModelError, match="returns int32, expected floating-point numbers"):
         models.create(Model(source=str(tmp_path / "whole.keras")), SHAPE, 4)
+
+
+def test_an_input_of_pixels_in_integers_becomes_float32_so_that_scaled_ones_are_no_zeros(tmp_path):
+    image = keras.Input(SHAPE, name="image", dtype="uint8")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(2.0)(image))
+    model = keras.Model(image, keras.layers.Dense(4)(flat))
+    files.save(model, tmp_path / "own.keras")
+    found = models.create(Model(source=str(tmp_path / "own.keras")), SHAPE, 4)
+    assert found.inputs[0].dtype == "float32"
+    pixels = np.random.default_rng(0).integers(0, 256, (3, *SHAPE)).astype(np.uint8)
+    scaled = pixels.astype(np.float32) / 256
+    np.testing.assert_allclose(found(pixels.astype(np.float32)), model(pixels), rtol=1e-5)
+    kernel, bias = (each.numpy() for each in model.layers[-1].weights)
+    np.testing.assert_allclose(
+        found(scaled), 2 * scaled.reshape(3, -1) @ kernel + bias, rtol=1e-4, atol=1e-5
+    )
