@@ -18,7 +18,7 @@ from tests.stages import lines
 pytestmark = pytest.mark.usefixtures("brief_timing")
 
 SIZE = 16
-EPOCHS: dict[TaskName, int] = {"binary": 5, "multilabel": 5, "regression": 24, "segmentation": 12}
+EPOCHS: dict[TaskName, int] = {"binary": 5, "multilabel": 5, "regression": 16, "segmentation": 8}
 """Classes have tests/test_line.py."""
 CALIBRATED: dict[str, Any] = {"calibration": "percentile", "epochs": 0}
 QUANTIZE: dict[TaskName, dict[str, Any]] = {
