@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.bundle.contents import Input
+from stages.artifacts.archives import DAMAGED
 from stages.datasets.numbers import NUMBERS, finite
 from stages.datasets.registry import PLACES
 from stages.errors import DataError, shown
@@ -123,7 +123,7 @@ def samples_in(file: Path, wanted: Sequence[Input]) -> list[tuple[str, Given]]:
         with found:
             names = {each.name for each in wanted} if len(wanted) > 1 else set()
             kept = {key: found[key] for key in found if key in names or key[:1] != LABELS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError(f"{file} cannot be read as arrays: {error}") from error
     if not names:
         return [(f"{file}:{key}", values) for key, values in kept.items()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.bundle import arrays, contents
 from pipeline.bundle.contents import Bundle
 from pipeline.bundle.predictions import PREDICTIONS, Predictions
+from stages.artifacts.archives import DAMAGED
 from stages.engines import records
 from stages.errors import ArtifactError, DataError
 from stages.results.engines import EngineRecord
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     Sample = str | Path | Image | NDArray[Any] | Mapping[str, NDArray[Any]]
 
 BATCH_SIZE = 32
-
-DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile)
-"""What `zipfile` raises for an archive that is none, is damaged or encrypted (RuntimeError), or is
-compressed in a way that it does not know (NotImplementedError, which is one)."""
 
 
 def load(path: str | Path, threads: int | None = None) -> BundledEngine:

@@ -7,8 +7,6 @@ answers.npz   answers of both where they are no classes of several: kept_answers
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.results.model import Report
+from stages.artifacts.archives import DAMAGED
 from stages.errors import ArtifactError
 from stages.measurement import kept_answers
 from stages.measurement.kept_answers import KeptAnswers
@@ -81,6 +80,5 @@ def load(file: Path) -> dict[str, NDArray[Any]]:
         # np.load leaves a broken archive open if it has opened it itself.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        # A damaged header may ask for a password or a later version: a RuntimeError.
+    except DAMAGED as error:
         raise ArtifactError(str(error)) from error

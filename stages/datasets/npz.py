@@ -14,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts.archives import DAMAGED
 from stages.datasets.base import Part, Split, checked_split, numbered, required_path
 from stages.datasets.registry import Kind
 from stages.datasets.several import labels_of
@@ -53,7 +54,7 @@ def _named(path: Path, name: str, limit_mib: int) -> NDArray[Any] | dict[str, ND
     try:
         with zipfile.ZipFile(path) as archive:
             there = [each.removesuffix(".npy") for each in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
     parts = sorted(each.removeprefix(prefix) for each in there if each.startswith(prefix))
     if not parts:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts.archives import DAMAGED
 from stages.artifacts.signature import Signature
 from stages.engines import child
 from stages.engines.base import (
@@ -246,7 +247,7 @@ def _read(file: Path) -> Any:
         with zipfile.ZipFile(file) as archive:
             graph, weights = archive.read(GRAPH), archive.read(WEIGHTS)
             writer = archive.comment.decode(errors="replace")
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (*DAMAGED, KeyError) as error:
         raise EngineError(
             f"OpenVINO cannot load {file.name}: the file is damaged or not one of its engines "
             f"({error})",

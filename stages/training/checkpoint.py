@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from stages import progress
+from stages.artifacts.archives import DAMAGED
 from stages.artifacts.atomic import replacing
 from stages.results.training import Epoch
 
@@ -106,7 +106,6 @@ def _read(file: Path) -> Arrays:
     try:
         with file.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
             return [arrays[name] for name in arrays.files]
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        # A damaged header may ask for a password or a later version: a RuntimeError.
+    except DAMAGED as error:
         progress.report(f"what a killed run left in {file.name} is damaged, not used: {error}")
         return []
