@@ -24,9 +24,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 class Measured(BaseModel):
     """Base of all results: immutable; keys that this version does not know are ignored."""
 
-    model_config = ConfigDict(
-        frozen=True, populate_by_name=True, allow_inf_nan=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, populate_by_name=True, allow_inf_nan=True)
 
 
 class Quality(Measured):

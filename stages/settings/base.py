@@ -61,7 +61,7 @@ TARGET_PATTERN = rf"^({'|'.join(ENGINES)})\.({'|'.join(get_args(Precision))})$"
 class Section(BaseModel):
     """Base of all sections: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     def external_files(self) -> list[Path]:
         """Files and folders outside the artifact folder that a stage with this section reads."""
