@@ -47,6 +47,7 @@ result = pipeline.optimize(
         "build.backends": ["litert"],
         "build.max_seconds_per_engine": 0.1,
         "benchmark.max_seconds_per_engine": 0.2,
+        "benchmark.warmup_seconds": 0.05,
     },
     artifacts=folder / "artifacts",
 )

@@ -210,8 +210,10 @@ def try_out(
                 states[name] = record.stopped(error)
         image = batch_of(images, signature, 1)
         calls = {name: partial(engine.infer, image) for name, engine in running.items()}
-        seconds = min(SECONDS, settings.build.max_seconds_per_engine)
-        times = clock.measure(calls, WARMUP_SECONDS, seconds)
+        warmup, seconds = (
+            min(each, settings.build.max_seconds_per_engine) for each in (WARMUP_SECONDS, SECONDS)
+        )
+        times = clock.measure(calls, warmup, seconds)
     return [
         EngineResult(
             **dict(record),

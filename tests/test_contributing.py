@@ -43,6 +43,7 @@ QUICK = {
     "build.max_seconds_per_engine": 0.02,
     "benchmark.batch_sizes": "[1]",
     "benchmark.max_seconds_per_engine": 0.02,
+    "benchmark.warmup_seconds": 0.01,
 }
 
 

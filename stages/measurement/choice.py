@@ -202,7 +202,7 @@ def _time(
     timed, _ = turns.until_stable(
         calls,
         lambda key: ENGINES[key[0].backend].device == "gpu",
-        WARMUP_SECONDS,
+        min(WARMUP_SECONDS, settings.max_seconds_per_engine),
         settings.max_seconds_per_engine,
     )
     return [

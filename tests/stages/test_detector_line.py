@@ -134,7 +134,7 @@ def line(root: Path) -> dict[str, Any]:
         prune=Prune(ratio=0.5, channel_multiple=4, epochs=24, **tuned),
         quantize=Quantize(epochs=1, **tuned),
         build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),
-        benchmark=Benchmark(max_seconds_per_engine=0.01, batch_sizes=(1,)),
+        benchmark=Benchmark(warmup_seconds=0.01, max_seconds_per_engine=0.01, batch_sizes=(1,)),
     )
     return lines.run(root, settings, last="benchmark")
 

@@ -36,9 +36,9 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
         model=Model(source=str(root / "network.keras")),
         train=Train(epochs=8, **training),
         prune=Prune(ratio=0.5, channel_multiple=4, epochs=2, **training),
-        quantize=Quantize(epochs=1, **(training | {"learning_rate": 1e-3})),
+        quantize=Quantize(calibration="mse", epochs=1, **(training | {"learning_rate": 1e-3})),
         build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),
-        benchmark=Benchmark(max_seconds_per_engine=0.01, batch_sizes=(1,)),
+        benchmark=Benchmark(warmup_seconds=0.01, max_seconds_per_engine=0.01, batch_sizes=(1,)),
     )
     return root, lines.run(root, settings, last="benchmark")
 

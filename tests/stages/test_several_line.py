@@ -70,7 +70,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
         prune=Prune(ratio=0.25, channel_multiple=4, epochs=2, learning_rate=1e-2, **training),
         quantize=Quantize(epochs=1, learning_rate=1e-3, **training),
         build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),
-        benchmark=Benchmark(max_seconds_per_engine=0.01, batch_sizes=(1,)),
+        benchmark=Benchmark(warmup_seconds=0.01, max_seconds_per_engine=0.01, batch_sizes=(1,)),
     )
     return root, lines.run(root, settings, last="benchmark")
 
