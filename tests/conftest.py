@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("line")
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("train.epochs=6", "prune.epochs=4", "quantize.epochs=1")
-QUICK += ("build.max_seconds_per_engine=0.05", "benchmark.max_seconds_per_engine=0.1")
+QUICK += ("build.max_seconds_per_engine=0.02", "benchmark.max_seconds_per_engine=0.05")
 QUICK += ("benchmark.warmup_seconds=0.02",)
 """Enough to learn the digits; the default settings take three times as long."""
 

@@ -131,7 +131,7 @@ def line(root: Path) -> dict[str, Any]:
     settings = Settings(
         **sections(root),
         train=Train(epochs=0),
-        prune=Prune(ratio=0.5, channel_multiple=4, epochs=24, **tuned),
+        prune=Prune(ratio=0.5, channel_multiple=4, epochs=12, **tuned),
         quantize=Quantize(epochs=1, **tuned),
         build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),
         benchmark=Benchmark(warmup_seconds=0.01, max_seconds_per_engine=0.01, batch_sizes=(1,)),

@@ -34,7 +34,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     settings = Settings(
         data=Data(name="npz", path=str(data), calibration_samples=64, shift_pixels=0),
         model=Model(source=str(root / "network.keras")),
-        train=Train(epochs=6, **training),
+        train=Train(epochs=8, **training),
         prune=Prune(ratio=0.5, channel_multiple=4, epochs=2, **training),
         quantize=Quantize(calibration="mse", epochs=1, **(training | {"learning_rate": 1e-3})),
         build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),

@@ -83,7 +83,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     root = tmp_path_factory.mktemp("line")
     file = saved(root / "waves.npz", waves(600, seed=1), waves(300, seed=2))
     data = Data(name="npz", kind="signals", path=file, scale=0.5, calibration_samples=64)
-    training = Train(epochs=8, batch_size=32, learning_rate=1e-2)
+    training = Train(epochs=6, batch_size=32, learning_rate=1e-2)
     return root, run_line(root, data, network(), training)
 
 
@@ -163,7 +163,7 @@ def volume_network() -> keras.Model:
 def test_a_line_of_volumes_ends_in_engines_that_tell_their_axis(tmp_path: Path) -> None:
     file = saved(tmp_path / "ripples.npz", ripples(300, seed=1), ripples(150, seed=2))
     data = Data(name="npz", kind="volumes", path=file, scale=1.0, calibration_samples=32)
-    training = Train(epochs=8, batch_size=32, learning_rate=2e-2)
+    training = Train(epochs=6, batch_size=32, learning_rate=2e-2)
     found = run_line(tmp_path, data, volume_network(), training)
     assert right(tmp_path, found, tmp_path / "new.npy", ripples(100, seed=3)) > 0.9
     scores = {str(each.name): each.accuracy.score for each in found["build"].engines}

@@ -66,7 +66,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     settings = Settings(
         data=Data(name="npz", path=str(root / "data.npz"), calibration_samples=64, shift_pixels=0),
         model=Model(source=str(root / "network.keras")),
-        train=Train(epochs=16, learning_rate=1e-2, **training),
+        train=Train(epochs=10, learning_rate=1e-2, **training),
         prune=Prune(ratio=0.25, channel_multiple=4, epochs=2, learning_rate=1e-2, **training),
         quantize=Quantize(epochs=1, learning_rate=1e-3, **training),
         build=Build(backends=BACKENDS, max_seconds_per_engine=0.01),
