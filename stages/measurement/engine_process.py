@@ -60,8 +60,10 @@ class EngineProcess:
         self._arguments = (*engine, str(source), str(signature_folder), batch_size, *settings)
 
     def __enter__(self) -> EngineProcess:
+        # Of this process: the other is killed, and would leave the engine behind.
+        self._folder = tempfile.TemporaryDirectory()
         self._child = subprocess.Popen(
-            child.command(__name__, "serve", *self._arguments),
+            child.command(__name__, "serve", self._folder.name, *self._arguments),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # A pipe that nobody reads would fill up and stop the child.
@@ -79,6 +81,7 @@ class EngineProcess:
         # It has nothing to save, and may be busy in native code for as long as a build takes.
         self._child.kill()
         self._child.communicate()
+        self._folder.cleanup()
 
     def wait(self) -> None:
         """Wait until the engine is built and open. Raises EngineError."""
@@ -185,6 +188,7 @@ def build_with_timings(
 
 
 def serve(
+    folder: str,
     backend: str,
     precision: Precision,
     source: str,
@@ -193,7 +197,8 @@ def serve(
     build: str,
     tensorrt: str,
 ) -> None:
-    """In a child: build and open an engine of the file `source`, then time it when asked to.
+    """In a child: build an engine of the file `source` in the empty `folder` and open it, then time
+    it when asked to.
 
     `build` and `tensorrt` are settings as JSON.
     """
@@ -207,20 +212,17 @@ def serve(
     signature = Signature.read(Path(signature_folder))
     images = signature.feed(signature.noise(batch_size))
     module = modules.load(backend)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"engine{ENGINES[backend].suffix}"
-        try:
-            how = Build.model_validate_json(build), TensorRT.model_validate_json(tensorrt)
-            request = trial(signature, precision, batch_size, *how)
-            build_with_timings(module, Path(source), file, request, Path(signature_folder))
-            with module.Runner(file, signature, 1) as engine:
-                # The first call allocates; it must be over before the first window.
-                engine.infer(images)
-                answer()
-                for line in sys.stdin:
-                    taken = clock.measure(
-                        {"engine": lambda: engine.infer(images)}, 0.0, float(line)
-                    )
-                    answer(p50_ms=float(np.median(taken["engine"])))
-        except EngineError as error:
-            answer(error=error.message, hint=error.hint)
+    file = Path(folder) / f"engine{ENGINES[backend].suffix}"
+    try:
+        how = Build.model_validate_json(build), TensorRT.model_validate_json(tensorrt)
+        request = trial(signature, precision, batch_size, *how)
+        build_with_timings(module, Path(source), file, request, Path(signature_folder))
+        with module.Runner(file, signature, 1) as engine:
+            # The first call allocates; it must be over before the first window.
+            engine.infer(images)
+            answer()
+            for line in sys.stdin:
+                taken = clock.measure({"engine": lambda: engine.infer(images)}, 0.0, float(line))
+                answer(p50_ms=float(np.median(taken["engine"])))
+    except EngineError as error:
+        answer(error=error.message, hint=error.hint)

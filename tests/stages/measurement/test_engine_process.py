@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,16 @@ def test_a_process_that_dies_is_an_error_and_not_a_hang(converted: Path) -> None
     assert it.value.hint == "choose another prune.target"
 
 
-def test_the_process_ends_with_the_context(converted: Path) -> None:
+def test_the_process_ends_with_the_context_and_leaves_nothing_behind(
+    converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # looked up once per process
     with EngineProcess(FLOAT, converted / "model.fp32.onnx", converted) as started:
         started.wait()
+        assert list(tmp_path.glob("*/engine*"))
     assert started._child.returncode is not None
+    assert not [each for each in tmp_path.iterdir() if each.is_dir()]
 
 
 @pytest.mark.parametrize(("sizes", "profile"), [((1, 32), (1, 1, 1)), ((32,), (1, 32, 32))])
