@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=11,
+            revision=12,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

@@ -191,11 +191,11 @@ def _steps(
         before = standing.get(level.layers)
         if before is not None and before.width <= level.width:
             continue
-        saved = (before.latency_ratio if before else 1.0) - level.latency_ratio
+        saved = 1.0 - level.latency_ratio / (before.latency_ratio if before else 1.0)
         if saved < LEAST_SAVING:
             continue
         lost = level.accuracy_drop - (before.accuracy_drop if before else 0.0)
-        price = max(lost, smallest_drop) / min(saved, now.latency_ratio - goal)
+        price = max(lost, smallest_drop) / min(saved, 1.0 - goal / now.latency_ratio)
         prices.append((price, -saved, level))
     return [level for *_, level in sorted(prices, key=lambda each: each[:2])]
 
