@@ -93,9 +93,9 @@ class Signature:
     `layout`, `dtype` and `data_dtype` of the signature itself then mean nothing. Its images are an
     array with a field for each, and it is given a list of arrays.
 
-    `metric` is a function of the user's that
-    decides in place of the task's, and `higher_is_better` says how; `metric_sha256` is that of its
-    code, so that all that was judged by it is stale once it changes.
+    `metric` is a function of the user's that decides in place of the task's, and `higher_is_better`
+    says how; `metric_sha256` is that of its code, so that all that was judged by it is stale once
+    it changes.
     """
 
     input_shape: tuple[int, ...]
@@ -274,13 +274,6 @@ class Signature:
         pairs = zip(self.inputs, others, strict=True)
         inputs = tuple(dataclasses.replace(each, dtype=fed) for each, fed in pairs)
         return dataclasses.replace(self, dtype=first, inputs=inputs)
-
-    @property
-    def sample_dtype(self) -> np.dtype[Any]:
-        """Of one sample as the data have it: that of an array `input_shape`, or with fields."""
-        if self.inputs:
-            return np.dtype([(each.input_name, each.sample_dtype) for each in self.each_input])
-        return np.dtype((self.data_dtype, self.input_shape))
 
     def noise(self, batch_size: int) -> NDArray[Any]:
         """Random data, `batch_size` samples, always the same, to time engines with."""

@@ -2,100 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import keras
 import numpy as np
 import onnx
 import pytest
 
 from stages.artifacts.signature import Input, Signature
-from stages.conversion.explained import explained_difference
 from stages.conversion.litert import write_float
-from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.overflow import to_safe_float16
-from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.convert import INT8_GRAPHS
-from stages.engines import litert, onnxruntime, openvino
-from stages.engines.base import BuildRequest, Engine
+from stages.engines import litert
+from stages.engines.base import BuildRequest
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.onnxruntime import interpret
-from stages.engines.registry import ENGINES as ENGINE_SPECS
-from stages.engines.tensorrt import rtx
-from stages.engines.tensorrt.layers import from_message
 from stages.errors import ConversionUnsupported, EngineError
-from stages.keras_graph.fold import fold
-from stages.measurement import accuracy, parity
-from stages.results.conversion import ParityCheck
-from stages.settings import TensorRT
-from stages.training import evaluate
+from stages.measurement import accuracy
+from tests.stages.conversion.all_graphs import ENGINES, FLOAT_GRAPH, HALF_GRAPH, AllGraphs
 from tests.stages.conversion.mutants import swap_names
-from tests.stages.conversion.onnx.test_targets import Quantized
-from tests.stages.conversion.test_layer_parity import Converted, convert_int8
+from tests.stages.conversion.test_layer_parity import Converted
 from tests.stages.inputs import SIGNATURE, cameras, data
-from tests.stages.networks import randomized
 
 TAKES_PIXELS = SIGNATURE.fed_as("uint8")
 DATA = data(64)
 BATCH = SIGNATURE.preprocess(DATA)
-FLOAT_GRAPH, HALF_GRAPH, FLOAT_TFLITE = "model.fp32.onnx", "model.fp16.onnx", "model.fp32.tflite"
-ENGINES: dict[str, tuple[Any, str]] = {
-    "onnxruntime.fp32": (onnxruntime, FLOAT_GRAPH),
-    "openvino.fp32": (openvino, FLOAT_GRAPH),
-    "litert.fp32": (litert, FLOAT_TFLITE),
-    "onnxruntime.int8": (onnxruntime, "model.int8.cpu.onnx"),
-    "openvino.int8": (openvino, "model.int8.cpu.onnx"),
-    "litert.int8": (litert, "model.int8.tflite"),
-}
-
-
-class Network:
-    """The cameras with all their graphs in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.net, self.folder = Quantized(randomized(cameras()), SIGNATURE, BATCH), folder
-        graph = self.net.float_graph()
-        for file, each in ((FLOAT_GRAPH, graph), (HALF_GRAPH, to_float16(graph))):
-            onnx.save(prepend_preprocessing(each, TAKES_PIXELS), folder / file)
-        write_float(folder / FLOAT_TFLITE, fold(self.net.float), TAKES_PIXELS)
-        convert_int8(self.net, folder)
-        self.expected = evaluate.logits(self.net.float, BATCH, SIGNATURE)
-        self.explained = {
-            target: explained_difference(
-                *(self.net.model, self.net.points, self.net.ranges),
-                *(target, BATCH, self.net.simulated(target)),
-            )
-            for target in set(INT8_GRAPHS.values())
-        }
-
-    def check(self, file: str, got: Any) -> ParityCheck:
-        """What a graph gave against Keras float, or the simulation of its target."""
-        target = INT8_GRAPHS.get(file)
-        if target is None:
-            limit = parity.FLOAT16_RELATIVE if "fp16" in file else parity.FLOAT32_RELATIVE
-            return parity.check_float(file, self.expected, got, TAKES_PIXELS, limit)
-        against, right = parity.fake_quantized(target), self.net.simulated(target)
-        explained = self.explained[target]
-        return parity.check_int8(file, against, right, got, explained, TAKES_PIXELS)
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    return Network(tmp_path_factory.mktemp("graphs"))
-
-
-def engine_of(name: str, source: Path, folder: Path) -> Engine:
-    """Built from the graphs in `source`, not opened."""
-    module, graph = ENGINES[name]
-    out = folder / f"{name}.engine"
-    if module is onnxruntime:
-        module.build(source / graph, out, BuildRequest(TAKES_PIXELS, "fp32"))
-    elif module is openvino:
-        module.write(source / graph, out)
-    else:
-        out.write_bytes((source / graph).read_bytes())
-    return module.Runner(out, TAKES_PIXELS)
+def network(tmp_path_factory: pytest.TempPathFactory) -> AllGraphs:
+    return AllGraphs(cameras(), SIGNATURE, BATCH, tmp_path_factory.mktemp("graphs"))
 
 
 @pytest.mark.parametrize("file", [FLOAT_GRAPH, HALF_GRAPH, *list(INT8_GRAPHS)[:3]])
@@ -115,7 +49,7 @@ def test_a_graph_takes_every_input_under_its_name_as_the_data_are(network, file)
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_is_fed_by_the_names_of_its_inputs(network, name, tmp_path):
-    with engine_of(name, network.folder, tmp_path) as engine:
+    with network.engine(name, tmp_path) as engine:
         got = accuracy.logits(engine, DATA, 5)
         one = engine.infer(TAKES_PIXELS.feed(DATA[:1]))
     found = network.check(ENGINES[name][1], got)
@@ -128,7 +62,7 @@ def test_two_inputs_of_one_shape_that_are_swapped_are_found(network, name, tmp_p
     file = ENGINES[name][1]
     (tmp_path / file).write_bytes((network.folder / file).read_bytes())
     swap_names(tmp_path / file, "right", "left")
-    with engine_of(name, tmp_path, tmp_path) as engine:
+    with network.engine(name, tmp_path, tmp_path) as engine:
         found = network.check(file, accuracy.logits(engine, DATA, 64))
     # Labels alone, which decide of INT8, may stay the same.
     assert found.max_absolute_difference > 3 * (found.explained_difference or 0.01)
@@ -140,7 +74,7 @@ def test_inputs_of_other_shapes_that_are_swapped_do_not_open(network, name, tmp_
     (tmp_path / file).write_bytes((network.folder / file).read_bytes())
     swap_names(tmp_path / file, "table", "signal")
     with pytest.raises(EngineError, match=r"image shape of 'table' is \(16, 2\), expected \(5,\)"):
-        engine_of(name, tmp_path, tmp_path).open()
+        network.engine(name, tmp_path, tmp_path).open()
 
 
 def test_every_layer_is_right_given_what_came_before_it(network):
@@ -194,10 +128,5 @@ def test_litert_refuses_inputs_that_it_cannot_name(tmp_path):
 @pytest.mark.skipif(gpu_blocker() is None, reason="with a GPU its inspector tells the layers")
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_tensorrt_rtx_builds_an_engine_that_reads_every_input(network, precision, tmp_path):
-    pytest.importorskip("tensorrt_rtx", reason="the package tensorrt-rtx is not installed")
-    source = network.folder / ENGINE_SPECS["tensorrt_rtx"].sources[precision]
-    one_gpu = TensorRT(compute_capabilities=("8.9",))
-    request = BuildRequest(TAKES_PIXELS, precision, max_batch_size=4, tensorrt=one_gpu)
-    rtx.build(source, tmp_path / "engine.rtx", request)
-    kernels = from_message((tmp_path / "engine.rtx.layers.txt").read_text())
+    kernels = network.rtx_kernels(precision, tmp_path)
     assert {name for each in kernels for name in each.reads} >= set(SIGNATURE.input_names)
