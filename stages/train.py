@@ -39,10 +39,8 @@ def run(
     prepare(settings.train)
     model, signature, dataset = create(settings, load(settings))
     check_judged(dataset)
-    if signature.metric:
-        evaluate.metric(
-            model, dataset.validation, signature
-        )  # what fails fails before the training
+    if signature.metric:  # what fails does so before the training
+        evaluate.metric(model, dataset.validation, signature)
     if signature.inputs:
         given = ", ".join(f"{x.name} {x.input_shape} {x.data_dtype}" for x in signature.inputs)
         progress.report(f"the inputs are {given}")

@@ -1,4 +1,4 @@
-"""What layers and outputs may be called, and how nodes of a converted graph say whose they are."""
+"""What layers, inputs and outputs may be called, and how nodes of a graph say whose they are."""
 
 from __future__ import annotations
 

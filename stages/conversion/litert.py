@@ -19,7 +19,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
-from stages.engines.litert import names, paired_form
+from stages.engines.litert import input_names, paired_form
 from stages.errors import ConversionUnsupported, shown
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import QuantizeTensor, execute
@@ -220,10 +220,9 @@ def _flatbuffer(
             f"LiteRT cannot convert this model: {reason}",
             "replace the layer that uses this operation",
         ) from error
-    wanted = {*signature.input_names}, {*signature.output_names}
     # Of a word of Python, as "class", and of names that TensorFlow makes equal, as "x" and "X" or
     # "a-b" and "a_b", the converter makes no names, and drops all.
-    if (signature.inputs or signature.heads) and names(content) != wanted:
+    if signature.inputs and input_names(content) != {*signature.input_names}:
         raise ConversionUnsupported(
             f"LiteRT cannot call the inputs {', '.join(map(shown, signature.input_names))}",
             "choose names that differ in more than case, dots and dashes, and no words of Python",

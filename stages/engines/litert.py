@@ -10,7 +10,7 @@ XNNPACK takes AMX or leaves it for a whole process: the first file that is opene
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +49,8 @@ OPERANDS = {
 }
 """Operations with a kernel -> the places of image and kernel among their inputs."""
 PRECISIONS = {"INT8": "int8", "FLOAT32": "fp32"}
+Details = dict[str, dict[str, Any]]
+"""What LiteRT tells of tensors, by their names."""
 IN_FLOAT = f"that is faster where an image has fewer than {FEW_CHANNELS} channels"
 """Rule 5 of keras_graph/placement.py, which has the figures."""
 
@@ -274,41 +276,37 @@ def tensors(
     ]
 
 
-def names(content: bytes) -> tuple[set[str], set[str]]:
-    """Of the inputs and of the outputs in the signature of a `.tflite`; none if it has no such."""
+def input_names(content: bytes) -> set[str]:
+    """Those in the signature of a `.tflite`; none if it has no such."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content, 0)
     if not model.SignatureDefsLength():
-        return set(), set()
+        return set()
     found = model.SignatureDefs(0)
-    inputs = map(found.Inputs, range(found.InputsLength()))
-    outputs = map(found.Outputs, range(found.OutputsLength()))
-    return {each.Name().decode() for each in inputs}, {each.Name().decode() for each in outputs}
+    return {found.Inputs(place).Name().decode() for place in range(found.InputsLength())}
 
 
-def inputs_of(interpreter: Any, signature: Signature) -> dict[str, dict[str, Any]]:
-    """Details of the inputs by name, as outputs_of has those of the outputs."""
+def inputs_of(interpreter: Any, signature: Signature) -> Details:
+    """Details of the inputs by name: the only one is known by its place, several are by their names
+    in the file's own signature, if it has one."""
     if not signature.inputs:
         return {signature.input_name: interpreter.get_input_details()[0]}
-    if not interpreter.get_signature_list():
-        return {}
-    found: dict[str, dict[str, Any]] = interpreter.get_signature_runner().get_input_details()
-    return found
+    return _named(interpreter, lambda runner: runner.get_input_details())
+
+
+def outputs_of(interpreter: Any, signature: Signature) -> Details:
+    """Details of the outputs by name, as `inputs_of` has those of the inputs."""
+    if not signature.heads:
+        return {signature.output_name: interpreter.get_output_details()[0]}
+    return _named(interpreter, lambda runner: runner.get_output_details())
+
+
+def _named(interpreter: Any, details: Callable[[Any], Details]) -> Details:
+    return details(interpreter.get_signature_runner()) if interpreter.get_signature_list() else {}
 
 
 def _kind(tensor: dict[str, Any], wanted: str | None) -> str:
     """The type of an input: if it takes steps, which are made here, that which is `wanted`."""
     own: str = tensor["dtype"].__name__
     return wanted if wanted and tensor["quantization"][0] else own
-
-
-def outputs_of(interpreter: Any, signature: Signature) -> dict[str, dict[str, Any]]:
-    """Details of the outputs by name: the only one is known by its place, several are by their
-    names in the file's own signature, if it has one."""
-    if not signature.heads:
-        return {signature.output_name: interpreter.get_output_details()[0]}
-    if not interpreter.get_signature_list():
-        return {}
-    found: dict[str, dict[str, Any]] = interpreter.get_signature_runner().get_output_details()
-    return found

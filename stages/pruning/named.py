@@ -9,9 +9,8 @@ import keras
 from stages.errors import ModelError, nearest, suggestion
 from stages.keras_graph.producers import layer_of
 from stages.pruning.depth import Removable, removable
-from stages.pruning.structured import Layers, Prunable, Widths, prunable
-
-Part = Prunable | Removable
+from stages.pruning.sensitivity import Part
+from stages.pruning.structured import Layers, Widths, prunable
 
 
 def widths_named(

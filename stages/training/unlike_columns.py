@@ -23,11 +23,11 @@ NORMALISES = (*SCALES, layers.BatchNormalization, layers.LayerNormalization)
 def doubts_of_columns(model: keras.Model, split: Split, signature: Signature) -> Iterator[str]:
     """A sentence on each input of numbers, fed to a kernel of `model` as they are, of which a
     column (the last axis) varies by less than a step of the grid that all of the input share."""
-    fed = _fed_as_they_are(model, signature)
-    images = some_of(split).images
-    for own in signature.each_input:
-        if own.data_dtype == "uint8" or own.input_name not in fed:
-            continue
+    numbers = [each for each in signature.each_input if each.data_dtype != "uint8"]
+    fed = _fed_as_they_are(model, signature) if numbers else set()
+    doubted = [own for own in numbers if own.input_name in fed]
+    images = some_of(split).images if doubted else split.images
+    for own in doubted:
         values = images[own.input_name] if signature.inputs else images
         columns = np.asarray(values, np.float64).reshape(-1, own.input_shape[-1])
         step = (max(columns.max(), 0.0) - min(columns.min(), 0.0)) / STEPS
