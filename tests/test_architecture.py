@@ -77,3 +77,12 @@ def test_packages_hold_no_file_for_things_without_a_name():
         path.name for folder in ("pipeline", "stages") for path in (ROOT / folder).rglob("*.py")
     }
     assert not names & {"utils.py", "helpers.py", "common.py", "misc.py"}
+
+
+def test_the_root_of_the_work_shows_its_stages():
+    """Decision 19; the way to say how far one is stands beside them."""
+    files = {path.stem for path in (ROOT / "stages").glob("*.py")}
+    assert files == {stage.module.removeprefix("stages.") for stage in PLAN} | {
+        "__init__",
+        "progress",
+    }

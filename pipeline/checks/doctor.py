@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.checks import tensorflow_build
 from stages.engines import environment, modules, registry
 from stages.engines.base import Blocker, broken_package, does_not_load
-from stages.packages import TRAINING, install, missing, not_installed
+from stages.errors.packages import TRAINING, install, missing, not_installed
 from stages.results.asides import TensorFlowFacts
 from stages.results.machine import MachineFacts
 

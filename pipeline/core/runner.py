@@ -19,7 +19,7 @@ from pipeline.core.record import Identity, Record, write
 from pipeline.core.store import Store
 from stages.datasets.registry import PACKAGES
 from stages.errors import ArtifactError, MachineError, UserError
-from stages.packages import TRAINING, install, missing, not_installed
+from stages.errors.packages import TRAINING, install, missing, not_installed
 from stages.settings import Settings
 
 if TYPE_CHECKING:

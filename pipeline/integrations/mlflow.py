@@ -24,7 +24,7 @@ from pipeline.results import units
 from pipeline.results.model import Report
 from pipeline.results.summary import BASELINE, Summary
 from stages.errors import ReportError, SettingsError, redacted
-from stages.packages import install
+from stages.errors.packages import install
 from stages.results.base import Measured
 from stages.results.training import TrainingDetails
 

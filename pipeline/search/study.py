@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.search.knobs import Dimension
 from pipeline.search.model import RungResult, State, Tested, Trial
 from stages.errors import ArtifactError, MachineError, SettingsError, redacted
-from stages.packages import install, missing, not_installed
+from stages.errors.packages import install, missing, not_installed
 
 if TYPE_CHECKING:
     import optuna

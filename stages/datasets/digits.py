@@ -19,7 +19,7 @@ from PIL import Image
 from stages.datasets.base import Part, Split
 from stages.datasets.splits import divide
 from stages.errors import DataError
-from stages.packages import install
+from stages.errors.packages import install
 from stages.settings import Data
 
 FILE = "datasets/data/digits.csv.gz"

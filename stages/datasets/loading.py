@@ -16,7 +16,7 @@ from stages.datasets.registry import DATASETS, PLACES
 from stages.datasets.several import OF_CLASSES, Wanted, check_judged, check_learnable, checked
 from stages.datasets.splits import divide_groups, hold_back
 from stages.errors import DataError, SettingsError, shown
-from stages.packages import install, providing
+from stages.errors.packages import install, providing
 from stages.settings import Data
 from stages.tasks.registry import TaskName
 from stages.tasks.segmentation import UNJUDGED, numbers_in

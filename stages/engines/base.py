@@ -26,7 +26,7 @@ from stages.engines import child
 from stages.engines.expected import check_several, expected_inputs
 from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
-from stages.packages import install, missing, native_module, not_installed, reinstall
+from stages.errors.packages import install, missing, native_module, not_installed, reinstall
 from stages.results.engines import LayerFacts
 from stages.settings import Gpu, TensorRT
 

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from stages.engines.registry import ENGINES
-from stages.packages import distribution
+from stages.errors.packages import distribution
 from stages.results.machine import CpuFacts, GpuFacts, MachineFacts
 
 PACKAGES = tuple(

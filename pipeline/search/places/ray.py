@@ -32,7 +32,7 @@ from pipeline.search.places.fitness import Seen, difference, see
 from pipeline.search.places.local import RUN_JOB, Local, Work
 from stages.engines import child
 from stages.errors import MachineError, SettingsError
-from stages.packages import install, missing, not_installed
+from stages.errors.packages import install, missing, not_installed
 
 PACKAGE = "ray"
 ADDRESS = re.compile(r"auto|[^\s:/]+:\d+")

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from stages.engines.base import Blocker
 from stages.errors import EngineError
-from stages.packages import install
+from stages.errors.packages import install
 from stages.settings.deployment import Wait
 
 DRIVER_LIBRARY = "libcuda.so.1"

@@ -17,8 +17,7 @@ from pipeline.core.freshness import assess_all
 from pipeline.core.plan import PLAN, Plan, select
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Record, Store
-from stages import packages
-from stages.errors import ArtifactError, DataError, MachineError, StageCrashed
+from stages.errors import ArtifactError, DataError, MachineError, StageCrashed, packages
 from stages.settings import Settings
 
 RAN, CACHED = "ran", "cached"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.engines import environment
-from stages.packages import reinstall
+from stages.errors.packages import reinstall
 from stages.results.machine import MachineFacts
 
 X86 = """processor	: 0
@@ -201,7 +201,7 @@ forbidden = {"subprocess.Popen", "os.system", "os.fork", "os.posix_spawn"}
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event in forbidden else None)
 from stages.engines import environment
-from stages.packages import reinstall
+from stages.errors.packages import reinstall
 environment.describe()
 heavy = {"numpy", "rich", "tensorflow", "keras", "onnx", "onnxruntime", "tensorrt"}
 print(started, sorted(heavy & set(sys.modules)))

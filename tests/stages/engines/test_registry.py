@@ -9,7 +9,7 @@ from stages.engines.base import missing_package
 from stages.engines.environment import PACKAGES
 from stages.engines.modules import load, source_file
 from stages.engines.registry import ENGINES, EngineName, backend_label
-from stages.packages import native_module
+from stages.errors.packages import native_module
 
 
 @pytest.mark.parametrize("backend", ENGINES)

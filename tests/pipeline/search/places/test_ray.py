@@ -14,7 +14,7 @@ from children import call, ends_soon
 
 from pipeline.search.places.ray import Ray, _part
 from stages.errors import MachineError, SettingsError
-from stages.packages import missing
+from stages.errors.packages import missing
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[3]

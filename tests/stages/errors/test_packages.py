@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from stages import packages
 from stages.engines.registry import ENGINES
+from stages.errors import packages
 from tests.conftest import ROOT
 
 if sys.version_info >= (3, 11):
