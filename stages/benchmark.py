@@ -31,7 +31,15 @@ from stages.datasets.loading import load_test_split
 from stages.engines import environment, records
 from stages.engines.records import BASELINE, BASELINE_ENGINE
 from stages.errors import EngineError
-from stages.measurement import choice, clock, kept_answers, machine_state, peaks, prediction_diff
+from stages.measurement import (
+    choice,
+    clock,
+    kept_answers,
+    machine_state,
+    peaks,
+    prediction_diff,
+    shown_images,
+)
 from stages.measurement.benchmarked_engine import (
     BenchmarkedEngine,
     Calls,
@@ -46,6 +54,7 @@ from stages.results.engines import (
     EngineRecord,
     MachineState,
     PredictionDiff,
+    ShownImages,
 )
 from stages.settings import Benchmark, BenchmarkStage
 
@@ -90,9 +99,10 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     results = tuple(each.result() for each in engines)
     best = records.chosen(results, chosen)
     counted = tuple(differences(baseline, engines))
+    shown = None
     for each in engines:
         if best and each.name == str(best.name):
-            keep_shown(baseline, each, test, source, settings, out)
+            shown = keep_shown(baseline, each, test, source, settings, out)
     return BenchmarkResult(
         model=ModelFacts(file=best.file if best else None),
         accuracy=best.accuracy if best else None,
@@ -110,6 +120,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
                 (each for each in counted if best and each.engine == str(best.name)), None
             ),
             differences=counted,
+            shown=shown,
             images="carried" if settings.data is None else "test",
             conditions=describe(before, gpus, settings),
             peaks=measured(lambda: peaks.arithmetic(results, source, counts, seconds)),
@@ -187,17 +198,17 @@ def keep_shown(
     source: Path,
     settings: BenchmarkStage,
     out: Path,
-) -> None:
+) -> ShownImages | None:
     """Write what a report shows of the answers of the engine `best`: changed and answers.npz."""
     before, after, signature = baseline.answers, best.answers, Signature.read(source)
     if before is None or after is None:
-        return
-    prediction_diff.keep_images(test, before, after, out)
-    if signature.task == "segmentation" and signature.are_pictures:
-        shown = kept_answers.worst_masks(before, after)
-        keep_masks([baseline, best], test, shown, source, settings, out)
-    elif signature.task in ("binary", "multilabel", "regression") and not signature.metric:
+        return None
+    if signature.task == "segmentation":
+        worst = kept_answers.worst_masks(before, after)
+        return keep_masks([baseline, best], test, worst, source, settings, out)
+    if signature.task in ("binary", "multilabel", "regression") and not signature.metric:
         kept_answers.of_values(before, after, best.name, signature).write(out)
+    return prediction_diff.keep_images(test, before, after, signature, out)
 
 
 def keep_masks(
@@ -207,18 +218,22 @@ def keep_masks(
     source: Path,
     settings: BenchmarkStage,
     out: Path,
-) -> None:
+) -> ShownImages:
     """Ask the baseline and an engine once more for the few masks that are shown: all of them, held
     while engines are timed, would fill the memory.
     """
+    signature = Signature.read(source)
+    beside = shown_images.found(signature, test.labels.shape[1:])
+    if beside.reason:
+        return beside
     images = np.asarray(test.images[shown])
     try:
         before, after = (outputs_again(each, images, source, settings) for each in engines)
     except EngineError as error:
         progress.warn(f"no masks are kept for the report: {error.message}")
-        return
-    name, signature = engines[-1].name, Signature.read(source)
-    kept_answers.of_masks(test, shown, before, after, name, signature).write(out)
+        return ShownImages(reason=error.message)
+    kept_answers.of_masks(test, shown, before, after, engines[-1].name, signature).write(out)
+    return beside
 
 
 def describe(

@@ -131,7 +131,7 @@ PLAN = checked(
         ),
         Stage(
             name="benchmark",
-            revision=8,
+            revision=9,
             module="stages.benchmark",
             settings=BenchmarkStage,
             result=BenchmarkResult,

@@ -166,6 +166,9 @@ def _notes(
     if section.name == "answers":
         yield from (chart.description for chart, _ in charts)
         yield from masks.sentences(report, evidence.answers)
+    described = classes.described(report)
+    if section.name == "classes" and described and described.unit == "images":
+        yield from samples.sentences(report)
 
 
 def _galleries(section: Section, report: Report, evidence: Evidence) -> Iterator[Gallery]:

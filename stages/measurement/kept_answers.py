@@ -12,7 +12,7 @@ answers.npz     of other tasks than classification:
                     limits_before, limits_after
                          float64 (K,) of yes and no: an answer of at least that is a yes; the
                          trained model and the engine have thresholds of their own
-                    images   uint8 (M, H, W, C)   beside masks
+                    images   uint8 (M, H, W, C)   beside masks; of several inputs those of one
 
 Of masks the images whose error grew most, then those with the worst answers.
 """
@@ -31,6 +31,7 @@ from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
 from stages.engines.registry import ENGINES, PRECISION_LABELS, EngineName
 from stages.errors import ArtifactError
+from stages.measurement import shown_images
 from stages.tasks import base as tasks
 from stages.tasks import segmentation
 from stages.tasks.base import Answers, Outputs
@@ -140,6 +141,7 @@ def of_masks(
     signature: Signature,
 ) -> KeptAnswers:
     """The outputs (M, ...) of the trained model and of `engine` for the images at `shown` (M,)."""
+    beside = shown_images.found(signature, test.labels.shape[1:])
     return KeptAnswers(
         "segmentation",
         engine,
@@ -148,5 +150,5 @@ def of_masks(
         test.labels[shown],
         segmentation.masks_of(before, signature),
         segmentation.masks_of(after, signature),
-        images=np.asarray(test.images[shown]),
+        images=shown_images.pixels(test.images[shown], beside),
     )

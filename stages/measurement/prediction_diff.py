@@ -2,7 +2,7 @@
 
 changed.npz     some of those of the chosen engine, for people to look at, where answers are classes
                 of images:
-                    images   uint8 (M, H, W, C)
+                    images   uint8 (M, H, W, C)   of several inputs those of one: shown_images.py
                     indices  int64 (M,)   places in the test split
                     labels   int64 (M,)   their true classes
                     before   int64 (M,)   predictions of the trained model
@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
-from stages.results.engines import PredictionDiff
+from stages.measurement import shown_images
+from stages.results.engines import PredictionDiff, ShownImages
 from stages.tasks import base as tasks
 from stages.tasks.base import Answers
 
@@ -56,23 +58,29 @@ def _kinds(before: Answers, after: Answers) -> dict[str, NDArray[np.bool_]]:
     return {"lost": lost, "won": won, "other": other}
 
 
-def keep_images(test: Split, before: Answers, after: Answers, out: Path) -> None:
+def keep_images(
+    test: Split, before: Answers, after: Answers, signature: Signature, out: Path
+) -> ShownImages | None:
     """Write the first images of every kind of change to `out`, lost ones first.
 
     before, after: answers of the trained model and of an engine for the test images. No file is
-    written where nothing changed, where answers are no classes, or samples no images of pixels.
+    written where nothing changed, where answers are no classes (None), or samples no images of
+    pixels.
     """
-    are_pictures = len(test.images.shape) == 4 and test.images.dtype == np.uint8
-    if before.decisions is None or after.decisions is None or not are_pictures:
-        return
+    if before.decisions is None or after.decisions is None:
+        return None
+    found = shown_images.found(signature)
+    if found.reason:
+        return found
     kinds = _kinds(before, after).values()
     shown = np.concatenate([np.flatnonzero(kind)[:MOST_IMAGES] for kind in kinds])
     if len(shown):
         np.savez_compressed(
             out / FILE,
-            images=test.images[shown],
+            images=shown_images.pixels(test.images[shown], found),
             indices=shown,
             labels=test.labels[shown],
             before=before.decisions[shown],
             after=after.decisions[shown],
         )
+    return found

@@ -110,6 +110,13 @@ class PredictionDiff(Measured):
     change_high: float | None = None
 
 
+class ShownImages(Measured):
+    """The test images that a report shows beside answers."""
+
+    input: str | None = Field(default=None, description="Of several inputs the one that is shown.")
+    reason: str | None = Field(default=None, description="Why none are kept.")
+
+
 class EngineChoice(Measured):
     """What build timed to choose an engine; `chosen` by batch size.
 
@@ -289,6 +296,9 @@ class BenchmarkDetails(Details):
     classification: dict[str, Classification] = Field(default_factory=dict)
     changed: PredictionDiff | None = None
     differences: tuple[PredictionDiff, ...] = ()
+    shown: ShownImages | None = Field(
+        default=None, description="null: where answers are neither classes nor masks."
+    )
     conditions: MachineState | None = None
     peaks: tuple[Peak, ...] = Field(
         default=(), description="Of this CPU, with the threads that the engines were timed with."

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.report.sections import classes, samples
 from pipeline.report.sections.answers import counted
 from pipeline.report.sections.samples import Gallery, Sample, data_uri
 from pipeline.results import units
@@ -39,7 +40,9 @@ def galleries(kept: KeptAnswers | None) -> Iterator[Gallery]:
 
 
 def sentences(report: Report, kept: KeptAnswers | None) -> Iterator[str]:
-    """Why just these images are shown."""
+    """Why just these images are shown, or none."""
+    if kept is None:
+        yield from _why_none(report)
     if kept is None or kept.task != "segmentation":
         return
     before, after = (mean_ious(each, kept) for each in (kept.before, kept.after))
@@ -47,10 +50,18 @@ def sentences(report: Report, kept: KeptAnswers | None) -> Iterator[str]:
     fell = f"{lost} whose mean IoU fell most, by more than {100 * TOLERANCE:g} point"
     worst = f"{len(kept) - lost} with the lowest mean IoU of the engine"
     parts = [text for text, count in ((fell, lost), (worst, len(kept) - lost)) if count]
+    name = samples.kept(report).input
+    of_input = f" The images are those of the input {name}." if name else ""
     yield (
         f"Masks of {counted(report, kept)}: {', then '.join(parts)}. The mean is over the classes "
-        "of each image."
+        f"of each image.{of_input}"
     )
+
+
+def _why_none(report: Report) -> Iterator[str]:
+    found, reason = classes.described(report), samples.kept(report).reason
+    if found and found.task == "segmentation" and reason:
+        yield f"No masks are shown: {reason}."
 
 
 def mean_ious(masks: NDArray[np.uint8], kept: KeptAnswers) -> NDArray[np.float64]:

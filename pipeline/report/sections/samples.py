@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.results.engines import PredictionDiff
+from pipeline.results.model import Report
+from stages.results.engines import BenchmarkDetails, PredictionDiff, ShownImages
 
 LARGEST = 64
 """Pixels; larger images are made smaller, so that two dozen photos do not fill the page."""
@@ -62,6 +63,24 @@ def galleries(
             shown = f"{len(places)} of {total:,}" if total > len(places) else f"{total:,}"
             samples = tuple(_sample(changed, names, place) for place in places)
             yield Gallery(f"{title}, {shown}", samples)
+
+
+def kept(report: Report) -> ShownImages:
+    """What the benchmark says of the images that it kept."""
+    details = report.details(BenchmarkDetails) if report.is_current("benchmark") else None
+    return (details and details.shown) or ShownImages()
+
+
+def sentences(report: Report) -> Iterator[str]:
+    """Of which of several inputs the images are whose class changed, or why none are shown."""
+    details, found = report.details(BenchmarkDetails), kept(report)
+    diff = details.changed if details else None
+    if diff is None or not diff.lost + diff.won + diff.other:
+        return
+    if found.reason:
+        yield f"The images whose class changed are not shown: {found.reason}."
+    elif found.input:
+        yield f"The images below are those of the input {found.input}."
 
 
 def _sample(changed: Mapping[str, NDArray[Any]], names: Sequence[str], place: int) -> Sample:

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from stages.artifacts.signature import Signature
+from stages.artifacts.signature import Input, Signature
 from stages.datasets.base import Split
 from stages.measurement import prediction_diff
-from stages.results.engines import PredictionDiff
+from stages.numerics import fields
+from stages.results.engines import PredictionDiff, ShownImages
 from stages.tasks.base import Answers
 
 SIGNATURE = Signature((1, 1, 1), ("a", "b", "c"), 1.0, 0.0)
+TABLE = Input("table", (2,), 1.0, 0.0, "NC", "float32", "float32")
+DEPTH = Input("depth", (1, 1, 1), 1.0, 0.0, "NHWC", "float32", "float32")
+CAMERA = Input("camera", (1, 1, 1), 1.0, 0.0, "NHWC", "float32", "uint8")
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 BEFORE = np.array([0, 1, 2, 1, 2, 0])
 AFTER = np.array([0, 2, 0, 0, 0, 0])
@@ -34,7 +40,10 @@ def test_changes_are_counted_by_kind() -> None:
 
 
 def test_the_images_are_kept_with_their_place_truth_and_both_answers(tmp_path: Path) -> None:
-    prediction_diff.keep_images(split(LABELS), said(BEFORE), said(AFTER), tmp_path)
+    kept_of = prediction_diff.keep_images(
+        split(LABELS), said(BEFORE), said(AFTER), SIGNATURE, tmp_path
+    )
+    assert kept_of == ShownImages()
     with np.load(tmp_path / prediction_diff.FILE) as kept:
         assert kept["indices"].tolist() == [1, 2, 3, 4]
         assert kept["images"].ravel().tolist() == [1, 2, 3, 4]
@@ -47,12 +56,45 @@ def test_the_images_are_kept_with_their_place_truth_and_both_answers(tmp_path: P
 def test_of_many_changes_the_first_of_every_kind_are_kept(tmp_path: Path) -> None:
     labels = np.tile([0, 1], 50)
     before, after = np.zeros(100, int), np.ones(100, int)
-    prediction_diff.keep_images(split(labels), said(before, labels), said(after, labels), tmp_path)
+    answers = (said(each, labels) for each in (before, after))
+    prediction_diff.keep_images(split(labels), *answers, SIGNATURE, tmp_path)
     with np.load(tmp_path / prediction_diff.FILE) as kept:
         most = prediction_diff.MOST_IMAGES
         assert kept["indices"].tolist() == [*range(0, 2 * most, 2), *range(1, 2 * most, 2)]
 
 
 def test_where_nothing_changed_no_file_is_left(tmp_path: Path) -> None:
-    prediction_diff.keep_images(split(LABELS), said(BEFORE), said(BEFORE), tmp_path)
+    prediction_diff.keep_images(split(LABELS), said(BEFORE), said(BEFORE), SIGNATURE, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_several_inputs_the_first_image_of_pixels_is_kept(tmp_path: Path) -> None:
+    pixels = split(LABELS).images
+    numbers = np.zeros((6, 2), np.float32)
+    both = fields.joined({"camera": pixels, "depth": pixels.astype(np.float32), "table": numbers})
+    signature = replace(SIGNATURE, inputs=(TABLE, DEPTH, CAMERA))
+    found = prediction_diff.keep_images(
+        Split(both, LABELS), said(BEFORE), said(AFTER), signature, tmp_path
+    )
+    assert found == ShownImages(input="camera")
+    with np.load(tmp_path / prediction_diff.FILE) as kept:
+        assert kept["images"].dtype == np.uint8
+        assert kept["images"].ravel().tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        replace(SIGNATURE, inputs=(TABLE, DEPTH)),
+        replace(SIGNATURE, data_dtype="float32"),
+        replace(SIGNATURE, input_shape=(1, 1, 5)),
+    ],
+    ids=["no input of pixels", "floats", "five channels, which no image file has"],
+)
+def test_where_nothing_can_be_drawn_that_is_said(tmp_path: Path, signature: Signature) -> None:
+    samples = signature.noise(len(LABELS))
+    found = prediction_diff.keep_images(
+        Split(samples, LABELS), said(BEFORE), said(AFTER), signature, tmp_path
+    )
+    assert found == ShownImages(reason="no input is an image of uint8, gray or RGB")
     assert list(tmp_path.iterdir()) == []

@@ -30,9 +30,10 @@ KEPT = KeptAnswers(
 )
 
 
-def report() -> Report:
+def report(shown: dict[str, str] | None = None) -> Report:
     """The sample run as one of masks: counts are pixels."""
     found = full_records()
+    found["benchmark"]["measurements"]["details"]["shown"] = shown
     measured = found["benchmark"]["measurements"]
     for each in (measured["details"]["baseline"], *measured["engines"]):
         if each["accuracy"]:
@@ -80,6 +81,17 @@ def test_the_page_says_why_just_these_are_shown() -> None:
 def test_where_nothing_was_kept_nothing_is_shown() -> None:
     assert list(masks.galleries(None)) == []
     assert list(masks.sentences(report(), None)) == []
+
+
+def test_of_several_inputs_the_page_names_the_one_that_is_shown() -> None:
+    (sentence,) = masks.sentences(report({"input": "left"}), KEPT)
+    assert sentence.endswith("of each image. The images are those of the input left.")
+
+
+def test_the_page_says_why_no_masks_are_shown() -> None:
+    page = html.render(report({"reason": "no input is an image"}), Evidence())
+    assert "No masks are shown: no input is an image." in page
+    assert "whose class changed" not in page
 
 
 def test_of_masks_pixels_are_counted() -> None:

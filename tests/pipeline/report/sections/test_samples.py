@@ -59,5 +59,23 @@ def test_names_of_classes_are_plain_text(arrays: Evidence) -> None:
     assert "<script" not in html.render(report_of(found), arrays)
 
 
+@pytest.mark.parametrize(
+    ("shown", "sentence"),
+    [
+        ({"reason": "no input is an image"}, "class changed are not shown: no input is an image."),
+        ({"input": "<left>"}, "The images below are those of the input &lt;left&gt;."),
+    ],
+)
+def test_the_page_says_of_which_input_the_images_are_or_why_there_are_none(
+    arrays: Evidence, shown: dict[str, str], sentence: str
+) -> None:
+    found = full_records()
+    details = found["benchmark"]["measurements"]["details"]
+    details["shown"] = shown
+    assert sentence in html.render(report_of(found), arrays)
+    details["changed"] |= {"lost": 0, "won": 0}
+    assert list(samples.sentences(report_of(found))) == []
+
+
 def test_without_changes_there_is_no_gallery() -> None:
     assert list(samples.galleries({}, NAMES, None)) == []
