@@ -63,6 +63,7 @@ SIGNATURES = {
         output_shape=(6, 4, 1),
         thresholds=(0.6,),
     ),
+    "raw": replace(PLAIN, output="values", output_name="grid", task="raw", output_shape=(6, 4, 2)),
 }
 """By what is asked: "one channel" is a segmentation with one value per pixel."""
 
@@ -73,6 +74,7 @@ WEIGHTS = {
     "regression": ([[10.0, 0.5], [0.0, -20.0], [3.0, 0.0]], [5.0, -1.5]),
     "segmentation": ([[2.0, 0.0, 0.0], [0.0, 2.0, 0.5], [0.0, -1.0, 2.0]], [0.1, 0.0, 0.0]),
     "one channel": ([[5.0], [-5.0], [0.0]], [0.2]),
+    "raw": ([[1.0, 0.0], [0.0, -1.0], [0.5, 0.5]], [0.0, 2.0]),
 }
 
 

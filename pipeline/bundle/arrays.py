@@ -125,6 +125,8 @@ def samples_in(file: Path, wanted: Sequence[Input]) -> list[tuple[str, Given]]:
             kept = {key: found[key] for key in found if key in names or key[:1] != LABELS}
     except DAMAGED as error:
         raise DataError(f"{file} cannot be read as arrays: {error}") from error
+    if not kept:
+        raise DataError(f'{file} holds no array, or only labels, whose names begin with "{LABELS}"')
     if not names:
         return [(f"{file}:{key}", values) for key, values in kept.items()]
     sets: dict[str, dict[str, NDArray[Any]]] = {}

@@ -8,8 +8,7 @@ labels.txt            the names of the classes, a line each; the line is the cla
 samples/              some test images, as PNG, or as .npy where no image file holds them; of
                       several inputs as .npz with an array for each
 expected.npy          the engine's outputs for them; of several a field for each
-predict.py            a program of its own that uses the engine, where programs/ has its runtime
-                      and there are one input and one output that is not raw;
+predict.py            a program of its own that uses the engine, where programs/ has its runtime;
                       requirements.txt is what it needs
 report.md             how it was made
 """

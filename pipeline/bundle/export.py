@@ -163,7 +163,9 @@ def _fill(
     only = None if signature.inputs else inputs[0]
     has_masks = any(each.task == "segmentation" for each in signature.each)
     packages = _packages(engine.name, record, bool(mode) or has_masks)
-    if only and (text := program.source(engine.backend, signature.task, bool(mode))):
+    tasks = [each.task for each in signature.each]
+    read: program.Read = "several" if signature.inputs else "pictures" if mode else "arrays"
+    if text := program.source(engine.backend, tasks, read):
         (folder / contents.PROGRAM).write_text(text, encoding="utf-8")
     lines = (f"{name}=={version}\n" for name, version in packages.items())
     (folder / contents.REQUIREMENTS).write_text("".join(lines))

@@ -1,15 +1,17 @@
 """predict.py of a bundle, and model.py for Triton: each put together from modules of programs/.
 
 `predict` and `model` are what all share. They import `Network` from the module of a runtime, what
-is said of an answer from that of a task, and what reads files. In the program these stand in the
-place of the imports.
+is said of answers from the table `tasks` and the modules in it, and what reads files. In the
+program these stand in the place of the imports, of the table the rows that are wanted.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
+from typing import Literal
 
 from stages.tasks.registry import TaskName
 
@@ -17,18 +19,31 @@ PROGRAMS = resources.files("pipeline.bundle.programs")
 RTX = "tensorrt_rtx"
 START = "from __future__ import annotations\n\n"
 BELOW_IMPORTS = "\n\n\n"
+ROW = re.compile(r'^    "(\w+)": \(answer_\w+, compare_\w+\),\n', re.MULTILINE)
 PLACEHOLDERS = "from pipeline."
 OWN_PACKAGES = 'sys.path.insert(0, str(Path(__file__).resolve().with_name("packages")))'
 """In model.py, before anything that is not of the standard library is imported."""
 
+Read = Literal["pictures", "arrays", "several"]
+READERS: dict[Read, tuple[str, ...]] = {
+    "pictures": ("one_input", "pictures"),
+    "arrays": ("one_input", "no_pictures"),
+    "several": ("several_inputs",),
+}
+"""Modules by what is read: image files and arrays, arrays alone, an array for each input."""
+TABLE = "tasks"
 
-def source(backend: str, task: TaskName, takes_pictures: bool = True) -> str | None:
-    """The text of predict.py for an engine of `backend` and a `task`; None where programs/ lacks
-    one of them."""
-    if not all((PROGRAMS / f"{name}.py").is_file() for name in (_module(backend), task)):
+
+def source(backend: str, tasks: Iterable[TaskName], read: Read) -> str | None:
+    """The text of predict.py for an engine of `backend`, whose outputs are asked these `tasks`;
+    None where programs/ lacks the backend."""
+    if not (PROGRAMS / f"{_module(backend)}.py").is_file():
         return None
-    files = "pictures" if takes_pictures else "arrays"
-    return _program(["predict", _module(backend), task, files], backend)
+    wanted = sorted(set(tasks))
+    text = _program(
+        ["predict", _module(backend), *wanted, TABLE, "arrays", *READERS[read]], backend
+    )
+    return ROW.sub(lambda row: row[0] if row[1] in wanted else "", text)
 
 
 def model(backend: str) -> str:
@@ -48,9 +63,8 @@ def _program(
     if backend == RTX:
         wanted = {line.replace("import tensorrt as", "import tensorrt_rtx as") for line in wanted}
     constants, _, functions = body.partition(BELOW_IMPORTS)
-    head = _sections(
-        (line for line in wanted if not line.startswith(PLACEHOLDERS)), before_packages
-    )
+    kept = (line for line in wanted if not line.startswith(PLACEHOLDERS))
+    head = _sections(_merged(kept), before_packages)
     parts = (head + "\n\n" + constants, *(code.rstrip() for _, _, code in others), functions)
     return text + START + BELOW_IMPORTS.join(parts)
 
@@ -69,6 +83,18 @@ def _parts(name: str) -> tuple[str, list[str], str]:
         i for i, line in enumerate(lines) if line and not line.startswith(("import", "from"))
     )
     return text, [line for line in lines[:end] if line], "\n".join(lines[end:])
+
+
+def _merged(imports: Iterable[str]) -> Iterator[str]:
+    """What several lines import from one module in one."""
+    names: dict[str, set[str]] = {}
+    for line in imports:
+        start, _, listed = line.partition(" import ")
+        if line.startswith("from"):
+            names.setdefault(start, set()).update(listed.split(", "))
+        else:
+            yield line
+    yield from (f"{start} import {', '.join(sorted(found))}" for start, found in names.items())
 
 
 def _sections(imports: Iterable[str], before_packages: Iterable[str]) -> str:

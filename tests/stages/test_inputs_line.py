@@ -9,9 +9,13 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.bundle.export import Export, export
+from pipeline.core.plan import PLAN
 from stages.artifacts.signature import Signature
 from stages.datasets import carried
 from stages.settings import Benchmark, Build, Data, Model, Prune, Quantize, Settings, Train
+from tests import own_program
+from tests.built_artifact import adopt
 from tests.stages import lines, two_inputs
 
 pytestmark = pytest.mark.usefixtures("brief_timing")
@@ -85,3 +89,17 @@ def test_test_images_of_every_input_travel_with_the_graphs(line) -> None:
     np.testing.assert_array_equal(kept.images["pixels"], images["pixels"])
     np.testing.assert_array_equal(kept.images["extra"], images["extra"])
     np.testing.assert_array_equal(kept.labels, labels)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime.int8", "litert.int8"])
+def test_the_program_of_a_bundle_says_what_the_command_says(line, tmp_path, engine, capsys) -> None:
+    root, found = line
+    made = adopt(tmp_path / "artifacts", root / "build", found["build"])
+    export(Export(tmp_path / "bundle", engine), made, PLAN)
+    images, labels = two_inputs.arrays(40, start=1000)
+    np.savez(tmp_path / "many.npz", y=labels, **images)
+    rows = own_program.says_the_same(tmp_path / "bundle", tmp_path / "many.npz", tmp_path)
+    best = np.array([int(row["class_1"]) for row in rows])
+    assert np.mean(best == labels) > TOGETHER
+    own_program.run(tmp_path / "bundle", "--check")
+    assert "4 of 4 samples have the class expected" in capsys.readouterr().out

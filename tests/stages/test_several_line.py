@@ -22,6 +22,7 @@ from pipeline.core.plan import PLAN
 from stages.artifacts.signature import Signature
 from stages.errors import SettingsError
 from stages.settings import Benchmark, Build, Data, Model, Prune, Quantize, Settings, Train
+from tests import own_program
 from tests.built_artifact import adopt
 from tests.stages import lines
 from tests.stages.test_task_lines import SIZE, drawn
@@ -128,7 +129,6 @@ def test_a_bundle_answers_by_output(line, tmp_path) -> None:
         ("mask", "segmentation"),
         ("area", "regression"),
     ]
-    assert not (bundle / "predict.py").exists()
     images, _ = drawn(5, seed=3)
     with pipeline.load(bundle) as engine:
         said = engine.predict(images).by_output
@@ -148,6 +148,22 @@ def test_a_bundle_answers_by_output(line, tmp_path) -> None:
     header = (to / "answers.csv").read_text().splitlines()[0].split(",")
     assert header[0] == "image"
     assert {"there.class", "area.0", "mask.mask_file"} < set(header)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime.int8", "litert.int8"])
+def test_the_program_of_a_bundle_says_what_the_command_says(line, tmp_path, engine, capsys) -> None:
+    root, found = line
+    made = adopt(tmp_path / "artifacts", root / "build", found["build"])
+    export(Export(tmp_path / "bundle", engine), made, PLAN)
+    images, _ = drawn(3, seed=3)
+    np.save(tmp_path / "images.npy", images)
+    rows = own_program.says_the_same(tmp_path / "bundle", tmp_path / "images.npy", tmp_path)
+    assert {"there.class", "area.0", "mask.0"} < set(rows[0])
+    line = capsys.readouterr().out.splitlines()[0]
+    assert re.match(r"\S+images\.npy\[0\]: there: .*; mask: .*; area: 0: ", line)
+    own_program.run(tmp_path / "bundle", "--check")
+    words = capsys.readouterr().out.splitlines()
+    assert [each.split(":")[0] for each in words] == list(OUTPUTS)
 
 
 def test_triton_is_told_of_every_output(line, tmp_path) -> None:

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def probabilities(outputs: NDArray[np.float32], info: dict[str, Any]) -> NDArray[np.float64]:
+def yes_probability(outputs: NDArray[np.float32], info: dict[str, Any]) -> NDArray[np.float64]:
     """Of a yes: of logits the sigmoid."""
     wide = outputs[..., 0].astype(np.float64)
     return wide if info["kind"] == "probabilities" else 0.5 + 0.5 * np.tanh(0.5 * wide)
 
 
-def answer(outputs: NDArray[np.float32], info: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def answer_binary(outputs: NDArray[np.float32], info: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The decision, which is one of two classes: a line, and cells by column."""
     share, (threshold,), (no, yes) = (
-        probabilities(outputs, info),
+        yes_probability(outputs, info),
         info["thresholds"],
         info["classes"],
     )
@@ -26,10 +26,10 @@ def answer(outputs: NDArray[np.float32], info: dict[str, Any]) -> tuple[str, dic
     return words, {"class": name, "probability": f"{share:.6f}"}
 
 
-def compare(
+def compare_binary(
     found: NDArray[np.float32], expected: NDArray[np.float32], info: dict[str, Any]
 ) -> tuple[str, bool]:
     """What of two times (N, 1) is the same, and whether that is enough."""
-    decisions = (probabilities(each, info) >= info["thresholds"][0] for each in (found, expected))
+    decisions = (yes_probability(each, info) >= info["thresholds"][0] for each in (found, expected))
     same = int(np.equal(*decisions).sum())
     return f"{same} of {len(found)} samples have the decision expected", same == len(found)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def probabilities(outputs: NDArray[np.float32], info: dict[str, Any]) -> NDArray[np.float32]:
+def class_shares(outputs: NDArray[np.float32], info: dict[str, Any]) -> NDArray[np.float32]:
     """Shares of 1 of the outputs (classes,): of logits the softmax."""
     if info["kind"] == "probabilities":
         return outputs
@@ -17,9 +17,11 @@ def probabilities(outputs: NDArray[np.float32], info: dict[str, Any]) -> NDArray
     return shares
 
 
-def answer(outputs: NDArray[np.float32], info: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def answer_classification(
+    outputs: NDArray[np.float32], info: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
     """The three most likely classes: a line, and cells by column."""
-    shares = probabilities(outputs, info)
+    shares = class_shares(outputs, info)
     best = [(info["classes"][i], shares[i]) for i in np.argsort(-shares, kind="stable")[:3]]
     cells: dict[str, Any] = {}
     for rank, (name, share) in enumerate(best, 1):
@@ -27,7 +29,7 @@ def answer(outputs: NDArray[np.float32], info: dict[str, Any]) -> tuple[str, dic
     return ", ".join(f"{name} {share:.1%}" for name, share in best), cells
 
 
-def compare(
+def compare_classification(
     found: NDArray[np.float32], expected: NDArray[np.float32], info: dict[str, Any]
 ) -> tuple[str, bool]:
     """What of two times (N, classes) is the same, and whether that is enough."""

@@ -19,7 +19,9 @@ from pipeline.bundle.programs.litert import Network
 
 FOLDER = Path(__file__).resolve().parent
 BUNDLE = json.loads((FOLDER / "bundle.json").read_text(encoding="utf-8"))
-INPUT, OUTPUT, ENGINE = BUNDLE["input"], BUNDLE["output"], BUNDLE["engine"]
+INPUTS = BUNDLE["inputs"] or [BUNDLE["input"]]
+OUTPUTS = BUNDLE["outputs"] or [BUNDLE["output"]]
+ENGINE = BUNDLE["engine"]
 
 
 class TritonPythonModel:
@@ -27,37 +29,42 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the engine with the threads that it was chosen with."""
-        self.network = Network(FOLDER / ENGINE["file"], ENGINE["threads"])
+        names = ([info["name"] for info in each] for each in (INPUTS, OUTPUTS))
+        self.network = Network(FOLDER / ENGINE["file"], ENGINE["threads"], *names)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer all that Triton has gathered, with one call of the network."""
-        batches = [images(request) for request in requests]
+        batches = [arrays(request) for request in requests]
         faults = [fault(batch) for batch in batches]
         fit = [batch for batch, reason in zip(batches, faults, strict=True) if not reason]
-        outputs = iter(split(self.network(np.concatenate(fit)), fit) if fit else [])
-        return [refusal(reason) if reason else answer(next(outputs)) for reason in faults]
+        outputs = iter(self.answers(fit) if fit else [])
+        return [refusal(reason) if reason else next(outputs) for reason in faults]
+
+    def answers(self, batches: list[list[NDArray[Any]]]) -> list[Any]:
+        """A response to each of `batches`."""
+        found = self.network([np.concatenate(each) for each in zip(*batches, strict=True)])
+        ends = np.cumsum([len(batch[0]) for batch in batches])[:-1]
+        parts = (np.split(outputs, ends) for outputs in found)
+        return [response(list(each)) for each in zip(*parts, strict=True)]
 
 
-def images(request: Any) -> NDArray[Any]:
-    """The images of one request, (N, HEIGHT, WIDTH, CHANNELS)."""
-    # By DLPack, here and in `answer`: a server made for NumPy 1 hands NumPy 2 arrays without
+def arrays(request: Any) -> list[NDArray[Any]]:
+    """What one request gives to each input, (N, ...)."""
+    # By DLPack, here and in `response`: a server made for NumPy 1 hands NumPy 2 arrays without
     # strides, and takes none of its values.
-    batch: NDArray[Any] = np.from_dlpack(triton.get_input_tensor_by_name(request, INPUT["name"]))
-    return batch
+    given = (triton.get_input_tensor_by_name(request, info["name"]) for info in INPUTS)
+    return [np.from_dlpack(each) for each in given]
 
 
-def fault(batch: NDArray[Any]) -> str:
+def fault(batch: list[NDArray[Any]]) -> str:
     """Why a batch is not run: INT8 engines would round what is no number to one."""
-    return "" if np.isfinite(batch).all() else "the images hold NaN or infinity"
+    is_finite = all(np.isfinite(each).all() for each in batch)
+    return "" if is_finite else "the values hold NaN or infinity"
 
 
-def split(outputs: NDArray[np.float32], batches: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
-    """The outputs that belong to each of `batches`."""
-    return np.split(outputs, np.cumsum([len(batch) for batch in batches])[:-1])
-
-
-def answer(outputs: NDArray[np.float32]) -> Any:
-    return triton.InferenceResponse([triton.Tensor.from_dlpack(OUTPUT["name"], outputs)])
+def response(outputs: list[NDArray[np.float32]]) -> Any:
+    pairs = zip(OUTPUTS, outputs, strict=True)
+    return triton.InferenceResponse([triton.Tensor.from_dlpack(i["name"], o) for i, o in pairs])
 
 
 def refusal(reason: str) -> Any:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 
 class Network:
-    """An engine file in memory; call it with a batch."""
+    """An engine file in memory; call it with an array for each input."""
 
-    def __init__(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path, threads: int, inputs: list[str], outputs: list[str]) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        self.inputs, self.outputs = inputs, outputs
         self.session = onnxruntime.InferenceSession(
             file,
             options,
@@ -23,8 +24,8 @@ class Network:
             disabled_optimizers=["Pad_Fusion"],  # pads a MaxPool with minus infinity, not zero
         )
 
-    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, ...)."""
-        name = self.session.get_inputs()[0].name
-        outputs: NDArray[np.float32] = self.session.run(None, {name: images})[0]
+    def __call__(self, arrays: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Batches (N, ...) of all inputs -> (N, ...) of all outputs."""
+        fed = dict(zip(self.inputs, arrays, strict=True))
+        outputs: list[NDArray[np.float32]] = self.session.run(self.outputs, fed)
         return outputs

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 
 class Network:
-    """An engine file in memory; call it with a batch."""
+    """An engine file in memory; call it with an array for each input."""
 
-    def __init__(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path, threads: int, inputs: list[str], outputs: list[str]) -> None:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # no reports
         import openvino
 
@@ -27,9 +27,10 @@ class Network:
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
         }
-        self.model = core.compile_model(model, "CPU", hints)
+        self.inputs, self.outputs = inputs, outputs
+        self.request = core.compile_model(model, "CPU", hints).create_infer_request()
 
-    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """(N, HEIGHT, WIDTH, CHANNELS) -> (N, ...)."""
-        outputs: NDArray[np.float32] = self.model(images)[0]
-        return outputs
+    def __call__(self, arrays: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Batches (N, ...) of all inputs -> (N, ...) of all outputs."""
+        self.request.infer(dict(zip(self.inputs, arrays, strict=True)))
+        return [self.request.get_tensor(name).data.copy() for name in self.outputs]

@@ -18,7 +18,9 @@ def mask(outputs: NDArray[np.float32], info: dict[str, Any]) -> NDArray[np.uint8
     return np.asarray(shares >= info["thresholds"][0], np.uint8)
 
 
-def answer(outputs: NDArray[np.float32], info: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def answer_segmentation(
+    outputs: NDArray[np.float32], info: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
     """How much of the image is of which class: a line, and cells by column, the mask among them."""
     pixels, names = mask(outputs, info), info["classes"]
     shares = np.bincount(pixels.ravel(), minlength=len(names)) / pixels.size
@@ -30,7 +32,7 @@ def answer(outputs: NDArray[np.float32], info: dict[str, Any]) -> tuple[str, dic
     }
 
 
-def compare(
+def compare_segmentation(
     found: NDArray[np.float32], expected: NDArray[np.float32], info: dict[str, Any]
 ) -> tuple[str, bool]:
     """What of two times (N, H, W, classes) is the same, and whether that is enough: see `check`."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from pipeline.bundle.contents import Bundle
 from pipeline.bundle.export import Export, export
 from pipeline.core.plan import PLAN
 from stages.errors import DataError
+from tests import own_program
 from tests.built_artifact import PLAIN, WEIGHTS, write
 
 PLACES = {"signals": (7,), "images": (6, 4), "volumes": (3, 4, 2)}
@@ -85,23 +84,28 @@ def test_files_of_arrays_are_one_sample_or_many(
 
 @pytest.mark.parametrize("kind", PLACES)
 def test_the_program_of_the_bundle_reads_the_same_arrays_without_pillow(
-    bundles: dict[str, Path],
-    tmp_path: Path,
-    kind: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    bundles: dict[str, Path], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program = bundles[kind] / "predict.py"
-    assert "PIL" not in program.read_text()
+    assert "PIL" not in (bundles[kind] / "predict.py").read_text()
     assert "pillow" not in (bundles[kind] / "requirements.txt").read_text()
     np.save(tmp_path / "a.npy", VALUES[kind][2].astype(np.float16))
-    monkeypatch.setattr(sys, "argv", ["predict.py", str(tmp_path / "a.npy")])
-    runpy.run_path(str(program), run_name="__main__")
+    own_program.run(bundles[kind], tmp_path / "a.npy")
     best = "rgb"[int(expected(kind)[2].argmax())]
     assert capsys.readouterr().out.startswith(f"{tmp_path}/a.npy: {best} ")
-    monkeypatch.setattr(sys, "argv", ["predict.py", "--check"])
-    runpy.run_path(str(program), run_name="__main__")
+    np.savez(tmp_path / "many.npz", x_test=VALUES[kind], y_test=np.arange(5))
+    rows = own_program.says_the_same(bundles[kind], tmp_path / "many.npz", tmp_path)
+    assert rows[4]["image"] == f"{tmp_path}/many.npz:x_test[4]"
+    own_program.run(bundles[kind], "--check")
     assert "4 of 4 samples have the class expected" in capsys.readouterr().out
+
+
+def test_a_file_of_labels_alone_is_told_and_no_success(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", y_test=np.arange(5))
+    done = call("predict", str(bundles["signals"]), str(tmp_path / "a.npz"))
+    assert done.exit_code == 1
+    assert 'a.npz holds no array, or only labels, whose names begin with "y"' in done.stderr
 
 
 def test_the_samples_of_a_bundle_can_be_predicted(bundles: dict[str, Path]) -> None:
@@ -143,24 +147,22 @@ def test_what_is_no_signal_of_the_network_is_refused(
     ("given", "message"),
     [
         (np.zeros((7, 3), np.uint8), r"a\.npy holds uint8 \(7, 3\), expected float32 \(7, 3\)"),
-        (np.zeros((2, 7, 3)), r"a\.npy holds float64 \(2, 7, 3\), expected float32 \(7, 3\)"),
-        (np.full((7, 3), np.inf), "the values are not finite"),
+        (np.zeros((7, 3), int), r"a\.npy holds int64 \(7, 3\), expected float32 \(7, 3\)"),
+        (np.zeros((0, 7, 3)), r"a\.npy holds float64 \(0, 7, 3\), expected float32 \(7, 3\)"),
+        (np.zeros((2, 8, 3)), r"a\.npy holds float64 \(2, 8, 3\), expected float32 \(7, 3\)"),
+        (np.full((7, 3), np.inf), "a.npy: the values of 'image' are not finite"),
+        (np.full((7, 3), 1e300), "a.npy: the values of 'image' are not finite"),
         (None, r"a\.png is no \.npy file, expected an array float32 \[7, 3\]"),
     ],
 )
 def test_the_program_refuses_what_is_no_signal_of_the_network(
-    bundles: dict[str, Path],
-    tmp_path: Path,
-    given: NDArray[np.float64] | None,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
+    bundles: dict[str, Path], tmp_path: Path, given: NDArray[np.float64] | None, message: str
 ) -> None:
     file = tmp_path / ("a.png" if given is None else "a.npy")
     if given is not None:
         np.save(file, given)
-    monkeypatch.setattr(sys, "argv", ["predict.py", str(file)])
     with pytest.raises(SystemExit, match=message):
-        runpy.run_path(str(bundles["signals"] / "predict.py"), run_name="__main__")
+        own_program.run(bundles["signals"], file)
 
 
 @pytest.mark.parametrize(("given", "count"), [((2, 7), 2), ((7,), 1), ((7, 1), 1), ((2, 7, 1), 2)])

@@ -97,10 +97,11 @@ def photos(tmp_path_factory) -> Path:
 def test_files_are_read_as_in_training_pixel_by_pixel(engine, bundle, photos):
     files = sorted((photos / "train").rglob("*.*"))
     trained_on = folder.read(Data(name="folder", path=str(photos)), "train").images
-    read = runpy.run_path(str(bundle / "predict.py"))["read"]
+    program = runpy.run_path(str(bundle / "predict.py"))
     for file, pixels in zip(files, trained_on, strict=True):
         assert (engine.read(file) == pixels).all(), file
-        assert (read(file) == pixels).all(), file
+        (((_, (read,))),) = program["samples"](file, program["INPUTS"])
+        assert (read == pixels).all(), file
         with Image.open(file) as image:
             # Of an open image nothing is known but its pixels: a JPEG is decoded in full.
             assert file.suffix == ".jpg" or (engine.read(image) == pixels).all(), file

@@ -89,7 +89,7 @@ def test_the_check_of_another_engine_fails(bundle: Path, tmp_path: Path) -> None
 def test_the_program_of_every_runtime_is_one_module(backend: str) -> None:
     from pipeline.bundle import program
 
-    text = program.source(backend, "classification")
+    text = program.source(backend, ["classification"], "pictures")
     compile(text, "predict.py", "exec")
     assert not re.search(r"\b(pipeline|stages)\.", text)
     assert (
@@ -101,7 +101,7 @@ def test_the_program_of_every_runtime_is_one_module(backend: str) -> None:
 def test_an_engine_added_by_the_recipe_has_no_program() -> None:
     from pipeline.bundle import program
 
-    assert program.source("reference", "classification") is None
+    assert program.source("reference", ["classification"], "arrays") is None
 
 
 def test_the_same_build_gives_the_same_bytes(built: Path, tmp_path: Path) -> None:

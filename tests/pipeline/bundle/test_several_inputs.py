@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from stages.engines.registry import EngineName
 from stages.errors import ArtifactError, DataError, SettingsError
 from stages.numerics import fields
 from stages.results.engines import BuildResult, EngineResult
+from tests import own_program
 from tests.built_artifact import adopt
 from tests.stages.inputs import TABLES, tables, tables_logits
 from tests.test_readme import blocks
@@ -60,7 +62,7 @@ def test_it_lists_its_inputs_and_no_reader_of_one_takes_it(bundle: Path) -> None
     assert found.signature == replace(TABLES, output_shape=(3,))
     assert {path.name for path in bundle.iterdir()} == {
         *("bundle.json", "onnxruntime.fp32.onnx", "labels.txt", "requirements.txt", "report.md"),
-        *("samples", "expected.npy"),
+        *("samples", "expected.npy", "predict.py"),
     }
     np.testing.assert_allclose(np.load(bundle / "expected.npy"), EXPECTED[:4], atol=1e-5)
 
@@ -128,6 +130,70 @@ def test_the_command_reads_files_with_an_array_for_each_input(bundle: Path, tmp_
     expected = dict(zip(names, [*best, best[2], best[0]], strict=True))
     assert said == {f"{tmp_path}/{name}": label for name, label in expected.items()}
     assert "7 samples in" in done.stderr
+
+
+def test_the_program_of_the_bundle_reads_the_same_files(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (bundle / "predict.py").read_text()
+    assert not re.search(r"\b(pipeline|stages)\.|PIL", text)
+    np.savez(tmp_path / "many.npz", left=LEFT.astype(np.float64), right=RIGHT, y=np.arange(5))
+    np.savez(tmp_path / "one.npz", left=LEFT[2], right=RIGHT[2])
+    np.savez(tmp_path / "set.npz", **{"x_test/left": LEFT[:1], "x_test/right": RIGHT[:1]})
+    np.save(tmp_path / "fields.npy", DATA)
+    for name, places in {"many": range(5), "one": [2], "set": [0], "fields": range(5)}.items():
+        (file,) = tmp_path.glob(f"{name}.np*")
+        rows = own_program.says_the_same(bundle, file, tmp_path / name)
+        assert [row["class_1"] for row in rows] == ["abc"[EXPECTED[i].argmax()] for i in places]
+    own_program.run(bundle, "--check")
+    assert "4 of 4 samples have the class expected" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"left": LEFT}, "holds 'left', expected an array for each input: 'right', 'left'"),
+        ({"left": LEFT, "right": RIGHT, "up": LEFT}, "holds 'left', 'right', 'up', expected an"),
+        ({"left": LEFT, "right": RIGHT[:2]}, "holds 2 of 'right', 5 of 'left', expected as many"),
+        ({"left": LEFT[:, :3], "right": RIGHT}, r"holds float32 \(5, 3\) of 'left', expected flo"),
+        ({"left": LEFT.astype("u1"), "right": RIGHT}, r"holds uint8 \(5, 4\) of 'left', expected"),
+        ({"left": LEFT[:0], "right": RIGHT[:0]}, r"holds float32 \(0, 4\) of 'right', expected"),
+        ({"left": LEFT + np.nan, "right": RIGHT}, r"\[0\]: the values of 'left' are not finite"),
+        (LEFT, "holds an array without a name, expected an array for each input"),
+        ({"y": LEFT}, "holds no array, or only labels"),
+        (b"PK", "cannot be read: "),
+        (None, r"a\.png is no \.npz file, expected an array for each input: 'right', 'left'"),
+    ],
+    ids=[
+        "missing",
+        "unknown",
+        "counts",
+        "shape",
+        "type",
+        "none",
+        "NaN",
+        "one",
+        "labels",
+        "damaged",
+        "image",
+    ],
+)
+def test_the_program_refuses_what_the_command_refuses(
+    bundle: Path, tmp_path: Path, given: Any, message: str
+) -> None:
+    file = tmp_path / ("a.png" if given is None else "a.npz")
+    with file.open("wb") as stream:
+        if isinstance(given, dict):
+            np.savez(stream, **given)
+        elif isinstance(given, bytes):
+            stream.write(given)
+        elif given is not None:
+            np.save(stream, given)
+    assert call("predict", str(bundle), str(file)).exit_code == 1
+    with pytest.raises(SystemExit, match=message) as caught:
+        own_program.run(bundle, "--to", tmp_path / "new", file)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_samples_of_the_bundle_can_be_predicted(bundle: Path) -> None:

@@ -160,6 +160,7 @@ LINES = {
     "regression": r"x: \S+  y: \S+",
     "segmentation": r"((mask|a|b) \d+\.\d%(  )?)+",
     "one channel": r"((back|front) \d+\.\d%(  )?)+",
+    "raw": "6 x 4 x 2 values",
 }
 
 
@@ -213,7 +214,7 @@ def test_the_program_compares_outputs_of_any_shape(
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_the_program_of_every_task_is_one_module(name: str) -> None:
     for backend in ("litert", "onnxruntime", "openvino", "tensorrt"):
-        text = program.source(backend, SIGNATURES[name].task)
+        text = program.source(backend, [SIGNATURES[name].task], "pictures")
         assert text is not None
         compile(text, "predict.py", "exec")
         assert not re.search(r"\b(pipeline|stages)\.", text)
