@@ -88,26 +88,28 @@ def until_stable(
 def saturated(calls: Sequence[Call], seconds: float) -> float:
     """Calls per second while every one of `calls` is repeated by a thread of its own.
 
-    All threads begin together and end after `seconds`; the calls that end later do not count.
+    All threads begin together. Calls that end later than `seconds` do not count, but for the first
+    of a thread: of a long one none would. A rate is that up to the end of the last that counts.
     Between two calls the threads wait for Python's lock, as they would in any Python server.
     """
     begin = threading.Barrier(len(calls))
-    counts = [0] * len(calls)
+    per_second = [0.0] * len(calls)
     errors: list[BaseException] = []
 
     def work(index: int) -> None:
-        clock, call, count = time.perf_counter_ns, calls[index], 0
+        clock, call, allowed = time.perf_counter_ns, calls[index], round(seconds * NS_PER_SECOND)
+        count = passed = spent = 0
         try:
             begin.wait()
-            end = clock() + round(seconds * NS_PER_SECOND)
-            while True:
+            start = clock()
+            while passed <= allowed:
                 call()
-                if clock() > end:
-                    break
-                count += 1
+                passed = clock() - start
+                if not count or passed <= allowed:
+                    count, spent = count + 1, passed
+            per_second[index] = NS_PER_SECOND * count / spent
         except BaseException as error:
             errors.append(error)
-        counts[index] = count
 
     workers = [threading.Thread(target=work, args=(index,)) for index in range(len(calls))]
     for worker in workers:
@@ -116,7 +118,7 @@ def saturated(calls: Sequence[Call], seconds: float) -> float:
         worker.join()
     if errors:
         raise errors[0]
-    return sum(counts) / seconds
+    return sum(per_second)
 
 
 def rounds(calls: Sequence[Call], seconds: float) -> Samples:
