@@ -68,9 +68,9 @@ def tiny(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
 
 
 def ends_soon(pid: int) -> bool:
-    """Whether the process is gone, or a zombie that nobody has fetched, within seconds."""
+    """Whether the process is gone, or a zombie that nobody has fetched, within a minute."""
     stat = Path(f"/proc/{pid}/stat")
-    for _ in range(500):
+    for _ in range(6000):
         try:
             if stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
                 return True

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from children import environment, tiny, tiny_command
+from children import ends_soon, environment, tiny, tiny_command
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
@@ -57,7 +57,7 @@ def test_piped_output_has_no_control_characters(tmp_path: Path) -> None:
 
 def test_a_reader_that_goes_away_ends_the_run_and_its_stage(tmp_path: Path) -> None:
     with subprocess.Popen(
-        tiny_command("sleeps", "run", "all"),
+        tiny_command("speaks", "run", "all"),
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -66,11 +66,12 @@ def test_a_reader_that_goes_away_ends_the_run_and_its_stage(tmp_path: Path) -> N
     ) as process:
         assert process.stdout
         assert process.stderr
-        process.stdout.readline()
+        said = next(line for line in process.stdout if "still in" in line)
         process.stdout.close()
         errors = process.stderr.read()
     assert process.returncode == 1
     assert "Traceback" not in errors
+    assert ends_soon(int(said.split()[-1]))
     assert not list((tmp_path / "artifacts").glob(".new-*"))
 
 

@@ -73,7 +73,7 @@ def run_with(folder: Path, **options: Any) -> subprocess.CompletedProcess[str]:
         env=environment(HOME=str(folder)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
         **options,
     )
@@ -92,7 +92,7 @@ def test_a_run_that_is_terminated_takes_its_stage_along(
 ) -> None:
     process, stage = sleeper
     process.terminate()
-    assert process.wait(timeout=20) == -signal.SIGTERM
+    assert process.wait(timeout=300) == -signal.SIGTERM
     assert ends_soon(stage)
     goes_on(tmp_path, "write")
 

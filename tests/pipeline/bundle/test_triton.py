@@ -339,5 +339,5 @@ def test_the_benchmark_times_several_clients_and_compares_every_answer(
     version = repository / "openvino" / "1"
     load = serving.Load(version, address if is_remote else None, images=3, seconds=0.1)
     milliseconds, wrong = serving.measure(load, clients=2)
-    assert len(milliseconds) > 2
+    assert len(milliseconds) >= 2
     assert wrong == 0

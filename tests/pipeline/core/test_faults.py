@@ -18,7 +18,7 @@ def test_after_any_fault_the_folder_holds_the_old_state_or_the_new_and_the_next_
 ) -> None:
     command = [sys.executable, fault_scenarios.__file__, name, str(tmp_path)]
     done = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, timeout=100, check=False
+        command, env=environment(), capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     steps, seen = ast.literal_eval(done.stdout)

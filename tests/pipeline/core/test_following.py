@@ -16,7 +16,7 @@ def test_what_is_written_is_shown_while_it_is_written(tmp_path: Path) -> None:
     with followed(log, show):
         with log.open("a") as stream:
             stream.write("first\n")
-        assert is_shown.wait(10)
+        assert is_shown.wait(600)
         assert seen == ["first\n"]
         with log.open("a") as stream:
             stream.write("\x1b[1mlast\x1b[0m\r\n")

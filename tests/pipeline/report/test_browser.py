@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PHONE, DESKTOP = 390, 1280
+PATIENCE_MS = 300_000
 WIDTHS = pytest.mark.parametrize("width", [PHONE, DESKTOP])
 
 
@@ -33,7 +34,9 @@ def file(tmp_path_factory: pytest.TempPathFactory, full_page: str) -> Path:
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         # Chromium's sandbox refuses to work for root, which is who runs in most containers.
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         yield opened
         opened.close()
 
@@ -43,6 +46,7 @@ class Shown:
 
     def __init__(self, browser: Any, file: Path, width: int, scheme: str = "light") -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.complaints: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

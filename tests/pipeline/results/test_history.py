@@ -118,7 +118,7 @@ def test_writers_that_do_not_know_of_each_other_keep_all_lines_whole(tmp_path: P
         for _ in range(3)
     ]
     for writer in writers:
-        writer.communicate(summary().model_dump_json(), timeout=60)
+        writer.communicate(summary().model_dump_json(), timeout=300)
     runs, faults = history.read(tmp_path)
     assert (len(runs), faults) == (120, [])
 

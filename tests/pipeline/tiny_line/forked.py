@@ -13,7 +13,7 @@ import matplotlib.figure  # noqa: F401
 import pipeline.finalize  # noqa: F401
 from tiny_line.__main__ import main as command_line
 
-SECONDS = 60
+SECONDS = 300
 """A command that hangs is killed."""
 
 

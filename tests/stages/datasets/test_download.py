@@ -3,8 +3,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -48,11 +48,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(SET[:100] if self.path == "/short.npz" else SET)
 
     def drip(self, content: bytes) -> None:
-        """Send a byte now and then, until the other side has had enough."""
+        """Send a byte now and then, until the test is over or the other side has had enough."""
         with contextlib.suppress(OSError):
-            for byte in content[:20]:
+            for byte in itertools.cycle(content):
                 self.wfile.write(bytes([byte]))
-                time.sleep(0.05)
+                if self.server.is_over.wait(0.05):  # type: ignore[attr-defined]
+                    return
 
     def log_message(self, *arguments: object) -> None:
         """Nothing: the test's output is not its own."""
@@ -63,10 +64,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServ
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        httpd.asked = []  # type: ignore[attr-defined]
+        httpd.asked, httpd.is_over = [], threading.Event()  # type: ignore[attr-defined]
         thread = threading.Thread(target=httpd.serve_forever)
         thread.start()
         yield httpd
+        httpd.is_over.set()  # type: ignore[attr-defined]
         httpd.shutdown()
         thread.join()
 

@@ -126,12 +126,14 @@ def test_of_a_watched_gpu_the_extremes_and_every_throttle_reason_are_kept() -> N
 
 def test_a_watched_gpu_is_read_until_the_block_ends_and_no_longer(tmp_path: Path) -> None:
     line = f"{FIRST}1980 MHz, 2619 MHz, 118.40 W, 41, 0x0"
-    endless = f'case "$*" in *--loop-ms=*) ;; *) echo "{line}"; exit;; esac'
-    script = f"{endless}; echo $$ > {tmp_path}/pid; while true; do echo '{line}'; sleep 0.01; done"
+    once = f'case "$*" in *--loop-ms=*) ;; *) echo "{line}"; exit;; esac'
+    read = f"echo '{line}'; echo '{line}'; echo $$ > {tmp_path}/draft"
+    script = f"{once}; {read}; mv {tmp_path}/draft {tmp_path}/pid; exec sleep 600"
     with machine_state.watched_gpus(machine_state.watch_command(smi(tmp_path, script))) as seen:
-        time.sleep(0.2)
+        while not (tmp_path / "pid").exists():
+            time.sleep(0.01)
         assert seen == []
-    assert (seen[0].readings > 1, seen[0].sm_mhz) == (True, (1980, 1980))
+    assert (seen[0].readings, seen[0].sm_mhz) == (2, (1980, 1980))
     process = int((tmp_path / "pid").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.serving import free_ports
 from stages.errors import EngineError, SettingsError
 from stages.settings import Training
 from stages.training import devices
@@ -26,10 +26,7 @@ def tf_config(index: int, workers: list[str]) -> str:
 
 def two_workers(forks: Forks, folders: list[Path], *options: list[str]) -> list[int]:
     """The exit status of each of two workers that train the normalised network together."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in folders]
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(folders))]
     jobs = zip(folders, options, strict=True)
     return forks.run(
         *([str(folder), "workers", "normalised", *kill] for folder, kill in jobs),

@@ -18,6 +18,8 @@ from stages.errors.packages import missing
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[3]
+PATIENCE = {"RAY_raylet_start_wait_time_s": "300", "RAY_agent_register_timeout_ms": "300000"}
+"""Settings of Ray; it waits for its own processes for 10 and 30 seconds."""
 needs_ray = pytest.mark.skipif(bool(missing(["ray"])), reason="Ray is not installed: make cluster")
 
 
@@ -41,11 +43,11 @@ def test_a_search_goes_on_when_a_node_is_lost_in_the_middle_of_a_trial(tmp_path)
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as short:
         ended = subprocess.run(
             [*begin, sys.executable, HERE / "two_nodes.py", tmp_path],
-            env={**os.environ, "PYTHONPATH": path, "TMPDIR": short},
+            env={**os.environ, **PATIENCE, "PYTHONPATH": path, "TMPDIR": short},
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
         )
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout.splitlines()[-1])

@@ -17,6 +17,7 @@ import arithmetic
 from pipeline.search.job import Job
 from pipeline.search.live import Quiet
 from pipeline.search.model import RungResult, Tested, Trial
+from pipeline.search.places import ray
 from pipeline.search.places.ray import Ray
 from stages.errors import MachineError
 
@@ -54,6 +55,7 @@ class Killing(Quiet):
 def main(folder: Path) -> None:
     from ray.cluster_utils import Cluster
 
+    ray.JOIN_SECONDS = 300.0  # A busy machine takes its time.
     own = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**own, "include_dashboard": False})
     second = cluster.add_node(**own, env_vars={SECOND: "1"})
