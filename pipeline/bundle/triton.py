@@ -48,14 +48,6 @@ def check(engine: EngineName, signature: Signature, is_stripped: bool) -> None:
             f"the plan of {engine} holds no weights, and Triton opens plans that do",
             "run: pipeline run build --set tensorrt.weight_stripped=false",
         )
-    several = {"inputs": (signature.inputs, "takes"), "outputs": (signature.heads, "gives")}
-    for what, (found, verb) in several.items():
-        if found and engine.backend in PYTHON:
-            raise SettingsError(
-                f"{engine} has {len(found)} {what}, and the program for Triton's Python backend "
-                f"{verb} one",
-                f"name an engine of one of: {', '.join(PLATFORMS)}, with --engine",
-            )
     if signature.batch_size:
         raise SettingsError(
             f"{engine} takes a batch of {signature.batch_size} and no other, expected a batch "

@@ -20,7 +20,6 @@ from pipeline.bundle.export import Export, export
 from pipeline.cli import pipeline as command_line
 from pipeline.core.plan import PLAN
 from stages.artifacts.signature import Signature
-from stages.errors import SettingsError
 from stages.settings import Benchmark, Build, Data, Model, Prune, Quantize, Settings, Train
 from tests import own_program
 from tests.built_artifact import adopt
@@ -166,12 +165,11 @@ def test_the_program_of_a_bundle_says_what_the_command_says(line, tmp_path, engi
     assert [each.split(":")[0] for each in words] == list(OUTPUTS)
 
 
-def test_triton_is_told_of_every_output(line, tmp_path) -> None:
+@pytest.mark.parametrize("engine", ["onnxruntime.fp32", "litert.int8"])
+def test_triton_is_told_of_every_output(line, tmp_path, engine) -> None:
     root, found = line
     made = adopt(tmp_path / "artifacts", root / "build", found["build"])
-    export(Export(tmp_path / "served", "onnxruntime.fp32", format="triton"), made, PLAN)
+    export(Export(tmp_path / "served", engine, format="triton"), made, PLAN)
     (config,) = (tmp_path / "served").rglob("config.pbtxt")
     names = re.findall(r'output \{\n  name: "(\w+)"', config.read_text())
     assert tuple(names) == OUTPUTS
-    with pytest.raises(SettingsError, match="has 3 outputs, and the program for Triton's Python"):
-        export(Export(tmp_path / "other", "litert.fp32", format="triton"), made, PLAN)

@@ -25,9 +25,16 @@ from pipeline.bundle.export import Export, export
 from pipeline.bundle.programs.onnxruntime import Network
 from pipeline.cli import pipeline as command_line
 from pipeline.core.plan import PLAN
-from stages.engines.registry import EngineName
+from stages.artifacts.signature import Head
+from stages.artifacts.signature import Input as SignatureInput
+from stages.conversion.litert import write_float
+from stages.engines import openvino
+from stages.engines.registry import ENGINES, EngineName
 from stages.errors import SettingsError
+from stages.numerics import fields
+from stages.results.engines import BuildResult, EngineResult
 from tests import converted_artifact
+from tests.built_artifact import adopt
 from tests.stages.graphs import SIGNATURE, images
 
 CLIENTS = 4
@@ -255,7 +262,7 @@ def test_padding_stays_zero_in_triton(padded: Path, info: Bundle) -> None:
 
 @pytest.fixture(scope="module")
 def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The address of a real server with two models, and their repository."""
+    """The address of a real server with four models, and their repository."""
     if reason := serving.blocker():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("served")
@@ -265,27 +272,104 @@ def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     export(Export(repository, "litert.int8", format="triton"), folder / "artifacts", PLAN)
     (repository / "small").rename(repository / "litert")
     shutil.copytree(models / "small", repository / "openvino")
+    for backend in ("litert", "openvino"):
+        name = f"several_{backend}"
+        several(backend, folder / name).rename(repository / name)
     with serving.server(repository) as address:
         yield address, repository
 
 
-def asked(
-    address: str, name: str, bundle: Bundle, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+SEVERAL = dataclasses.replace(
+    SIGNATURE,
+    input_shape=(),
+    inputs=(
+        SignatureInput("picture", (8, 8, 1), 1 / 255, 0.0, "NHWC", "uint8", "uint8"),
+        SignatureInput("table", (4,), 0.5, 1.0, "NC", "float32", "float32"),
+    ),
+    task="several",
+    output="values",
+    class_names=(),
+    heads=(
+        Head("total", "regression", "values", ("0", "1", "2", "3"), ()),
+        Head("map", "raw", "values", (), (8, 8, 4)),
+    ),
+)
+"""The map is the picture times the table, the total the table and the mean of the map."""
+
+
+def several(backend: str, folder: Path) -> Path:
+    """A model of Triton with SEVERAL inputs and outputs."""
+    made, file = folder / "made", f"{backend}.fp32{ENGINES[backend].suffix}"
+    made.mkdir(parents=True)
+    if backend == "litert":
+        write_float(made / file, several_in_keras(), SEVERAL)
+    else:
+        onnx.save(several_in_onnx(), folder / "model.onnx")
+        openvino.write(folder / "model.onnx", made / file)
+    SEVERAL.write(made)
+    np.savez(made / "samples.npz", images=SEVERAL.noise(4))
+    engine = EngineResult(backend=backend, precision="fp32", file=file)
+    adopt(folder / "artifacts", made, BuildResult(engines=(engine,)))
+    export(Export(folder / "to", f"{backend}.fp32", format="triton"), folder / "artifacts", PLAN)
+    (model,) = (folder / "to").iterdir()
+    return model
+
+
+def several_in_keras() -> Any:
+    import keras
+    from keras import layers
+
+    picture, table = keras.Input((8, 8, 1), name="picture"), keras.Input((4,), name="table")
+    product = layers.Multiply()([picture, layers.Reshape((1, 1, 4))(table)])
+    total = layers.Add()([layers.GlobalAveragePooling2D()(product), table])
+    return keras.Model([picture, table], [total, product])
+
+
+def several_in_onnx() -> onnx.ModelProto:
+    places = numpy_helper.from_array(np.array([1, 2], np.int64), "places")
+    scale = numpy_helper.from_array(np.float32(1 / 255), "scale")
+    nodes = [
+        helper.make_node("Cast", ["picture"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "scale"], ["scaled"]),
+        helper.make_node("Unsqueeze", ["table", "places"], ["wide"]),
+        helper.make_node("Mul", ["scaled", "wide"], ["map"]),
+        helper.make_node("ReduceMean", ["map"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Add", ["mean", "table"], ["total"]),
+    ]
+    kinds = (TensorProto.UINT8, TensorProto.FLOAT)
+    taken = [
+        helper.make_tensor_value_info(each.name, kind, ["N", *each.input_shape])
+        for each, kind in zip(SEVERAL.inputs, kinds, strict=True)
+    ]
+    given = [
+        helper.make_tensor_value_info(
+            each.output_name, TensorProto.FLOAT, ["N", *each.shape_of_output]
+        )
+        for each in SEVERAL.each
+    ]
+    graph = helper.make_graph(nodes, "several", taken, given, [places, scale])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def asked(address: str, name: str, bundle: Bundle, seed: int) -> list[tuple[Any, np.ndarray]]:
     """Inputs and answers of one client, which sends batches of all sizes, and one with NaN."""
     from tritonclient.utils import InferenceServerException
 
+    signature = bundle.signature
     remote = serving.Remote(address, name, bundle)
     try:
+        *others, last = signature.by_name(signature.feed(signature.noise(2))).values()
+        broken = [*others, np.full_like(last, np.nan)]
         with pytest.raises(InferenceServerException, match="NaN or infinity"):
-            remote.infer(np.full((2, 8, 8, 1), np.nan, np.float32))
-        inputs = [SIGNATURE.preprocess(images(size, seed)) for size in (1, 3, 32, 2, 1, 8)]
+            remote.infer(broken if others else broken[0])
+        samples = signature.noise(40)[seed:]
+        inputs = [signature.feed(samples[:size]) for size in (1, 3, 8, 2, 1, 5)]
         return [(batch, remote.infer(batch)) for batch in inputs]
     finally:
         remote.close()
 
 
-@pytest.mark.parametrize("name", ["litert", "openvino"])
+@pytest.mark.parametrize("name", ["litert", "openvino", "several_litert", "several_openvino"])
 def test_several_clients_of_a_real_server_get_what_the_engine_gives(
     served: tuple[str, Path], name: str
 ) -> None:
@@ -297,8 +381,42 @@ def test_several_clients_of_a_real_server_get_what_the_engine_gives(
             ]
         answers = [pair for client in clients for pair in client.result()]
         assert len(answers) == 6 * CLIENTS
+        answers.sort(key=lambda pair: len(pair[1]))  # OpenVINO compiles for every other size
         for batch, outputs in answers:
-            np.testing.assert_allclose(outputs, engine._engine.infer(batch), rtol=1e-4, atol=1e-5)
+            expected = engine._engine.infer(batch)
+            for found, wanted in zip(fields.parts(outputs), fields.parts(expected), strict=True):
+                np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["litert", "openvino"])
+def test_each_input_and_output_of_a_real_server_is_that_of_its_name(
+    served: tuple[str, Path], backend: str
+) -> None:
+    from tritonclient import http
+    from tritonclient.utils import InferenceServerException
+
+    address, repository = served
+    model = f"several_{backend}"
+    remote = serving.Remote(address, model, contents.read(repository / model / "1"))
+    picture, table = SEVERAL.feed(SEVERAL.noise(3))
+    found = remote.infer([picture, table])
+    product = picture / np.float32(255) * table[:, None, None]
+    np.testing.assert_allclose(found["map"], product, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found["total"], product.mean(axis=(1, 2)) + table, rtol=1e-4)
+    with http.InferenceServerClient(address) as client:
+        kinds = {"picture": "UINT8", "table": "FP32"}
+        given = [
+            http.InferInput(name, list(each.shape), kinds[name]).set_data_from_numpy(each)
+            for name, each in (("table", table), ("picture", picture))
+        ]
+        wanted = http.InferRequestedOutput("map")
+        alone = client.infer(model, given, outputs=[wanted])
+    assert alone.as_numpy("total") is None
+    np.testing.assert_array_equal(alone.as_numpy("map"), found["map"])
+    for batch in ([picture, table[:2]], [picture, table[:, :3]], [table, picture]):
+        with pytest.raises(InferenceServerException):
+            remote.infer(batch)
+    remote.close()
 
 
 def test_a_server_refuses_too_many_images_and_none(
