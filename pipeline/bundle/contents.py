@@ -28,9 +28,9 @@ from stages.artifacts.signature import Input as SignatureInput
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import ArtifactError, shown
 from stages.results.base import Count, LatencyRow, Measured, Quality, Sha256
-from stages.results.base import Output as OutputKind
 from stages.results.engines import MachineState
 from stages.results.machine import MachineFacts
+from stages.tasks.registry import Output as OutputKind
 from stages.tasks.registry import TaskName
 
 FILE = "bundle.json"

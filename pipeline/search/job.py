@@ -28,7 +28,7 @@ from pipeline.search.model import RungResult, Tested
 from pipeline.search.pool import MAKING, Pool, share
 from stages.engines import environment, files
 from stages.errors import ArtifactError, EngineError
-from stages.measurement import against_reference, throughput
+from stages.measurement import against_reference, memory
 from stages.results.base import StageResult
 from stages.results.engines import (
     BenchmarkResult,
@@ -132,8 +132,8 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
             settings.benchmark,
             settings.gpu,
         )
-        memory = (
-            throughput.peak_memory_mib(alone, folder, chosen.threads, [search.batch_size])
+        peaks_mib = (
+            memory.peak_memory_mib(alone, folder, chosen.threads, [search.batch_size])
             if "memory" in search.objectives
             else {}
         )
@@ -147,7 +147,7 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
         metric=details.choice.metric if details.choice else None,
         size_bytes=size_of(engine, record),
         latency=latency,
-        memory_mib=memory.get(search.batch_size),
+        memory_mib=peaks_mib.get(search.batch_size),
         seconds=0.0,
     )
 

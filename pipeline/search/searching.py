@@ -25,7 +25,7 @@ from pipeline.search.results import Found
 from pipeline.search.study import Study
 from stages.engines.registry import ENGINES, EngineName
 from stages.errors import SECRET, ArtifactError, GateFailed, SettingsError
-from stages.measurement import machine_state, throughput
+from stages.measurement import machine_state, memory
 from stages.settings import Settings
 
 FOLDER = "search"
@@ -80,7 +80,7 @@ def prepare(settings: Settings) -> None:
     for stage in stages_of_trial():
         require_packages(stage, settings)
     search, leave_out = settings.search, "leave it out of search.objectives"
-    if "memory" in search.objectives and not throughput.STATUS.exists():
+    if "memory" in search.objectives and not memory.STATUS.exists():
         why = "this system does not tell what memory a process takes"
         raise SettingsError(f"search.objectives: 'memory' is never measured here: {why}", leave_out)
     if "energy" in search.objectives and (why := _without_power(search.engine)):

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from stages.errors import ArtifactError, shown
 from stages.numerics import fields
-from stages.results.base import Output
-from stages.tasks.registry import TASKS, TaskName, metric, metric_of, own_metric
+from stages.tasks.registry import TASKS, Output, TaskName, metric, metric_of, own_metric
 
 FILE = "signature.json"
 SHAPES = ("output_shape", "thresholds", "trained_thresholds")

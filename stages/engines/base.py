@@ -8,6 +8,9 @@ A module of this package is an engine if it has these four names and a row in re
     Runner(file, signature, threads, gpu)           the Engine below
 
 Nothing touches a device before `open`. Wrong arguments of callers are checked once: expected.py.
+
+Engines of a CPU are also opened in processes of their own, to see what they take. Settings and
+results, whose types take longer to make than a runtime takes to load, are imported in functions.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -27,8 +31,10 @@ from stages.engines.expected import check_several, expected_inputs
 from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
 from stages.errors.packages import install, missing, native_module, not_installed, reinstall
-from stages.results.engines import LayerFacts
-from stages.settings import Gpu, TensorRT
+
+if TYPE_CHECKING:
+    from stages.results.engines import LayerFacts
+    from stages.settings import Gpu, TensorRT
 
 Logits = NDArray[Any]
 """float32 (N, ...), or of several outputs (N,) with a field for each: Signature.joined."""
@@ -71,6 +77,12 @@ def does_not_load(fault: object, *packages: str) -> Blocker:
     return Blocker(f"{names} is installed but does not load: {fault}", reinstall(packages))
 
 
+def _default_tensorrt() -> TensorRT:
+    from stages.settings import TensorRT
+
+    return TensorRT()
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """How an engine is to be built."""
@@ -80,7 +92,7 @@ class BuildRequest:
     max_batch_size: int = 64
     batch_sizes: tuple[int, ...] = (1,)
     workspace_mib: int = 1024
-    tensorrt: TensorRT = field(default_factory=TensorRT)
+    tensorrt: TensorRT = field(default_factory=_default_tensorrt)
     max_seconds: float = 0.4
     """Longest timing of one candidate, where a builder chooses by measuring."""
 
@@ -119,9 +131,16 @@ class Engine(ABC):
         self.file = file
         self.signature = signature
         self.threads = threads
-        self.gpu = gpu or Gpu()
+        self._gpu = gpu
         self._is_open = False
         self._expected = expected_inputs(signature)
+
+    @cached_property
+    def gpu(self) -> Gpu:
+        """How a GPU is fed and waited for."""
+        from stages.settings import Gpu
+
+        return self._gpu or Gpu()
 
     def open(self) -> None:
         """Load the file and take the memory it needs. Raises EngineError."""

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from stages.engines.registry import Precision
 from stages.numerics.sparsity import is_two_of_four
-from stages.results.engines import LayerFacts, PrecisionMismatch
 
 if TYPE_CHECKING:
     import onnx
+
+    from stages.results.engines import LayerFacts, PrecisionMismatch
 
 MATRIX_NODES = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 DEQUANTIZE = "DequantizeLinear"
@@ -71,6 +72,8 @@ def is_wider(layer: LayerFacts) -> bool:
 
 def mismatches(layers: Iterable[LayerFacts]) -> tuple[PrecisionMismatch, ...]:
     """The nodes that run in more bits than were requested, with their layers."""
+    from stages.results.engines import PrecisionMismatch
+
     return tuple(
         PrecisionMismatch(
             node=node,

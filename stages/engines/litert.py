@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,9 @@ from stages.engines.child import ChildFailed
 from stages.engines.litert_interpreter import allocated
 from stages.engines.registry import FEW_CHANNELS
 from stages.errors import EngineError
-from stages.results.engines import LayerFacts
+
+if TYPE_CHECKING:
+    from stages.results.engines import LayerFacts
 
 PROBE_SECONDS = 0.3
 """For each form of a file; enough for thousands of calls of a small network."""
@@ -107,6 +109,8 @@ def layers(content: bytes, request: BuildRequest) -> Iterator[LayerFacts]:
     only that a float image is rounded for an INT8 kernel, on a grid made for each call.
     """
     from ai_edge_litert import schema_py_generated as schema
+
+    from stages.results.engines import LayerFacts
 
     model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)

@@ -31,10 +31,11 @@ from stages.engines.base import (
 from stages.engines.layers import requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
-from stages.results.engines import IntegerKernels, LayerFacts
 
 if TYPE_CHECKING:
     import onnx
+
+    from stages.results.engines import IntegerKernels, LayerFacts
 
 WRONG_FUSIONS = ["Pad_Fusion"]
 """Zero padding before a MaxPool becomes the MaxPool's own, which pads with minus infinity:
@@ -73,6 +74,8 @@ def layers(optimised: onnx.ModelProto, asked: Mapping[str, Precision]) -> Iterat
 
     `asked` is that of layers.requested. A node keeps its name when it is fused with the next.
     """
+    from stages.results.engines import LayerFacts
+
     for node in optimised.graph.node:
         if node.op_type in (*INTEGER_KERNELS, *FLOAT_KERNELS):
             name = node.name.removeprefix("fused ")
@@ -215,6 +218,8 @@ def node_milliseconds(
 def integer_kernels(engine: Path) -> IntegerKernels:
     """How many convolutions and matrix products of an engine file are integer, how many float."""
     import onnx
+
+    from stages.results.engines import IntegerKernels
 
     kinds = [node.op_type for node in onnx.load(engine).graph.node]
     return IntegerKernels(

@@ -36,10 +36,11 @@ from stages.engines.child import ChildFailed
 from stages.engines.layers import requested
 from stages.engines.registry import Precision
 from stages.errors import EngineError
-from stages.results.engines import LayerFacts
 
 if TYPE_CHECKING:
     import onnx
+
+    from stages.results.engines import LayerFacts
 
 GRAPH, WEIGHTS = "model.xml", "model.bin"
 """Members of an engine file; its comment is the OpenVINO that wrote it."""
@@ -133,6 +134,8 @@ def layers(
     kernels: Iterable[Mapping[str, str]], asked: Mapping[str, Precision]
 ) -> Iterator[LayerFacts]:
     """Requested and executed precision of `kernels`; `asked` is that of layers.requested."""
+    from stages.results.engines import LayerFacts
+
     for kernel in kernels:
         kind, executed = kernel["layerType"], kernel["runtimePrecision"]
         if kind in NO_KERNELS:

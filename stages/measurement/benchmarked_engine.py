@@ -21,7 +21,7 @@ from stages.engines import records
 from stages.engines.base import Engine
 from stages.engines.registry import ENGINES
 from stages.errors import EngineError
-from stages.measurement import clock, throughput, turns
+from stages.measurement import clock, memory, throughput, turns
 from stages.measurement.accuracy import answers, batch_of, logits
 from stages.measurement.luck import is_above_luck, sampled
 from stages.numerics import latency
@@ -200,7 +200,7 @@ def _saturate(
     peaks: dict[int, float] = {}
     if not each.is_on_gpu and threads == settings.threads[0]:
         sizes = [row.batch_size for row in rows]
-        peaks = throughput.peak_memory_mib(each.record, engine.file.parent, threads, sizes)
+        peaks = memory.peak_memory_mib(each.record, engine.file.parent, threads, sizes)
     others = tuple(row for row in each.timings.latency if row.threads != threads)
     filled = tuple(
         row.model_copy(

@@ -1,29 +1,22 @@
-"""Throughput of a saturated engine, and the memory that it takes."""
+"""Throughput of a saturated engine."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import re
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages.artifacts.signature import Fed, Signature, rows
-from stages.engines import child, records
+from stages.artifacts.signature import rows
+from stages.engines import records
 from stages.engines.base import Engine
-from stages.engines.child import ChildFailed
 from stages.measurement import clock
 from stages.results.engines import EngineRecord
 
-STATUS = Path("/proc/self/status")
-KIB_PER_MIB = 1024
 PIPELINED = 64
 """Batches between two readings of the clock: enough for filling and emptying to count little."""
 
@@ -71,44 +64,3 @@ def pipelined_images_per_second(engine: Engine, batch: Any, seconds: float) -> f
 
     taken = clock.measure({"pipelined": call}, 0.0, seconds)["pipelined"]
     return 1000.0 * PIPELINED * rows(batch) / float(np.median(taken))
-
-
-def peak_memory_mib(
-    record: EngineRecord, folder: Path, threads: int, batch_sizes: Sequence[int]
-) -> dict[int, float]:
-    """Peak resident memory that the engine and its runtime add to a process, by batch size.
-
-    Each is the peak so far in one process that runs the batch sizes in rising order: what its
-    memory grew by since before the engine was opened. Empty where Linux' /proc is missing, or
-    the process ended early.
-    """
-    if not STATUS.exists():
-        return {}
-    engine, sizes = record.model_dump_json(), sorted(batch_sizes)
-    try:
-        printed = child.answer(__name__, "print_peak_memory", engine, str(folder), threads, *sizes)
-    except ChildFailed:
-        return {}
-    return {int(size): peak for size, peak in json.loads(printed).items()}
-
-
-def memory_mib(kind: str, status: Path = STATUS) -> float:
-    """`VmHWM`, the peak, or `VmRSS`, now, of this process in MiB (proc(5))."""
-    found = re.search(rf"^{kind}:\s*(\d+) kB", status.read_text(), re.MULTILINE)
-    return int(found[1]) / KIB_PER_MIB if found else 0.0
-
-
-def print_peak_memory(engine: str, folder: str, threads: int, *batch_sizes: int) -> None:
-    """In a child: run the engine alone and print the peak memory at each batch size, as JSON."""
-    record = EngineRecord.model_validate_json(engine)
-    signature = Signature.read(Path(folder))
-    # Before the runtime is imported, which is part of what the engine costs.
-    before, peaks = memory_mib("VmRSS"), {}
-    with records.runner(record, Path(folder), signature, threads) as runner:
-        for size in batch_sizes:
-            # Not noise: pages of zeros that are only read take no memory.
-            sources = signature.each_input
-            fed: Fed = [np.zeros((size, *each.input_shape), each.dtype) for each in sources]
-            runner.infer(fed if signature.inputs else fed[0])
-            peaks[size] = memory_mib("VmHWM") - before
-    sys.stdout.write(json.dumps(peaks) + "\n")

@@ -3,9 +3,9 @@
 Not in the modules of the stages: every command that reads a record makes all of their types.
 """
 
-from stages.results.base import Count, Measured, Output, StageResult
+from stages.results.base import Count, Measured, StageResult
 from stages.results.training import DatasetCounts
-from stages.tasks.registry import TaskName
+from stages.tasks.registry import Output, TaskName
 
 
 class DeviceSpeed(Measured):

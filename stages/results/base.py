@@ -1,6 +1,6 @@
 """What every stage measures: the bottom of all result types."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -16,8 +16,6 @@ from stages.tasks.registry import metric
 Count = NonNegativeInt
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = NonNegativeFloat
-Output = Literal["logits", "probabilities", "values"]
-"""What a network returns: logits or probabilities of classes, or the values that were asked."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field
 
-from stages.results.base import Count, Details, Measured, Output, Share, StageResult
+from stages.results.base import Count, Details, Measured, Share, StageResult
+from stages.tasks.registry import Output
 
 
 class LogitDifference(Measured):

@@ -19,9 +19,9 @@ from stages.artifacts.signature import Signature
 from stages.errors import ModelError
 from stages.numerics.bootstrap import change
 from stages.numerics.proportions import Interval
-from stages.results.base import Output, Quality
+from stages.results.base import Quality
 from stages.results.training import Classification
-from stages.tasks.registry import TASKS, TaskName
+from stages.tasks.registry import TASKS, Output, TaskName
 
 Outputs = NDArray[np.float32]
 """(N, ...): of every image what the network returns."""

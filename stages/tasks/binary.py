@@ -15,10 +15,11 @@ from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.numerics import classification as numbers
 from stages.numerics import ranking
-from stages.results.base import Output, Quality
+from stages.results.base import Quality
 from stages.results.training import Classification
 from stages.tasks import classification, sigmoids
 from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.registry import Output
 from stages.tasks.sigmoids import cross_entropy, probabilities, thresholds_of
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")

@@ -12,9 +12,10 @@ from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.numerics import classification
 from stages.numerics.parity import unexplained_labels
-from stages.results.base import Output, Quality
+from stages.results.base import Quality
 from stages.results.training import Classification
 from stages.tasks.base import Difference, Outputs, Shape, Targets
+from stages.tasks.registry import Output
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")
 TOLERANCE = 0.0

@@ -12,10 +12,11 @@ from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.numerics import ranking
 from stages.numerics.classification import class_scores
-from stages.results.base import Output, Quality
+from stages.results.base import Quality
 from stages.results.training import Classification, ClassScore
 from stages.tasks import sigmoids
 from stages.tasks.base import Outputs, Shape, Targets
+from stages.tasks.registry import Output
 from stages.tasks.sigmoids import cross_entropy, probabilities
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")

@@ -13,6 +13,9 @@ TaskName = Literal[
     "classification", "binary", "multilabel", "regression", "segmentation", "raw", "several"
 ]
 
+Output = Literal["logits", "probabilities", "values"]
+"""What a network returns: logits or probabilities of classes, or the values that were asked."""
+
 OneTask = Literal["classification", "binary", "multilabel", "regression", "segmentation", "raw"]
 """Those that may be asked of one output."""
 

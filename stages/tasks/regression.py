@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.errors import DataError
-from stages.results.base import Output, Quality
+from stages.results.base import Quality
 from stages.results.training import Classification
 from stages.tasks.base import Difference, Outputs, Shape, Targets
+from stages.tasks.registry import Output
 
 OUTPUTS: tuple[Output, ...] = ("values",)
 TOLERANCE = 0.1

@@ -20,9 +20,10 @@ from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.numerics import classification
 from stages.numerics.classification import MAX_CONFUSION_CLASSES
-from stages.results.base import Output, Quality
+from stages.results.base import Quality
 from stages.results.training import Classification
 from stages.tasks.base import Difference, Outputs, Shape, Targets
+from stages.tasks.registry import Output
 from stages.tasks.sigmoids import changed_sides, cross_entropies, probabilities, thresholds_of
 
 OUTPUTS: tuple[Output, ...] = ("logits", "probabilities")

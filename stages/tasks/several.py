@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from stages.artifacts.signature import Signature
 from stages.errors import DataError
 from stages.numerics import fields
-from stages.results.base import Output, Quality
+from stages.results.base import Quality
 from stages.results.training import Classification
 from stages.tasks import base
 from stages.tasks.base import Difference, Outputs, Shape, Targets
+from stages.tasks.registry import Output
 
 OUTPUTS: tuple[Output, ...] = ("values",)
 TOLERANCE = 1.0

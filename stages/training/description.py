@@ -15,12 +15,11 @@ from stages.datasets.several import Wanted
 from stages.errors import ModelError, SettingsError
 from stages.keras_graph.outputs import Maker, made_by, names_of
 from stages.keras_graph.walk import functional
-from stages.results.base import Output
 from stages.results.training import DatasetCounts
 from stages.settings import Data
 from stages.tasks import base as tasks
 from stages.tasks.base import Shape
-from stages.tasks.registry import TaskName
+from stages.tasks.registry import Output, TaskName
 
 FEW = 16
 """Images to see what a model returns."""

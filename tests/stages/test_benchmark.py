@@ -17,7 +17,7 @@ from stages.datasets import carried
 from stages.datasets.base import Split
 from stages.engines import records
 from stages.errors import ArtifactError, EngineError
-from stages.measurement import choice, clock, kept_answers, throughput
+from stages.measurement import choice, clock, kept_answers, memory, throughput
 from stages.measurement.benchmarked_engine import BenchmarkedEngine
 from stages.numerics import fields
 from stages.results.engines import (
@@ -196,7 +196,7 @@ def test_a_row_says_how_certain_it_is_and_what_the_engine_gives_and_takes(
             assert row.saturating_engines >= 1
 
 
-@pytest.mark.skipif(not throughput.STATUS.exists(), reason="this machine has no /proc")
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="this machine has no /proc")
 def test_memory_is_that_of_a_process_with_this_engine_alone(
     measured: tuple[Path, BenchmarkResult],
 ) -> None:

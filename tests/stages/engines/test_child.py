@@ -9,7 +9,7 @@ from stages.engines import child, litert, openvino
 from stages.engines.base import BuildRequest
 from stages.engines.child import ChildFailed
 from stages.engines.registry import EngineName
-from stages.measurement import throughput
+from stages.measurement import memory
 from stages.measurement.engine_process import EngineProcess
 from tests.stages.engine_records import record
 from tests.stages.graphs import SIGNATURE
@@ -38,10 +38,10 @@ def test_openvino_is_asked_by_our_own_modules(hostile: Path, converted: Path) ->
     assert openvino.kernels(file)
 
 
-@pytest.mark.skipif(not throughput.STATUS.exists(), reason="this machine has no /proc")
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="this machine has no /proc")
 def test_memory_is_measured_by_our_own_modules(hostile: Path, converted: Path) -> None:
     engine = record("litert.int8", file="model.int8.tflite")
-    assert throughput.peak_memory_mib(engine, converted, 1, [4, 1]).keys() == {1, 4}
+    assert memory.peak_memory_mib(engine, converted, 1, [4, 1]).keys() == {1, 4}
 
 
 def test_engines_to_compare_are_built_by_our_own_modules(hostile: Path, converted: Path) -> None:

@@ -13,19 +13,6 @@ from tests.stages.engine_records import record
 from tests.stages.graphs import SIGNATURE, images
 
 
-def test_memory_is_read_from_the_status_of_the_process(tmp_path: Path) -> None:
-    (tmp_path / "status").write_text("Name:\tpython\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\n")
-    assert throughput.memory_mib("VmHWM", tmp_path / "status") == 2.0
-    assert throughput.memory_mib("VmRSS", tmp_path / "status") == 1.0
-
-
-def test_a_process_that_ends_early_tells_no_memory(tmp_path: Path) -> None:
-    SIGNATURE.write(tmp_path)
-    (tmp_path / "broken.tflite").write_bytes(b"broken")
-    entry = record("litert.int8", file="broken.tflite")
-    assert throughput.peak_memory_mib(entry, tmp_path, 1, [1]) == {}
-
-
 def test_engines_that_fill_the_cores_are_closed_but_for_the_one_that_was_open(
     converted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
