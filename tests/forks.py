@@ -60,6 +60,7 @@ def serve(module: str) -> None:
     """Fork for each job that a line of stdin lists, and print how they ended."""
     gc.disable()  # Importing TensorFlow takes a fifth longer with searches for garbage.
     main = importlib.import_module(module).main
+    gc.freeze()  # Keras searches at every reset, and would search all that was imported.
     for line in sys.stdin:
         started = [_fork(main, *job) for job in zip(*json.loads(line), strict=True)]
         ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started]

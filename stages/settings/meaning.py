@@ -7,6 +7,7 @@ so only who shows the settings pays for it.
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import textwrap
@@ -18,16 +19,15 @@ from stages.settings.base import Section
 
 def meanings(section: type[Section]) -> dict[str, str]:
     """Setting -> its text, for the section's own settings and those it inherits."""
-    found: dict[str, str] = {}
-    for owner in reversed(section.__mro__):
-        if issubclass(owner, Section):
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
-            if isinstance(tree, ast.ClassDef):
-                found |= _texts(tree)
-    return found
+    owners = (owner for owner in reversed(section.__mro__) if issubclass(owner, Section))
+    return {name: text for owner in owners for name, text in _texts(owner).items()}
 
 
-def _texts(tree: ast.ClassDef) -> dict[str, str]:
+@functools.cache
+def _texts(owner: type[Section]) -> dict[str, str]:
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    if not isinstance(tree, ast.ClassDef):
+        return {}
     return {
         name.id: inspect.cleandoc(text)
         for line, below in itertools.pairwise(tree.body)
