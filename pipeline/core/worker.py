@@ -33,9 +33,9 @@ from pipeline.core.messages import Crashed, Failed, Finished, Message, Progress,
 from stages.errors import UserError, machine_error, redacted
 from stages.results.base import StageResult
 
-OF_NO_STAGE = ("matplotlib", "sklearn")
-"""What Keras imports if it is installed, for pictures and wrappers that no stage uses: with SciPy a
-quarter of the time until TensorFlow and Keras are there."""
+OF_NO_STAGE = ("matplotlib", "scipy", "sklearn")
+"""What TensorFlow and Keras import if it is there, for pictures, sparse arrays and wrappers that no
+stage uses: a quarter of the time until they are imported."""
 
 
 class Events:

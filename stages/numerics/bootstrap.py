@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +14,29 @@ DRAWS = 400
 Rows = NDArray[np.float64]
 
 
-def change(
-    score: Callable[[Rows], float],
-    before: Rows,
-    after: Rows,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> Interval:
-    """score(after) - score(before), of rows (N, K) of the same images, and its percentile interval.
+class Scores(NamedTuple):
+    """The score of all images, and float64 (draws,) those of draws of them."""
+
+    of_all: float
+    drawn: NDArray[np.float64]
+
+
+def scores(score: Callable[[Rows], float], rows: Rows, seed: int = 0, draws: int = DRAWS) -> Scores:
+    """Scores of rows (N, K). Of as many other rows the same images are drawn."""
+    drawn = np.random.default_rng(seed).integers(0, len(rows), (draws, len(rows)))
+    return Scores(score(rows), np.array([score(rows[each]) for each in drawn]))
+
+
+def change(before: Scores, after: Scores, confidence: float = CONFIDENCE) -> Interval:
+    """What is gained from `before` to `after`, of the same images, and its percentile interval.
 
     Paired: both are scored on the same draw of images, so that easy and hard ones cancel out.
     Efron and Tibshirani, 'An Introduction to the Bootstrap' (1993), sections 8 and 13.3. The
     estimate is always within. Draws of which the score is NaN say nothing.
     """
-    drawn = np.random.default_rng(seed).integers(0, len(before), (draws, len(before)))
-    found = [score(after[rows]) - score(before[rows]) for rows in drawn]
-    estimate = score(after) - score(before)
-    known = [each for each in found if np.isfinite(each)] or [estimate]
+    estimate, found = after.of_all - before.of_all, after.drawn - before.drawn
+    known = found[np.isfinite(found)]
+    known = known if len(known) else np.array([estimate])
     low, high = np.quantile(known, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(estimate, min(estimate, float(low)), max(estimate, float(high)))
 

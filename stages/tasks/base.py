@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.errors import ModelError
-from stages.numerics.bootstrap import change
+from stages.numerics import bootstrap
 from stages.numerics.proportions import Interval
 from stages.results.base import Quality
 from stages.results.training import Classification
@@ -151,9 +152,14 @@ class Answers:
         """
         if self.signature.counts_images:
             return None
+        return bootstrap.change(self._scores, after._scores)
+
+    @cached_property
+    def _scores(self) -> bootstrap.Scores:
+        """Once, as several engines are compared with the same answers."""
         task = asked(self.signature)
         if not self.signature.metric:
-            return change(task.score, self.evidence, after.evidence)
+            return bootstrap.scores(task.score, self.evidence)
 
         def score(evidence: NDArray[Any]) -> float:
             try:
@@ -161,4 +167,4 @@ class Answers:
             except ModelError:  # of images drawn that have one class only, for instance
                 return float("nan")
 
-        return change(score, self.evidence, after.evidence, draws=FEW_DRAWS)
+        return bootstrap.scores(score, self.evidence, draws=FEW_DRAWS)

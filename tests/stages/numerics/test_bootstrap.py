@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.numerics.bootstrap import change, is_above_luck
+from stages.numerics.bootstrap import Scores, change, is_above_luck, scores
 from stages.numerics.proportions import of_counts
 
 RNG = np.random.default_rng(1)
@@ -16,7 +16,7 @@ def share(rows: np.ndarray) -> float:
 def test_of_a_share_the_interval_is_that_of_counts() -> None:
     before = RNG.random(400) < 0.8
     after = np.where(RNG.random(400) < 0.1, RNG.random(400) < 0.5, before)
-    found = change(share, before[:, None].astype(float), after[:, None].astype(float))
+    found = change(*(scores(share, each[:, None].astype(float)) for each in (before, after)))
     exact = of_counts(before, after)
     assert found.estimate == pytest.approx(exact.estimate)
     assert found.low == pytest.approx(exact.low, abs=0.006)
@@ -25,8 +25,18 @@ def test_of_a_share_the_interval_is_that_of_counts() -> None:
 
 def test_the_same_answers_have_changed_by_nothing() -> None:
     rows = RNG.random((50, 3))
-    found = change(share, rows, rows)
+    found = change(scores(share, rows), scores(share, rows))
     assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_draws_without_a_score_say_nothing() -> None:
+    before = Scores(0.5, np.array([0.4, np.nan, 0.6]))
+    found = change(before, Scores(0.7, np.array([0.5, 0.1, 0.9])))
+    assert found.low == pytest.approx(0.105, abs=1e-3)
+    assert found.high == pytest.approx(0.295, abs=1e-3)
+    unknown = Scores(0.7, np.full(3, np.nan))
+    found = change(before, unknown)
+    assert (found.low, found.high) == (found.estimate, found.estimate)
 
 
 @pytest.mark.parametrize(("knows", "expected"), [(0.6, True), (0.0, False)])
