@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=19,
+            revision=20,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Set
+from dataclasses import replace
 from functools import partial
+from itertools import product
+from keyword import kwlist
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import keras
@@ -19,7 +23,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
-from stages.engines.litert import input_names, paired_form
+from stages.engines.litert import input_names, paired_form, with_input_names
 from stages.errors import ConversionUnsupported, shown
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import QuantizeTensor, execute
@@ -186,6 +190,43 @@ def _flatbuffer(
 ) -> bytes:
     """Inputs and outputs have the names of `signature`, in the file's own.
 
+    Of a word of Python, as "class", and of names that TensorFlow makes equal, as "x" and "X" or
+    "a-b" and "a_b", the converter makes no names, and drops those of all inputs: it is then given
+    others of the same lengths, which these are written over.
+    """
+    content = _converted(forward, signature, optimizations)
+    if not signature.inputs or input_names(content) == {*signature.input_names}:
+        return content
+    others = _stand_ins(signature)
+    content = _converted(forward, others, optimizations)
+    if input_names(content) != {*others.input_names}:
+        raise ConversionUnsupported(
+            f"LiteRT cannot call the inputs {', '.join(map(shown, signature.input_names))}",
+            "choose longer names",
+        )
+    pairs = zip(others.input_names, signature.input_names, strict=True)
+    return with_input_names(content, dict(pairs))
+
+
+def _stand_ins(signature: Signature) -> Signature:
+    """With a word of letters in place of each input's name, as long as that, as far as there are
+    enough of them."""
+    found: list[str] = []
+    for name in signature.input_names:
+        words = map("".join, product(ascii_lowercase, repeat=len(name)))
+        taken = {*found, *signature.output_names, *kwlist}
+        found.append(next((word for word in words if word not in taken), name))
+    pairs = zip(signature.inputs, found, strict=True)
+    return replace(signature, inputs=tuple(replace(each, name=word) for each, word in pairs))
+
+
+def _converted(
+    forward: Callable[[Any], Any],
+    signature: Signature,
+    optimizations: list[Any],
+) -> bytes:
+    """As `_flatbuffer`, but for the names of inputs that are lost.
+
     Variables are frozen first: the converter leaves those of a Keras 3 function unreadable.
     """
     sources = signature.each_input
@@ -212,7 +253,7 @@ def _flatbuffer(
         with warnings.catch_warnings():
             # It expects representative data; the fake-quantization nodes say all it needs.
             warnings.filterwarnings("ignore", message="Statistics for quantized inputs")
-            content = bytes(converter.convert())
+            return bytes(converter.convert())
     except Exception as error:  # its error class is private
         # Before "error: " stands where in the source the operation was made.
         reason = str(error).strip().splitlines()[0].rpartition("error: ")[2]
@@ -220,14 +261,6 @@ def _flatbuffer(
             f"LiteRT cannot convert this model: {reason}",
             "replace the layer that uses this operation",
         ) from error
-    # Of a word of Python, as "class", and of names that TensorFlow makes equal, as "x" and "X" or
-    # "a-b" and "a_b", the converter makes no names, and drops all.
-    if signature.inputs and input_names(content) != {*signature.input_names}:
-        raise ConversionUnsupported(
-            f"LiteRT cannot call the inputs {', '.join(map(shown, signature.input_names))}",
-            "choose names that differ in more than case, dots and dashes, and no words of Python",
-        )
-    return content
 
 
 def normalised(image: Any, signature: Signature) -> Any:

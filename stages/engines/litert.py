@@ -10,7 +10,7 @@ XNNPACK takes AMX or leaves it for a whole process: the first file that is opene
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -289,6 +289,20 @@ def input_names(content: bytes) -> set[str]:
         return set()
     found = model.SignatureDefs(0)
     return {found.Inputs(place).Name().decode() for place in range(found.InputsLength())}
+
+
+def with_input_names(content: bytes, names: Mapping[str, str]) -> bytes:
+    """A `.tflite` whose signature calls each input in `names` by another name of the same length,
+    which is written over the old one: nothing else of the file moves."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    signature = schema.Model.GetRootAs(content, 0).SignatureDefs(0)
+    changed = bytearray(content)
+    for each in map(signature.Inputs, range(signature.InputsLength())):
+        table, old = each._tab, each.Name()
+        start = table.Indirect(table.Pos + table.Offset(4)) + 4  # the first field, behind its size
+        changed[start : start + len(old)] = names[old.decode()].encode()
+    return bytes(changed)
 
 
 def inputs_of(interpreter: Any, signature: Signature) -> Details:

@@ -113,16 +113,38 @@ def test_litert_says_of_each_camera_why_its_first_convolution_is_float(network):
     assert in_float == [("CONV_2D", litert.IN_FLOAT)] * 2
 
 
-def test_litert_refuses_inputs_that_it_cannot_name(tmp_path):
-    model = keras.Sequential([keras.Input((4,), name="class"), keras.layers.Dense(2)])
-    two = keras.Input((4,), name="table")
-    model = keras.Model([model.inputs[0], two], keras.layers.Add()([model.outputs[0], two[:, :2]]))
-    inputs = tuple(Input(x.name, (4,), 1.0, 0.0, "NC", "float32", "float32") for x in model.inputs)
-    signature = Signature((), ("a", "b"), 1.0, 0.0, inputs=inputs)
+def sums(names: list[str]) -> tuple[keras.Model, Signature]:
+    """Of inputs with two numbers each, the first times 1, the next times 2, and so on."""
+    inputs = [keras.Input((2,), name=f"i{place}") for place in range(len(names))]
+    parts = [place * each for place, each in enumerate(inputs, 1)]
+    found = tuple(Input(name, (2,), 1.0, 0.0, "NC", "float32", "float32") for name in names)
+    signature = Signature((), ("a", "b"), 1.0, 0.0, inputs=found)
+    return keras.Model(inputs, keras.layers.Add()(parts)), signature
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["class", "table", "self", "as"], ["x", "X", "left-eye", "left_eye", "left.eye"]],
+    ids=["words of Python", "names that TensorFlow makes equal"],
+)
+def test_litert_has_every_name_though_its_converter_loses_some(tmp_path, names):
+    model, signature = sums(names)
+    (file,) = write_float(tmp_path / "model.tflite", model, signature)
+    assert litert.input_names(file.read_bytes()) == {*names}
+    samples = signature.noise(3)
+    with litert.Runner(file, signature) as engine:
+        found = engine.infer(signature.feed(samples))
+    expected = sum(place * samples[name] for place, name in enumerate(names, 1))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_litert_refuses_more_names_of_one_letter_than_there_are(tmp_path):
+    model, signature = sums([*"abcdefghijklmnopqrstuvwxyzA"])
     with pytest.raises(
-        ConversionUnsupported, match="LiteRT cannot call the inputs 'class', 'table"
-    ):
+        ConversionUnsupported, match="LiteRT cannot call the inputs 'a', 'b', "
+    ) as e:
         write_float(tmp_path / "model.tflite", model, signature)
+    assert e.value.hint == "choose longer names"
 
 
 @pytest.mark.skipif(gpu_blocker() is None, reason="with a GPU its inspector tells the layers")
