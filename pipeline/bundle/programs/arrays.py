@@ -18,14 +18,15 @@ SUFFIXES = (".npy", ".npz")
 
 
 def stored(file: Path, names: list[str]) -> dict[str, NDArray[Any]]:
-    """The arrays in a file by name: that of a .npy file is "".
+    """The arrays in a file by name: that of a .npy file is "", or has fields, of several inputs.
 
     Those whose names begin with "y" are labels and left out, unless they are among `names`.
     """
     try:
         found = np.load(file)
         if isinstance(found, np.ndarray):
-            return {"": found}
+            fields = found.dtype.names if names else None
+            return {each: found[each] for each in fields} if fields else {"": found}
         with found:
             names = [key for key in found if key in names or not key.startswith("y")]
             kept = {key: found[key] for key in names}

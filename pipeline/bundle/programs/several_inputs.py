@@ -24,8 +24,7 @@ def samples(file: Path, inputs: list[dict[str, Any]]) -> Iterator[tuple[str, lis
     sets: dict[str, dict[str, NDArray[Any]]] = {}
     for key, values in stored(file, names).items():
         part, _, name = key.rpartition("/")
-        fields = {each: values[each] for each in values.dtype.names or ()}
-        sets.setdefault(part, {}).update(fields or {name: values})
+        sets.setdefault(part, {})[name] = values
     for part, given in sets.items():
         label = f"{file}:{part}" if part else str(file)
         if set(given) != set(names):
