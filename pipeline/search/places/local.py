@@ -97,7 +97,7 @@ class Worker:
         threading.Thread(target=self._listen, args=(job, heard), daemon=True).start()
 
     def _listen(self, job: Job, heard: queue.SimpleQueue[Said | Done]) -> None:
-        for line in self._process.stdout or ():
+        for line in iter(self._next_line, ""):
             try:
                 event = EVENT.validate_json(line)
             except ValidationError:
@@ -110,6 +110,13 @@ class Worker:
         self._process.wait()
         message = f"the process of trial {job.trial} died"
         heard.put(Done(job, error=StageCrashed(message, f"what it printed: {self._log}")))
+
+    def _next_line(self) -> str:
+        """ "" where it has ended, also where `kill` has closed the pipe, in another thread."""
+        try:
+            return self._process.stdout.readline() if self._process.stdout else ""
+        except ValueError:
+            return ""
 
     def kill(self) -> None:
         """End it now; the processes of its stages notice and end too."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 from pathlib import Path
 
@@ -59,6 +60,15 @@ def test_a_process_whose_search_was_killed_ends_in_the_middle_of_a_job(tmp_path)
         (worker,) = place._busy.values()
         worker._process.stdin.close()  # as the system does it for a process that is gone
         assert ends_soon(worker._process.pid)
+
+
+def test_who_listens_to_a_process_that_is_killed_hears_its_end_however_late_he_begins(tmp_path):
+    heard = queue.SimpleQueue()
+    with Local(1, tmp_path / "logs") as place:
+        place.start(job(tmp_path))
+        (worker,) = place._busy.values()
+    worker._listen(job(tmp_path), heard)
+    assert heard.get().error.message == "the process of trial 3 died"
 
 
 def test_at_the_end_a_process_is_killed_whatever_it_does(tmp_path):
