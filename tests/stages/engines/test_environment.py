@@ -137,6 +137,7 @@ def test_a_driver_that_names_no_gpu_leaves_it_to_nvidia_smi(
     program.write_text("#!/bin/sh\necho NVIDIA A10\necho NVIDIA L4\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setattr(environment, "SMI_SECONDS", 600.0)
     environment._names_of_smi.cache_clear()
     assert environment.describe(*roots).gpu.names == ("NVIDIA A10", "NVIDIA L4")
     program.write_text("#!/bin/sh\nexit 9\n")

@@ -62,6 +62,12 @@ def test_a_machine_without_nvidia_smi_has_no_gpu_to_tell_of() -> None:
     assert machine_state.gpus("no-such-program") is None
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell may take its time on a busy machine; a driver that hangs is not tested here."""
+    monkeypatch.setattr(machine_state, "SMI_SECONDS", 600.0)
+
+
 def smi(folder: Path, script: str) -> str:
     """A program that answers as nvidia-smi does."""
     file = folder / "smi"
