@@ -15,6 +15,7 @@ from stages.errors import EngineError, SettingsError
 from stages.settings import Training
 from stages.training import devices
 from tests.forks import Forks
+from tests.stages.training.workers import PATIENT
 
 WORKERS = ["127.0.0.1:5000", "127.0.0.1:5001"]
 
@@ -27,10 +28,13 @@ def tf_config(index: int, workers: list[str]) -> str:
 def two_workers(forks: Forks, folders: list[Path], *options: list[str]) -> list[int]:
     """The exit status of each of two workers that train the normalised network together."""
     addresses = [f"127.0.0.1:{port}" for port in free_ports(len(folders))]
-    jobs = zip(folders, options, strict=True)
+    jobs, patience = zip(folders, options, strict=True), {} if any(options) else {PATIENT: "1"}
     return forks.run(
         *([str(folder), "workers", "normalised", *kill] for folder, kill in jobs),
-        variables=[{"TF_CONFIG": tf_config(index, addresses)} for index, _ in enumerate(folders)],
+        variables=[
+            {"TF_CONFIG": tf_config(index, addresses), **patience}
+            for index, _ in enumerate(folders)
+        ],
     )
 
 

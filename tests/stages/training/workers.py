@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import keras
 from keras import layers
+from tensorflow.python.eager import context
 
 from stages.artifacts.signature import Signature
 from stages.datasets.loading import load_dataset
@@ -18,6 +20,8 @@ from stages.settings import Data, Training
 from stages.training import evidence, fit
 
 EPOCHS = 3
+PATIENT = "TEST_WAITS_FOR_WORKERS"
+"""Set where no worker is to be lost: the others notice it only after that time."""
 DIGITS = Signature((28, 28, 1), tuple("0123456789"), 1 / 255, 0.0)
 
 
@@ -36,11 +40,21 @@ def main(folder: str, devices: str, networks: str, kill_after: str = "0") -> Non
     """
     out = Path(folder)
     out.mkdir(exist_ok=True)
+    if PATIENT in os.environ:
+        be_patient()
     try:
         train(out, devices, networks, int(kill_after))
     except UserError as error:
         (out / "error.txt").write_text(str(error))
         raise
+
+
+def be_patient() -> None:
+    """A worker that stands still for ten seconds, as on a busy machine, is lost to TensorFlow."""
+    ours = context.context()
+    ours.configure_coordination_service = functools.partial(
+        ours.configure_coordination_service, heartbeat_timeout_in_ms=120_000
+    )
 
 
 def train(folder: Path, devices: str, networks: str, kill_after: int) -> None:
