@@ -166,8 +166,7 @@ def _notes(
     if section.name == "answers":
         yield from (chart.description for chart, _ in charts)
         yield from masks.sentences(report, evidence.answers)
-    described = classes.described(report)
-    if section.name == "classes" and described and described.unit == "images":
+    if section.name == "classes":
         yield from samples.sentences(report)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.report.sections import classes
 from pipeline.results.model import Report
 from stages.results.engines import BenchmarkDetails, PredictionDiff, ShownImages
 
@@ -73,9 +74,10 @@ def kept(report: Report) -> ShownImages:
 
 def sentences(report: Report) -> Iterator[str]:
     """Of which of several inputs the images are whose class changed, or why none are shown."""
-    details, found = report.details(BenchmarkDetails), kept(report)
-    diff = details.changed if details else None
-    if diff is None or not diff.lost + diff.won + diff.other:
+    details, described = report.details(BenchmarkDetails), classes.described(report)
+    diff, found = details.changed if details else None, kept(report)
+    are_counted = described is not None and described.unit == "images"
+    if diff is None or not are_counted or not diff.lost + diff.won + diff.other:
         return
     if found.reason:
         yield f"The images whose class changed are not shown: {found.reason}."
