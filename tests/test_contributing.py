@@ -145,8 +145,9 @@ def test_help_and_status_know_what_was_added(folder: Path, tree: Path) -> None:
 def test_the_projects_own_rules_hold_after_the_recipes(tree: Path) -> None:
     tests = ["tests/test_architecture.py", "tests/pipeline/core/test_plan.py"]
     tests += ["tests/stages/engines/test_registry.py", "tests/stages/test_settings.py"]
-    # Whether the graphs of a row are written, the engine above has shown.
-    others = ("-k", "not has_a_file_of_the_convert_stage")
+    # Whether the graphs of a row are written, the engine above has shown. Of the stages, whose
+    # import brings TensorFlow, the recipes add one and leave the others alone.
+    others = ("-k", "not has_a_file_of_the_convert_stage and not (plain_function and not count)")
     run(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", *others, *tests)
     run(tree, "-m", "ruff", "check", "pipeline", "stages")
     run(tree, "-m", "ruff", "format", "--check", "pipeline", "stages")

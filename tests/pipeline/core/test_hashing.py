@@ -57,19 +57,19 @@ def test_the_key_of_a_known_value_never_changes() -> None:
     assert key_of(value) == "bb829dd6af4d38b3d7902a7b9c0f0682b9c9caeac35adcbfa71a63c1ee2a918d"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(trees)
 def test_the_order_of_keys_does_not_matter(tree: dict[str, Any]) -> None:
     assert key_of(dict(reversed(tree.items()))) == key_of(tree)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(trees)
 def test_a_value_that_went_through_a_file_has_the_same_key(tree: dict[str, Any]) -> None:
     assert key_of(json.loads(json.dumps(tree))) == key_of(tree)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(trees, st.data())
 def test_any_changed_value_changes_the_key(tree: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(tree)))

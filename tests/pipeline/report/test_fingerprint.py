@@ -48,6 +48,12 @@ def test_a_file_is_drawn_again_only_for_another_report(tmp_path: Path, format: s
     assert fingerprint.is_current(file, fingerprint.of(report_of(found)))
 
 
+def test_a_page_of_just_this_report_is_shown_as_it_is(tmp_path: Path) -> None:
+    drawn = fingerprint.signed("<p>drawn before</p>\n", fingerprint.of(report_of()))
+    (tmp_path / "report.html").write_text(drawn)
+    assert reports.render(report_of(), "html", tmp_path) == drawn
+
+
 def test_a_file_that_was_cut_short_is_drawn_again(tmp_path: Path) -> None:
     _, text, _ = reports.write(report_of(), tmp_path)
     whole = text.read_bytes()
