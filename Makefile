@@ -9,9 +9,10 @@ READY := $(VENV)/.ready
 run: $(READY)
 	$(BIN)/pipeline run all
 
-# Two processes share the files, the longest first; a file stays whole, for its fixtures.
+# Two processes share the files, the longest first; a file stays whole, for its fixtures. What is
+# compiled is kept, assertions that pytest rewrites as well: else each run spends seconds on it.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff format --check .

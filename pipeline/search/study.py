@@ -211,19 +211,22 @@ class Study:
 
         Empty while too few trials are complete, and for an objective that never varied.
         """
-        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
         from optuna.trial import TrialState
 
         with self._talking():
             complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if len(complete) < FEWEST_COMPLETE:
+                return [{} for _ in self._study.directions]
+            # Only now: it imports scikit-learn, which takes most of a second.
+            from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
             found: list[dict[str, float]] = []
             for place in range(len(self._study.directions)):
 
                 def cost(trial: optuna.trial.FrozenTrial, place: int = place) -> float:
                     return float(trial.values[place])
 
-                varies = len({cost(each) for each in complete}) > 1
-                if len(complete) < FEWEST_COMPLETE or not varies:
+                if len({cost(each) for each in complete}) == 1:
                     found.append({})
                     continue
                 evaluator = FanovaImportanceEvaluator(seed=0)

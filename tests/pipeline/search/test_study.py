@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,11 @@ def test_rungs_are_in_the_order_of_their_numbers_and_not_of_their_letters(tmp_pa
     (trial,) = search.study.trials()
     assert [each.rung for each in trial.rungs] == list(range(12))
     assert trial.state == "complete"
+
+
+def test_of_few_trials_nothing_is_said_of_the_knobs_without_what_would_tell(tmp_path, monkeypatch):
+    """Which takes most of a second to import."""
+    monkeypatch.setitem(sys.modules, "optuna.importance", None)
+    search = driver(tmp_path, Arithmetic(), "search.trials=1")
+    search.run()
+    assert set(map(str, search.study.importances())) == {"{}"}
