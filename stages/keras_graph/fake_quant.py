@@ -101,6 +101,10 @@ class QuantizedKernel(keras.layers.Wrapper):
         with keras.StatelessScope(state_mapping=swapped):
             return self.layer.call(inputs)
 
+    def compute_output_spec(self, inputs: Any, input_scale: float | None = None) -> Any:
+        """That of the wrapped layer: Keras would trace the call for it, for every graph anew."""
+        return self.layer.compute_output_spec(inputs)
+
 
 QuantizeTensor = Callable[[Point, Any], Any]
 """(point, tensor) -> the tensor, quantized and dequantized."""

@@ -41,6 +41,27 @@ def test_fake_quantization_is_quantize_and_dequantize():
         assert np.array_equal(fake_quantize(tf.constant(values), 0.03, grid), expected)
 
 
+class Told(layers.Dense):
+    """Notes every call."""
+
+    def build(self, input_shape):
+        self.told = []
+        super().build(input_shape)
+
+    def call(self, inputs):
+        self.told.append(inputs.shape)
+        return super().call(inputs)
+
+
+def test_a_graph_is_built_without_tracing_the_layers_that_are_in_it_already():
+    layer, image = Told(3), keras.Input((4,))
+    layer.build((None, 4))
+    output = QuantizedKernel(layer)(image)
+    assert (output.shape, output.dtype, layer.told) == ((None, 3), "float32", [])
+    assert keras.Model(image, output)(np.ones((2, 4), np.float32)).shape == (2, 3)
+    assert len(layer.told) == 1
+
+
 def test_no_two_points_and_no_layer_share_the_name_of_a_fake_quantization():
     points = ["relu", "relu:2", "relu_2", "relu_2:2", "relu.2", "relu_range"]
     assert len({layer_name(point) for point in points} | set(points)) == 2 * len(points)
