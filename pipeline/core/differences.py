@@ -8,18 +8,26 @@ from typing import Any
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """{"cpu": {"cores": 2}} -> ("cpu.cores", 2); lists stay whole, empty dictionaries vanish."""
+    """{"cpu": {"cores": 2}} -> ("cpu.cores", 2); lists stay whole, and so do empty dictionaries."""
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
 def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted name -> (before, after) where the two differ; None where one has no such name."""
+    """Dotted name -> (before, after) where the two differ; None where one has no such name.
+
+    An empty dictionary that the other side fills is said by the names of what is in it.
+    """
     old, new = dict(flatten(before)), dict(flatten(after))
-    return {name: (old.get(name), new.get(name)) for name in changed(old, new)}
+    names = changed(old, new)
+    return {
+        name: (old.get(name), new.get(name))
+        for name in names
+        if not any(other.startswith(f"{name}.") for other in names)
+    }
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -111,7 +111,7 @@ def spelled(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _spelled(value: Any) -> str:
-    """["fp32", "int8"] -> "fp32, int8"; fractions keep four significant digits."""
-    if isinstance(value, (list, tuple)):
+    """["fp32", "int8"] -> "fp32, int8", {} -> "none"; fractions keep four significant digits."""
+    if isinstance(value, (list, tuple, Mapping)):
         return ", ".join(map(str, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline import config
 from pipeline.core import ownership
@@ -101,9 +102,9 @@ def _refuse_others(
     for stage in stages_of_trial():
         wanted = redacted_values(stage.settings.of(own).to_json())
         found = records[stage.name].settings
-        # A setting that is newer than the record was the default.
-        known = dict(flatten(found)).keys()
-        other = {name: pair for name, pair in differing(wanted, found).items() if name in known}
+        other = {
+            name: pair for name, pair in differing(wanted, found).items() if _is_known(name, found)
+        }
         if other:
             words = (f"{name} {theirs}, not {ours}" for name, (ours, theirs) in other.items())
             raise ArtifactError(
@@ -111,6 +112,12 @@ def _refuse_others(
                 f"{', '.join(list(words)[: header.MOST_SHOWN])}",
                 "the folder and search.storage are of different searches; nothing was taken",
             )
+
+
+def _is_known(name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a record has the setting of a dotted name: one that is newer was the default."""
+    section, key, *_ = name.split(".")
+    return key in settings.get(section, {})
 
 
 def _options(searched: Searched, trial: Trial, given: Settings) -> str:

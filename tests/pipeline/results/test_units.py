@@ -54,12 +54,13 @@ def test_an_unknown_number_is_a_dash(write: Callable[[Any], str]) -> None:
 def test_nested_facts_become_dotted_names_in_words() -> None:
     facts = {
         "cpu": {"cores": 2, "flags": ["avx2", "fma"]},
-        "gpu": {"driver": None, "names": []},
+        "gpu": {"driver": None, "names": [], "clocks": {}},
         "load": 1 / 3,
     }
     assert units.spelled(facts) == {
         "cpu.cores": "2",
         "cpu.flags": "avx2, fma",
         "gpu.names": "none",
+        "gpu.clocks": "none",
         "load": "0.3333",
     }
