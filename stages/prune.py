@@ -35,6 +35,7 @@ from stages.pruning.rounds import FinishedRound, ResumeStore, Round
 from stages.pruning.sensitivity import Part, sensitivity
 from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import Layers, Prunable, Widths
+from stages.pruning.ways import way_of
 from stages.results.pruning import (
     PathPoint,
     PruneDetails,
@@ -77,12 +78,12 @@ def run(
 ) -> PruneResult:
     """Prune as `settings.prune` says, fine-tune, and write the model and its signature.
 
-    Ratio 0 without a target copies the trained model byte for byte, and so is a model copied that
-    has no channels which can be removed; the second says so. Finished work is kept in the folder
-    `resume`, if given, and not repeated; learning curves are written to `logs`. Returns the
-    measurements on the test split. Raises ModelError for a trained model at chance, where a target
-    cannot be met, and for a result that is not what was decided; EngineError where the target's
-    engine is not available.
+    Ratio 0 without widths or a target copies the trained model byte for byte, whatever the method,
+    and so is a model copied that has no channels which can be removed; the second says so. Finished
+    work is kept in the folder `resume`, if given, and not repeated; learning curves are written to
+    `logs`. Returns the measurements on the test split. Raises ModelError for a trained model at
+    chance, where a target cannot be met, and for a result that is not what was decided; EngineError
+    where the target's engine is not available.
     """
     prepare(settings.prune)
     own_source.make_known(settings.model)
@@ -131,15 +132,12 @@ def run(
 
 
 def _prune(context: PruneContext) -> Pruned:
-    settings = context.settings
-    if settings.widths:
-        return _by_widths(context)
-    if settings.target_latency_ratio is not None or settings.max_accuracy_drop is not None:
-        return _to_target(context)
-    # The same file, not a copy through Keras: identical bytes leave everything after it fresh.
-    if settings.ratio == 0:
-        return Pruned(context.source, PruneDetails(method=settings.method))
-    return _by_ratio(context) if settings.method == "channels" else _to_zeros(context)
+    way = way_of(context.settings)
+    if way == "unpruned":
+        # The same file, not a copy through Keras: identical bytes leave everything after it fresh.
+        return Pruned(context.source, PruneDetails(method=context.settings.method))
+    by = {"widths": _by_widths, "target": _to_target, "ratio": _by_ratio}
+    return by.get(way, _to_zeros)(context)
 
 
 def _by_widths(context: PruneContext) -> Pruned:
@@ -202,7 +200,7 @@ def _rounds(context: PruneContext, stops: Sequence[Widths]) -> list[Round]:
     ]
     # With a budget any round may turn out to be the last.
     has_budget = settings.max_accuracy_drop is not None
-    between = settings.epochs if has_budget else settings.round_epochs
+    between = settings.epochs if has_budget or not before else settings.round_epochs
     return [*(to(stop, between) for stop in before), to(last, settings.epochs)]
 
 

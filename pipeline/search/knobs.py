@@ -9,9 +9,10 @@ from typing import Any
 
 from pipeline import config
 from pipeline.core.plan import Plan
-from pipeline.search.model import UNPRUNED, Control
+from pipeline.search.model import Control
 from pipeline.search.rungs import IDLE_WITHOUT_TRAINING, may_train
 from stages.errors import SettingsError, nearest, shown, suggestion
+from stages.pruning import ways
 from stages.settings import Knob, Settings
 
 SAME_IMAGES = (
@@ -85,10 +86,6 @@ def idle(settings: Settings) -> tuple[str, ...]:
 HOW = 'as in: [search.knobs] "prune.ratio" = {low = 0.1, high = 0.8}, or "prune.criterion" = ["l2"]'
 
 
-TARGETS = {"prune.target_latency_ratio", "prune.max_accuracy_drop"}
-"""With one of these a ratio of 0 leaves nothing unpruned."""
-
-
 def controls(settings: Settings, varied: Sequence[Dimension]) -> list[Control]:
     """The line as it is set, and unpruned: what all trials are to beat.
 
@@ -97,15 +94,25 @@ def controls(settings: Settings, varied: Sequence[Dimension]) -> list[Control]:
     given = values_of(settings, varied)
     absent = tuple(each.name for each in varied if each.name not in given)
     found = [Control(kind="as_set", values=given, left_out=absent)] if given else []
-    ratio = next((each for each in varied if each.name == UNPRUNED), None)
-    targets = [name for name in TARGETS if _current(settings, name) is not None]
-    targets += [each.name for each in varied if each.name in TARGETS]
-    by_ratio = not targets and not settings.prune.widths
-    if ratio and ratio.holds(0.0) and given.get(UNPRUNED) != 0.0 and by_ratio:
-        others = tuple(name for name in absent if name != UNPRUNED)
-        values = {**given, UNPRUNED: 0.0}
-        found.append(Control(kind="unpruned", values=values, left_out=others))
+    unpruned = _unpruned(settings, varied)
+    if unpruned is not None and not unpruned.items() <= given.items():
+        others = tuple(name for name in absent if name not in unpruned)
+        found.append(Control(kind="unpruned", values={**given, **unpruned}, left_out=others))
     return found
+
+
+def _unpruned(settings: Settings, varied: Sequence[Dimension]) -> dict[str, Any] | None:
+    """The values of knobs that leave the line unpruned; None where they cannot."""
+    by_name, values = {each.name: each for each in varied}, {}
+    for key, value in ways.UNPRUNED.items():
+        name = f"prune.{key}"
+        if knob := by_name.get(name):
+            if not knob.holds(value):
+                return None
+            values[name] = value
+        elif _current(settings, name) != value:
+            return None
+    return values
 
 
 def settings_of(line: Settings, values: Mapping[str, Any]) -> Settings:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.numerics import pareto
+from stages.pruning import ways
 from stages.settings import Prune, Settings, Train, Training
 
 IDLE_WITHOUT_TRAINING = (
@@ -47,11 +48,11 @@ def at_share(settings: Settings, share: float, base: Settings) -> Settings:
     quantize = settings.quantize.model_copy(
         update={"epochs": _part(settings.quantize.epochs, share)}
     )
-    if is_unpruned(prune):
-        prune = base.prune.model_copy(
-            update={"ratio": 0.0, "target_latency_ratio": None, "max_accuracy_drop": None}
-        )
-    elif not _trains(prune):
+    not_read = {name: getattr(base.prune, name) for name in ways.unread(prune)}
+    if not_read.get("ratio") == 0:
+        del not_read["ratio"]  # With `2:4` 0 is not as any other.
+    prune = prune.model_copy(update=not_read)
+    if not _trains(prune):
         prune = prune.model_copy(update=_idle_of(base.prune))
     if not _trains(quantize):
         quantize = quantize.model_copy(update=_idle_of(base.quantize))
@@ -61,19 +62,12 @@ def at_share(settings: Settings, share: float, base: Settings) -> Settings:
 def unread(settings: Settings, share: float, base: Settings, names: Iterable[str]) -> set[str]:
     """The knobs `names` whose values in `settings` nothing reads at this share of the epochs."""
     effective = at_share(settings, share, base)
-    return {
-        name
-        for name in names
-        if (parts := name.partition("."))[2] not in EPOCHS
-        and getattr(getattr(effective, parts[0]), parts[2])
-        != getattr(getattr(settings, parts[0]), parts[2])
-    }
-
-
-def is_unpruned(prune: Prune) -> bool:
-    """Whether these settings leave the trained network as it is."""
-    has_target = prune.target_latency_ratio is not None or prune.max_accuracy_drop is not None
-    return prune.ratio == 0 and not has_target and not prune.widths
+    not_read = {f"prune.{name}" for name in ways.unread(effective.prune)}
+    for section in ("prune", "quantize"):
+        own = getattr(effective, section)
+        if not _trains(own):
+            not_read |= {f"{section}.{name}" for name in _idle_of(own)}
+    return not_read.intersection(names)
 
 
 def may_train(settings: Settings, section: str, knobs: Collection[str]) -> bool:

@@ -18,8 +18,8 @@ class Prune(FineTune):
     which makes the file smaller once it is compressed, and no engine faster."""
     ratio: Share = 0.5
     """Share to remove: of the channels of every group of `layers` that can lose some, or of the
-    weights with `magnitude`; 0 leaves the model unpruned. `2:4` always removes half, and with
-    a target below the stage itself decides how much goes where."""
+    weights with `magnitude`; 0 leaves the model unpruned, whatever the method. `2:4` removes half
+    at any other ratio, and with a target below the stage itself decides how much goes where."""
     layers: Literal["convolutions", "all"] = "convolutions"
     """What loses channels by the ratio: `convolutions`, and Dense layers at every position of an
     image, which are 1x1 convolutions; or `all`, so also Dense layers on one vector per image:

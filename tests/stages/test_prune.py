@@ -18,11 +18,11 @@ from stages.keras_graph.cost import multiply_adds
 from stages.keras_graph.fold import flatten
 from stages.models import files
 from stages.numerics.sparsity import is_two_of_four
-from stages.pruning import context, structured
+from stages.pruning import context, structured, ways
 from stages.pruning.context import PruneContext
 from stages.pruning.criteria import layer_scores
 from stages.results.pruning import PruneResult
-from stages.settings import Data, Prune, PruneStage
+from stages.settings import Data, Prune, PruneStage, Training
 from stages.training import evaluate
 from tests.stages.conftest import DIGITS as SIGNATURE
 
@@ -33,14 +33,33 @@ FEW = Data(calibration_samples=1000)
 """Leaves a few hundred images to train on."""
 
 
+READ: set[str] = set()
+
+
+class Watched(Prune):
+    """Settings that tell which of them are read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        READ.add(name)
+        return super().__getattribute__(name)
+
+
 def run(
     trained: Path, out: Path, resume: Path | None = None, data: Data = DATA, **options: Any
 ) -> PruneResult:
+    """What the stage does; it must not have read what `ways.unread` says that it does not."""
     out.mkdir(exist_ok=True)
-    settings = PruneStage(
-        data=data, prune=Prune(**{"channel_multiple": 1, "layers": "all", **options})
-    )
-    return prune.run(settings, {"train": trained}, out, resume)
+    own = Watched(**{"channel_multiple": 1, "layers": "all", **options})
+    unread = ways.unread(own)
+    if (way := ways.way_of(own)) == "unpruned":
+        # What the record calls it, and what measures the copy.
+        unread -= {"method", *Training.model_fields}
+    elif way == "2:4":  # which is not 0
+        unread.remove("ratio")
+    READ.clear()
+    measured = prune.run(PruneStage(data=data, prune=own), {"train": trained}, out, resume)
+    assert not READ & unread
+    return measured
 
 
 def weights(folder: Path) -> list[np.ndarray]:
@@ -90,8 +109,11 @@ def test_left_as_they_are_the_settings_spare_the_dense_layers(
     assert [row.channels_after for row in details.groups] == [4, 8, 32]
 
 
-def test_ratio_0_copies_the_trained_model_byte_for_byte(trained: Path, tmp_path: Path) -> None:
-    measured = run(trained, tmp_path, ratio=0.0)
+@pytest.mark.parametrize("method", ["channels", "2:4"])
+def test_ratio_0_copies_the_trained_model_byte_for_byte_whatever_the_method(
+    trained: Path, tmp_path: Path, method: str
+) -> None:
+    measured = run(trained, tmp_path, ratio=0.0, method=method)
     for name in ("model.keras", "signature.json"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
     details = measured.details

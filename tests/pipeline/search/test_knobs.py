@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pipeline import config
 from pipeline.search.job import stages_of_trial
 from pipeline.search.knobs import Dimension, controls, dimensions, idle, values_of, words
-from pipeline.search.rungs import is_unpruned
 from stages.errors import SettingsError
+from stages.pruning.ways import way_of
 from stages.settings import Settings
 
 TRIAL = stages_of_trial()
@@ -150,9 +150,20 @@ def test_with_a_target_nothing_is_unpruned_and_no_control_is_called_so():
 def test_with_named_widths_nothing_is_unpruned_and_no_control_is_called_so():
     settings = Settings.model_validate({"prune": {"widths": {"conv1": 8}}})
     assert [each.kind for each in controls(settings, dimensions(settings, TRIAL))] == ["as_set"]
-    assert not is_unpruned(
-        Settings.model_validate({"prune": {"ratio": 0, "widths": {"a": 8}}}).prune
+    assert way_of(Settings.model_validate({"prune": {"ratio": 0, "widths": {"a": 8}}}).prune) == (
+        "widths"
     )
+
+
+def test_the_unpruned_line_has_every_value_that_leaves_it_so():
+    knobs = {"prune.widths": [{"b1_a": 0}, {}], "prune.ratio": [0.0, 0.5]}
+    tree = {"prune": {"widths": {"b1_a": 0}}, "search": {"knobs": knobs}}
+    settings = Settings.model_validate(tree)
+    (unpruned,) = [
+        each for each in controls(settings, dimensions(settings, TRIAL)) if each.kind == "unpruned"
+    ]
+    assert unpruned.values == {"prune.widths": {}, "prune.ratio": 0.0}
+    assert way_of(config.changed(settings, unpruned.values).prune) == "unpruned"
 
 
 def test_true_is_not_one():

@@ -127,6 +127,20 @@ def test_a_trial_shows_no_value_that_its_rung_does_not_read():
     ]
 
 
+def test_a_trial_without_the_widths_of_the_line_is_not_called_the_line():
+    settings = settings_of("search.rungs=[0.0, 1.0]", "prune.widths={b1_a = 0}")
+    trials = [
+        with_values(0, (0.5, 0.9), widths={"b1_a": 0}, ratio=0.0),
+        with_values(1, (0.5, 0.9), widths={}, ratio=0.4),
+    ]
+    control = model.Control(kind="as_set", values={"prune.widths": {"b1_a": 0}, "prune.ratio": 0.4})
+    searched = Searched(Path(), find(trials, settings, controls=[control]), settings)
+    assert [row[-1] for row in tables.everything(searched).rows] == [
+        "the line as it is set",
+        "prune.widths none",
+    ]
+
+
 def test_a_knob_with_one_value_in_all_trials_is_said_not_to_have_varied():
     settings = settings_of("search.rungs=[0.0, 1.0]")
     worth = {"prune.ratio": 1.0, "prune.criterion": 0.0, "prune.learning_rate": 0.0}

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline import config
-from pipeline.search.rungs import Standing, at_share, goes_on
+from pipeline.search.rungs import Standing, at_share, goes_on, unread
+from stages.pruning.ways import way_of
 from stages.settings import Settings
 
 BASE = Settings()
@@ -62,7 +64,7 @@ def test_of_an_unpruned_network_nothing_says_how_to_prune_and_it_is_one_at_every
     assert at_share(one, 1.0, BASE) == at_share(other, 1.0, BASE)
     assert at_share(one, 0.0, BASE).prune == at_share(other, 1.0, BASE).prune
     target = config.changed(one, {"prune.target_latency_ratio": 0.5})
-    assert at_share(target, 1.0, BASE).prune == target.prune
+    assert at_share(target, 1.0, BASE).prune.criterion == "taylor"
 
 
 def test_without_training_trials_that_differ_in_its_settings_alone_are_the_same():
@@ -70,3 +72,58 @@ def test_without_training_trials_that_differ_in_its_settings_alone_are_the_same(
     other = config.changed(BASE, {"prune.learning_rate": 4e-3})
     assert at_share(one, 0.0, BASE) == at_share(other, 0.0, BASE)
     assert at_share(one, 1.0, BASE) != at_share(other, 1.0, BASE)
+
+
+def test_a_trial_without_the_widths_of_the_line_runs_without_them():
+    """At every share: with them it would be pruned, and called unpruned."""
+    base = config.changed(BASE, {"prune.widths": {"b1_a": 0}})
+    own = config.changed(base, {"prune.widths": {}, "prune.ratio": 0.0, "prune.epochs": 3})
+    found = [at_share(own, share, base).prune for share in (0.0, 1.0)]
+    assert [way_of(each) for each in found] == ["unpruned"] * 2
+    assert found[0] == found[1]
+
+
+def test_with_widths_trials_that_differ_in_their_ratio_alone_are_the_same():
+    one = config.changed(BASE, {"prune.widths": {"a": 8}, "prune.ratio": 0.0})
+    other = config.changed(one, {"prune.ratio": 0.7, "prune.scope": "global"})
+    assert at_share(one, 1.0, BASE) == at_share(other, 1.0, BASE)
+    assert unread(other, 1.0, BASE, {"prune.ratio", "prune.widths"}) == {"prune.ratio"}
+
+
+def test_a_ratio_of_two_of_four_is_any_but_0():
+    unpruned = config.changed(BASE, {"prune.ratio": 0.0})
+    one = config.changed(BASE, {"prune.method": "2:4", "prune.ratio": 0.3})
+    for base in (BASE, unpruned):
+        assert way_of(at_share(one, 1.0, base).prune) == "2:4"
+    other = config.changed(one, {"prune.ratio": 0.7})
+    assert at_share(one, 1.0, BASE) == at_share(other, 1.0, BASE)
+
+
+PRUNES = st.fixed_dictionaries(
+    {},
+    optional={
+        "method": st.sampled_from(["channels", "2:4", "magnitude"]),
+        "ratio": st.sampled_from([0.0, 0.4]),
+        "widths": st.sampled_from([{}, {"a": 0}]),
+        "target_latency_ratio": st.just(0.5),
+        "max_accuracy_drop": st.just(1.0),
+        "rounds": st.sampled_from([1, 3]),
+        "epochs": st.sampled_from([0, 4]),
+    },
+)
+
+
+@given(PRUNES, PRUNES)
+def test_whatever_the_line_is_a_trial_is_pruned_in_its_own_way(own, line):
+    try:
+        settings, base = (Settings.model_validate({"prune": each}) for each in (own, line))
+    except ValidationError:
+        reject()
+    found = at_share(settings, 1.0, base).prune
+    assert way_of(found) == way_of(settings.prune)
+    assert Settings.model_validate({"prune": found.model_dump()}).prune == found
+    assert (found.widths, found.target_latency_ratio, found.max_accuracy_drop) == (
+        settings.prune.widths,
+        settings.prune.target_latency_ratio,
+        settings.prune.max_accuracy_drop,
+    )
