@@ -54,6 +54,9 @@ def search(
     from pipeline import search_commands
 
     given = {"trials": trials, "hours": hours, "workers": workers}
+    extra = [name for name, value in {**given, "cluster": cluster}.items() if value is not None]
+    if extra and (show or take is not None):
+        raise SettingsError(f"--{extra[0]} is for a search; --show and --take search nothing")
     own = tuple(f"search.{key}={value}" for key, value in given.items() if value is not None)
     settings = read_settings(file, (*overrides, *own), quiet)
     if show:

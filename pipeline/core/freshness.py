@@ -62,7 +62,7 @@ def identify(stage: Stage, settings: Settings, store: Store, environment: Enviro
         stage=stage.name,
         revision=stage.revision,
         settings=own.to_json(),
-        external=_hash_external(own, store),
+        external=hash_external(own, store),
         # Hashes of files, not the key of the stage before: if it runs again and writes the same
         # bytes, what follows stays fresh (decision 1).
         inputs={need: _hash_input(stage, need, store) for need in stage.needs},
@@ -71,7 +71,11 @@ def identify(stage: Stage, settings: Settings, store: Store, environment: Enviro
     )
 
 
-def _hash_external(settings: StageSettings, store: Store) -> dict[str, str]:
+def hash_external(settings: StageSettings, store: Store) -> dict[str, str]:
+    """The hash of every file of the user that a stage with these settings reads, by its path.
+
+    Raises DataError for one that cannot be read.
+    """
     hashes = {}
     for file in settings.external_files():
         try:

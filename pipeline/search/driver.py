@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -62,7 +62,10 @@ class Shown(Protocol):
 
 @dataclass
 class Driver:
-    """A search under way; `folder` is its own, below the artifact folder `base`."""
+    """A search under way; `folder` is its own, below the artifact folder `base`.
+
+    `external` has the hashes of the user's files, which no trial may find changed.
+    """
 
     settings: Settings
     varied: Sequence[Dimension]
@@ -71,6 +74,7 @@ class Driver:
     shown: Shown
     folder: Path
     base: Path
+    external: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     waiting: deque[Job] = field(default_factory=deque)
     running: set[int] = field(default_factory=set)
@@ -144,6 +148,7 @@ class Driver:
             rung=rung,
             settings=own.model_dump(mode="json"),
             engine=trial.last.engine if trial.last else None,
+            external=dict(self.external),
         )
 
     def _hear(self, heard: Said | Done | Lost) -> None:

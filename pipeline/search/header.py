@@ -1,20 +1,22 @@
-"""Which settings a search is of: `header.json`. Trials of two lines, or of other knobs, are not
-compared, and a search that is shown need not be given its settings again.
+"""Which settings and files a search is of: `header.json`. Trials of two lines, of other data or of
+other knobs are not compared, and a search that is shown need not be given its settings again.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.core import seal
-from pipeline.core.differences import in_words
+from pipeline.core.differences import changed, in_words
+from pipeline.core.freshness import hash_external
 from pipeline.core.hashing import key_of
 from pipeline.core.record import faults
+from pipeline.core.store import Store
 from pipeline.search.job import stages_of_trial
 from pipeline.search.model import Control
 from stages.artifacts.atomic import replacing
@@ -25,21 +27,24 @@ from stages.settings.searching import Search
 FILE = "header.json"
 COMPARED = {"knobs", "objectives", "engine", "batch_size", "rungs"}
 """Settings of the search itself that all of its trials have in common."""
+BUDGETS = {"max_accuracy_loss", "max_p50_ms", "max_size_mb"}
 ID_BYTES = 8
 MOST_SHOWN = 3
 
 
 class Header(BaseModel):
     """`settings` are those that trials have in common, and `search` the whole section of the last
-    call; both without what an address can hide, `key` is of all as it was. `id` is drawn at random:
-    no two folders have the same study, whatever database they share.
+    call; both without what an address can hide, `key` is of all as it was. `external` has the hash
+    of every file of the user that a trial reads, by its path. `id` is drawn at random: no two
+    folders have the same study, whatever database they share.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     id: str
     key: str
+    external: dict[str, str]
     settings: dict[str, Any]
     search: Search
     controls: tuple[Control, ...]
@@ -55,7 +60,12 @@ class Header(BaseModel):
         return Settings.model_validate({**self.settings, "search": self.search.model_dump()})
 
 
-def of(settings: Settings, controls: Sequence[Control], before: Header | None) -> Header:
+def of(
+    settings: Settings,
+    controls: Sequence[Control],
+    external: Mapping[str, str],
+    before: Header | None,
+) -> Header:
     """The header of a search with these settings; `before` is that of its earlier calls."""
     common: dict[str, Any] = {}
     for stage in stages_of_trial():
@@ -69,11 +79,24 @@ def of(settings: Settings, controls: Sequence[Control], before: Header | None) -
         search["storage"] = str(Path(storage).absolute())
     return Header(
         id=before.id if before else secrets.token_hex(ID_BYTES),
-        key=key_of(common),
+        key=key_of({**common, "external": dict(external)}),
+        external=dict(external),
         settings=redacted_values(common),
         search=Search.model_validate(search),
         controls=tuple(controls),
     )
+
+
+def external_of(every: Iterable[Settings], store: Store) -> dict[str, str]:
+    """The hashes of all files of the user that trials with these settings read, by their paths.
+
+    Raises DataError for one that cannot be read.
+    """
+    hashes: dict[str, str] = {}
+    for settings in every:
+        for stage in stages_of_trial():
+            hashes |= hash_external(stage.settings.of(settings), store)
+    return hashes
 
 
 def read(folder: Path) -> Header | None:
@@ -97,16 +120,39 @@ def write(header: Header, folder: Path) -> None:
 
 
 def refuse_other(header: Header, before: Header | None, folder: Path) -> None:
-    """Raise SettingsError if the search in `folder` is of other settings than `header` says."""
+    """Raise SettingsError if the search in `folder` is of other settings or files than `header`."""
     if before is None or before.key == header.key:
         return
-    changes = in_words(before.settings, header.settings) or ["what an address hides"]
+    changes = in_words(before.settings, header.settings)
+    what = "settings" if changes else "files"
+    changes += [f"{name} changed" for name in changed(before.external, header.external)]
+    if not changes:
+        what, changes = "settings", ["what an address hides"]
     more = f" and {len(changes) - MOST_SHOWN} more" if len(changes) > MOST_SHOWN else ""
     raise SettingsError(
-        f"the search in {str(folder)!r} is of other settings: "
+        f"the search in {str(folder)!r} is of other {what}: "
         f"{', '.join(changes[:MOST_SHOWN])}{more}",
         anew(folder),
     )
+
+
+def judged_by(given: Search, before: Header, folder: Path) -> Settings:
+    """The settings of the search `before`, with those budgets that `given` sets.
+
+    Raises SettingsError where `given` sets what all trials have in common, and it was another.
+    """
+    line, named = before.line, given.model_fields_set
+    common = given.model_dump(mode="json", include=COMPARED & named)
+    was = line.search.model_dump(mode="json", include=COMPARED & named)
+    if changes := in_words({"search": was}, {"search": common}):
+        raise SettingsError(
+            f"the search in {str(folder)!r} is of other settings: "
+            f"{', '.join(changes[:MOST_SHOWN])}",
+            "leave them out to see it as it is",
+        )
+    budgets = {name: getattr(given, name) for name in sorted(BUDGETS & named)}
+    search = line.search.model_copy(update=budgets)
+    return line.model_copy(update={"search": search})
 
 
 def anew(folder: Path) -> str:

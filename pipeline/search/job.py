@@ -10,7 +10,7 @@ A job is all that a place needs to know; what it returns and raises travels back
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from pipeline.core.store import Store
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.pool import MAKING, Pool, share
 from stages.engines import environment, files
-from stages.errors import ArtifactError, EngineError
+from stages.errors import ArtifactError, DataError, EngineError
 from stages.measurement import against_reference, memory
 from stages.results.base import StageResult
 from stages.results.engines import (
@@ -40,6 +40,7 @@ from stages.results.engines import (
 from stages.settings import Settings
 from stages.settings.searching import Search
 
+REFERENCE = "reference"
 MEASURED, TESTED = "build", "benchmark"
 """The last stage of a trial, and that of a winner, which alone shows engines the test images."""
 
@@ -51,6 +52,7 @@ class Job(BaseModel):
 
     root      the folder of the search
     base      the artifact folder of the line, whose stages are shared too
+    external  the hash of every file of the user, by its path, as of all trials of the search
     settings  those of this trial at this rung, as JSON
     """
 
@@ -62,6 +64,7 @@ class Job(BaseModel):
     rung: int | None
     settings: dict[str, Any]
     engine: str | None = None
+    external: dict[str, str] = {}
 
 
 class Told(Nothing):
@@ -101,15 +104,29 @@ def run_job(job: Job, tell: Tell = lambda stage: None) -> RungResult | Tested:
         line = Line(PLAN, settings, store, machine, Told(tell), shelf=pool)
         if job.rung is None:
             run(line, select(PLAN, (TESTED,)))
+            refuse_other_files(store, job.external)
             record = store.read(TESTED)
             measured = record.measurements if record else None
             return benchmarked(measured, str(job.engine), settings.search)
         run(line, stages_of_trial())
+        refuse_other_files(store, job.external)
         tell("latency")
         found = _measured(store, settings, job)
     return found.model_copy(
         update={"seconds": round(time.monotonic() - clock, 3), "ran": tuple(line.begun)}
     )
+
+
+def refuse_other_files(store: Store, external: Mapping[str, str]) -> None:
+    """Raise DataError where a file of the user is not as in `external`, its hash by its path."""
+    for stage in PLAN:
+        record = store.read(stage.name)
+        for name, found in record.external.items() if record else ():
+            if found != external.get(name, found):
+                raise DataError(
+                    f"{name} has changed since the search began: its trials would not compare",
+                    "put it back, or search in another folder with --artifacts",
+                )
 
 
 def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
@@ -195,7 +212,7 @@ def _reference(root: Path, store: Store) -> Path:
 
     Raises ArtifactError where it is not any more what it was.
     """
-    kept = Store(root / "reference", PLAN)
+    kept = Store(root / REFERENCE, PLAN)
     kept.root.mkdir(parents=True, exist_ok=True)
     with waiting(kept.root / MAKING):
         record = kept.read(MEASURED)

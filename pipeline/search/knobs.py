@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,12 @@ SAME_IMAGES = (
     "seed",
 )  # fmt: skip
 """Settings of `data` that decide which images accuracy is measured on: no knobs."""
+SAME_MEASURE = ("quality.metric", "quality.higher_is_better", "model.task", "model.tasks")
+"""Settings that decide what accuracy is: no knobs either."""
+
+
+DIGITS = 12
+"""Of a number on a grid: 3 * 0.05 is a little more than 0.15."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,17 @@ class Dimension:
     step: float | None = None
     log: bool = False
     is_whole: bool = False
+
+    def values(self) -> Sequence[Any] | None:
+        """All of its values in order; None where there is no end of them."""
+        if self.choices:
+            return self.choices
+        if self.is_whole:
+            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
+        if self.step is None:
+            return None
+        steps = int((self.high - self.low) / self.step + 1e-9)
+        return [float(f"{self.low + n * self.step:.{DIGITS}g}") for n in range(steps + 1)]
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is one of its values."""
@@ -70,6 +87,12 @@ def dimensions(settings: Settings, plan: Plan) -> tuple[Dimension, ...]:
             "set epochs above 0, or let another setting vary",
         )
     return tuple(each for each in found if each.name not in without_effect)
+
+
+def combinations(varied: Iterable[Dimension]) -> int | None:
+    """How many settings there are to try; None where there is no end of them."""
+    values = [each.values() for each in varied]
+    return None if None in values else math.prod(len(each) for each in values if each)
 
 
 def idle(settings: Settings) -> tuple[str, ...]:
@@ -128,6 +151,13 @@ def settings_of(line: Settings, values: Mapping[str, Any]) -> Settings:
     return own.model_copy(update={"build": build})
 
 
+def each_choice(settings: Settings, varied: Iterable[Dimension]) -> Iterator[Settings]:
+    """The settings with each value of the knobs that are lists, one at a time."""
+    for each in varied:
+        for value in each.choices:
+            yield config.changed(settings, {each.name: value})
+
+
 def values_of(settings: Settings, varied: Iterable[Dimension]) -> dict[str, Any]:
     """The values of `settings` by name, of those knobs that hold them."""
     found = {each.name: _current(settings, each.name) for each in varied}
@@ -166,9 +196,12 @@ def _require_knob(name: str, settings: Settings, plan: Plan) -> None:
         if part in varied
         for each in type(getattr(settings, part)).model_fields
         if part != "data" or each not in SAME_IMAGES
+        if f"{part}.{each}" not in SAME_MEASURE
     ]
     if name in known:
         return
+    if name in SAME_MEASURE:
+        raise SettingsError(f"{name} decides how accuracy is measured, and is no knob")
     if section == "data" and key in SAME_IMAGES:
         raise SettingsError(f"{name} decides which images accuracy is measured on, and is no knob")
     if section in Settings.model_fields and key in type(getattr(settings, section)).model_fields:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.search import knobs, objectives
+from pipeline.search.job import stages_of_trial
 from pipeline.search.model import Control, RungResult, Trial, controls_among
 from pipeline.search.objectives import Miss, Yardstick
 from stages.numerics import pareto, proportions
 from stages.numerics.proportions import Interval
-from stages.results.base import Quality
+from stages.results.base import Count, Quality
 from stages.settings import Settings
 from stages.settings.searching import Objective
 
@@ -35,6 +36,7 @@ class Found(BaseModel):
     reference_ms     median latency of the trained network in ONNX Runtime float32, over all trials
     importances      by objective, of the knobs, together 1; none while too few are complete
     idle             knobs that were left out, since they would change nothing
+    combinations     of the values of all knobs; none where there is no end of them
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +52,12 @@ class Found(BaseModel):
     importances: dict[Objective, dict[str, float]] = {}
     controls: tuple[Control, ...] = ()
     idle: tuple[str, ...] = ()
+    combinations: Count | None = None
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every combination has been tried."""
+        return self.combinations is not None and len(self.trials) >= self.combinations
 
     @property
     def yardstick(self) -> Yardstick | None:
@@ -109,6 +117,7 @@ def find(
         },
         controls=tuple(controls),
         idle=knobs.idle(settings),
+        combinations=knobs.combinations(knobs.dimensions(settings, stages_of_trial())),
     )
     yardstick = found.yardstick
     if yardstick is None:

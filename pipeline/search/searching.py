@@ -9,6 +9,7 @@ artifacts/search/report.json, .md, .html    what was found
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +17,17 @@ from pipeline.core import ownership
 from pipeline.core.lock import locked
 from pipeline.core.plan import PLAN
 from pipeline.core.runner import require_packages
+from pipeline.core.store import Store
 from pipeline.search import header, knobs, results, study
 from pipeline.search.driver import Driver, Shown
 from pipeline.search.header import Header
-from pipeline.search.job import stages_of_trial
+from pipeline.search.job import MEASURED, REFERENCE, stages_of_trial
+from pipeline.search.knobs import Dimension
 from pipeline.search.places import Place
 from pipeline.search.results import Found
 from pipeline.search.study import Study
 from stages.engines.registry import ENGINES, EngineName
-from stages.errors import SECRET, ArtifactError, GateFailed, SettingsError
+from stages.errors import SECRET, ArtifactError, GateFailed, SettingsError, UserError
 from stages.measurement import machine_state, memory
 from stages.settings import Settings
 
@@ -59,18 +62,47 @@ def search(
     folder = artifacts / FOLDER
     ownership.claim(folder, PLAN, [])
     with locked(folder, command):
-        before = header.read(folder)
-        now = header.of(settings, knobs.controls(settings, varied), before)
-        header.refuse_other(now, before, folder)
-        kept = _study(settings.search.storage, folder, now, is_new=before is None)
-        header.write(now, folder)
+        now, kept = _begin(settings, varied, folder, artifacts)
         with place:
-            driver = Driver(settings, varied, kept, place, shown, folder, artifacts)
+            driver = Driver(settings, varied, kept, place, shown, folder, artifacts, now.external)
             driver.run()
             found = _found(kept, settings, now)
             driver.test(results.winners(found, settings))
         found = _found(kept, settings, now)
     return Searched(folder, found, settings)
+
+
+def _begin(
+    settings: Settings, varied: Sequence[Dimension], folder: Path, artifacts: Path
+) -> tuple[Header, Study]:
+    """The header and the study of this call: those of the calls before, if there were any.
+
+    Raises UserError where these are of other settings or files; unless no trial of theirs was
+    measured, as after a mistake in the first call: then the search begins anew.
+    """
+    store = Store(artifacts)
+    external = header.external_of([settings, *knobs.each_choice(settings, varied)], store)
+    store.hashes.save()
+    controls = knobs.controls(settings, varied)
+    before = header.read(folder)
+    now = header.of(settings, controls, external, before)
+    if before and before.key != now.key:
+        if _was_measured(settings, folder, before):
+            header.refuse_other(now, before, folder)
+        Store(folder / REFERENCE).discard(MEASURED)
+        before, now = None, header.of(settings, controls, external, None)
+    kept = _study(settings.search.storage, folder, now, is_new=before is None)
+    header.write(now, folder)
+    return now, kept
+
+
+def _was_measured(settings: Settings, folder: Path, before: Header) -> bool:
+    """Whether a trial of the search with this header was; so it counts where nobody can tell."""
+    try:
+        kept = _study(settings.search.storage, folder, before, is_new=False)
+        return any(each.rungs for each in kept.trials())
+    except UserError:
+        return True
 
 
 def prepare(settings: Settings) -> None:
@@ -97,23 +129,23 @@ def _without_power(engine: str) -> str:
 def read(settings: Settings, artifacts: Path) -> Searched:
     """The search in an artifact folder, as it is now, with the settings of its last call.
 
-    Of `settings` only search.storage counts. Raises ArtifactError where there is none.
+    Of `settings` only search.storage counts, and what they set of the budgets. Raises ArtifactError
+    where there is none, SettingsError for a search that is of other settings than they ask for.
     """
     folder = artifacts / FOLDER
     before = header.read(folder)
     if before is None:
         raise ArtifactError(f"no search was made in {str(artifacts)!r}", "run: pipeline search")
+    line = header.judged_by(settings.search, before, folder)
     kept = _study(settings.search.storage, folder, before, is_new=False)
-    return Searched(folder, _found(kept, before.line, before), before.line)
+    return Searched(folder, _found(kept, line, before), line)
 
 
 def refuse_missed(searched: Searched) -> None:
     """Raise GateFailed where the search found nothing: by how much, and what came nearest."""
     if shortfall := results.shortfall(searched.found, searched.settings):
-        raise GateFailed(
-            shortfall,
-            "go on with more --trials or --hours, let more vary with search.knobs, or allow more",
-        )
+        more = "" if searched.found.is_exhausted else "go on with more --trials or --hours, "
+        raise GateFailed(shortfall, f"{more}let more vary with search.knobs, or allow more")
 
 
 def _study(storage: str | None, folder: Path, of: Header, is_new: bool) -> Study:

@@ -53,7 +53,8 @@ def _counts(found: Found) -> str:
     }
     parts = [f"{count[state]} {text}" for state, text in words.items() if count[state]]
     total = len(found.trials)
-    return f"{total} {'trial' if total == 1 else 'trials'}: {', '.join(parts) or 'none'}."
+    tried = " Every combination of the knobs has been tried." if found.is_exhausted else ""
+    return f"{total} {'trial' if total == 1 else 'trials'}: {', '.join(parts) or 'none'}.{tried}"
 
 
 def _shortfall(searched: Searched) -> Iterator[str]:

@@ -15,13 +15,14 @@ This module alone imports Optuna, and only in its functions.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.search.knobs import Dimension
+from pipeline.search.knobs import DIGITS, Dimension
 from pipeline.search.model import RungResult, State, Tested, Trial
 from stages.errors import ArtifactError, MachineError, SettingsError, redacted
 from stages.errors.packages import install, missing, not_installed
@@ -34,10 +35,8 @@ FILE = "study.db"
 FEWEST_COMPLETE = 8
 """Complete trials that importances need: of fewer they would be chance."""
 MOST_REPEATS = 20
-"""In a row, before all that there is counts as tried."""
+"""In a row, before what was never tried is looked for by counting."""
 REPEATED, UNPRUNED = "repeated", "unpruned"
-DIGITS = 12
-"""Of a number on a grid: 3 * 0.05 is a little more than 0.15."""
 
 
 def require() -> None:
@@ -125,15 +124,21 @@ class Study:
             self._study.enqueue_trial(encoded)
 
     def ask(self, varied: Sequence[Dimension]) -> Trial | None:
-        """A new trial; None where nothing but what was tried before comes, time and again.
+        """A new trial; None where every combination has been tried.
 
-        What TPE repeats, once it has found the best, is drawn at random instead.
+        What TPE repeats, once it has found the best, is drawn at random instead, and what chance
+        does not find either is looked for.
         """
         import optuna
 
         sampler = self._study.sampler
         with self._talking():
-            for _ in range(MOST_REPEATS):
+            for repeat in range(MOST_REPEATS + 1):
+                if repeat == MOST_REPEATS:
+                    untried = self._untried(varied)
+                    if untried is None:
+                        break
+                    self.enqueue(untried, varied)
                 asked = self._study.ask({each.name: _distribution(each) for each in varied})
                 before = self._study.get_trials(deepcopy=False)[: asked.number]
                 if not any(each.params == asked.params for each in before):
@@ -144,6 +149,18 @@ class Study:
                 self._study.tell(asked.number, state=optuna.trial.TrialState.FAIL)
                 self._study.sampler = self._random
             self._study.sampler = sampler
+        return None
+
+    def _untried(self, varied: Sequence[Dimension]) -> dict[str, Any] | None:
+        """The first combination that no trial has; None without any, or without end of them."""
+        values = [each.values() for each in varied]
+        tried = {json.dumps(each.values, sort_keys=True) for each in self.trials()}
+        if None in values:
+            return None
+        for combination in itertools.product(*(each for each in values if each is not None)):
+            found = {each.name: value for each, value in zip(varied, combination, strict=True)}
+            if json.dumps(found, sort_keys=True) not in tried:
+                return found
         return None
 
     def add(self, number: int, result: RungResult) -> Trial:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from arithmetic import Arithmetic, driver, result
 
-from pipeline.search import results, sentences, tables
+from pipeline.search import results, sentences, study, tables
 from pipeline.search.driver import MOST_LOST
 from pipeline.search.job import Job
 from pipeline.search.places import Lost
@@ -218,3 +218,19 @@ def test_no_trial_repeats_another_and_where_all_were_tried_the_search_ends(tmp_p
     search.run()
     tried = [tuple(each.values.items()) for each in search.study.trials()]
     assert len(tried) == len(set(tried)) == 4
+
+
+def test_every_combination_is_tried_once_and_then_the_search_ends(tmp_path, monkeypatch):
+    """Draws alone would end it as soon as they repeat themselves a few times."""
+    monkeypatch.setattr(study, "MOST_REPEATS", 1)
+    knobs = '"prune.ratio" = {low = 0.0, high = 0.5, step = 0.25}, "prune.epochs" = [1, 2, 3]'
+    options = (f"search.knobs={{{knobs}}}", "search.trials=50", "search.rungs=[1.0]")
+    search = driver(tmp_path, Arithmetic(), *options)
+    search.run()
+    trials = search.study.trials()
+    assert len({str(each.values) for each in trials}) == len(trials) == 9
+    found = find(trials, search.settings)
+    assert found.is_exhausted
+    assert not find(trials[:-1], search.settings).is_exhausted
+    (said, *_) = sentences.verdict(Searched(tmp_path, found, search.settings))
+    assert said.endswith("Every combination of the knobs has been tried.")

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 from records import judged, parsed, records
 
-from pipeline.core.record import FileEntry
-from pipeline.search.job import benchmarked, candidate, size_of
-from stages.errors import EngineError
+from pipeline.core.plan import PLAN
+from pipeline.core.record import FileEntry, write
+from pipeline.core.store import Store
+from pipeline.search.job import benchmarked, candidate, refuse_other_files, size_of
+from stages.errors import DataError, EngineError
 from stages.results.engines import BuildDetails
 from stages.settings.searching import Search
 
@@ -51,3 +53,13 @@ def test_a_winner_whose_score_is_not_known_is_not_one_of_0():
     engine = unknown.engines[2].model_copy(update={"accuracy": nothing})
     with pytest.raises(EngineError, match=r"the score of litert\.int8 was not measured"):
         benchmarked(unknown.model_copy(update={"engines": (engine,)}), "litert.int8", Search())
+
+
+def test_data_that_changed_since_the_search_began_end_it(tmp_path):
+    store = Store(tmp_path, PLAN)
+    train = parsed(records())["train"].model_copy(update={"files": {}})
+    with store.writing("train") as folder:
+        write(train.model_copy(update={"external": {"photos.npz": "1" * 64}}), folder)
+    refuse_other_files(store, {"photos.npz": "1" * 64, "own.py": "2" * 64})
+    with pytest.raises(DataError, match=r"photos\.npz has changed since the search began: its"):
+        refuse_other_files(store, {"photos.npz": "2" * 64})

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from pipeline import config
 from pipeline.search.job import stages_of_trial
-from pipeline.search.knobs import Dimension, controls, dimensions, idle, values_of, words
+from pipeline.search.knobs import (
+    Dimension,
+    combinations,
+    controls,
+    dimensions,
+    idle,
+    values_of,
+    words,
+)
 from stages.errors import SettingsError
 from stages.pruning.ways import way_of
 from stages.settings import Settings
@@ -88,6 +96,14 @@ def test_a_setting_in_whole_numbers_gets_whole_numbers_and_another_one_fractions
             '{"train.learning_rate" = {low = 0.0, high = 0.5, log = true}}',
             "search.knobs.train.learning_rate: got {'low': 0.0, 'high': 0.5, 'log': True}, "
             "expected a low above 0 where log = true",
+        ),
+        (
+            '{"quality.metric" = ["own:score", "own:other"]}',
+            "search.knobs: quality.metric decides how accuracy is measured, and is no knob",
+        ),
+        (
+            '{"model.task" = ["binary", "multilabel"]}',
+            "search.knobs: model.task decides how accuracy is measured, and is no knob",
         ),
         (
             '{"prune.ratio" = 0.5}',
@@ -175,3 +191,21 @@ def test_the_values_of_a_trial_are_options_of_the_command_line():
     values = {"prune.ratio": 0.45, "prune.criterion": "taylor", "build.threads": [1, 2]}
     pairs = words(values)[1::2]
     assert config.load(None, pairs) == config.changed(Settings(), values)
+
+
+@given(
+    st.sampled_from([(0.0, 0.95, 0.05), (0.1, 0.8, 0.3), (0.0, 1.0, 1 / 3)]),
+    st.integers(-3, 3),
+    st.integers(1, 7),
+)
+def test_the_values_of_a_knob_are_those_that_it_holds(grid, low, length):
+    numbers = Dimension("prune.ratio", (), *grid)
+    whole = Dimension("prune.epochs", (), low, low + length, 2, is_whole=True)
+    for each in (numbers, whole):
+        values = each.values()
+        assert all(map(each.holds, values))
+        assert len(values) == len(set(values)) == int((each.high - each.low) / each.step + 1e-9) + 1
+    assert combinations([numbers, whole]) == len(numbers.values()) * len(whole.values())
+    endless = Dimension("prune.learning_rate", (), 1e-4, 1e-2, log=True)
+    assert endless.values() is None
+    assert combinations([numbers, endless]) is None

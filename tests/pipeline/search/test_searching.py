@@ -8,13 +8,14 @@ import pytest
 from arithmetic import Arithmetic, result, settings_of
 from children import call
 
+from pipeline import config
 from pipeline.core import ownership
 from pipeline.core.plan import PLAN
 from pipeline.search import sentences
 from pipeline.search.job import Job
 from pipeline.search.live import Quiet
 from pipeline.search.searching import Searched, read, refuse_missed, search
-from stages.errors import ArtifactError, EngineError, GateFailed, SettingsError
+from stages.errors import ArtifactError, EngineError, GateFailed, SettingsError, UserError
 
 BRIEF = ("search.rungs=[0.0, 1.0]", "search.winners=0")
 
@@ -150,3 +151,69 @@ def test_a_storage_that_does_not_hold_the_search_is_said_in_one_line_and_not_mad
         )
         assert all(hint.startswith("hint: ") for hint in hints)
     assert not (tmp_path / "typo.db").exists()
+
+
+def test_where_all_is_tried_nobody_is_told_to_try_more(tmp_path):
+    knobs = 'search.knobs={"prune.ratio" = [0.0, 0.5]}'
+    found = searched(tmp_path, "search.trials=9", knobs, "search.max_p50_ms=1e-6")
+    with pytest.raises(GateFailed) as caught:
+        refuse_missed(found)
+    assert caught.value.hint == "let more vary with search.knobs, or allow more"
+
+
+def data_at(file: Path, content: bytes) -> tuple[str, ...]:
+    file.write_bytes(content)
+    return ("data.name=npz", f"data.path={file}")
+
+
+def test_trials_on_other_data_are_refused_and_nothing_is_lost(tmp_path):
+    """With the settings unchanged: trials of two networks were compared as if of one."""
+    data = tmp_path / "photos.npz"
+    searched(tmp_path / "a", "search.trials=1", *data_at(data, b"first"))
+    with pytest.raises(SettingsError) as caught:
+        searched(tmp_path / "a", "search.trials=2", *data_at(data, b"second"))
+    assert caught.value.message.endswith(f"is of other files: {data} changed")
+    assert len(read(settings_of(), tmp_path / "a").found.trials) == 1
+    found = searched(tmp_path / "a", "search.trials=2", *data_at(data, b"first"))
+    assert len(found.found.trials) == 2
+
+
+def test_so_are_those_of_a_network_whose_code_has_changed_also_where_it_is_a_knob(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("small", "large"):
+        (tmp_path / f"{name}.py").write_text("def build():\n    return 1\n")
+    knob = 'search.knobs={"model.source" = ["small:build", "large:build"]}'
+    searched(tmp_path / "a", "search.trials=1", "model.source=small:build", knob)
+    (tmp_path / "large.py").write_text("def build():\n    return 2\n")
+    with pytest.raises(SettingsError, match=r"of other files: .*large\.py changed"):
+        searched(tmp_path / "a", "search.trials=2", "model.source=small:build", knob)
+
+
+def test_trials_know_the_files_that_the_search_began_with(tmp_path):
+    place, data = Arithmetic(), tmp_path / "photos.npz"
+    searched(tmp_path / "a", "search.trials=2", *data_at(data, b"first"), place=place)
+    assert {str(data) in job.external for job in place.started} == {True}
+
+
+def test_a_mistake_in_the_first_call_does_not_bind_the_folder(tmp_path):
+    def refuses(job: Job) -> object:
+        raise EngineError("data.scale is 1/255, expected 1")
+
+    with pytest.raises(UserError, match="all 3 trials failed"):
+        searched(tmp_path, "train.epochs=2", place=Arithmetic(work=refuses))
+    found = searched(tmp_path, "search.trials=2", "train.epochs=3")
+    assert [each.number for each in found.found.trials] == [0, 1]
+    with pytest.raises(SettingsError, match=r"of other settings: train\.epochs 3 -> 4"):
+        searched(tmp_path, "search.trials=2", "train.epochs=4")
+
+
+def test_a_front_is_shown_within_the_budgets_that_are_asked_for(tmp_path):
+    last = searched(tmp_path, "search.trials=8", "search.max_p50_ms=1.0")
+    narrow = read(settings_of("search.max_p50_ms=0.05"), tmp_path)
+    assert set(narrow.found.front) < set(last.found.front)
+    assert narrow.settings.search.max_p50_ms == 0.05
+    assert read(config.load(None, []), tmp_path).found.front == last.found.front
+    with pytest.raises(SettingsError, match=r'search\.engine "best" -> "litert\.fp32"'):
+        read(config.load(None, ["search.engine=litert.fp32"]), tmp_path)
