@@ -62,6 +62,16 @@ def size(size_bytes: float | None) -> str:
     return f"{size_bytes / 1e6:.3g} MB" if size_bytes < 999.5e6 else f"{size_bytes / 1e6:,.0f} MB"
 
 
+def mebibytes(value: float | None) -> str:
+    """12.34 -> "12.3"."""
+    return UNKNOWN if value is None else f"{value:,.1f}"
+
+
+def millijoules(value: float | None) -> str:
+    """0.01234 -> "0.0123", 123.4 -> "123"."""
+    return UNKNOWN if value is None else f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
 def count(value: float | None) -> str:
     """421642 -> "421,642"."""
     return UNKNOWN if value is None else f"{value:,.0f}"

@@ -172,12 +172,21 @@ class Driver:
             self.study.keep_tested(number, heard.result)
             self.shown.ended(self.study.trial(number), "tested")
         elif isinstance(heard.result, RungResult):
-            self._continue(self.study.add(number, heard.result))
+            self._continue(self.study.add(number, self._timed_once(heard.result)))
         elif heard.job.rung is None:
             self.shown.ended(self.study.trial(number), f"not tested: {_in_words(heard.error)}")
         else:
             self._fail(number, heard.error)
             self._refuse_all_failed(FIRST_FAILURES)
+
+    def _timed_once(self, result: RungResult) -> RungResult:
+        """With the latency and the memory of the first result of the same engine, if there is one.
+
+        Timed twice, an engine would beat itself by what is noise.
+        """
+        known = (rung for trial in self.study.trials() for rung in trial.rungs)
+        first = next((each for each in known if each.timed == result.timed), result)
+        return result.model_copy(update={"latency": first.latency, "memory_mib": first.memory_mib})
 
     def _continue(self, trial: Trial) -> None:
         """What comes after the rung that it has done."""

@@ -51,7 +51,8 @@ def _pareto(trials: Sequence[Trial], searched: Searched) -> Chart:
     log_scale(axes, min(times) / 1.3, max(times) * 1.3, units.tick)
     limit_ticks(axes.yaxis, 5)
     axes.grid()
-    for trial, p50, top1 in places:
+    # The front last: trials that are the same engine are at the same place.
+    for trial, p50, top1 in sorted(places, key=lambda place: place[0].number in found.front):
         is_best, is_whole = trial.number in found.front, trial.state == "complete"
         edge = ACCENT if is_best or is_whole else LINE
         axes.plot(p50, top1, "o", ms=7, mfc=ACCENT if is_best else PANEL, mec=edge, mew=1.6)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.core import ownership, received
 from pipeline.core.display import Nothing, Step
+from pipeline.core.hashing import key_of
 from pipeline.core.lock import FILE as LOCK
 from pipeline.core.lock import alone_on_machine, waiting
 from pipeline.core.plan import PLAN, Plan, select
@@ -27,6 +28,8 @@ from pipeline.core.store import Store
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.pool import MAKING, Pool, share
 from stages.engines import environment, files
+from stages.engines.records import BASELINE
+from stages.engines.registry import ENGINES
 from stages.errors import ArtifactError, DataError, EngineError
 from stages.measurement import against_reference, memory
 from stages.results.base import StageResult
@@ -158,6 +161,8 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
         rung=job.rung,
         engine=chosen.engine,
         threads=chosen.threads,
+        timed=identity_of(engine, record, chosen.threads, settings),
+        trained=record.files[BASELINE].sha256,
         top1=top1,
         trained_top1=trained_top1,
         samples=samples,
@@ -166,6 +171,21 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
         latency=latency,
         memory_mib=peaks_mib.get(search.batch_size),
         seconds=0.0,
+    )
+
+
+def identity_of(engine: EngineRecord, record: Record, threads: int, settings: Settings) -> str:
+    """SHA-256 of all that decides how long a call of the engine takes."""
+    names = files.of_engine(str(engine.file), record.files)
+    is_on_cpu = ENGINES[engine.backend].device == "cpu"
+    return key_of(
+        {
+            "engine": str(engine.name),
+            "files": [record.files[name].sha256 for name in names],
+            "threads": threads,
+            "batch_size": settings.search.batch_size,
+            "gpu": None if is_on_cpu else settings.gpu.model_dump(mode="json"),
+        }
     )
 
 

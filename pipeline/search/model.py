@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from stages.results.base import Amount, Count, Measured
+from stages.results.base import Amount, Count, Measured, Sha256
 from stages.results.comparing import AgainstReference
 
 State = Literal["running", "complete", "stopped", "failed"]
@@ -39,13 +39,16 @@ class RungResult(Measured):
     """One rung of one trial, on the engine that stands for it.
 
     top1 and trained_top1, the trained network's, are on the same validation images; of another task
-    than classification they are its `metric`, as in Quality. `ran` are the stages that ran, the
-    others were shared or fresh.
+    than classification they are its `metric`, as in Quality. `timed` is the same for what is timed
+    alike: the same engine, fed the same way; `trained` for the same trained network. `ran` are the
+    stages that ran, the others were shared or fresh.
     """
 
     rung: Count
     engine: str
     threads: Count
+    timed: Sha256
+    trained: Sha256
     top1: float
     trained_top1: float
     samples: Count

@@ -74,7 +74,8 @@ def costs(result: RungResult, wanted: Sequence[Objective]) -> tuple[float, ...]:
         "accuracy": -result.top1,
         "p50": result.latency.ratio,
         "size": float(result.size_bytes),
-        "memory": result.memory_mib,
+        # In whole MiB: two runs of the same engine differ by some pages, 0.05 MiB.
+        "memory": None if result.memory_mib is None else float(round(result.memory_mib)),
         "energy": result.latency.millijoules,
     }
     chosen = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -86,6 +86,24 @@ class Found(BaseModel):
         """The controls by the numbers of their trials."""
         return controls_among(self.trials, self.controls)
 
+    def is_same_as(self, trial: Trial) -> Trial | None:
+        """The trial of the front whose engine is that of `trial`, which is not on it."""
+        best = [found for number in self.front if (found := self.trial(number))]
+        if trial.number in self.front or trial.state != "complete":
+            return None
+        return twin(trial, best)
+
+    @property
+    def trained_networks(self) -> int:
+        """How many different ones there are: more than one where settings of `train` vary."""
+        return len({rung.trained for each in self.trials for rung in each.rungs})
+
+    @property
+    def trained_words(self) -> str:
+        """The network that accuracies are compared with: "the best of 3 trained networks"."""
+        count = self.trained_networks
+        return "the trained network" if count < 2 else f"the best of {count} trained networks"
+
     def varied(self, knob: str) -> bool:
         """Whether it had more than one value in the trials that were trained in full."""
         values = [each.values.get(knob) for each in self.complete]
@@ -132,13 +150,27 @@ def find(
 
 
 def front(found: Found, settings: Settings) -> list[Trial]:
-    """The complete trials that meet the budgets and that no other of them beats, fastest first."""
+    """The complete trials that meet the budgets and that no other of them beats, fastest first.
+
+    Of those that are the same engine the first.
+    """
     fitting = [trial for trial in found.complete if not missed(trial, found, settings)]
     if not fitting:
         return []
     costs = [_costs(trial, settings) for trial in fitting]
     best = [trial for trial, rank in zip(fitting, pareto.ranks(costs), strict=True) if rank == 0]
-    return sorted(best, key=lambda trial: _result(trial).latency.ratio)
+    different = [trial for trial in best if twin(trial, best) is None]
+    return sorted(different, key=lambda trial: _result(trial).latency.ratio)
+
+
+def twin(trial: Trial, others: Iterable[Trial]) -> Trial | None:
+    """The earlier one of `others` with the same engine, which is as accurate; None without one."""
+    mine = _result(trial)
+    for each in others:
+        found = _result(each)
+        if each.number < trial.number and (found.timed, found.top1) == (mine.timed, mine.top1):
+            return each
+    return None
 
 
 def missed(trial: Trial, found: Found, settings: Settings) -> list[Miss]:

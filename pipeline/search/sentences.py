@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline.results import units
 from pipeline.search import results
@@ -77,11 +77,18 @@ def _described(trial: Trial, found: Found) -> str:
     result, yardstick = trial.last, found.yardstick
     if result is None or yardstick is None:
         return f"trial {trial.number}"
-    change = units.points(-yardstick.loss_points(result))
+    change = f"{units.points(-yardstick.loss_points(result))} points"
+    if found.trained_networks > 1:
+        change += f" against {found.trained_words}"
+    more = ""
+    if "memory" in found.objectives:
+        more += f"{units.mebibytes(result.memory_mib)} MiB of memory, "
+    if "energy" in found.objectives:
+        more += f"{units.millijoules(result.latency.millijoules)} mJ per call, "
     return (
         f"trial {trial.number}: {units.duration(yardstick.p50_ms(result))} "
-        f"({result.latency.ratio:.3f} of the reference) in {result.engine}, "
-        f"{_metric(found)}{units.percent(result.top1)} on validation images ({change} points)"
+        f"({result.latency.ratio:.3f} of the reference) in {result.engine}, {more}"
+        f"{_metric(found)}{units.percent(result.top1)} on validation images ({change})"
     )
 
 
@@ -97,6 +104,9 @@ def _controls(found: Found) -> Iterator[str]:
         name = f"Trial {number}, {control.in_words}"
         if trial and trial.state != "complete":
             yield f"{name}: {trial.state}."
+            continue
+        if trial and (same := found.is_same_as(trial)):
+            yield f"{name}, is the same engine as trial {same.number}, which is on the front."
             continue
         yield f"{name}, {'is' if number in found.front else 'is not'} on the front."
 
@@ -130,27 +140,31 @@ def _bias(found: Found) -> Iterator[str]:
         return
     yield (
         f"{chosen} accuracies are too high by chance: {units.percent(span.low)} to "
-        f"{units.percent(span.high)} for trial {trial.number}, the most accurate (95 % interval "
-        f"of the best of {compared}, Bonferroni)."
+        f"{units.percent(span.high)} for trial {trial.number}, the most accurate of the front "
+        f"(95 % interval of the best of {compared}, Bonferroni)."
     )
 
 
 def _tested(found: Found) -> Iterator[str]:
     tested = [trial for trial in found.trials if trial.tested]
     if tested:
-        parts = [
-            f"trial {trial.number} {units.percent(trial.tested.top1)}"
-            for trial in tested
-            if trial.tested
-        ]
-        first = tested[0].tested
-        trained = first.trained_top1 if first else None
-        samples = first.samples if first else 0
+        samples = tested[0].tested.samples if tested[0].tested else 0
         by = "" if found.quality.is_counted else f", by {found.quality.words}"
-        yield (
-            f"On {samples:,} test images, which chose nothing{by}: {', '.join(parts)}; "
-            f"the trained network {units.percent(trained)}."
-        )
+        said = _beside_trained(tested, found)
+        yield f"On {samples:,} test images, which chose nothing{by}: {said}."
+
+
+def _beside_trained(tested: Sequence[Trial], found: Found) -> str:
+    """What test images said of trials, and of the networks that these were made of."""
+    marks = [(each, each.tested) for each in tested if each.tested]
+    parts = [f"trial {trial.number} {units.percent(mark.top1)}" for trial, mark in marks]
+    trained = [units.percent(mark.trained_top1) for _, mark in marks]
+    if len({trial.last.trained for trial, _ in marks if trial.last}) > 1:
+        pairs = zip(parts, trained, strict=True)
+        return ", ".join(f"{part} (its trained network {own})" for part, own in pairs)
+    several = "its" if len(parts) == 1 else "their"
+    whose = "the" if found.trained_networks < 2 else several
+    return f"{', '.join(parts)}; {whose} trained network {trained[0]}"
 
 
 def _rungs(found: Found) -> Iterator[str]:

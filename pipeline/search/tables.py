@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipeline.report.tables import Table
 from pipeline.results import units
 from pipeline.search import results, rungs
 from pipeline.search.knobs import settings_of
-from pipeline.search.model import Trial
+from pipeline.search.model import RungResult, Trial
 from pipeline.search.results import Found
 from pipeline.search.searching import Searched
 from stages.engines.registry import ENGINES, EngineName
+from stages.settings.searching import Objective
 
 CONSTANT = "did not vary"
 """Of a knob that had one value in all trials that were trained in full: it may matter, or not."""
 
+OPTIONAL: dict[Objective, tuple[str, Callable[[RungResult], str]]] = {
+    "memory": ("memory MiB", lambda result: units.mebibytes(result.memory_mib)),
+    "energy": ("energy mJ", lambda result: units.millijoules(result.latency.millijoules)),
+}
+"""Columns of what is measured only where it is an objective."""
+
 
 def _columns(found: Found) -> tuple[str, ...]:
     words = found.quality.words
+    optional = [column for name, (column, _) in OPTIONAL.items() if name in found.objectives]
     return (
         "trial", "state", "rung", "engine", words, "change", "p50 ms", "of reference", "size",
-        f"test {words}", "settings that changed",
+        *optional, f"test {words}", "settings that changed",
     )  # fmt: skip
 
 
@@ -32,15 +40,21 @@ def front(searched: Searched) -> Table:
     trials = [trial for number in numbers if (trial := found.trial(number))]
     words = found.quality.words
     notes = (
-        f"p50 of the reference, the trained network in ONNX Runtime float32: "
+        f"p50 of the reference, {_reference(found)} in ONNX Runtime float32: "
         f"{units.milliseconds(found.reference_ms)} ms.",
         f"{_turns(trials)}; p50 is that share of the reference's p50.",
-        f"{words[0].upper()}{words[1:]} is on validation images, change in points against the "
-        "trained network.",
+        f"{words[0].upper()}{words[1:]} is on validation images, change in points against "
+        f"{found.trained_words}.",
     )
     rows = tuple(_cells(trial, searched) for trial in trials)
     caption = f"Pareto front and controls, {units.images(found.batch_size)} per call"
     return Table("Pareto front", caption, _columns(found), rows, notes if rows else ())
+
+
+def _reference(found: Found) -> str:
+    """Which network all engines are timed beside."""
+    count = found.trained_networks
+    return "the trained network" if count < 2 else f"the first of {count} trained networks"
 
 
 def _turns(trials: Sequence[Trial]) -> str:
@@ -85,7 +99,8 @@ def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
     yardstick = found.yardstick
     values = _values(trial, searched)
     if result is None or yardstick is None:
-        return (str(trial.number), trial.state, *[units.UNKNOWN] * 8, trial.reason or values)
+        unknown = [units.UNKNOWN] * (len(_columns(found)) - 3)
+        return (str(trial.number), trial.state, *unknown, trial.reason or values)
     doubt = "" if result.latency.stable else " UNSTABLE"
     return (
         str(trial.number),
@@ -97,6 +112,7 @@ def _cells(trial: Trial, searched: Searched) -> tuple[str, ...]:
         units.milliseconds(yardstick.p50_ms(result)),
         f"{result.latency.ratio:.3f}{doubt}",
         units.size(result.size_bytes),
+        *(cell(result) for name, (_, cell) in OPTIONAL.items() if name in found.objectives),
         units.percent(trial.tested.top1 if trial.tested else None),
         trial.reason or values,
     )
@@ -121,11 +137,13 @@ def _values(trial: Trial, searched: Searched) -> str:
 
 
 def _state(trial: Trial, searched: Searched) -> str:
-    """ "front", "misses max_p50_ms", else its state."""
+    """ "front", "as trial 0" of the front, "misses max_p50_ms", else its state."""
     found: Found = searched.found
     if trial.number in found.front:
         return "front"
     if trial.state == "complete":
         missed = results.missed(trial, found, searched.settings)
-        return f"misses {', '.join(each.budget for each in missed)}" if missed else "beaten"
+        same = found.is_same_as(trial)
+        otherwise = f"as trial {same.number}" if same else "beaten"
+        return f"misses {', '.join(each.budget for each in missed)}" if missed else otherwise
     return trial.state

@@ -115,8 +115,8 @@ class Search(Section):
     batch_size: Positive = 1
     """Images per call, for latency, memory and energy."""
     max_accuracy_loss: Annotated[float, Field(ge=0.0)] | None = None
-    """Budget: largest loss of accuracy against the trained network, on the validation images, in
-    percentage points."""
+    """Budget: largest loss of accuracy against the trained network (the best one, where settings of
+    `train` vary), on the validation images, in percentage points."""
     max_p50_ms: Limit | None = None
     """Budget: longest median latency, in milliseconds."""
     max_size_mb: Limit | None = None

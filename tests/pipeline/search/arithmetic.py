@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import config
+from pipeline.core.hashing import key_of
 from pipeline.search import knobs
 from pipeline.search.driver import Driver
 from pipeline.search.job import Job, stages_of_trial
@@ -43,6 +44,8 @@ def result(job: Job) -> RungResult | Tested:
         rung=job.rung,
         engine="litert.int8",
         threads=1,
+        timed=key_of(settings.prune.model_dump(mode="json")),
+        trained=key_of(settings.train.model_dump(mode="json")),
         top1=top1,
         trained_top1=0.99,
         samples=SAMPLES,

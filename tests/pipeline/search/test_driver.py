@@ -160,6 +160,36 @@ def test_a_ratio_that_removes_no_channel_is_a_trial_of_the_unpruned_network(tmp_
     assert tables.everything(searched).rows[2][-1] == "prune.ratio 0.05: removes no channel"
 
 
+def test_an_engine_that_is_timed_twice_does_not_beat_itself(tmp_path):
+    """A ratio that removes no channel and none at all: whatever the clock says, they are equal."""
+    knobs = 'search.knobs={"prune.ratio" = [0.05, 0.0]}'
+    noise = iter([1.0, 0.9, 1.1, 0.8])
+
+    def work(job: Job) -> object:
+        ratio = job.settings["prune"]["ratio"]
+        if ratio == 0.05:
+            raise NothingPruned("prune.ratio 0.05 removes no channel", "hint")
+        found, by = result(job), next(noise)
+        latency = found.latency.model_copy(update={"ratio": by})
+        return found.model_copy(update={"latency": latency, "memory_mib": 30 + by})
+
+    options = ("search.trials=2", "search.rungs=[0.0, 1.0]", "prune.ratio=0.05", knobs)
+    search = driver(tmp_path, Arithmetic(work=work), *options)
+    search.run()
+    rungs = [rung for trial in search.study.trials() for rung in trial.rungs]
+    assert len(rungs) == 4
+    assert {(each.latency.ratio, each.memory_mib) for each in rungs} == {(1.0, 31.0)}
+    found = find(search.study.trials(), search.settings, controls=search.controls)
+    searched = Searched(tmp_path, found, search.settings)
+    assert found.front == (0,)
+    assert [row[1] for row in tables.everything(searched).rows] == ["front", "as trial 0"]
+    said = sentences.verdict(searched)
+    assert "Trial 0, the line as it is set, is on the front." in said
+    assert (
+        "Trial 1, the line unpruned, is the same engine as trial 0, which is on the front." in said
+    )
+
+
 def test_where_the_data_cannot_be_read_the_search_ends_and_loses_no_trial(tmp_path):
     def fails(job: Job) -> object:
         raise DataError("cannot read 'd.npz'")

@@ -6,9 +6,16 @@ from records import judged, parsed, records
 from pipeline.core.plan import PLAN
 from pipeline.core.record import FileEntry, write
 from pipeline.core.store import Store
-from pipeline.search.job import benchmarked, candidate, refuse_other_files, size_of
+from pipeline.search.job import (
+    benchmarked,
+    candidate,
+    identity_of,
+    refuse_other_files,
+    size_of,
+)
 from stages.errors import DataError, EngineError
 from stages.results.engines import BuildDetails
+from stages.settings import Settings
 from stages.settings.searching import Search
 
 
@@ -23,6 +30,29 @@ def test_the_size_of_an_engine_is_that_of_all_files_that_it_is_exported_with():
     whole = build.model_copy(update={"files": {**build.files, **apart}})
     assert size_of(engine, build) == alone
     assert size_of(engine, whole) == alone + 1200
+
+
+def test_what_is_timed_is_its_files_its_threads_its_batch_and_on_a_gpu_how_that_is_fed():
+    build = parsed(records())["build"]
+    engine = next(each for each in build.measurements.engines if each.file)
+
+    def identity(engine=engine, record=build, threads=1, **sections):
+        return identity_of(engine, record, threads, Settings.model_validate(sections))
+
+    other = build.files[engine.file].model_copy(update={"sha256": "f" * 64})
+    on_gpu = engine.model_copy(update={"backend": "tensorrt"})
+    mapped = {"gpu": {"input": "mapped"}}
+    found = {
+        identity(),
+        identity(record=build.model_copy(update={"files": {**build.files, engine.file: other}})),
+        identity(threads=2),
+        identity(search={"batch_size": 8}),
+        identity(on_gpu),
+        identity(on_gpu, **mapped),
+    }
+    assert len(found) == 6
+    unlike = build.model_copy(update={"files": {**build.files, "other": other}})
+    assert {identity(), identity(record=unlike), identity(**mapped)} == {identity()}
 
 
 def chosen(top1: float | None) -> BuildDetails:

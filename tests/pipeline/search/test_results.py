@@ -186,3 +186,66 @@ def test_another_task_is_named_by_its_metric_and_gets_no_interval_from_a_count()
     assert "over prune.seed, R2, p50" in drawn[1]
     for text in (said, *drawn, *table.columns, *table.notes):
         assert "accura" not in text.lower()
+
+
+def test_memory_and_energy_are_shown_where_they_are_objectives():
+    settings = settings_of("search.rungs=[1.0]", 'search.objectives=["memory", "energy"]')
+    measured = trial(0, 0.9)
+    latency = measured.last.latency.model_copy(update={"millijoules": 0.01234})
+    last = measured.last.model_copy(update={"memory_mib": 31.26, "latency": latency})
+    trials = [measured.model_copy(update={"rungs": (last,)}), trial(1, state="failed")]
+    searched = Searched(Path(), find(trials, settings), settings)
+    table = tables.everything(searched)
+    whole, failed = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+    assert (whole["memory MiB"], whole["energy mJ"]) == ("31.3", "0.0123")
+    assert (failed["memory MiB"], failed["energy mJ"]) == ("-", "-")
+    assert "31.3 MiB of memory, 0.0123 mJ per call, " in " ".join(sentences.verdict(searched))
+    without = tables.everything(Searched(Path(), find(trials, settings_of()), settings_of()))
+    assert not {"memory MiB", "energy mJ"} & set(without.columns)
+
+
+def test_memory_counts_in_whole_mebibytes():
+    one = trial(0, 0.9).last.model_copy(update={"memory_mib": 31.30})
+    other = one.model_copy(update={"memory_mib": 31.35})
+    assert costs(one, ("memory",)) == costs(other, ("memory",)) == (31.0,)
+
+
+def test_the_interval_is_of_the_most_accurate_of_the_front_where_a_better_one_misses_a_budget():
+    settings = settings_of("search.rungs=[1.0]", "search.max_size_mb=0.5")
+    small, large = trial(0, 0.8), trial(1, 0.9)
+    last = small.last.model_copy(update={"size_bytes": 100})
+    found = find([small.model_copy(update={"rungs": (last,)}), large], settings)
+    (said,) = [
+        each for each in sentences.verdict(Searched(Path(), found, settings)) if "too" in each
+    ]
+    assert said.startswith("Chosen among 2 trials")
+    assert "for trial 0, the most accurate of the front (95 % interval of the best of 2," in said
+
+
+def of_network(number: int, name: str, trained_top1: float) -> Trial:
+    """One of another trained network, whose accuracies on test images are 0.01 lower."""
+    measured = trial(number, 0.8 + number / 10)
+    update = {"trained": name * 64, "trained_top1": trained_top1}
+    latency = measured.last.latency.model_copy(update={"ratio": 0.1 + number})
+    last = measured.last.model_copy(update={**update, "latency": latency})
+    tested = model.Tested(top1=last.top1 - 0.01, samples=300, trained_top1=trained_top1 - 0.01)
+    return measured.model_copy(update={"rungs": (last,), "tested": tested})
+
+
+def test_where_trials_are_of_several_trained_networks_no_sentence_speaks_of_the_one():
+    settings = settings_of("search.rungs=[1.0]")
+    trials = [of_network(0, "a", 0.85), of_network(1, "b", 0.95)]
+    searched = Searched(Path(), find(trials, settings), settings)
+    said = " ".join(sentences.verdict(searched))
+    assert "80.00 % on validation images (-15.00 points against the best of 2 trained netw" in said
+    assert (
+        "trial 0 79.00 % (its trained network 84.00 %), trial 1 89.00 % (its trained network "
+        "94.00 %)." in said
+    )
+    reference, _, change = tables.front(searched).notes
+    assert reference.startswith("p50 of the reference, the first of 2 trained networks in ONNX")
+    assert change.endswith("change in points against the best of 2 trained networks.")
+    one = trials[1].model_copy(update={"tested": None})
+    found = find([trials[0], one], settings)
+    said = " ".join(sentences.verdict(Searched(Path(), found, settings)))
+    assert "trial 0 79.00 %; its trained network 84.00 %." in said
