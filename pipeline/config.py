@@ -153,7 +153,12 @@ def _explain(location: Sequence[str | int], item: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         *section, key = map(str, location)
         kind = "setting" if section else "section"
-        meant = _meant(section[0] if section else None, key)
+        is_knob = section[:2] == ["search", "knobs"]
+        meant = (
+            nearest(key, Knob.model_fields)
+            if is_knob
+            else _meant(section[0] if section else None, key)
+        )
         return f"unknown {kind} {shown(name)}{suggestion(meant)}"
     expected = EXPECTED.get(item["type"]) or item["msg"].removeprefix("Input should be ")
     return f"{name}: got {shown(item['input'])}, expected {expected}"

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.search.knobs import DIGITS, Dimension
 from pipeline.search.model import RungResult, State, Tested, Trial
 from stages.errors import ArtifactError, MachineError, SettingsError, redacted
-from stages.errors.packages import install, missing, not_installed
+from stages.errors.packages import install, missing, not_installed, providing
 
 if TYPE_CHECKING:
     import optuna
@@ -74,7 +74,7 @@ class Study:
 
     def __init__(self, url: str, name: str, objectives: int, seed: int, is_new: bool) -> None:
         require()
-        self._url = url
+        self._url, self._is_begun = url, not is_new
         with self._talking():
             import optuna
 
@@ -94,6 +94,7 @@ class Study:
             seed = (seed + len(self._study.get_trials(deepcopy=False))) % 2**32
             self._study.sampler = optuna.samplers.TPESampler(seed=seed)
             self._random = optuna.samplers.RandomSampler(seed=seed)
+        self._is_begun = True
         self._asked: dict[int, optuna.trial.Trial] = {}
 
     @contextlib.contextmanager
@@ -110,10 +111,13 @@ class Study:
         except faults as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else None
             reason = str(cause or error).strip().splitlines()[0]
+            hint = "expected a database as in sqlite:///study.db or postgresql://host/name"
+            if isinstance(error.__cause__, ModuleNotFoundError):  # the driver of the database
+                absent = [providing(str(error.__cause__.name))]
+                reason, hint = not_installed(absent), install(absent)
             raise SettingsError(
                 f"search.storage: {redacted(self._url)} cannot be used: {redacted(reason)}",
-                "the trials so far are as they were; expected a database as in "
-                "sqlite:///study.db or postgresql://host/name",
+                f"the trials so far are as they were; {hint}" if self._is_begun else hint,
             ) from error
 
     def enqueue(self, values: Mapping[str, Any], varied: Sequence[Dimension]) -> None:

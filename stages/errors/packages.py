@@ -17,7 +17,12 @@ TRAINING = (
 )
 """For the stages that train, prune, quantize and convert; the extra `train` of pyproject.toml."""
 
-IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn"}
+IMPORTED_AS = {
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+    "mysqlclient": "MySQLdb",
+    "psycopg2-binary": "psycopg2",
+}
 """Of the others the import name is their own, with underscores."""
 
 

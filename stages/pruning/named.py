@@ -27,11 +27,17 @@ def widths_named(
     for layer, width in wanted.items():
         parts: Sequence[Part] = blocks if width == 0 else whole
         part = _part(flat, layer, parts, width)
-        if width > part.channels or widths.setdefault(part.layers, width) != width:
+        if width > part.channels:
             raise ModelError(
-                f"prune.widths asks for {width} channels of {layer!r}, which has {part.channels} "
-                f"and as many as {', '.join(part.layers)}",
-                f"name one of these layers, with at most {part.channels}",
+                f"prune.widths asks for {width} channels of {layer!r}, which has {part.channels}",
+                f"ask for at most {part.channels}, or leave the layer out to keep them all",
+            )
+        if widths.setdefault(part.layers, width) != width:
+            others = [layer_of(each) for each in part.layers if layer_of(each) != layer]
+            raise ModelError(
+                f"prune.widths asks for {width} channels of {layer!r} and for "
+                f"{widths[part.layers]} of {', '.join(others)}, which must have as many",
+                "name one of these layers",
             )
     _refuse_unequal_ends(blocks, widths, {each.layers: each.channels for each in whole})
     everything: list[Part] = [*whole, *blocks]

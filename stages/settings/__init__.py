@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from stages.engines.registry import ENGINES, EngineName
-from stages.settings.base import TARGET_PATTERN, Backend, Section
+from stages.settings.base import Backend, Section
 from stages.settings.compression import Prune, Quantize
 from stages.settings.data import Data, Model, Quality
 from stages.settings.deployment import Benchmark, Build, Convert, Gates, Gpu, Report, TensorRT
@@ -20,7 +20,6 @@ from stages.settings.searching import Knob, Search
 from stages.settings.training import FineTune, Train, Training
 
 __all__ = [
-    "TARGET_PATTERN",
     "Backend",
     "Benchmark",
     "BenchmarkStage",

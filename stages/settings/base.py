@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from stages.engines.registry import ENGINES, Precision
+from stages.errors import nearest, suggestion
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -54,8 +55,20 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 Distinct = AfterValidator(_distinct)
 """For a list: a value given twice would be built or measured twice."""
 
-TARGET_PATTERN = rf"^({'|'.join(ENGINES)})\.({'|'.join(get_args(Precision))})$"
-"""An engine in one word, as in "litert.int8"."""
+
+def named_engine(*others: str) -> AfterValidator:
+    """For the name of an engine, as in "litert.int8", or one of the words `others`."""
+
+    def checked(text: str) -> str:
+        backend, _, precision = text.partition(".")
+        if text in others or (backend in ENGINES and precision in get_args(Precision)):
+            return text
+        names = [f"{name}.{each}" for name, spec in ENGINES.items() for each in spec.sources]
+        # Read after "expected": see pipeline/config.py.
+        words = " or ".join([*others, "an engine as in litert.int8"])
+        raise PydanticCustomError("engine", words + suggestion(nearest(text, [*others, *names])))
+
+    return AfterValidator(checked)
 
 
 class Section(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from stages.settings.base import TARGET_PATTERN, Count, LearningRate, Positive, Share
+from stages.settings.base import Count, LearningRate, Positive, Share, named_engine
 from stages.settings.training import ComputePrecision, FineTune, Penalty
 
 
@@ -41,7 +41,7 @@ class Prune(FineTune):
     max_accuracy_drop: Annotated[float, Field(ge=0.0)] | None = None
     """Prune as far as the accuracy on the validation images falls by at most this many
     percentage points after the fine-tune; together with `target_latency_ratio` both must hold."""
-    target: Annotated[str, Field(pattern=TARGET_PATTERN)] = "onnxruntime.fp32"
+    target: Annotated[str, named_engine()] = "onnxruntime.fp32"
     """The engine whose latency at batch 1 is measured for the two settings above:
     `<backend>.<precision>`. What makes one engine faster may not help another."""
     depth: bool = True

@@ -14,13 +14,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from stages.settings.base import (
-    TARGET_PATTERN,
     Count,
     Distinct,
     Positive,
     Section,
     Seed,
     Share,
+    named_engine,
     usable_path,
 )
 
@@ -109,7 +109,7 @@ class Search(Section):
     )
     """What is better: accuracy on the validation images, median latency, the engine's size, the
     memory that the engine takes, or the energy of a call where a GPU tells its power."""
-    engine: Annotated[str, Field(pattern=rf"^best$|{TARGET_PATTERN}")] = "best"
+    engine: Annotated[str, named_engine("best")] = "best"
     """The engine that a trial is measured on, as in `litert.int8`; `best` is the one that `build`
     chooses for `batch_size`."""
     batch_size: Positive = 1

@@ -162,6 +162,11 @@ def test_a_damaged_header_is_said_in_one_line(artifacts, tmp_path):
             ("--set", 'search.objectives=["energy"]', "--set", "search.engine=litert.int8"),
             "search.objectives: 'energy' is never measured here: litert.int8 runs on the CPU",
         ),
+        (
+            ("--set", "search.engine=litert"),
+            "search.engine: got 'litert', expected best or an engine as in litert.int8; did you "
+            "mean 'litert.",
+        ),
         (("--set", "search.rungs=[0.0, 0.5]"), "search.rungs: got [0.0, 0.5], expected shares"),
     ],
 )
@@ -190,6 +195,19 @@ def test_a_storage_that_cannot_be_opened_is_said_in_one_line_without_its_passwor
     assert "cannot be used" in first
     assert "secret" not in done.stderr
     assert all(hint.startswith("hint: ") for hint in hints)
+
+
+def test_a_database_whose_driver_is_missing_names_the_package_and_no_trials_that_are_not_there(
+    tmp_path,
+):
+    storage = "search.storage=oracle+oracledb://u:secret@h/n"
+    done = call("search", *OPTIONS, "--artifacts", str(tmp_path / "a"), "--set", storage)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines() == [
+        "error: search.storage: oracle+oracledb://***@h/n cannot be used: the package oracledb is "
+        "not installed",
+        "hint: pip install oracledb",
+    ]
 
 
 def test_a_storage_that_is_damaged_is_said_in_one_line(tmp_path):

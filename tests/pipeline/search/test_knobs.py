@@ -106,6 +106,10 @@ def test_a_setting_in_whole_numbers_gets_whole_numbers_and_another_one_fractions
             "search.knobs: model.task decides how accuracy is measured, and is no knob",
         ),
         (
+            '{"data.rotate_degrees" = {low = 0, high = 5, setp = 1}}',
+            "unknown setting 'search.knobs.data.rotate_degrees.setp'; did you mean 'step'?",
+        ),
+        (
             '{"prune.ratio" = 0.5}',
             "search.knobs.prune.ratio: got 0.5, expected a list of values, or a range as in "
             "{low = 0.1, high = 0.8}",

@@ -33,7 +33,9 @@ def test_what_is_missing_is_said_in_one_sentence(names: list[str], words: str) -
     assert packages.install(names) == f"pip install {' '.join(names)}"
 
 
-@pytest.mark.parametrize("package", ["pillow", "scikit-learn", "ai-edge-litert", "numpy"])
+@pytest.mark.parametrize(
+    "package", ["pillow", "scikit-learn", "ai-edge-litert", "numpy", "mysqlclient"]
+)
 def test_the_package_of_a_module_is_found_back(package: str) -> None:
     assert packages.providing(packages._module(package)) == package
 

@@ -31,8 +31,15 @@ def test_a_layer_stands_for_its_group_and_0_for_its_block(flat):
     [
         ({"stem_con": 8}, "names 'stem_con', but 'resnet8' has no such layer with channels.* mean"),
         ({"stem_conv": 0}, "names 'stem_conv', but .* no such layer with part in a block"),
-        ({"stem_conv": 17}, "asks for 17 channels of 'stem_conv', which has 16"),
-        ({"stem_conv": 8, "block1_b_conv": 4}, "asks for 4 channels of 'block1_b_conv', which has"),
+        (
+            {"stem_conv": 17},
+            "asks for 17 channels of 'stem_conv', which has 16\nask for at most 16,",
+        ),
+        (
+            {"stem_conv": 8, "block1_b_conv": 4},
+            "asks for 4 channels of 'block1_b_conv' and for 8 of stem_conv, which must have as "
+            "many\nname one of these layers",
+        ),
         ({"stem_conv": 16}, "removes no channel and no block"),
     ],
 )
