@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -85,27 +85,37 @@ def _holder(root: Path) -> str:
 
 
 @contextlib.contextmanager
-def alone_on_machine() -> Iterator[None]:
+def alone_on_machine(on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Wait until no other process of this machine is in such a block, and be the one in it.
 
-    Two engines that are timed at once slow each other. Windows has no flock: there nothing waits.
+    Calls `on_wait` first where there is one. Two engines that are timed at once slow each other.
+    Windows has no flock: there nothing waits.
     """
-    with waiting(Path(tempfile.gettempdir(), MACHINE_FILE)):
+    file = Path(tempfile.gettempdir(), MACHINE_FILE)
+    with waiting(file, on_wait=on_wait):
         yield
 
 
 @contextlib.contextmanager
-def waiting(file: Path, blocking: bool = True) -> Iterator[None]:
+def waiting(
+    file: Path, blocking: bool = True, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold the lock `file`, which is made if missing and never deleted, as soon as it is free.
 
-    Raises BlockingIOError where it is not free and waiting is not wanted.
+    Calls `on_wait` where it is not free yet, or raises BlockingIOError if waiting is not wanted.
     """
     descriptor = _opened(file)
     try:
         if sys.platform != "win32":
             import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not blocking:
+                    raise
+                on_wait()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

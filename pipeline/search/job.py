@@ -47,6 +47,9 @@ REFERENCE = "reference"
 MEASURED, TESTED = "build", "benchmark"
 """The last stage of a trial, and that of a winner, which alone shows engines the test images."""
 
+WAITS = "waits until nothing else is timed on this machine"
+"""Told in the place of a stage."""
+
 Tell = Callable[[str], None]
 
 
@@ -102,7 +105,7 @@ def run_job(job: Job, tell: Tell = lambda stage: None) -> RungResult | Tested:
     ownership.claim(folder, PLAN, [])
     # A worker that was killed with its search may still be ending.
     with waiting(folder / LOCK):
-        pool = Pool(job.root / "pool", PLAN, job.base)
+        pool = Pool(job.root / "pool", PLAN, job.base, lambda: tell(WAITS))
         machine = environment.describe().model_dump(mode="json")
         line = Line(PLAN, settings, store, machine, Told(tell), shelf=pool)
         if job.rung is None:
@@ -113,8 +116,7 @@ def run_job(job: Job, tell: Tell = lambda stage: None) -> RungResult | Tested:
             return benchmarked(measured, str(job.engine), settings.search)
         run(line, stages_of_trial())
         refuse_other_files(store, job.external)
-        tell("latency")
-        found = _measured(store, settings, job)
+        found = _measured(store, settings, job, tell)
     return found.model_copy(
         update={"seconds": round(time.monotonic() - clock, 3), "ran": tuple(line.begun)}
     )
@@ -132,7 +134,7 @@ def refuse_other_files(store: Store, external: Mapping[str, str]) -> None:
                 )
 
 
-def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
+def _measured(store: Store, settings: Settings, job: Job, tell: Tell) -> RungResult:
     record = store.read(MEASURED)
     if record is None or not isinstance(record.measurements, BuildResult) or job.rung is None:
         raise EngineError("no build to measure", "run: pipeline doctor")
@@ -142,7 +144,8 @@ def _measured(store: Store, settings: Settings, job: Job) -> RungResult:
     engine = next(each for each in record.measurements.engines if str(each.name) == chosen.engine)
     alone = EngineRecord.model_validate(dict(engine))
     reference = _reference(job.root, store)
-    with alone_on_machine():
+    with alone_on_machine(lambda: tell(WAITS)):
+        tell("latency")
         latency = against_reference.measure(
             alone,
             folder,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.display import console, has_bars
 from pipeline.results import units
-from pipeline.search.job import Job
+from pipeline.search.job import WAITS, Job
 from pipeline.search.model import Trial
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ class Quiet:
 
 
 class Lines(Quiet):
-    """One line for each rung that is done: for pipes and log files."""
+    """A line for each rung that is done, and each wait for the machine: for pipes and log files."""
+
+    def said(self, job: Job, stage: str) -> None:
+        if stage == WAITS:
+            print(f"trial {job.trial:<3}  {stage}", flush=True)
 
     def ended(self, trial: Trial, words: str) -> None:
         print(line(trial, words), flush=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.core import record as records
@@ -27,10 +27,19 @@ MAKING = ".making"
 
 
 class Pool:
-    """The pool below `root`; `base`, the artifact folder of the line itself, lends as well."""
+    """The pool below `root`; `base`, the artifact folder of the line itself, lends as well.
 
-    def __init__(self, root: Path, plan: Plan, base: Path | None = None) -> None:
-        self._root, self._plan = root, plan
+    `on_wait` is called before a stage waits for the machine.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        plan: Plan,
+        base: Path | None = None,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._root, self._plan, self._on_wait = root, plan, on_wait
         self._base = None if base is None else Store(base, plan)
 
     @contextlib.contextmanager
@@ -46,7 +55,7 @@ class Pool:
                     return
             shelf.discard(stage.name)
             is_timed = stage.process == "engine"
-            with alone_on_machine() if is_timed else contextlib.nullcontext():
+            with alone_on_machine(self._on_wait) if is_timed else contextlib.nullcontext():
                 yield False
             if _has_sound(store, stage.name, key):
                 share(store, shelf, stage.name)

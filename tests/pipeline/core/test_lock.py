@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -125,3 +126,17 @@ def test_one_measurement_at_a_time_has_the_machine() -> None:
         pass
     with waiting(file, blocking=False):
         pass
+
+
+def test_who_has_to_wait_is_told_and_nobody_else(tmp_path: Path) -> None:
+    told, holder = [], contextlib.ExitStack()
+    holder.enter_context(waiting(tmp_path / "lock"))
+
+    def on_wait() -> None:
+        told.append("waits")
+        holder.close()
+
+    for _ in range(2):
+        with waiting(tmp_path / "lock", on_wait=on_wait):
+            pass
+    assert told == ["waits"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from tiny_line import PLAN
 
 from pipeline import config
 from pipeline.core.display import Nothing
+from pipeline.core.lock import alone_on_machine
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from pipeline.search.pool import Pool
@@ -78,3 +81,19 @@ def test_swept_is_what_no_folder_holds_any_more_and_nothing_that_we_did_not_make
     assert left["join"] == []
     assert [f.read_text() for f in (tmp_path / "pool").rglob("mine.txt")] == ["mine"]
     assert set(bring(tmp_path / "c", pool).values()) == {"cached"}
+
+
+def test_a_stage_that_times_engines_says_that_it_waits_for_the_machine(tmp_path):
+    told, holder = [], contextlib.ExitStack()
+    holder.enter_context(alone_on_machine())
+
+    def on_wait() -> None:
+        told.append("waits")
+        holder.close()
+
+    pool = Pool(tmp_path / "pool", PLAN, on_wait=on_wait)
+    for process in ("tensorflow", "engine"):
+        stage = dataclasses.replace(PLAN[0], process=process)
+        with pool.lent(stage, "0" * 64, Store(tmp_path / "a", PLAN)) as is_lent:
+            assert not is_lent
+            assert told == (["waits"] if process == "engine" else [])

@@ -7,8 +7,8 @@ import pytest
 from arithmetic import REFERENCE_MS, result, settings_of
 
 from pipeline.search import figures, model, sentences, tables
-from pipeline.search.job import Job
-from pipeline.search.live import Moving
+from pipeline.search.job import WAITS, Job
+from pipeline.search.live import Lines, Moving
 from pipeline.search.model import Trial
 from pipeline.search.objectives import Yardstick, costs
 from pipeline.search.results import best_of, correlations, find
@@ -81,6 +81,15 @@ def test_a_terminal_gets_a_line_for_each_rung_and_a_table_of_what_is_under_way(c
         assert [next(iter(column.cells)) for column in table.columns][:3] == ["4", "0", "prune"]
     assert "trial 3    rung 0  97.22 %  0.640 of the reference  litert.int8  goes on" in (
         capsys.readouterr().out
+    )
+
+
+def test_a_log_has_a_line_for_a_wait_and_none_for_a_stage(capsys):
+    job = Job(root=".", base=".", trial=4, rung=0, settings={})
+    for stage in ("build", WAITS, "latency"):
+        Lines().said(job, stage)
+    assert capsys.readouterr().out == (
+        "trial 4    waits until nothing else is timed on this machine\n"
     )
 
 
