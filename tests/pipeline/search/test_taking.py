@@ -17,10 +17,16 @@ from pipeline.core.freshness import assess_all, identify
 from pipeline.core.plan import PLAN
 from pipeline.core.record import Record, write
 from pipeline.core.store import Store
+from pipeline.search import knobs
 from pipeline.search.job import Job, folder_of, stages_of_trial
 from pipeline.search.live import Quiet
-from pipeline.search.searching import search
+from pipeline.search.model import Trial
+from pipeline.search.results import find
+from pipeline.search.rungs import at_share
+from pipeline.search.searching import Searched, search
+from pipeline.search.taking import _refuse_others
 from stages.engines import environment
+from stages.errors import ArtifactError
 from stages.settings import Settings
 
 MEASURED = {name: each.measurements for name, each in parsed(records()).items()}
@@ -97,3 +103,22 @@ def test_what_an_address_hides_is_not_in_the_file_of_the_settings_but_asked_for(
     assert done.exit_code == 0, done.stderr
     assert " --set report.mlflow=... --artifacts " in done.stdout
     assert "word" not in (artifacts / "search/trial-0.toml").read_text()
+
+
+def test_a_record_without_the_widths_of_a_trial_is_of_another_one():
+    settings = settings_of("prune.widths={conv1 = 8}")
+    trial = Trial(number=3, state="complete", values={"prune.ratio": 0.4})
+    searched = Searched(Path(), find([trial], settings), settings)
+
+    def refuse(other: Settings) -> None:
+        own = at_share(other, 1.0, other)
+        records = {
+            stage.name: Record.model_construct(settings=stage.settings.of(own).to_json())
+            for stage in stages_of_trial()
+        }
+        _refuse_others(records, trial, searched, Path("trials/0003"))
+
+    refuse(knobs.settings_of(settings, trial.values))
+    without = knobs.settings_of(settings, {"prune.widths": {}, **trial.values})
+    with pytest.raises(ArtifactError, match=r"prune has prune\.widths\.conv1 None, not 8"):
+        refuse(without)
