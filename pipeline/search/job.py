@@ -28,7 +28,6 @@ from pipeline.core.store import Store
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.pool import MAKING, Pool, share
 from stages.engines import environment, files
-from stages.engines.records import BASELINE
 from stages.engines.registry import ENGINES
 from stages.errors import ArtifactError, DataError, EngineError
 from stages.measurement import against_reference, memory
@@ -135,8 +134,11 @@ def refuse_other_files(store: Store, external: Mapping[str, str]) -> None:
 
 
 def _measured(store: Store, settings: Settings, job: Job, tell: Tell) -> RungResult:
-    record = store.read(MEASURED)
-    if record is None or not isinstance(record.measurements, BuildResult) or job.rung is None:
+    trained, record = store.read("train"), store.read(MEASURED)
+    if (
+        not (trained and record and isinstance(record.measurements, BuildResult))
+        or job.rung is None
+    ):
         raise EngineError("no build to measure", "run: pipeline doctor")
     search, folder = settings.search, store.folder(MEASURED)
     details = record.measurements.details
@@ -165,7 +167,7 @@ def _measured(store: Store, settings: Settings, job: Job, tell: Tell) -> RungRes
         engine=chosen.engine,
         threads=chosen.threads,
         timed=identity_of(engine, record, chosen.threads, settings),
-        trained=record.files[BASELINE].sha256,
+        trained=trained.files["model.keras"].sha256,
         top1=top1,
         trained_top1=trained_top1,
         samples=samples,
