@@ -7,7 +7,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,7 +20,7 @@ from pipeline.core.store import Store
 from pipeline.search.job import stages_of_trial
 from pipeline.search.model import Control
 from stages.artifacts.atomic import replacing
-from stages.errors import ArtifactError, SettingsError, redacted_values
+from stages.errors import ArtifactError, SettingsError, redacted_values, shown
 from stages.settings import Settings
 from stages.settings.searching import Search
 
@@ -28,6 +28,8 @@ FILE = "header.json"
 COMPARED = {"knobs", "objectives", "engine", "batch_size", "rungs"}
 """Settings of the search itself that all of its trials have in common."""
 BUDGETS = {"max_accuracy_loss", "max_p50_ms", "max_size_mb"}
+VERSION: Final = 3
+"""Raised whenever what trials have kept cannot be read any more."""
 ID_BYTES = 8
 MOST_SHOWN = 3
 
@@ -41,7 +43,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[2] = 2
+    version: Literal[3] = VERSION
     id: str
     key: str
     external: dict[str, str]
@@ -100,10 +102,20 @@ def external_of(every: Iterable[Settings], store: Store) -> dict[str, str]:
 
 
 def read(folder: Path) -> Header | None:
-    """The header of the search in `folder`, None without one. Raises ArtifactError if damaged."""
+    """The header of the search in `folder`, None without one.
+
+    Raises ArtifactError if it is damaged, or of another version of the pipeline.
+    """
     file = folder / FILE
     try:
-        return Header.model_validate(seal.opened(file.read_bytes()))
+        content = seal.opened(file.read_bytes())
+        if (version := content.get("version")) != VERSION:
+            raise ArtifactError(
+                f"the search in {str(folder)!r} was made by another version of the pipeline: its "
+                f"trials are of version {shown(version)}, expected {VERSION}",
+                f"go on with that one, or {anew(folder)}",
+            )
+        return Header.model_validate(content)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -57,7 +58,8 @@ class Found(BaseModel):
     @property
     def is_exhausted(self) -> bool:
         """Whether every combination has been tried."""
-        return self.combinations is not None and len(self.trials) >= self.combinations
+        different = {json.dumps(each.values, sort_keys=True) for each in self.trials}
+        return self.combinations is not None and len(different) >= self.combinations
 
     @property
     def yardstick(self) -> Yardstick | None:

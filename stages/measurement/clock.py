@@ -88,9 +88,10 @@ def until_stable(
 def saturated(calls: Sequence[Call], seconds: float) -> float:
     """Calls per second while every one of `calls` is repeated by a thread of its own.
 
-    All threads begin together. Calls that end later than `seconds` do not count, but for the first
-    of a thread: of a long one none would. A rate is that up to the end of the last that counts.
-    Between two calls the threads wait for Python's lock, as they would in any Python server.
+    All threads begin together. The rate of a thread is that up to the end of the call with which
+    `seconds` are over, which counts as well: without it, calls of different durations would seem
+    shorter than they are (Wald's equation). Between two calls the threads wait for Python's lock,
+    as they would in any Python server.
     """
     begin = threading.Barrier(len(calls))
     per_second = [0.0] * len(calls)
@@ -98,15 +99,13 @@ def saturated(calls: Sequence[Call], seconds: float) -> float:
 
     def work(index: int) -> None:
         clock, call, allowed = time.perf_counter_ns, calls[index], round(seconds * NS_PER_SECOND)
-        count = passed = spent = 0
+        count = spent = 0
         try:
             begin.wait()
             start = clock()
-            while passed <= allowed:
+            while spent < allowed:
                 call()
-                passed = clock() - start
-                if not count or passed <= allowed:
-                    count, spent = count + 1, passed
+                count, spent = count + 1, clock() - start
             per_second[index] = NS_PER_SECOND * count / spent
         except BaseException as error:
             errors.append(error)

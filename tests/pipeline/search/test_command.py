@@ -10,7 +10,7 @@ import pytest
 from arithmetic import KNOBS, Arithmetic, result, settings_of
 from children import call
 
-from pipeline.core import ownership
+from pipeline.core import ownership, seal
 from pipeline.core.plan import PLAN
 from pipeline.search import showing
 from pipeline.search.job import Job
@@ -135,6 +135,19 @@ def test_a_search_whose_trials_are_gone_is_not_shown_as_an_empty_one(artifacts, 
         f"error: {copy / 'search/study.db'} is missing, which held the trials",
     )
     assert not (copy / "search/study.db").exists()
+
+
+def test_a_search_of_another_version_is_told_from_a_damaged_one(artifacts, tmp_path):
+    copy = Path(shutil.copytree(artifacts, tmp_path / "copy"))
+    file = copy / "search/header.json"
+    content = {**seal.opened(file.read_bytes()), "version": 1}
+    file.write_bytes(seal.seal(json.dumps(content)))
+    code, line = said("--show", "--artifacts", copy)
+    assert code == 1
+    assert line == (
+        f"error: the search in '{copy}/search' was made by another version of the pipeline: its "
+        "trials are of version 1, expected 3"
+    )
 
 
 def test_a_damaged_header_is_said_in_one_line(artifacts, tmp_path):

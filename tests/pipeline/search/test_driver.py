@@ -253,8 +253,10 @@ def test_no_trial_repeats_another_and_where_all_were_tried_the_search_ends(tmp_p
 def test_every_combination_is_tried_once_and_then_the_search_ends(tmp_path, monkeypatch):
     """Draws alone would end it as soon as they repeat themselves a few times."""
     monkeypatch.setattr(study, "MOST_REPEATS", 1)
-    knobs = '"prune.ratio" = {low = 0.0, high = 0.5, step = 0.25}, "prune.epochs" = [1, 2, 3]'
-    options = (f"search.knobs={{{knobs}}}", "search.trials=50", "search.rungs=[1.0]")
+    knobs = '"prune.ratio" = {low = 0.1, high = 0.3, step = 0.1}, "prune.epochs" = [1, 2, 3]'
+    # Optuna draws 0.30000000000000004, which is no other value than that of the line.
+    line = ("prune.ratio=0.3", "prune.epochs=1")
+    options = (f"search.knobs={{{knobs}}}", *line, "search.trials=50", "search.rungs=[1.0]")
     search = driver(tmp_path, Arithmetic(), *options)
     search.run()
     trials = search.study.trials()

@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 from records import judged, parsed, records
 
+from pipeline.core import ownership
 from pipeline.core.plan import PLAN
 from pipeline.core.record import FileEntry, write
+from pipeline.core.runner import Line
 from pipeline.core.store import Store
+from pipeline.search import job
 from pipeline.search.job import (
     benchmarked,
     candidate,
@@ -83,6 +86,28 @@ def test_a_winner_whose_score_is_not_known_is_not_one_of_0():
     engine = unknown.engines[2].model_copy(update={"accuracy": nothing})
     with pytest.raises(EngineError, match=r"the score of litert\.int8 was not measured"):
         benchmarked(unknown.model_copy(update={"engines": (engine,)}), "litert.int8", Search())
+
+
+@pytest.mark.parametrize("rung", [0, None])
+def test_a_trial_or_a_winner_that_ran_on_other_data_is_no_result(tmp_path, monkeypatch, rung):
+    train = parsed(records())["train"].model_copy(update={"files": {}})
+
+    def run(line: Line, stages: object) -> None:
+        with line.store.writing("train") as folder:
+            write(train.model_copy(update={"external": {"photos.npz": "1" * 64}}), folder)
+
+    monkeypatch.setattr(job, "run", run)
+    ownership.claim(tmp_path / "a", PLAN, [])
+    wanted = job.Job(
+        root=tmp_path / "a/search",
+        base=tmp_path / "a",
+        trial=0,
+        rung=rung,
+        settings=Settings().model_dump(mode="json"),
+        external={"photos.npz": "2" * 64},
+    )
+    with pytest.raises(DataError, match=r"photos\.npz has changed since the search began"):
+        job.run_job(wanted)
 
 
 def test_data_that_changed_since_the_search_began_end_it(tmp_path):

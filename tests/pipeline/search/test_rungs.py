@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given, reject
+from hypothesis import example, given, reject
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -114,6 +114,7 @@ PRUNES = st.fixed_dictionaries(
 
 
 @given(PRUNES, PRUNES)
+@example({"widths": {"a": 8}}, {"rounds": 3})
 def test_whatever_the_line_is_a_trial_is_pruned_in_its_own_way(own, line):
     try:
         settings, base = (Settings.model_validate({"prune": each}) for each in (own, line))

@@ -179,8 +179,26 @@ def test_every_thread_of_a_saturating_run_counts_its_own_calls(
 
         return run
 
-    # 25, 2 and 1 calls within 50 ms: a third one of 20 ms ends later.
+    # 25, 3 and 2 calls, of which the last ends when 50 ms are over.
     assert timing.saturated([call(each) for each in limits], 0.05) == 500 + 50 + 25
+
+
+@pytest.mark.parametrize(("often_ms", "seldom_ms", "every"), [(80, 200, 2), (10, 60, 20)])
+def test_calls_that_take_longer_now_and_then_do_not_seem_shorter(
+    monkeypatch: pytest.MonkeyPatch, often_ms: int, seldom_ms: int, every: int
+) -> None:
+    """A rate up to the last call that ends in time was up to a tenth too high."""
+    clock, random = Clock(monkeypatch), np.random.default_rng(0)
+
+    def run() -> None:
+        milliseconds = seldom_ms if random.integers(every) == 0 else often_ms
+        clock.now += milliseconds * timing.NS_PER_MS
+
+    rates = [timing.saturated([run], 0.3) for _ in range(2000)]
+    mean_ms = (seldom_ms + (every - 1) * often_ms) / every
+    calls_of_each = 300 / mean_ms
+    # What is left is that of a mean of ratios, which falls with the number of calls.
+    assert np.mean(rates) == pytest.approx(1000 / mean_ms, rel=0.3 / calls_of_each)
 
 
 def test_a_call_that_takes_longer_than_a_saturating_run_counts_once(
