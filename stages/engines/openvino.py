@@ -97,10 +97,20 @@ def write(source: Path, out: Path) -> None:
         ) from error
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(out, "w") as archive:
         files = [Path(folder) / name for name in (GRAPH, WEIGHTS)]
+        _number(model)
         openvino.serialize(model, *map(str, files))
         for file in files:
-            archive.write(file, file.name)
+            # A ZipInfo's own date is a constant: the same graph is the same file each time.
+            archive.writestr(zipfile.ZipInfo(file.name), file.read_bytes())
         archive.comment = openvino.get_version().encode()
+
+
+def _number(model: Any) -> None:
+    """Number the nodes without a name of their own, which are named by what the process has counted
+    before: the same graph would be another file."""
+    for index, node in enumerate(model.get_ordered_ops()):
+        if node.friendly_name == node.name:
+            node.friendly_name = f"{node.get_type_name()}_{index}"
 
 
 def kernels(file: Path) -> list[dict[str, str]]:

@@ -31,6 +31,18 @@ def test_nothing_blocks_it_where_the_package_is_installed() -> None:
     assert openvino.run_blocker() is None
 
 
+def test_the_same_graph_is_the_same_file_whenever_it_is_built(
+    converted: Path, tmp_path: Path
+) -> None:
+    """By its hash it is known whether it is to be timed anew."""
+    first, later = tmp_path / "first.openvino", tmp_path / "later.openvino"
+    openvino.write(converted / "model.int8.cpu.onnx", first)
+    openvino.write(converted / "model.int8.cpu.onnx", later)
+    assert first.read_bytes() == later.read_bytes()
+    with zipfile.ZipFile(later) as archive:
+        assert {each.date_time for each in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
 def test_float_stays_float32_where_the_processor_has_bfloat16(
     converted: Path, tmp_path: Path
 ) -> None:
