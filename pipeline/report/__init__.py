@@ -32,17 +32,13 @@ Format = Literal["md", "html", "json", "csv"]
 def render(report: Report, format: str, artifacts: Path | None = None) -> str:
     """The report as text: `md`, `html`, `json` or `csv`. Raises SettingsError for others.
 
-    The HTML also shows what the benchmark left in the folder `artifacts`, where that is given; a
-    page there that shows just this report is not drawn again.
+    The HTML also shows what the benchmark left in the folder `artifacts`, where that is given.
     """
     if format not in get_args(Format):
         raise SettingsError(
             f"unknown report format {format!r}, expected one of: {', '.join(get_args(Format))}"
         )
     if format == "html":
-        kept = artifacts and artifacts / "report.html"
-        if kept and fingerprint.is_current(kept, fingerprint.of(report)):
-            return kept.read_bytes().decode()
         return _page(report, artifacts)
     return RENDERERS[format](report)
 

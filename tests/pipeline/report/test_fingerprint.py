@@ -1,15 +1,15 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
+import grimp
 import pytest
 
 from pipeline import report as reports
-from pipeline.report import fingerprint
-from stages.engines import registry as engine_registry
+from pipeline.report import fingerprint, html
+from stages.engines.tensorrt import kernel_names
 from stages.numerics import proportions
-from stages.results import base
-from stages.tasks import registry
 from tests.pipeline.records import records, report_of
 
 
@@ -48,10 +48,12 @@ def test_a_file_is_drawn_again_only_for_another_report(tmp_path: Path, format: s
     assert fingerprint.is_current(file, fingerprint.of(report_of(found)))
 
 
-def test_a_page_of_just_this_report_is_shown_as_it_is(tmp_path: Path) -> None:
-    drawn = fingerprint.signed("<p>drawn before</p>\n", fingerprint.of(report_of()))
-    (tmp_path / "report.html").write_text(drawn)
-    assert reports.render(report_of(), "html", tmp_path) == drawn
+def test_a_page_that_is_asked_for_is_drawn_even_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "benchmark").mkdir()
+    reports.write(report_of(), tmp_path)
+    (tmp_path / "benchmark" / "changed.npz").write_text("broken")
+    page = reports.render(report_of(), "html", tmp_path)
+    assert "changed.npz of the benchmark cannot be read" in page
 
 
 def test_a_file_that_was_cut_short_is_drawn_again(tmp_path: Path) -> None:
@@ -70,12 +72,13 @@ def test_it_changes_once_figures_can_be_drawn(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_it_covers_everything_that_the_page_is_made_by() -> None:
-    covered, room = set(fingerprint.sources()), Path(fingerprint.__file__).parents[1]
-    made_by = [each for name in ("report", "results") for each in (room / name).rglob("*.*")]
-    of_code = {each for each in made_by if "__pycache__" not in each.parts}
-    assert {each for each in of_code if each.suffix != ".json"} <= covered
-    for module in (registry, engine_registry, base, proportions):
-        assert Path(module.__file__) in covered
+    covered, room = set(fingerprint.sources()), Path(fingerprint.__file__).parent
+    beside = {each for each in room.rglob("*.*") if "__pycache__" not in each.parts}
+    assert beside - covered == {room / "report.schema.json"}
+    graph = grimp.build_graph("pipeline", "stages", exclude_type_checking_imports=True)
+    imported = {html.__name__}.union(graph.find_upstream_modules(html.__name__))
+    assert {proportions.__name__, kernel_names.__name__} < imported
+    assert {Path(str(find_spec(module).origin)) for module in imported} <= covered
 
 
 @pytest.mark.parametrize("format", ["md", "html"])
