@@ -33,6 +33,11 @@ def kind_of(wanted: Sequence[Input]) -> str:
     return KINDS[len(wanted[0].shape)] if len(wanted) == 1 else SEVERAL
 
 
+def none_to_predict(wanted: Sequence[Input]) -> str:
+    """Why an array without any sample is refused."""
+    return f"got no {kind_of(wanted)} to predict, expected one or more"
+
+
 def data_of(given: Given, wanted: Sequence[Input]) -> NDArray[Any]:
     """What is `given`, one sample or more, as data of the network: (N, ..., C), or (N,) with a
     field for each of several inputs.
@@ -76,7 +81,7 @@ def are_many(given: Given, wanted: Sequence[Input]) -> bool:
 
 def is_batch(values: NDArray[Any], wanted: Input) -> bool:
     """Whether `values` have an axis of samples: (N, ..., C), or (N, ...) of one channel."""
-    return values.shape[1:] in _shapes(wanted)
+    return values.ndim > 0 and values.shape[1:] in _shapes(wanted)
 
 
 def batch_of(values: NDArray[Any], wanted: Input) -> NDArray[Any]:
@@ -103,7 +108,7 @@ def batch_of(values: NDArray[Any], wanted: Input) -> NDArray[Any]:
         )
     batch = values.reshape(-1, *wanted.shape)
     if not len(batch):
-        raise DataError(f"got no {kind} to predict, expected one or more")
+        raise DataError(none_to_predict([wanted]))
     if wanted.data_dtype == "float32":
         batch = finite(batch, "what is to be predicted", kind)
     return np.ascontiguousarray(batch)

@@ -102,7 +102,7 @@ class BundledEngine:
             samples = [samples]
         found = [self._run(batch) for batch in self._batches(samples, batch_size)]
         if not found:
-            raise DataError(f"got no {self.kind} to predict, expected one or more")
+            raise DataError(arrays.none_to_predict(self._wanted))
         return self._predictions(np.concatenate(found))
 
     @property

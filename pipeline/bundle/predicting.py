@@ -102,6 +102,8 @@ def _in_array(name: str, given: arrays.Given, wanted: Sequence[Input]) -> Iterat
     if not arrays.are_many(given, wanted):
         yield Source(name, values)
         return
+    if not len(values):
+        yield Source(name, None, arrays.none_to_predict(wanted))
     for index in range(len(values)):
         yield Source(f"{name}[{index}]", np.asarray(values[index]))
 

@@ -171,3 +171,9 @@ def test_an_only_channel_may_be_left_out(
 ) -> None:
     wanted = info(bundles["signals"]).input.model_copy(update={"shape": (7, 1)})
     assert arrays.batch_of(np.ones(given), wanted).shape == (count, 7, 1)
+
+
+def test_a_number_is_one_sample_of_a_network_that_takes_one(bundles: dict[str, Path]) -> None:
+    wanted = info(bundles["signals"]).input.model_copy(update={"shape": (1,)})
+    assert not arrays.are_many(np.float32(3), [wanted])
+    assert arrays.batch_of(np.array(3, np.float32), wanted).tolist() == [[3]]

@@ -102,6 +102,15 @@ def test_an_array_is_one_image_many_or_neither(bundle: Path, tmp_path: Path) -> 
     assert "have the shape (4, 7, 8, 1), expected (N, 8, 8, 1)" in done.stderr
 
 
+def test_an_array_without_any_image_is_told_and_no_success(bundle: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.npy"
+    np.save(empty, images(4)[:0])
+    done = call("predict", str(bundle), str(empty))
+    assert done.exit_code == 1
+    assert f"left out: {empty}: got no images to predict, expected one or more\n" in done.stderr
+    assert done.stdout == ""
+
+
 def test_without_any_image_json_is_an_empty_list(bundle: Path, tmp_path: Path) -> None:
     done = call("predict", str(bundle), str(tmp_path), "--format", "json")
     assert done.exit_code == 1
