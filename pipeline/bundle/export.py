@@ -250,8 +250,11 @@ def _write_samples(folder: Path, source: Path, engine: EngineReport, signature: 
 
 def _write_sample(values: NDArray[Any], stem: Path, mode: str | None) -> None:
     if names := fields.names(values):
-        arrays: dict[str, Any] = {name: values[name] for name in names}
-        np.savez(stem.with_suffix(".npz"), **arrays)
+        # Not by np.savez, whose own parameters no input could be called as.
+        with zipfile.ZipFile(stem.with_suffix(".npz"), "w") as archive:
+            for name in names:
+                with archive.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w") as stream:
+                    np.lib.format.write_array(stream, np.asarray(values[name]), allow_pickle=False)
         return
     if mode is None:
         np.save(stem.with_suffix(".npy"), values)

@@ -212,6 +212,25 @@ def test_an_input_may_be_called_as_labels_are(bundle: Path, tmp_path: Path) -> N
     assert fields.names(arrays.data_of(found, wanted)) == ("yaw", "left")
 
 
+def test_inputs_may_be_called_as_parameters_of_numpy_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = {"right": "file", "left": "allow_pickle"}
+    graph = tables()
+    for each in graph.graph.input:
+        each.name = called[each.name]
+    for node in graph.graph.node:
+        node.input[:] = [called.get(name, name) for name in node.input]
+    inputs = tuple(replace(each, name=called[each.name]) for each in TABLES.inputs)
+    data = fields.joined({called[name]: DATA[name] for name in called})
+    bundle = exported(tmp_path, graph, replace(TABLES, inputs=inputs), data)
+    with np.load(bundle / contents.SAMPLES / "2.npz") as sample:
+        np.testing.assert_array_equal(sample["file"], RIGHT[2])
+        np.testing.assert_array_equal(sample["allow_pickle"], LEFT[2])
+    own_program.run(bundle, "--check")
+    assert "4 of 4 samples have the class expected" in capsys.readouterr().out
+
+
 def test_triton_is_told_every_input(bundle: Path) -> None:
     lines = list(triton.config(contents.read(bundle), (1, 8), b""))
     inputs = [lines[at : at + 5] for at, line in enumerate(lines) if line == "input {"]
