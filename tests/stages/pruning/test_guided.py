@@ -129,21 +129,30 @@ DEPTH = [
 ]
 
 
-class DepthClock(Clock):
+class Table(Clock):
+    """Times networks as the table of their levels predicts."""
+
+    def __init__(self, levels: Sequence[SensitivityLevel]) -> None:
+        super().__init__()
+        self.levels = levels
+
     def ratios(self, candidates: Sequence[Any]) -> list[float]:
-        return [guided.predict(DEPTH, widths) for widths in candidates]
+        return [guided.predict(self.levels, widths) for widths in candidates]
 
 
-def down_with_blocks(goal: float, whole: guided.Whole | None = None) -> list[dict[Layers, int]]:
+def down_by(
+    levels: Sequence[SensitivityLevel], goal: float, whole: guided.Whole | None = None
+) -> list[dict[Layers, int]]:
+    """The widths on the way down."""
     path = guided.descend(
-        DEPTH, lambda widths: dict(widths), DepthClock(), goal, 0.005, whole or {}
+        levels, lambda widths: dict(widths), Table(levels), goal, 0.005, whole or {}
     )
-    return [dict(point.widths) for point in path]
+    return [point.widths for point in path]
 
 
 def test_a_block_goes_where_it_loses_least_accuracy_per_time_saved() -> None:
     # a to 24: 0.005 / 0.2; the block: 0.02 / 0.4; its inner layer, 0.01 / 0.1, is gone with it.
-    assert down_with_blocks(0.4) == [
+    assert down_by(DEPTH, 0.4) == [
         {},
         {A: 24},
         {A: 24, BLOCK: 0},
@@ -153,22 +162,35 @@ def test_a_block_goes_where_it_loses_least_accuracy_per_time_saved() -> None:
 
 
 def test_a_block_stays_once_the_groups_around_it_are_narrower() -> None:
-    assert all(BLOCK not in widths for widths in down_with_blocks(0.6, {BLOCK: {A}}))
+    assert all(BLOCK not in widths for widths in down_by(DEPTH, 0.6, {BLOCK: {A}}))
 
 
 def test_a_block_that_saves_more_than_is_missing_does_not_go_for_it() -> None:
     # Per time saved the block is cheaper, 0.3 / 0.5 against 0.08 / 0.1; 0.08 are missing.
     levels = [level(BLOCK, 16, 0, 0.3, 0.5), level(B, 16, 8, 0.08, 0.9)]
+    assert down_by(levels, 0.92)[-1] == {B: 8}
+    assert down_by(levels, 0.5)[-1] == {BLOCK: 0}
 
-    class Table(Clock):
-        def ratios(self, candidates: Sequence[Any]) -> list[float]:
-            return [guided.predict(levels, widths) for widths in candidates]
 
-    def end(goal: float) -> dict[Layers, int]:
-        return guided.descend(levels, lambda widths: dict(widths), Table(), goal, 0.005)[-1].widths
+def test_what_a_step_saves_is_a_share_of_the_time_that_is_left() -> None:
+    # From 0.4 a saves half, 0.1 / 0.5, and b 0.3, 0.08 / 0.3; of the whole time a saves 0.2 only.
+    levels = [
+        level(A, 32, 16, 0.0, 0.4),
+        level(A, 32, 8, 0.1, 0.2),
+        level(B, 16, 8, 0.08, 0.7),
+    ]
+    assert down_by(levels, 0.14) == [{}, {A: 16}, {A: 8}, {A: 8, B: 8}]
 
-    assert end(0.92) == {B: 8}
-    assert end(0.5) == {BLOCK: 0}
+
+def test_what_is_missing_is_a_share_of_the_time_that_is_left() -> None:
+    # From 0.4 to 0.3 a quarter is missing: the block 0.1 / 0.25, b 0.05 / 0.1. Were it a tenth, b
+    # would go for half of the block's price, and then the block as well.
+    levels = [
+        level(A, 32, 16, 0.0, 0.4),
+        level(BLOCK, 16, 0, 0.1, 0.5),
+        level(B, 16, 8, 0.05, 0.9),
+    ]
+    assert down_by(levels, 0.3) == [{}, {A: 16}, {A: 16, BLOCK: 0}]
 
 
 def test_all_groups_go_down_together_but_no_block_with_them() -> None:
@@ -182,26 +204,20 @@ def test_all_groups_go_down_together_but_no_block_with_them() -> None:
 
 def test_a_block_is_given_back_where_the_goal_leaves_room() -> None:
     path = [Waypoint({}, 1.0, 1.0), Waypoint({A: 8, BLOCK: 0}, 0.24, 0.24)]
-    end = guided.give_back(DEPTH, lambda widths: dict(widths), DepthClock(), path, 0.4)[-1]
+    end = guided.give_back(DEPTH, lambda widths: dict(widths), Table(DEPTH), path, 0.4)[-1]
     # A lost more, so it is the first to be given back.
     assert end.widths == {A: 16, BLOCK: 0}
-    end = guided.give_back(DEPTH, lambda widths: dict(widths), DepthClock(), path[1:], 0.25)[-1]
+    end = guided.give_back(DEPTH, lambda widths: dict(widths), Table(DEPTH), path[1:], 0.25)[-1]
     assert end.widths == {A: 8, BLOCK: 0}
     alone = [Waypoint({BLOCK: 0}, 0.6, 0.6)]
-    end = guided.give_back(DEPTH, lambda widths: dict(widths), DepthClock(), alone, 1.0)[-1]
+    end = guided.give_back(DEPTH, lambda widths: dict(widths), Table(DEPTH), alone, 1.0)[-1]
     assert end.widths == {BLOCK: 16}
 
 
 def test_the_channels_within_the_heads_of_a_block_that_went_are_no_step():
     heads, block = ("heads/query", "heads/key"), ("heads",)
     levels = [level(block, 8, 0, 0.0, 0.5), level(heads, 8, 4, 0.0, 0.9), LEVELS[3]]
-
-    class Table(Clock):
-        def ratios(self, candidates: Sequence[Any]) -> list[float]:
-            return [guided.predict(levels, widths) for widths in candidates]
-
-    path = guided.descend(levels, lambda widths: dict(widths), Table(), 0.3, 0.005)
-    assert [point.widths for point in path] == [{}, {block: 0}, {block: 0, B: 8}]
+    assert down_by(levels, 0.3) == [{}, {block: 0}, {block: 0, B: 8}]
 
 
 @pytest.mark.parametrize(
