@@ -9,6 +9,7 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from pipeline.cli import pipeline as command_line
 from pipeline.core.plan import PLAN
 from stages.artifacts.signature import Signature
 from stages.engines import records
-from stages.engines.registry import EngineName
+from stages.engines.registry import EngineName, Precision
 from stages.errors import ArtifactError, SettingsError
+from stages.measurement import parity
+from tests import own_program
 from tests.conftest import pipeline
 
 
@@ -83,6 +86,19 @@ def test_the_check_of_another_engine_fails(bundle: Path, tmp_path: Path) -> None
     done = program(other, "--check")
     assert done.returncode == 1
     assert "not the engine that was measured" in done.stderr
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_the_check_allows_what_rounding_to_each_precision_explains(
+    bundle: Path, tmp_path: Path, precision: Precision, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(bundle, tmp_path / "other"))
+    found = json.loads((other / contents.FILE).read_text())
+    found["engine"]["precision"] = precision
+    (other / contents.FILE).write_text(json.dumps(found))
+    own_program.run(other, "--check")
+    (allowed,) = re.findall(r"allowed are ([\d.]+)%", capsys.readouterr().out)
+    assert float(allowed) / 100 >= parity.RELATIVE.get(precision, 0.05)
 
 
 @pytest.mark.parametrize("backend", ["litert", "tensorrt", "tensorrt_rtx"])
