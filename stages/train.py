@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import keras
+
 from stages import progress
+from stages.artifacts.signature import Signature
 from stages.conversion.rehearsal import rehearse
+from stages.datasets.base import Split
 from stages.datasets.several import check_judged
 from stages.models import files
 from stages.results.training import TrainDetails, TrainResult
@@ -41,33 +45,9 @@ def run(
     check_judged(dataset)
     if signature.metric:  # what fails does so before the training
         evaluate.metric(model, dataset.validation, signature)
-    if signature.inputs:
-        given = ", ".join(f"{x.name} {x.input_shape} {x.data_dtype}" for x in signature.inputs)
-        progress.report(f"the inputs are {given}")
-        for words in doubts_of_vectors(signature):
-            progress.warn(words)
-    for words in doubts_of_columns(model, dataset.train, signature):
-        progress.warn(words)
-    if signature.heads:
-        each = ", ".join(f"{head.name} ({head.task})" for head in signature.heads)
-        progress.report(f"the outputs are {each}")
-    elif signature.task != "classification":
-        progress.report(f"the task is {signature.task}")
-    is_shifted = settings.data.shifts and any(
-        len(each.input_shape) == 3 for each in signature.each_input
-    )
-    if any(each.task == "regression" for each in signature.each) and is_shifted:
-        progress.warn(
-            f"training images are shifted by up to {settings.data.shift_pixels} pixels, their "
-            "targets are not: if these are places, set data.shift_pixels=0"
-        )
+    tell(model, signature, dataset.train, settings)
     if settings.model.source is not None:
-        progress.report(f"{model.name}: tries the conversion")
-        rehearse(model, signature)
-        if settings.train.epochs == 0:
-            refuse_other_scaling(model, dataset.validation, signature, settings.model.source)
-        elif sentence := doubt(model, signature):
-            progress.warn(sentence)
+        try_own_model(model, signature, dataset.validation, settings)
     if settings.train.save_h5:
         files.save_h5(model, out / "model.h5")  # a refusal after the training would be late
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
@@ -109,3 +89,42 @@ def run(
         details=TrainDetails(classification=measured.classification, **dict(trained)),
         dataset=counts(dataset),
     )
+
+
+def tell(model: keras.Model, signature: Signature, train: Split, settings: TrainStage) -> None:
+    """Report what the network is given and asked, and warn of what will hardly be learned."""
+    if signature.inputs:
+        given = ", ".join(f"{x.name} {x.input_shape} {x.data_dtype}" for x in signature.inputs)
+        progress.report(f"the inputs are {given}")
+        for words in doubts_of_vectors(signature):
+            progress.warn(words)
+    for words in doubts_of_columns(model, train, signature):
+        progress.warn(words)
+    if signature.heads:
+        each = ", ".join(f"{head.name} ({head.task})" for head in signature.heads)
+        progress.report(f"the outputs are {each}")
+    elif signature.task != "classification":
+        progress.report(f"the task is {signature.task}")
+    is_shifted = settings.data.shifts and any(
+        len(each.input_shape) == 3 for each in signature.each_input
+    )
+    if any(each.task == "regression" for each in signature.each) and is_shifted:
+        progress.warn(
+            f"training images are shifted by up to {settings.data.shift_pixels} pixels, their "
+            "targets are not: if these are places, set data.shift_pixels=0"
+        )
+
+
+def try_own_model(
+    model: keras.Model, signature: Signature, validation: Split, settings: TrainStage
+) -> None:
+    """Convert the user's model before the training, and doubt how its pixels are scaled.
+
+    Raises ModelError and ConversionError as `run` does.
+    """
+    progress.report(f"{model.name}: tries the conversion")
+    rehearse(model, signature)
+    if settings.train.epochs == 0:
+        refuse_other_scaling(model, validation, signature, str(settings.model.source))
+    elif sentence := doubt(model, signature):
+        progress.warn(sentence)

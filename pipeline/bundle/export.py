@@ -87,7 +87,7 @@ def export(request: Export, artifacts: Path, plan: Plan) -> Bundle:
                 triton.write_program(folder, engine.backend)
             bundle = _fill(folder, store.folder("build"), record, report, engine, threads)
             if request.format == "triton":
-                sizes = record.settings["build"]["batch_sizes"]
+                sizes = record.setting("build.batch_sizes")
                 folder = triton.repository(folder, bundle, sizes, Path(draft, "models"))
             _deliver(folder, request)
     except OSError as error:
@@ -174,7 +174,7 @@ def _fill(
     run = summary.summarize(report)
     bundle = Bundle(
         bundle_version=_version(signature),
-        made_with=f"keras-trt-pipeline {record.environment['packages']['keras-trt-pipeline']}",
+        made_with=f"keras-trt-pipeline {record.packages['keras-trt-pipeline']}",
         network=run.model or "unknown",
         data=run.dataset or run.settings.get("data", {}).get("name"),
         engine=BundledFile(
@@ -277,8 +277,8 @@ def _outputs(
 
 def _packages(engine: EngineName, record: Record, has_images: bool) -> dict[str, str]:
     """What the program needs, in the versions that were measured."""
-    measured = record.environment["packages"]
     wanted = [*ENGINES[engine.backend].packages, "numpy"]
+    measured = record.packages
     found = {name: measured[name] for name in wanted if name in measured}
     if not has_images:
         return found
@@ -292,8 +292,7 @@ def _max_batch_size(engine: EngineReport, record: Record) -> int:
     """GPU engines are built for batches up to a size; CPU engines take any."""
     if ENGINES[engine.backend].device == "cpu":
         return 0
-    settings = record.settings.get("build", {})
-    return int(settings.get("max_batch_size", 1))
+    return int(record.setting("build.max_batch_size") or 1)
 
 
 def _measurements(report: Report, engine: EngineReport) -> Measurements | None:

@@ -91,6 +91,16 @@ class Record(Identity):
         redacted: dict[str, Any] = redacted_values(settings)
         return redacted
 
+    def setting(self, name: str) -> Any:
+        """The value that it was made with, as of "build.batch_sizes"; None if it had none."""
+        section, _, key = name.partition(".")
+        return self.settings.get(section, {}).get(key)
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """The versions of the packages of its run, by name."""
+        return dict(self.environment["packages"])
+
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every file by name, as a stage that reads this artifact records it."""
         return {name: entry.sha256 for name, entry in self.files.items()}

@@ -62,11 +62,7 @@ def assemble(records: Records, states: Mapping[str, str]) -> Report:
 
 def _dataset(records: Records) -> DatasetCounts:
     """What is known of it where `train` has not run: its name, and what `convert` carried of it."""
-    names = [
-        record.settings["data"].get("name")
-        for record in records.values()
-        if record.settings.get("data")
-    ]
+    names = [name for record in records.values() if (name := record.setting("data.name"))]
     convert = _measured(records, ConvertResult)
     carried = convert.details.carried if convert else None
     return DatasetCounts(
