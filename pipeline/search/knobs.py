@@ -28,6 +28,8 @@ SAME_MEASURE = ("quality.metric", "quality.higher_is_better", "model.task", "mod
 
 DIGITS = 12
 """Of a number on a grid: 3 * 0.05 is a little more than 0.15."""
+TOLERANCE = 1e-6
+"""Of a step, by which a number may miss its place on a grid."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,20 @@ class Dimension:
     log: bool = False
     is_whole: bool = False
 
-    def values(self) -> Sequence[Any] | None:
-        """All of its values in order; None where there is no end of them."""
+    @property
+    def count(self) -> int | None:
+        """How many values it has; None where there is no end of them."""
         if self.choices:
-            return self.choices
-        if self.is_whole:
-            return range(int(self.low), int(self.high) + 1, int(self.step or 1))
-        if self.step is None:
-            return None
-        steps = int((self.high - self.low) / self.step + 1e-9)
-        return [float(f"{self.low + n * self.step:.{DIGITS}g}") for n in range(steps + 1)]
+            return len(self.choices)
+        step = self.step or (1 if self.is_whole else None)
+        return None if step is None else int((self.high - self.low) / step + TOLERANCE) + 1
+
+    def at(self, place: int) -> Any:
+        """Its value at `place`, from 0 to `count` - 1."""
+        if self.choices:
+            return self.choices[place]
+        value = self.low + place * (self.step or 1)
+        return int(value) if self.is_whole else float(f"{value:.{DIGITS}g}")
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is one of its values."""
@@ -60,7 +66,9 @@ class Dimension:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
-        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-6)
+        return self.low <= value <= self.high and math.isclose(
+            steps, round(steps), abs_tol=TOLERANCE
+        )
 
 
 def dimensions(settings: Settings, plan: Plan) -> tuple[Dimension, ...]:
@@ -91,8 +99,21 @@ def dimensions(settings: Settings, plan: Plan) -> tuple[Dimension, ...]:
 
 def combinations(varied: Iterable[Dimension]) -> int | None:
     """How many settings there are to try; None where there is no end of them."""
-    values = [each.values() for each in varied]
-    return None if None in values else math.prod(len(each) for each in values if each)
+    product = 1
+    for each in varied:
+        if each.count is None:
+            return None
+        product *= each.count
+    return product
+
+
+def combination(varied: Iterable[Dimension], place: int) -> dict[str, Any]:
+    """The values at `place` of all `combinations`."""
+    values = {}
+    for each in varied:
+        place, own = divmod(place, each.count or 1)
+        values[each.name] = each.at(own)
+    return values
 
 
 def idle(settings: Settings) -> tuple[str, ...]:

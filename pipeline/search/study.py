@@ -15,14 +15,13 @@ This module alone imports Optuna, and only in its functions.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.search.knobs import DIGITS, Dimension
+from pipeline.search.knobs import DIGITS, Dimension, combination, combinations
 from pipeline.search.model import RungResult, State, Tested, Trial
 from stages.errors import ArtifactError, MachineError, SettingsError, redacted
 from stages.errors.packages import install, missing, not_installed, providing
@@ -158,12 +157,10 @@ class Study:
 
     def _untried(self, varied: Sequence[Dimension]) -> dict[str, Any] | None:
         """The first combination that no trial has; None without any, or without end of them."""
-        values = [each.values() for each in varied]
         tried = {json.dumps(each.values, sort_keys=True) for each in self.trials()}
-        if None in values:
-            return None
-        for combination in itertools.product(*(each for each in values if each is not None)):
-            found = {each.name: value for each, value in zip(varied, combination, strict=True)}
+        # Not all of them: there may be billions, and one more than was tried holds a new one.
+        for place in range(min(combinations(varied) or 0, len(tried) + 1)):
+            found = combination(varied, place)
             if json.dumps(found, sort_keys=True) not in tried:
                 return found
         return None
@@ -318,13 +315,11 @@ def _distribution(varied: Dimension) -> Any:
 
     if varied.choices:
         return CategoricalDistribution([json.dumps(each) for each in varied.choices])
-    if varied.is_whole:
-        low, high, step = int(varied.low), int(varied.high), int(varied.step or 1)
-        return IntDistribution(low, high - (high - low) % step, varied.log, step)
-    if varied.step is None:
+    if varied.count is None:
         return FloatDistribution(varied.low, varied.high, varied.log)
-    steps = int((varied.high - varied.low) / varied.step + 1e-9)
-    last = float(f"{varied.low + steps * varied.step:.{DIGITS}g}")
+    last = varied.at(varied.count - 1)
+    if varied.is_whole:
+        return IntDistribution(int(varied.low), last, varied.log, int(varied.step or 1))
     return FloatDistribution(varied.low, last, step=varied.step)
 
 

@@ -8,6 +8,7 @@ from pipeline import config
 from pipeline.search.job import stages_of_trial
 from pipeline.search.knobs import (
     Dimension,
+    combination,
     combinations,
     controls,
     dimensions,
@@ -206,10 +207,20 @@ def test_the_values_of_a_knob_are_those_that_it_holds(grid, low, length):
     numbers = Dimension("prune.ratio", (), *grid)
     whole = Dimension("prune.epochs", (), low, low + length, 2, is_whole=True)
     for each in (numbers, whole):
-        values = each.values()
+        values = [each.at(place) for place in range(each.count)]
         assert all(map(each.holds, values))
-        assert len(values) == len(set(values)) == int((each.high - each.low) / each.step + 1e-9) + 1
-    assert combinations([numbers, whole]) == len(numbers.values()) * len(whole.values())
+        assert len(set(values)) == each.count
+        assert values[-1] <= each.high + 1e-9 < values[-1] + each.step + 2e-9
+    every = combinations([numbers, whole])
+    found = {tuple(combination([numbers, whole], place).values()) for place in range(every)}
+    assert len(found) == every == numbers.count * whole.count
     endless = Dimension("prune.learning_rate", (), 1e-4, 1e-2, log=True)
-    assert endless.values() is None
+    assert endless.count is None
     assert combinations([numbers, endless]) is None
+
+
+def test_a_grid_without_bounds_is_counted_and_not_written_out():
+    seeds = Dimension("train.seed", (), 0, 2**32 - 1, 1, is_whole=True)
+    fine = Dimension("prune.ratio", (), 0.0, 1.0, 1e-9)
+    assert combinations([seeds, fine]) == 2**32 * (10**9 + 1)
+    assert combination([seeds, fine], 2**32 + 5) == {"train.seed": 5, "prune.ratio": 1e-9}
