@@ -48,11 +48,13 @@ from stages.measurement.benchmarked_engine import (
 )
 from stages.results.base import ModelFacts
 from stages.results.engines import (
+    Bandwidth,
     BenchmarkDetails,
     BenchmarkResult,
     Chosen,
     EngineRecord,
     MachineState,
+    Peak,
     PredictionDiff,
     ShownImages,
 )
@@ -79,21 +81,11 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     chosen = choice.read(source)
     before, gpus = machine_state.snapshot(), {"before": machine_state.gpus()}
     calls: Calls = {}
-    for threads in settings.benchmark.threads:
-        taking = [each for each in engines if each.runs_with(threads, settings.benchmark)]
+    for threads, taking, own in rounds(engines, chosen, settings):
         # The baseline is timed with every thread count again: a speed-up is a ratio of
         # the same seconds (decision 4).
-        calls |= measure_together([baseline, *taking], source, test, threads, settings)
-    for threads, sizes in further(chosen, settings.benchmark).items():
-        names = {chosen[size].engine for size in sizes}
-        taking = [each for each in engines if each.name in names and each.timings.latency]
-        fewer = settings.benchmark.model_copy(update={"batch_sizes": sizes})
-        only = settings.model_copy(update={"benchmark": fewer})
-        calls |= measure_together([baseline, *taking], source, test, threads, only)
+        calls |= measure_together([baseline, *taking], source, test, threads, own)
     gpus["after"] = machine_state.gpus()
-    counts = sorted({*settings.benchmark.threads, *further(chosen, settings.benchmark)})
-    progress.report("peaks of this CPU")
-    seconds = min(peaks.SECONDS, settings.benchmark.max_seconds_per_engine)
     np.savez(out / LATENCY_FILE, **calls)  # type: ignore[arg-type]
     keep_predictions([baseline, *engines], test.labels, out)
     results = tuple(each.result() for each in engines)
@@ -103,6 +95,8 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     for each in engines:
         if best and each.name == str(best.name):
             shown = keep_shown(baseline, each, test, source, settings, out)
+    conditions = describe(before, gpus, settings)
+    arithmetic, memory = peaks_here(results, source, chosen, settings.benchmark)
     return BenchmarkResult(
         model=ModelFacts(file=best.file if best else None),
         accuracy=best.accuracy if best else None,
@@ -122,11 +116,46 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
             differences=counted,
             shown=shown,
             images="carried" if settings.data is None else "test",
-            conditions=describe(before, gpus, settings),
-            peaks=measured(lambda: peaks.arithmetic(results, source, counts, seconds)),
-            bandwidths=measured(lambda: peaks.memory(counts, seconds / COPIES)),
+            conditions=conditions,
+            peaks=arithmetic,
+            bandwidths=memory,
         ),
         engines=results,
+    )
+
+
+def rounds(
+    engines: Sequence[BenchmarkedEngine], chosen: Mapping[int, Chosen], settings: BenchmarkStage
+) -> Iterator[tuple[int, list[BenchmarkedEngine], BenchmarkStage]]:
+    """Number of threads, the engines that run with so many, and the settings to measure these by.
+
+    First with every number of the settings, then with those that build chose beside them. Measure
+    each before the next is asked for: the latter are of engines that the former have timed.
+    """
+    options = settings.benchmark
+    for threads in options.threads:
+        yield threads, [each for each in engines if each.runs_with(threads, options)], settings
+    for threads, sizes in further(chosen, options).items():
+        names = {chosen[size].engine for size in sizes}
+        taking = [each for each in engines if each.name in names and each.timings.latency]
+        fewer = options.model_copy(update={"batch_sizes": sizes})
+        yield threads, taking, settings.model_copy(update={"benchmark": fewer})
+
+
+def peaks_here(
+    engines: Sequence[EngineRecord],
+    source: Path,
+    chosen: Mapping[int, Chosen],
+    settings: Benchmark,
+) -> tuple[tuple[Peak, ...], tuple[Bandwidth, ...]]:
+    """Those of arithmetic and of memory, with every number of threads that an engine was timed
+    with."""
+    progress.report("peaks of this CPU")
+    counts = sorted({*settings.threads, *further(chosen, settings)})
+    seconds = min(peaks.SECONDS, settings.max_seconds_per_engine)
+    return (
+        measured(lambda: peaks.arithmetic(engines, source, counts, seconds)),
+        measured(lambda: peaks.memory(counts, seconds / COPIES)),
     )
 
 

@@ -67,17 +67,9 @@ def choose(
             for name, engine in by_name.items()
         }
         trained = trained_answers(folder, images, labels, largest)
-        lost = Budget(len(labels), settings.max_accuracy_drop, signature.counts_images)
-        table = tuple(
-            candidate.model_copy(
-                update={
-                    "top1": answers[name].score,
-                    "within_budget": lost.allows(answers[name].score, trained.score),
-                }
-            )
-            for size in sizes
-            for name, candidate in _time(opened, images, size, settings)
-        )
+        timed = [each for size in sizes for each in _time(opened, images, size, settings)]
+    lost = Budget(len(labels), settings.max_accuracy_drop, signature.counts_images)
+    table = tuple(_judged(each, answers[name], trained, lost) for name, each in timed)
     chosen = {size: best for size in sizes if (best := pick(table, size, lost))}
     (folder / FILE).write_bytes(CHOSEN.dump_json(chosen, indent=2) + b"\n")
     return EngineChoice(
@@ -128,6 +120,12 @@ def trained_answers(folder: Path, images: Pixels, labels: Targets, batch_size: i
     signature = Signature.read(folder).of_trained
     with records.runner(baseline, folder, signature, 1) as engine:
         return Answers.of(accuracy.answers(engine, images, batch_size), labels, signature)
+
+
+def _judged(candidate: Candidate, answers: Answers, trained: Answers, lost: Budget) -> Candidate:
+    """The same with how right it is, and whether that is enough beside the trained model."""
+    allowed = lost.allows(answers.score, trained.score)
+    return candidate.model_copy(update={"top1": answers.score, "within_budget": allowed})
 
 
 def pick(table: Sequence[Candidate], batch_size: int, budget: Budget) -> Chosen | None:

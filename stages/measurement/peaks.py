@@ -45,6 +45,8 @@ PER_ROUND = COPIED_BYTES[-1]
 """Read and written by each thread between two meetings of all, which take little beside it."""
 LINE = 64
 """Bytes of a cache line."""
+GRID = ("scale", "zero_point")
+"""Constants that quantize every activation of the convolutions."""
 
 
 def arithmetic(
@@ -145,25 +147,13 @@ def convolutions(precision: Precision) -> onnx.ModelProto:
         "zero_point": np.uint8(0),
     }
     nodes = [helper.make_node("Transpose", ["image"], ["x"], perm=(0, 3, 1, 2))]
-    quantized = ("scale", "zero_point")
     if precision == "fp32":
         constants["kernel"] = constants["kernel"].astype(np.float32) * constants["kernel_scale"]
         nodes.append(helper.make_node("Cast", ["x"], ["y0"], to=TensorProto.FLOAT))
     else:
-        nodes.append(helper.make_node("DequantizeLinear", ["x", *quantized], ["y0"]))
-    for layer in range(LAYERS):
-        kernel = "kernel"
-        if precision == "int8":
-            kernel = f"kernel{layer}"
-            inputs = ["kernel", "kernel_scale", "zero"]
-            nodes.append(helper.make_node("DequantizeLinear", inputs, [kernel]))
-        before, after = f"y{layer}", f"y{layer + 1}"
-        nodes.append(helper.make_node("Conv", [before, kernel], [f"c{layer}"], pads=(1, 1, 1, 1)))
-        relu = after if precision == "fp32" else f"r{layer}"
-        nodes.append(helper.make_node("Relu", [f"c{layer}"], [relu]))
-        if precision == "int8":
-            nodes.append(helper.make_node("QuantizeLinear", [relu, *quantized], [f"q{layer}"]))
-            nodes.append(helper.make_node("DequantizeLinear", [f"q{layer}", *quantized], [after]))
+        nodes.append(helper.make_node("DequantizeLinear", ["x", *GRID], ["y0"]))
+    for number in range(LAYERS):
+        nodes += _layer(number, precision)
     nodes.append(helper.make_node("GlobalAveragePool", [f"y{LAYERS}"], ["mean"]))
     nodes.append(helper.make_node("Flatten", ["mean"], ["logits"]))
     graph = helper.make_graph(
@@ -174,6 +164,26 @@ def convolutions(precision: Precision) -> onnx.ModelProto:
         [numpy_helper.from_array(np.asarray(each), name) for name, each in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+
+
+def _layer(number: int, precision: Precision) -> list[onnx.NodeProto]:
+    """One convolution with ReLU, from y<number> to y<number + 1>."""
+    from onnx import helper
+
+    before, after, conv = f"y{number}", f"y{number + 1}", f"c{number}"
+    if precision == "fp32":
+        return [
+            helper.make_node("Conv", [before, "kernel"], [conv], pads=(1, 1, 1, 1)),
+            helper.make_node("Relu", [conv], [after]),
+        ]
+    kernel, relu, stored = f"kernel{number}", f"r{number}", f"q{number}"
+    return [
+        helper.make_node("DequantizeLinear", ["kernel", "kernel_scale", "zero"], [kernel]),
+        helper.make_node("Conv", [before, kernel], [conv], pads=(1, 1, 1, 1)),
+        helper.make_node("Relu", [conv], [relu]),
+        helper.make_node("QuantizeLinear", [relu, *GRID], [stored]),
+        helper.make_node("DequantizeLinear", [stored, *GRID], [after]),
+    ]
 
 
 def memory(threads: Iterable[int], seconds: float = COPY_SECONDS) -> list[Bandwidth]:
