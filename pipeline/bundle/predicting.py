@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,13 +53,23 @@ def sources(names: Iterable[str], engine: BundledEngine) -> Iterator[Source]:
     """The samples that `names` mean, in order: those of a folder by name, of an array by index."""
     for name in names:
         if name == STANDARD_INPUT:
-            yield from sources((line.rstrip("\n") for line in sys.stdin if line.strip()), engine)
+            yield from _listed(engine)
         elif (path := Path(name)).is_dir():
             yield from _below(path, engine)
         elif not path.exists():
             yield Source(name, None, f"there is no file {shown(name)}")
         else:
             yield from _in_file(path, engine)
+
+
+def _listed(engine: BundledEngine) -> Iterator[Source]:
+    """The samples that the lines of standard input mean."""
+    lines = (line.rstrip("\n") for line in sys.stdin if line.strip())
+    first = next(lines, None)
+    if first is None:
+        yield Source("standard input", None, "standard input names no file")
+        return
+    yield from sources(chain([first], lines), engine)
 
 
 def _below(folder: Path, engine: BundledEngine) -> Iterator[Source]:

@@ -140,7 +140,7 @@ class Driver:
         """A rung of a trial; None is its benchmark. Raises SettingsError."""
         own = settings_of(self.settings, trial.ran_with)
         if rung is not None:
-            own = rungs.at_share(own, self.settings.search.rungs[rung], self.settings)
+            own = rungs.at_rung(own, rung, self.settings)
         return Job(
             root=self.folder.absolute(),
             base=self.base.absolute(),

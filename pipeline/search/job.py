@@ -31,6 +31,7 @@ from stages.engines import environment, files
 from stages.engines.registry import ENGINES
 from stages.errors import ArtifactError, DataError, EngineError
 from stages.measurement import against_reference, memory
+from stages.measurement.choice import Budget, pick
 from stages.results.base import StageResult
 from stages.results.engines import (
     BenchmarkResult,
@@ -41,6 +42,9 @@ from stages.results.engines import (
 )
 from stages.settings import Settings
 from stages.settings.searching import Search
+
+ANY_LOSS = Budget(samples=1, points=1e9)
+"""Which every engine is within."""
 
 REFERENCE = "reference"
 MEASURED, TESTED = "build", "benchmark"
@@ -142,7 +146,8 @@ def _measured(store: Store, settings: Settings, job: Job, tell: Tell) -> RungRes
         raise EngineError("no build to measure", "run: pipeline doctor")
     search, folder = settings.search, store.folder(MEASURED)
     details = record.measurements.details
-    chosen, top1, trained_top1, samples = candidate(details, search)
+    is_last = job.rung == len(search.rungs) - 1
+    chosen, top1, trained_top1, samples = candidate(details, search, is_last)
     engine = next(each for each in record.measurements.engines if str(each.name) == chosen.engine)
     alone = EngineRecord.model_validate(dict(engine))
     reference = _reference(job.root, store)
@@ -200,13 +205,20 @@ def size_of(engine: EngineRecord, record: Record) -> int:
     return sum(record.files[name].size_bytes for name in names)
 
 
-def candidate(details: BuildDetails, search: Search) -> tuple[Candidate, float, float, int]:
+def candidate(
+    details: BuildDetails, search: Search, is_last: bool
+) -> tuple[Candidate, float, float, int]:
     """The engine that stands for a trial, its accuracy, the trained network's, of how many images.
 
-    Raises EngineError where that engine was not timed here, or its accuracy is not known.
+    The one that `build` chose. Where it has lost more than the budget of `build` before the last
+    rung, the fastest: a network that is not trained yet has lost it in all engines, and which of
+    them has an image more is chance. Raises EngineError where the engine was not timed here, or its
+    accuracy is not known.
     """
     choice = details.choice
     best = choice.chosen.get(search.batch_size) if choice else None
+    if choice and best and not (is_last or best.within_budget):
+        best = pick(choice.table, search.batch_size, ANY_LOSS)
     if choice is None or best is None or choice.trained_top1 is None:
         raise EngineError(
             f"no engine was timed at batch {search.batch_size}", "see: pipeline doctor"

@@ -13,9 +13,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stages.engines.registry import EngineName
 from stages.numerics import pareto
 from stages.pruning import ways
 from stages.settings import Prune, Settings, Train, Training
+from stages.settings.searching import Search
 
 IDLE_WITHOUT_TRAINING = (
     "learning_rate", "schedule", "warmup_share", "optimizer", "momentum", "weight_decay",
@@ -57,6 +59,26 @@ def at_share(settings: Settings, share: float, base: Settings) -> Settings:
     if not _trains(quantize):
         quantize = quantize.model_copy(update=_idle_of(base.quantize))
     return settings.model_copy(update={"prune": prune, "quantize": quantize})
+
+
+def at_rung(settings: Settings, rung: int, line: Settings) -> Settings:
+    """`settings` of a trial at a rung of the search that `line` sets.
+
+    Below the last rung the stage `build` times no more than trials are judged by, unless the last
+    would train no more: then it finds the build of this one.
+    """
+    own, whole = (at_share(settings, share, line) for share in (line.search.rungs[rung], 1.0))
+    return own if own == whole else _judged_alone(own, line.search)
+
+
+def _judged_alone(own: Settings, search: Search) -> Settings:
+    """Without the engines and batch sizes that no trial is judged by."""
+    wanted: dict[str, Any] = {"batch_sizes": (search.batch_size,)}
+    if search.engine != "best":
+        name = EngineName.parse(search.engine)
+        wanted |= {"backends": (name.backend,), "precisions": (name.precision,)}
+    kept = {key: value for key, value in wanted.items() if f"build.{key}" not in search.knobs}
+    return own.model_copy(update={"build": own.build.model_copy(update=kept)})
 
 
 def unread(settings: Settings, share: float, base: Settings, names: Iterable[str]) -> set[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -78,6 +79,15 @@ def test_the_program_of_a_bundle_runs_alone_and_says_what_the_engine_says(
     said = program(to, *(to / "samples" / f"{index}.png" for index in range(4))).stdout
     best = [line.split(": ")[1].split()[0] for line in said.splitlines()]
     assert best == [signature.class_names[index] for index in outputs.argmax(axis=1)]
+
+
+def test_the_program_ends_quietly_where_nobody_reads_on(bundle: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-I", str(bundle / "predict.py"), str(bundle / "samples" / "0.png")]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_the_check_of_another_engine_fails(bundle: Path, tmp_path: Path) -> None:

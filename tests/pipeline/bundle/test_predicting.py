@@ -77,6 +77,13 @@ def test_standard_input_is_a_list_of_names(bundle: Path, photos: Path) -> None:
     assert best == [expected(bundle)[2], expected(bundle)[0]]
 
 
+@pytest.mark.parametrize("given", ["", "\n \n"])
+def test_standard_input_that_names_no_file_is_no_success(bundle: Path, given: str) -> None:
+    done = CliRunner().invoke(command_line, ["predict", str(bundle), "-"], input=given)
+    assert done.exit_code == 1
+    assert "left out: standard input names no file\n" in done.stderr
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_arrays_are_read_image_by_image(bundle: Path, tmp_path: Path, suffix: str) -> None:
     pixels, file = images(64)[:4], tmp_path / f"a{suffix}"

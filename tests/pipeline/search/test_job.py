@@ -70,9 +70,32 @@ def chosen(top1: float | None) -> BuildDetails:
 
 
 def test_a_trial_whose_score_is_not_known_fails_as_0_would_beat_an_r2_below_it():
-    assert candidate(chosen(-0.2), Search())[1:3] == (-0.2, -0.1)
+    assert candidate(chosen(-0.2), Search(), True)[1:3] == (-0.2, -0.1)
     with pytest.raises(EngineError, match=r"the score of litert\.int8 was not measured"):
-        candidate(chosen(None), Search())
+        candidate(chosen(None), Search(), True)
+
+
+@pytest.mark.parametrize("within_budget", [True, False])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_a_network_without_its_fine_tune_is_not_judged_by_the_engine_that_has_an_image_more(
+    within_budget: bool, is_last: bool
+) -> None:
+    """LiteRT is the fastest, and has two images less of 144 where 98 are wrong."""
+    slow, fast = ({"engine": f"{name}.int8", "threads": 1} for name in ("openvino", "litert"))
+    choice = {
+        "trained_top1": 0.99,
+        "validation_samples": 144,
+        "table": [
+            {**slow, "batch_size": 1, "p50_ms": 0.02, "top1": 48 / 144, "stable": True},
+            {**fast, "batch_size": 1, "p50_ms": 0.01, "top1": 46 / 144, "stable": True},
+        ],
+        "chosen": {1: {**slow, "within_budget": within_budget, "stable": True}},
+    }
+    details = BuildDetails.model_validate({"choice": choice})
+    found, top1, *_ = candidate(details, Search(), is_last)
+    is_fastest = not (is_last or within_budget)
+    expected = ("litert.int8", 46 / 144) if is_fastest else ("openvino.int8", 48 / 144)
+    assert (found.engine, top1) == expected
 
 
 def test_a_winner_whose_score_is_not_known_is_not_one_of_0():

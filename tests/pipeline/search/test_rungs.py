@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline import config
-from pipeline.search.rungs import Standing, at_share, goes_on, unread
+from pipeline.search.rungs import Standing, at_rung, at_share, goes_on, unread
 from stages.pruning.ways import way_of
 from stages.settings import Settings
 
@@ -56,6 +56,28 @@ def test_a_share_of_the_epochs_is_at_least_one_and_never_more_than_the_whole(
         assert part.epochs <= epochs
         assert (part.epochs == 0) == (share == 0 or epochs == 0)
     assert at_share(whole, 1.0, BASE).prune.epochs == prune
+
+
+def test_below_the_last_rung_only_what_trials_are_judged_by_is_timed():
+    line = config.changed(BASE, {"search.batch_size": 8, "build.batch_sizes": [1, 8, 32]})
+    first, last = (at_rung(line, rung, line) for rung in (0, 2))
+    assert first.build == line.build.model_copy(update={"batch_sizes": (8,)})
+    assert (last.build, last.prune.epochs) == (line.build, line.prune.epochs)
+    named = config.changed(line, {"search.engine": "litert.int8"})
+    build = at_rung(named, 1, named).build
+    assert (build.backends, build.precisions) == (("litert",), ("int8",))
+    assert at_rung(named, 2, named).build == line.build
+
+
+def test_where_no_rung_trains_the_first_makes_the_build_of_the_last():
+    line = config.changed(BASE, {"prune.epochs": 0, "quantize.epochs": 0})
+    assert at_rung(line, 0, line) == at_rung(line, 2, line)
+
+
+def test_a_knob_of_the_build_varies_at_every_rung():
+    line = config.changed(BASE, {"search.knobs": {"build.batch_sizes": [[1], [1, 16]]}})
+    own = config.changed(line, {"build.batch_sizes": [1, 16]})
+    assert at_rung(own, 0, line).build == own.build
 
 
 def test_of_an_unpruned_network_nothing_says_how_to_prune_and_it_is_one_at_every_rung():
