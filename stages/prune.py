@@ -30,7 +30,7 @@ from stages.pruning.across import widths_across
 from stages.pruning.context import PruneContext
 from stages.pruning.depth import Removable, removable
 from stages.pruning.guided import Waypoint
-from stages.pruning.named import widths_named
+from stages.pruning.named import names_of, widths_named
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round
 from stages.pruning.sensitivity import Part, sensitivity
 from stages.pruning.stopwatch import Stopwatch
@@ -161,8 +161,7 @@ def _by_ratio(context: PruneContext) -> Pruned:
     )
     if why := structured.obstacle(flat, groups):
         note = f"{flat.name!r} goes on unpruned, {why}"
-        progress.warn(note)
-        return Pruned(context.source, PruneDetails(method=settings.method), notes=(note,))
+        return Pruned(context.source, PruneDetails(method=settings.method), notes=_told(note))
     last: Widths = structured.widths_for(groups, settings.ratio)
     numbers = range(1, settings.rounds)
     ratios = [1 - (1 - settings.ratio) ** (number / settings.rounds) for number in numbers]
@@ -230,20 +229,25 @@ def _to_target(context: PruneContext) -> Pruned:
             guided.refuse_budget(stops[kept], budget, lost, settings.target, words)
         reached = stops[kept - 1]
         latency = _latency(settings.target, reached, file, stopwatch)
+    missed = _told(guided.missed(latency, settings.target_latency_ratio))
     details = _details(settings, finished).model_copy(
         update={
             "latency": latency,
             "sensitivity": tuple(levels),
             "path": tuple(point.to_result() for point in path),
+            "widths": names_of(flat, reached.widths, settings.exclude_layers),
             "validation_top1_before": before,
         }
     )
-    return Pruned(file, details, reached.widths, _left_out(context))
+    return Pruned(file, details, reached.widths, missed + _left_out(context))
 
 
 def _left_out(context: PruneContext) -> tuple[str, ...]:
     """The note on layers that are as wide as they were, if there are any."""
-    note = structured.left_out(flatten(context.trained), context.settings.exclude_layers)
+    return _told(structured.left_out(flatten(context.trained), context.settings.exclude_layers))
+
+
+def _told(note: str | None) -> tuple[str, ...]:
     if note is None:
         return ()
     progress.warn(note)

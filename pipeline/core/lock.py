@@ -1,6 +1,4 @@
-"""One run per artifact folder: a second one learns who holds it. One measurement per machine: a
-second one waits.
-"""
+"""One run per artifact folder: a second one learns who holds it."""
 
 from __future__ import annotations
 
@@ -9,8 +7,7 @@ import json
 import os
 import platform
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -18,8 +15,6 @@ from typing import TextIO
 from stages.errors import ArtifactError, SettingsError
 
 FILE = ".lock"
-MACHINE_FILE = "keras-trt-pipeline.measuring"
-"""In the folder of temporary files, which all processes of a machine share."""
 
 
 @contextlib.contextmanager
@@ -82,48 +77,3 @@ def _holder(root: Path) -> str:
         return "process {pid} on {host} since {since}: {command}".format(**holder)
     except (OSError, ValueError, KeyError, TypeError):
         return "another run that has only just begun"
-
-
-@contextlib.contextmanager
-def alone_on_machine(on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Wait until no other process of this machine is in such a block, and be the one in it.
-
-    Calls `on_wait` first where there is one. Two engines that are timed at once slow each other.
-    Windows has no flock: there nothing waits.
-    """
-    file = Path(tempfile.gettempdir(), MACHINE_FILE)
-    with waiting(file, on_wait=on_wait):
-        yield
-
-
-@contextlib.contextmanager
-def waiting(
-    file: Path, blocking: bool = True, on_wait: Callable[[], None] = lambda: None
-) -> Iterator[None]:
-    """Hold the lock `file`, which is made if missing and never deleted, as soon as it is free.
-
-    Calls `on_wait` where it is not free yet, or raises BlockingIOError if waiting is not wanted.
-    """
-    descriptor = _opened(file)
-    try:
-        if sys.platform != "win32":
-            import fcntl
-
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not blocking:
-                    raise
-                on_wait()
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _opened(file: Path) -> int:
-    """For writing, as NFS wants it; for reading that of another user, which can be locked too."""
-    try:
-        return os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-    except PermissionError:
-        return os.open(file, os.O_RDONLY)

@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=12,
+            revision=13,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

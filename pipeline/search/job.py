@@ -20,17 +20,18 @@ from pipeline.core import ownership, received
 from pipeline.core.display import Nothing, Step
 from pipeline.core.hashing import key_of
 from pipeline.core.lock import FILE as LOCK
-from pipeline.core.lock import alone_on_machine, waiting
 from pipeline.core.plan import PLAN, Plan, select
 from pipeline.core.record import Record
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.pool import MAKING, Pool, share
+from stages.artifacts.file_lock import waiting
 from stages.engines import environment, files
 from stages.engines.registry import ENGINES
 from stages.errors import ArtifactError, DataError, EngineError
 from stages.measurement import against_reference, memory
+from stages.measurement.alone import WAITS, alone_on_machine
 from stages.measurement.choice import Budget, pick
 from stages.results.base import StageResult
 from stages.results.engines import (
@@ -40,6 +41,7 @@ from stages.results.engines import (
     Candidate,
     EngineRecord,
 )
+from stages.results.pruning import PruneResult
 from stages.settings import Settings
 from stages.settings.searching import Search
 
@@ -49,9 +51,6 @@ ANY_LOSS = Budget(samples=1, points=1e9)
 REFERENCE = "reference"
 MEASURED, TESTED = "build", "benchmark"
 """The last stage of a trial, and that of a winner, which alone shows engines the test images."""
-
-WAITS = "waits until nothing else is timed on this machine"
-"""Told in the place of a stage."""
 
 Tell = Callable[[str], None]
 
@@ -181,7 +180,17 @@ def _measured(store: Store, settings: Settings, job: Job, tell: Tell) -> RungRes
         latency=latency,
         memory_mib=peaks_mib.get(search.batch_size),
         seconds=0.0,
+        widths={} if is_last else _met(store, settings),
     )
+
+
+def _met(store: Store, settings: Settings) -> dict[str, int]:
+    """The widths with which `prune` met a latency target; none where the fine-tune decides too."""
+    pruned, wanted = store.read("prune"), settings.prune
+    is_met_once = wanted.max_accuracy_drop is None and wanted.rounds == 1
+    if pruned and isinstance(pruned.measurements, PruneResult) and is_met_once:
+        return dict(pruned.measurements.details.widths)
+    return {}
 
 
 def identity_of(engine: EngineRecord, record: Record, threads: int, settings: Settings) -> str:

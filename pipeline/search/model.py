@@ -13,7 +13,8 @@ from stages.results.comparing import AgainstReference
 State = Literal["running", "complete", "stopped", "failed"]
 
 
-UNPRUNED = "prune.ratio"
+UNPRUNED, WIDTHS = "prune.ratio", "prune.widths"
+MET = {"prune.target_latency_ratio": None}
 
 
 class Control(BaseModel):
@@ -41,7 +42,8 @@ class RungResult(Measured):
     top1 and trained_top1, the trained network's, are on the same validation images; of another task
     than classification they are its `metric`, as in Quality. `timed` is the same for what is timed
     alike: the same engine, fed the same way; `trained` for the same trained network. `ran` are the
-    stages that ran, the others were shared or fresh.
+    stages that ran, the others were shared or fresh. `widths` are those that a latency target came
+    to, for the rungs that follow.
     """
 
     rung: Count
@@ -58,6 +60,7 @@ class RungResult(Measured):
     memory_mib: Amount | None = None
     seconds: Amount
     ran: tuple[str, ...] = ()
+    widths: dict[str, Count] = {}
 
 
 class Tested(Measured):
@@ -86,9 +89,18 @@ class Trial(BaseModel):
     tested: Tested | None = None
 
     @property
-    def ran_with(self) -> dict[str, Any]:
-        """Its values as they took effect."""
+    def in_effect(self) -> dict[str, Any]:
+        """Its values, but for a ratio that removes no channel."""
         return {**self.values, UNPRUNED: 0.0} if self.unpruned else self.values
+
+    @property
+    def ran_with(self) -> dict[str, Any]:
+        """What it ran with last, or goes on with.
+
+        A latency target was met once: timed again, it would be another network at every rung.
+        """
+        widths = next((each.widths for each in self.rungs if each.widths), None)
+        return {**self.in_effect, **MET, WIDTHS: widths} if widths else self.in_effect
 
     @property
     def last(self) -> RungResult | None:

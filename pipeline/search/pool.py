@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.core import record as records
-from pipeline.core.lock import alone_on_machine, waiting
 from pipeline.core.plan import Plan, Stage
 from pipeline.core.record import Record
 from pipeline.core.store import KEY, Store
+from stages.artifacts.file_lock import waiting
 from stages.errors import ArtifactError
+from stages.measurement.alone import alone_on_machine
 
 MAKING = ".making"
 

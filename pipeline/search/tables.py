@@ -124,7 +124,7 @@ def _values(trial: Trial, searched: Searched) -> str:
     given = next((each.values for each in found.controls if each.kind == "as_set"), {})
     unread: set[str] = set()
     if trial.last:
-        own, share = settings_of(searched.settings, trial.ran_with), found.rungs[trial.last.rung]
+        own, share = settings_of(searched.settings, trial.in_effect), found.rungs[trial.last.rung]
         unread = rungs.unread(own, share, searched.settings, trial.values)
     changed = {
         name: value

@@ -44,13 +44,18 @@ def take(searched: Searched, artifacts: Path, number: int, given: Settings) -> s
     engine = trial.last.engine if trial.last else ""
     lines = [
         f"{artifacts} is trial {number} now: {', '.join(stages)}",
-        f"its settings: {shlex.join(knobs.words(trial.ran_with))}",
+        f"its settings: {shlex.join(knobs.words(_set_by(trial)))}",
         f"all of them, as options: {options}",
         f"to take its engine home: pipeline export --to BUNDLE --engine {engine}{searched.option}",
     ]
     if PLAN[-1].name not in stages:
         lines.insert(-1, f"to measure it at length: pipeline run all {options}")
     return "\n".join(lines)
+
+
+def _set_by(trial: Trial) -> dict[str, Any]:
+    """What a command line is given; a target that was met is left out of it."""
+    return {name: value for name, value in trial.ran_with.items() if value is not None}
 
 
 def _sound_stages(source: Store, trial: Trial, searched: Searched) -> list[str]:

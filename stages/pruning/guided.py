@@ -29,7 +29,7 @@ from stages.keras_graph.producers import layer_of
 from stages.pruning.sensitivity import LEAST_SAVING, Narrow
 from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import WITHOUT_TARGET, Layers, Widths, removed
-from stages.results.pruning import GroupWidth, PathPoint, SensitivityLevel
+from stages.results.pruning import GroupWidth, PathPoint, PruningLatency, SensitivityLevel
 from stages.settings import Prune
 
 BUDGET_STEP = 0.8
@@ -248,13 +248,27 @@ def check_narrowed(
         )
 
 
+def missed(latency: PruningLatency, goal: float | None) -> str | None:
+    """That the network, timed once more after its fine-tune, takes longer than `goal` of the
+    trained one's time; None where that cannot be told. A sentence without a full stop.
+    """
+    if goal is None or latency.measured_ratio <= (1.0 + LEAST_SAVING) * goal:
+        return None
+    return (
+        f"timed once more after the fine-tune, the network takes {latency.measured_ratio:.2f} of "
+        f"the trained one's time on {latency.target}, more than prune.target_latency_ratio {goal:g}"
+    )
+
+
 def refuse_budget(first: Waypoint, budget: float, drop: float, target: str, words: str) -> None:
     """Raises the ModelError for an accuracy budget that is spent too early."""
     raise ModelError(
         f"prune.max_accuracy_drop {budget:g} is spent too early: at {first.latency_ratio:.2f} of "
         f"the trained latency on {target} {words} on the validation images has "
         f"fallen by {drop:.2f} points after the fine-tune",
-        f"use --set prune.max_accuracy_drop={drop:.2f}, a higher prune.target_latency_ratio, "
+        # Rounded up: a little less would be refused again.
+        f"use --set prune.max_accuracy_drop={math.ceil(100 * drop) / 100:.2f}, a higher "
+        "prune.target_latency_ratio, "
         f"more prune.epochs, or {WITHOUT_TARGET} and set prune.ratio=0 to leave the model unpruned",
     )
 

@@ -10,7 +10,7 @@ from stages.errors import ModelError, nearest, suggestion
 from stages.keras_graph.producers import layer_of
 from stages.pruning.depth import Removable, removable
 from stages.pruning.sensitivity import Part
-from stages.pruning.structured import Layers, Widths, prunable
+from stages.pruning.structured import Layers, Widths, prunable, removed
 
 
 def widths_named(
@@ -47,8 +47,34 @@ def widths_named(
     return widths
 
 
+def names_of(
+    flat: keras.Model, widths: Widths, exclude_layers: Collection[str] = ()
+) -> dict[str, int]:
+    """The inverse of `widths_named`: what names these widths of a flat model.
+
+    A group whose layers all go with blocks has no name left. Empty where a block has no layer of
+    its own, by which it could be named.
+    """
+    whole, blocks = prunable(flat, exclude_layers, 1), removable(flat, exclude_layers)
+    gone = {layer_of(name) for layers in removed(widths) for name in layers}
+    found: dict[str, int] = {}
+    for layers, width in widths.items():
+        parts: Sequence[Part] = whole if width else blocks
+        own = [name for name, part in _by_layer(parts).items() if part.layers == layers]
+        free = [name for name in own if width == 0 or name not in gone]
+        if free:
+            found[free[0]] = width
+        elif width == 0:
+            return {}
+    return found
+
+
+def _by_layer(parts: Sequence[Part]) -> dict[str, Part]:
+    return {layer_of(name): part for part in parts for name in part.layers}
+
+
 def _part(flat: keras.Model, layer: str, parts: Sequence[Part], width: int) -> Part:
-    names = {layer_of(name): part for part in parts for name in part.layers}
+    names = _by_layer(parts)
     if layer not in names:
         what = "channels that can be removed" if width else "part in a block that can be removed"
         raise ModelError(

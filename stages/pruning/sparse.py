@@ -14,7 +14,7 @@ from stages.errors import ModelError
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.walk import Call, calls
 from stages.numerics import sparsity
-from stages.pruning.structured import UNPRUNED, check_names
+from stages.pruning.structured import check_names
 from stages.results.pruning import SparseLayer, SparseSize
 
 WIDE = 256
@@ -48,7 +48,7 @@ def sparse_calls(flat: keras.Model, exclude_layers: Collection[str]) -> list[Cal
         raise ModelError(
             f"{flat.name!r} has no layer whose weights may be zeroed: only convolutions without "
             "groups and Dense layers count, without those in prune.exclude_layers and the last",
-            UNPRUNED,
+            "leave it unpruned: --set prune.ratio=0",
         )
     return free
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 import onnx
 
+from stages import progress
 from stages.artifacts.ranges import Range, covering
 from stages.artifacts.signature import Fed, Signature, some
 from stages.conversion.litert import write_float, write_int8
@@ -25,6 +27,7 @@ from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import Point, points
 from stages.keras_graph.walk import alone
 from stages.measurement import engine_process
+from stages.measurement.alone import WAITS, alone_on_machine
 from stages.measurement.engine_process import EngineProcess
 from stages.settings import Build, TensorRT
 
@@ -78,7 +81,8 @@ class Stopwatch:
         """Latency of every candidate as a share of the reference's."""
         with ExitStack() as opened:
             started = [self._start(model, opened) for model in candidates]
-            self.reference_ms, found = engine_process.compare(self._reference, started)
+            with alone_on_machine(partial(progress.report, WAITS)):
+                self.reference_ms, found = engine_process.compare(self._reference, started)
         return found
 
     def _start(self, model: keras.Model, opened: ExitStack) -> EngineProcess:

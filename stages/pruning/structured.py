@@ -27,7 +27,6 @@ Widths = Mapping[Layers, int]
 
 VECTOR_RANK = 2
 
-UNPRUNED = "leave it unpruned: --set prune.ratio=0"
 WITHOUT_TARGET = "leave out prune.target_latency_ratio and prune.max_accuracy_drop"
 """A target outweighs the ratio: with one, ratio 0 leaves nothing unpruned."""
 
@@ -63,7 +62,7 @@ def prunable(
         raise ModelError(
             f"the model {flat.name!r} has no channels that can be removed: all of its groups of "
             "layers have one in prune.exclude_layers",
-            UNPRUNED,
+            "exclude fewer, or leave it unpruned: --set prune.ratio=0, without widths or a target",
         )
     spared = _on_vectors(flat) if layers == "convolutions" else set()
     return [

@@ -80,7 +80,10 @@ class SparseSize(Measured):
 
 
 class PruneDetails(TrainingDetails):
-    """Of `prune`."""
+    """Of `prune`.
+
+    `widths` are what a target came to, as `prune.widths` names it.
+    """
 
     classification: Classification | None = None
     method: str | None = None
@@ -94,6 +97,7 @@ class PruneDetails(TrainingDetails):
     latency: PruningLatency | None = None
     sensitivity: tuple[SensitivityLevel, ...] = ()
     path: tuple[PathPoint, ...] = ()
+    widths: dict[str, Count] = {}
     validation_top1_before: Share | None = None
     layers: tuple[SparseLayer, ...] = ()
     size: SparseSize | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.lock import waiting
+from stages.artifacts.file_lock import waiting
 from stages.engines import environment
 from stages.results.machine import MachineFacts
 

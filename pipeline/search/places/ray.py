@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.lock import waiting
 from pipeline.search.job import Job
 from pipeline.search.places import Done, Lost, Said
 from pipeline.search.places.fitness import Seen, difference, see
 from pipeline.search.places.local import RUN_JOB, Local, Work
+from stages.artifacts.file_lock import waiting
 from stages.engines import child
 from stages.errors import MachineError, SettingsError
 from stages.errors.packages import install, missing, not_installed

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from children import environment, output_of
 
-from pipeline.core.lock import FILE, MACHINE_FILE, alone_on_machine, locked, waiting
+from pipeline.core.lock import FILE, locked
 from stages.errors import ArtifactError, SettingsError
 
 HOLD = """
@@ -106,37 +103,3 @@ def test_a_folder_that_one_may_not_write_to_is_refused_with_its_name(tmp_path: P
     assert said == (
         f"SettingsError cannot write to the artifact folder {str(tmp_path)!r}: Permission denied\n"
     )
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
-def test_a_lock_is_held_in_a_way_that_nfs_takes(tmp_path: Path) -> None:
-    """Its flock is one of fcntl, which wants a file that is open for writing."""
-    with waiting(tmp_path / "lock"):
-        (held,) = [
-            each
-            for each in Path("/proc/self/fd").iterdir()
-            if os.path.realpath(each) == str(tmp_path / "lock")
-        ]
-        fcntl.lockf(int(held.name), fcntl.LOCK_EX)
-
-
-def test_one_measurement_at_a_time_has_the_machine() -> None:
-    file = Path(tempfile.gettempdir(), MACHINE_FILE)
-    with alone_on_machine(), pytest.raises(BlockingIOError), waiting(file, blocking=False):
-        pass
-    with waiting(file, blocking=False):
-        pass
-
-
-def test_who_has_to_wait_is_told_and_nobody_else(tmp_path: Path) -> None:
-    told, holder = [], contextlib.ExitStack()
-    holder.enter_context(waiting(tmp_path / "lock"))
-
-    def on_wait() -> None:
-        told.append("waits")
-        holder.close()
-
-    for _ in range(2):
-        with waiting(tmp_path / "lock", on_wait=on_wait):
-            pass
-    assert told == ["waits"]

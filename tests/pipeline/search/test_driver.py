@@ -61,6 +61,30 @@ def test_the_line_as_it_is_set_and_unpruned_come_first_and_are_never_stopped(tmp
     assert first.state == second.state == "complete"
 
 
+def test_a_latency_target_is_met_once_and_not_again_at_every_rung(tmp_path):
+    """Timed again, a trial would be another network at each rung, and its table made again."""
+    knobs = 'search.knobs={"prune.target_latency_ratio" = {low = 0.3, high = 0.6}}'
+
+    def decides(job: Job) -> object:
+        found = result(job)
+        widths = {"conv1": 8} if job.rung == 0 else {}
+        return found.model_copy(update={"widths": widths})
+
+    place = Arithmetic(work=decides)
+    search = driver(tmp_path, place, knobs, "search.trials=2", "search.kept_share=0.99")
+    search.run()
+    first, *later = [job.settings["prune"] for job in place.started if job.trial == 1]
+    trial = search.study.trial(1)
+    assert 0.3 <= first["target_latency_ratio"] == trial.values["prune.target_latency_ratio"]
+    assert first["widths"] == {}
+    assert [(each["target_latency_ratio"], each["widths"]) for each in later] == [
+        (None, {"conv1": 8})
+    ] * 2
+    found = find(search.study.trials(), search.settings, (), search.controls)
+    rows = tables.everything(Searched(tmp_path, found, search.settings)).rows
+    assert rows[1][-1].startswith("prune.target_latency_ratio 0.")
+
+
 def test_a_search_that_was_killed_goes_on_at_the_rung_where_it_was(tmp_path):
     def dies(job: Job) -> object:
         if (job.trial, job.rung) == (2, 0):

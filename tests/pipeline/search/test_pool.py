@@ -10,10 +10,10 @@ from tiny_line import PLAN
 
 from pipeline import config
 from pipeline.core.display import Nothing
-from pipeline.core.lock import alone_on_machine
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
 from pipeline.search.pool import Pool
+from stages.measurement.alone import alone_on_machine
 
 STAGES = tuple(stage.name for stage in PLAN)
 

@@ -9,7 +9,7 @@ from stages.errors import ModelError
 from stages.pruning import guided
 from stages.pruning.guided import Waypoint
 from stages.pruning.structured import Layers
-from stages.results.pruning import PathPoint, SensitivityLevel
+from stages.results.pruning import PathPoint, PruningLatency, SensitivityLevel
 from stages.settings import Prune
 
 A, B = ("a",), ("b",)
@@ -38,6 +38,24 @@ def test_a_budget_that_is_spent_is_told_in_the_words_of_the_metric() -> None:
     first = Waypoint({A: 16}, 0.6, 0.6)
     with pytest.raises(ModelError, match="on cpu mean IoU on the validation images has fallen by "):
         guided.refuse_budget(first, 1.0, 2.5, "cpu", "mean IoU")
+
+
+def test_the_budget_that_a_refusal_names_is_not_refused_again() -> None:
+    one_of_144 = 100 / 144
+    with pytest.raises(ModelError) as caught:
+        guided.refuse_budget(Waypoint({A: 16}, 0.6, 0.6), 0.5, one_of_144, "cpu", "accuracy")
+    assert "--set prune.max_accuracy_drop=0.70," in caught.value.hint
+
+
+def test_a_network_that_takes_longer_than_was_asked_is_told() -> None:
+    def timed(ratio: float, goal: float | None = 0.5) -> str | None:
+        found = PruningLatency(
+            target="cpu", trained_ms=1.0, predicted_ratio=0.4, measured_ratio=ratio
+        )
+        return guided.missed(found, goal)
+
+    assert "takes 0.56 of the trained one's time on cpu, more than" in str(timed(0.56))
+    assert [timed(0.505), timed(0.4), timed(0.9, None)] == [None] * 3
 
 
 class Clock:

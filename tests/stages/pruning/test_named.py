@@ -7,7 +7,7 @@ from keras import layers
 from stages.errors import ModelError
 from stages.keras_graph.fold import flatten
 from stages.models import resnet
-from stages.pruning.named import widths_named
+from stages.pruning.named import names_of, widths_named
 
 STEM = ("stem_conv", "block1_b_conv")
 
@@ -23,6 +23,33 @@ def test_a_layer_stands_for_its_group_and_0_for_its_block(flat):
         frozenset({"block1_a_conv", "block1_b_conv"}): 0,
         frozenset(STEM): 8,
         frozenset({"block3_a_conv"}): 24,
+    }
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"block1_a_conv": 0, "stem_conv": 8, "block3_a_conv": 24},
+        {"block2_a_conv": 0, "block3_a_conv": 0},
+        {"block2_b_conv": 16},
+    ],
+)
+def test_what_names_gave_is_named_so_that_it_comes_again(flat, wanted):
+    widths = widths_named(flat, wanted)
+    assert widths_named(flat, names_of(flat, widths)) == widths
+
+
+def test_a_group_that_goes_with_its_block_has_no_name(flat):
+    inner = {("block1_a_conv",): 4}
+    block = widths_named(flat, {"block1_a_conv": 0})
+    assert names_of(flat, inner | block) == names_of(flat, block)
+    assert list(names_of(flat, block).values()) == [0]
+
+
+def test_a_group_that_reaches_beyond_a_block_is_named_by_a_layer_that_stays(flat):
+    widths = widths_named(flat, {"block1_a_conv": 0, "stem_conv": 8})
+    assert {name: width for name, width in names_of(flat, widths).items() if width} == {
+        "stem_conv": 8
     }
 
 

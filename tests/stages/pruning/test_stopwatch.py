@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
+from contextlib import ExitStack
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
+from stages import progress
 from stages.artifacts.signature import Signature
 from stages.engines import litert, onnxruntime
 from stages.errors import EngineError
+from stages.measurement.alone import WAITS, alone_on_machine
 from stages.measurement.engine_process import EngineProcess
 from stages.pruning import stopwatch as module
 from stages.pruning.stopwatch import Stopwatch, write_graph
@@ -53,6 +57,24 @@ def test_a_candidate_is_timed_without_the_files_of_an_earlier_one(monkeypatch):
             stopwatch.ratios([candidate])
     plain = {"model.fp32.tflite"}
     assert seen == [plain, {*plain, "model.fp32.pairs.tflite"}, plain]
+
+
+def test_candidates_wait_until_nothing_else_is_timed(monkeypatch, tmp_path, caplog):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    holder = ExitStack()
+    holder.enter_context(alone_on_machine())
+
+    class Ends(logging.Handler):
+        def emit(self, record):
+            if record.getMessage() == WAITS:
+                holder.close()
+
+    monkeypatch.setattr(progress.LOGGER, "handlers", [*progress.LOGGER.handlers, Ends()])
+    caplog.set_level(logging.INFO)
+    network = NETWORKS["plain"]()
+    with Stopwatch("onnxruntime.fp32", network, SIGNATURE, images(4)) as stopwatch:
+        assert stopwatch.ratios([network])[0] > 0
+    assert caplog.messages.count(WAITS) == 1
 
 
 def test_a_reference_that_cannot_be_timed_leaves_no_folder(monkeypatch, tmp_path):

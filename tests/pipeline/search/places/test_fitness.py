@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy
 
-from pipeline.core.lock import waiting
 from pipeline.search.places.fitness import Seen, difference, see
+from stages.artifacts.file_lock import waiting
 from stages.engines import environment
 
 
