@@ -32,6 +32,7 @@ def verdict(searched: Searched) -> list[str]:
         _counts(found),
         *_shortfall(searched),
         *_front(found),
+        *_alike(found),
         *_controls(found),
         *_unpruned(found),
         *_bias(found),
@@ -71,6 +72,24 @@ def _front(found: Found) -> Iterator[str]:
     ends = dict.fromkeys(trial.number for trial in (best[0], best[-1]))
     described = "; ".join(_described(trial, found) for trial in best if trial.number in ends)
     yield f"Pareto front of {wanted}: {count}. {described}."
+
+
+def _alike(found: Found) -> Iterator[str]:
+    """Which of the front are as fast as each other, for all that was measured."""
+    groups: list[list[Trial]] = []
+    for trial in (each for number in found.front if (each := found.trial(number))):
+        before = groups[-1][-1].last if groups else None
+        if before and trial.last and trial.last.latency.ratio_low <= before.latency.ratio_high:
+            groups[-1].append(trial)
+        else:
+            groups.append([trial])
+    for group in groups:
+        if len(group) > 1:
+            numbers = units.listed([str(each.number) for each in group])
+            yield (
+                f"Trials {numbers} cannot be told apart by latency: the 95 % interval of each "
+                "meets that of the next."
+            )
 
 
 def _described(trial: Trial, found: Found) -> str:

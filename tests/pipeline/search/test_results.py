@@ -114,6 +114,22 @@ def test_the_table_says_that_engines_of_a_gpu_took_no_turns_with_the_reference()
         assert tables.front(searched).notes[1].startswith(words)
 
 
+def test_trials_whose_latencies_meet_within_their_intervals_are_said_to_be_as_fast():
+    def timed(number: int, low: float, ratio: float, high: float) -> Trial:
+        own = trial(number, 0.5 + ratio)
+        span = {"ratio_low": low, "ratio": ratio, "ratio_high": high}
+        latency = own.last.latency.model_copy(update=span)
+        rung = own.last.model_copy(update={"latency": latency, "timed": f"{number:064}"})
+        return own.model_copy(update={"rungs": (rung,)})
+
+    settings = settings_of("search.rungs=[1.0]")
+    spans = ((0.14, 0.15, 0.16), (0.16, 0.17, 0.18), (0.17, 0.18, 0.2), (0.21, 0.22, 0.23))
+    trials = [timed(number, *span) for number, span in enumerate(spans)]
+    searched = Searched(Path(), find(trials, settings), settings)
+    said = [each for each in sentences.verdict(searched) if "told apart" in each]
+    assert [each.partition(" cannot")[0] for each in said] == ["Trials 0, 1 and 2"]
+
+
 def with_values(number: int, top1: tuple[float, ...], **values: object) -> Trial:
     """One with values of the knobs of `prune`."""
     given = {f"prune.{name}": value for name, value in values.items()}
