@@ -7,13 +7,14 @@ import pytest
 from arithmetic import REFERENCE_MS, result, settings_of
 
 from pipeline.search import figures, model, sentences, tables
-from pipeline.search.job import WAITS, Job
+from pipeline.search.job import Job
 from pipeline.search.live import Lines, Moving
 from pipeline.search.model import Trial
 from pipeline.search.objectives import Yardstick, costs
 from pipeline.search.results import best_of, correlations, find
 from pipeline.search.searching import Searched
 from stages.errors import SettingsError
+from stages.measurement.alone import WAITS
 from stages.numerics import proportions
 
 
