@@ -108,16 +108,7 @@ def run(
         )
         pruned = _prune(context)
         model = files.load(pruned.file)
-        before, after = flatten(trained), flatten(model)
-        details = pruned.details.model_copy(
-            update={
-                "groups": structured.compare_groups(before, after),
-                "removed_blocks": tuple(structured.removed(pruned.widths)),
-                "parameters_before": int(trained.count_params()),
-                "parameters_after": int(model.count_params()),
-            }
-        )
-        consistency.check(details, pruned.widths, structured.lost_layers(before, after))
+        details = _compared(pruned, trained, model)
         shutil.copyfile(pruned.file, out / MODEL_FILE)
     signature = evaluate.with_thresholds(signature, model, dataset.validation)
     signature.write(out)
@@ -129,6 +120,24 @@ def run(
         latency=measured.latency,
         details=details.model_copy(update={"classification": measured.classification}),
     )
+
+
+def _compared(pruned: Pruned, trained: keras.Model, model: keras.Model) -> PruneDetails:
+    """How it came about, and what the result lacks of the trained network.
+
+    Raises ModelError where that is not what was decided.
+    """
+    before, after = flatten(trained), flatten(model)
+    details = pruned.details.model_copy(
+        update={
+            "groups": structured.compare_groups(before, after),
+            "removed_blocks": tuple(structured.removed(pruned.widths)),
+            "parameters_before": int(trained.count_params()),
+            "parameters_after": int(model.count_params()),
+        }
+    )
+    consistency.check(details, pruned.widths, structured.lost_layers(before, after))
+    return details
 
 
 def _prune(context: PruneContext) -> Pruned:

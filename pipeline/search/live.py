@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.display import console, has_bars
 from pipeline.results import units
-from pipeline.search.job import WAITS, Job
+from pipeline.search.job import Job
 from pipeline.search.model import Trial
 
 if TYPE_CHECKING:
