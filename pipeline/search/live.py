@@ -9,6 +9,7 @@ from pipeline.core.display import console, has_bars
 from pipeline.results import units
 from pipeline.search.job import Job
 from pipeline.search.model import Trial
+from stages.measurement.alone import WAITS
 
 if TYPE_CHECKING:
     from rich.live import Live

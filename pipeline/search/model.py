@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from stages.results.base import Amount, Count, Measured, Sha256
 from stages.results.comparing import AgainstReference
@@ -60,7 +60,7 @@ class RungResult(Measured):
     memory_mib: Amount | None = None
     seconds: Amount
     ran: tuple[str, ...] = ()
-    widths: dict[str, Count] = {}
+    widths: dict[str, Count] = Field(default_factory=dict)
 
 
 class Tested(Measured):

@@ -97,7 +97,7 @@ class PruneDetails(TrainingDetails):
     latency: PruningLatency | None = None
     sensitivity: tuple[SensitivityLevel, ...] = ()
     path: tuple[PathPoint, ...] = ()
-    widths: dict[str, Count] = {}
+    widths: dict[str, Count] = Field(default_factory=dict)
     validation_top1_before: Share | None = None
     layers: tuple[SparseLayer, ...] = ()
     size: SparseSize | None = None

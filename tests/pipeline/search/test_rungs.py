@@ -21,9 +21,7 @@ STANDINGS = st.lists(
 def test_of_a_whole_group_exactly_the_kept_share_goes_on(size, share):
     """The best ones, where each beats all that are worse."""
     group = [Standing((float(place), float(place))) for place in range(size)]
-    kept = [
-        goes_on(each, [other for other in group if other is not each], share) for each in group
-    ]
+    kept = [goes_on(each, [other for other in group if other is not each], share) for each in group]
     count = math.ceil(share * size)
     assert kept == [True] * count + [False] * (size - count)
 
