@@ -5,7 +5,7 @@ predictions.npz the class that each engine predicts for every test image, and th
                 where answers are classes of images
 changed.npz     some images that the engine classifies differently: prediction_diff.py
 answers.npz     some answers of the trained model and of the engine, in other tasks than
-                classification: kept_answers.py
+                classification: kept_answers.py; of several outputs both files have each
 
 Accuracy is that of each engine's own outputs on the whole test split, or on the part of it that
 `convert` carried to a machine without the data set. Latency is that of
@@ -30,21 +30,18 @@ from stages.datasets.base import Split
 from stages.datasets.loading import load_test_split
 from stages.engines import environment, records
 from stages.engines.records import BASELINE, BASELINE_ENGINE
-from stages.errors import EngineError
 from stages.measurement import (
     choice,
     clock,
-    kept_answers,
     machine_state,
     peaks,
     prediction_diff,
-    shown_images,
+    shown_answers,
 )
 from stages.measurement.benchmarked_engine import (
     BenchmarkedEngine,
     Calls,
     measure_together,
-    outputs_again,
 )
 from stages.results.base import ModelFacts
 from stages.results.engines import (
@@ -54,6 +51,7 @@ from stages.results.engines import (
     Chosen,
     EngineRecord,
     MachineState,
+    OutputDetails,
     Peak,
     PredictionDiff,
     ShownImages,
@@ -91,10 +89,10 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
     results = tuple(each.result() for each in engines)
     best = records.chosen(results, chosen)
     counted = tuple(differences(baseline, engines))
-    shown = None
-    for each in engines:
-        if best and each.name == str(best.name):
-            shown = keep_shown(baseline, each, test, source, settings, out)
+    of_best = next((each for each in engines if best and each.name == str(best.name)), None)
+    shown = shown_answers.keep(baseline, of_best, test, source, settings, out) if of_best else {}
+    told = output_details(baseline, engines, of_best, shown)
+    alone = told.pop("", OutputDetails())
     conditions = describe(before, gpus, settings)
     arithmetic, memory = peaks_here(results, source, chosen, settings.benchmark)
     return BenchmarkResult(
@@ -105,16 +103,13 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
             fastest=str(best.name) if best else None,
             baseline=baseline.timings,
             knows_more_than_luck=baseline.knows,
-            classification={
-                "baseline" if each is baseline else each.name: each.classes
-                for each in (baseline, *engines)
-                if each.classes
-            },
+            classification=alone.classification,
             changed=next(
-                (each for each in counted if best and each.engine == str(best.name)), None
+                (each for each in counted if of_best and each.engine == of_best.name), None
             ),
+            shown=alone.shown,
             differences=counted,
-            shown=shown,
+            outputs=told,
             images="carried" if settings.data is None else "test",
             conditions=conditions,
             peaks=arithmetic,
@@ -220,49 +215,28 @@ def differences(
                 yield prediction_diff.count(baseline.answers, each.answers, each.name)
 
 
-def keep_shown(
+def output_details(
     baseline: BenchmarkedEngine,
-    best: BenchmarkedEngine,
-    test: Split,
-    source: Path,
-    settings: BenchmarkStage,
-    out: Path,
-) -> ShownImages | None:
-    """Write what a report shows of the answers of the engine `best`: changed and answers.npz."""
-    before, after, signature = baseline.answers, best.answers, Signature.read(source)
-    if before is None or after is None:
-        return None
-    if signature.task == "segmentation":
-        worst = kept_answers.worst_masks(before, after)
-        return keep_masks([baseline, best], test, worst, source, settings, out)
-    if signature.task in ("binary", "multilabel", "regression") and not signature.metric:
-        kept_answers.of_values(before, after, best.name, signature).write(out)
-    return prediction_diff.keep_images(test, before, after, signature, out)
-
-
-def keep_masks(
     engines: Sequence[BenchmarkedEngine],
-    test: Split,
-    shown: NDArray[np.int64],
-    source: Path,
-    settings: BenchmarkStage,
-    out: Path,
-) -> ShownImages:
-    """Ask the baseline and an engine once more for the few masks that are shown: all of them, held
-    while engines are timed, would fill the memory.
-    """
-    signature = Signature.read(source)
-    beside = shown_images.found(signature, test.labels.shape[1:])
-    if beside.reason:
-        return beside
-    images = np.asarray(test.images[shown])
-    try:
-        before, after = (outputs_again(each, images, source, settings) for each in engines)
-    except EngineError as error:
-        progress.warn(f"no masks are kept for the report: {error.message}")
-        return ShownImages(reason=error.message)
-    kept_answers.of_masks(test, shown, before, after, engines[-1].name, signature).write(out)
-    return beside
+    best: BenchmarkedEngine | None,
+    shown: Mapping[str, ShownImages | None],
+) -> dict[str, OutputDetails]:
+    """What is told of the answers of each output, "" of the only one; `best` is the chosen engine,
+    of whose answers the images `shown` are."""
+    return {
+        name: OutputDetails(
+            classification={
+                "baseline" if each is baseline else each.name: said.classes
+                for each in (baseline, *engines)
+                if (said := each.by_output.get(name)) and said.classes
+            },
+            changed=prediction_diff.count(before.answers, best.by_output[name].answers, best.name)
+            if best
+            else None,
+            shown=shown.get(name),
+        )
+        for name, before in baseline.by_output.items()
+    }
 
 
 def describe(

@@ -131,7 +131,7 @@ PLAN = checked(
         ),
         Stage(
             name="benchmark",
-            revision=9,
+            revision=10,
             module="stages.benchmark",
             settings=BenchmarkStage,
             result=BenchmarkResult,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.report.sections import (
@@ -23,11 +23,13 @@ from pipeline.report.sections import (
 )
 from pipeline.report.svg import Chart
 from pipeline.report.tables import Table
-from pipeline.results import comparability
+from pipeline.results import comparability, outputs
 from pipeline.results.model import Report
 
 if TYPE_CHECKING:
     from pipeline.results.evidence import Evidence
+
+Format = Literal["terminal", "md", "html"]
 
 
 def no_tables(report: Report) -> Iterable[Table]:
@@ -44,22 +46,30 @@ def no_charts(report: Report, evidence: Evidence) -> Iterable[Chart]:
 class Section:
     """A topic; the page shows it under `title`, with its charts before its tables.
 
-    `name` is what the page's template knows it by.
+    `name` is what the page's template knows it by. `is_by_output` where it tells of answers, which
+    of several outputs has to be told of each.
     """
 
     name: str
     title: str
     tables: Callable[[Report], Iterable[Table]] = no_tables
     charts: Callable[[Report, Evidence], Iterable[Chart]] = no_charts
+    is_by_output: bool = False
+
+    def views(self, report: Report) -> Iterator[tuple[str, Report]]:
+        """The reports that it shows: all, as "", then that of each of several outputs."""
+        yield "", report
+        if self.is_by_output:
+            yield from outputs.each(report)
 
 
 SECTIONS = (
     Section("stages", "The line", stages.tables, stages.charts),
     Section("engines", "Engines", engines.tables, engines.charts),
-    Section("measures", "Other metrics", measures.tables),
+    Section("measures", "Other metrics", measures.tables, is_by_output=True),
     Section("latency", "Latency", latency.tables, latency.charts),
-    Section("classes", "Accuracy by class", classes.tables, classes.charts),
-    Section("answers", "Answers", charts=answers.charts),
+    Section("classes", "Accuracy by class", classes.tables, classes.charts, is_by_output=True),
+    Section("answers", "Answers", charts=answers.charts, is_by_output=True),
     Section("training", "Training", charts=training.charts),
     Section("pruning", "Pruning", pruning.tables, pruning.charts),
     Section("quantization", "Quantization", quantization.tables, quantization.charts),
@@ -91,13 +101,20 @@ def taken_home(report: Report) -> tuple[str, str] | None:
     return f"build/{found[0].file}", "pipeline export --to PATH"
 
 
-def tables(
-    report: Report,
-    format: Literal["terminal", "md", "html"],
-    sections: Iterable[Section] = SECTIONS,
-) -> Iterator[Table]:
+def tables(report: Report, format: Format) -> Iterator[Table]:
     """The tables that a format shows, in order, without empty ones."""
-    for section in sections:
-        for table in section.tables(report):
-            if format in table.shown_in and (table.rows or table.not_run):
-                yield table
+    for section in SECTIONS:
+        for output, view in section.views(report):
+            yield from tables_of(section, output, view, format)
+
+
+def tables_of(section: Section, output: str, view: Report, format: Format) -> Iterator[Table]:
+    """Those of one of the section's `views`, under the name of its output."""
+    for table in section.tables(view):
+        if format in table.shown_in and (table.rows or table.not_run):
+            yield replace(table, title=named(table.title, output))
+
+
+def named(title: str, output: str) -> str:
+    """ "Classes", "Classes: OUTPUT"."""
+    return f"{title}: {output}" if output else title

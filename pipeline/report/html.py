@@ -12,7 +12,7 @@ Jinja2 and the figures weigh: this module is imported only when a page is drawn.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -73,19 +73,18 @@ ENVIRONMENT.globals |= {
 
 @dataclass(frozen=True)
 class Content:
-    """A section with what it shows; `figures` are titles with their SVG."""
+    """A section with what it shows, of several outputs of one; `figures` are titles with their SVG.
+
+    `anchor` is what links lead to.
+    """
 
     name: str
     title: str
+    anchor: str
     figures: tuple[tuple[str, Markup], ...]
     notes: tuple[str, ...]
     galleries: tuple[Gallery, ...]
     tables: tuple[Table, ...]
-
-    @property
-    def anchor(self) -> str:
-        """What links lead to."""
-        return self.title.lower().replace(" ", "-")
 
     def __bool__(self) -> bool:
         shown = self.figures or self.notes or self.galleries or self.tables
@@ -98,7 +97,11 @@ def render(report: Report, evidence: Evidence | None = None) -> str:
     digest = fingerprint.of(report)
     report = contents.lasting(report)
     used = {"trained", "fp32", *(engine.precision for engine in comparability.benchmarked(report))}
-    sections = [_content(section, report, evidence) for section in SECTIONS]
+    sections = [
+        _content(section, place, output, view, evidence.of(output))
+        for section in SECTIONS
+        for place, (output, view) in enumerate(section.views(report))
+    ]
     page = ENVIRONMENT.get_template("page.html.j2").render(
         name=contents.title(report),
         taken_home=contents.taken_home(report),
@@ -141,16 +144,22 @@ def _factor(factor: float, more: str, less: str, same: str) -> tuple[str, str]:
     return word, amount
 
 
-def _content(section: Section, report: Report, evidence: Evidence) -> Content:
-    charts = svg.draw(section.charts(report, evidence)) if fingerprint.can_draw() else []
+def _content(
+    section: Section, place: int, output: str, report: Report, evidence: Evidence
+) -> Content:
+    """Of the report that is at `place` among the section's views."""
+    drawn = section.charts(report, evidence) if fingerprint.can_draw() else ()
+    mark = f"output-{place}-" if place else ""
+    charts = svg.draw(replace(chart, name=f"{mark}{chart.name}") for chart in drawn)
     return Content(
         section.name,
-        section.title,
+        contents.named(section.title, output),
+        mark + section.title.lower().replace(" ", "-"),
         # The SVG is safe: to_svg escapes the words in it.
         figures=tuple((chart.title, Markup(drawing)) for chart, drawing in charts),
         notes=tuple(_notes(section, charts, report, evidence)),
         galleries=tuple(_galleries(section, report, evidence)),
-        tables=tuple(contents.tables(report, "html", [section])),
+        tables=tuple(contents.tables_of(section, output, report, "html")),
     )
 
 

@@ -34,9 +34,9 @@ def _lines(report: Report) -> Iterator[str]:
 def section(table: Table) -> Iterator[str]:
     """A heading, a pipe table, its notes, and what did not run; nothing for an empty table."""
     if table.rows:
-        yield f"## {table.title}"
+        yield f"## {plain(table.title)}"
         yield ""
-        yield _row(table.columns)
+        yield _row(map(plain, table.columns))
         yield _row(("---" if table.is_words(i) else "---:") for i in range(len(table.columns)))
         yield from (_row(map(plain, cells)) for cells in table.rows)
         yield ""

@@ -3,12 +3,14 @@
 latency.npz   milliseconds of every call, float32 (calls,), as `<engine>.b<batch>.t<threads>`
 changed.npz   some test images that the chosen engine classifies differently from the trained model
 answers.npz   answers of both where they are no classes of several: kept_answers.py
+
+Of several outputs the last two hold those of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.results.model import Report
+from stages.artifacts import archives
 from stages.artifacts.archives import DAMAGED
 from stages.errors import ArtifactError
 from stages.measurement import kept_answers
@@ -26,12 +29,20 @@ CHANGED_ARRAYS = ("images", "labels", "before", "after", "indices")
 
 @dataclass(frozen=True)
 class Evidence:
-    """Arrays by name; `faults` says which file could not be read. Empty where none was left."""
+    """Arrays by name; `faults` says which file could not be read. Empty where none was left.
+
+    `outputs` has what is about each of several outputs, by its name.
+    """
 
     latency: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     changed: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     answers: KeptAnswers | None = None
     faults: tuple[str, ...] = ()
+    outputs: Mapping[str, Evidence] = field(default_factory=dict)
+
+    def of(self, output: str) -> Evidence:
+        """What is about one of several outputs; for "" all that is about none of them."""
+        return self.outputs.get(output, Evidence()) if output else self
 
 
 def read(report: Report, artifacts: Path | None) -> Evidence:
@@ -44,10 +55,18 @@ def read(report: Report, artifacts: Path | None) -> Evidence:
     folder = artifacts / "benchmark"
     faults: list[str] = []
     latency = _arrays(folder / "latency.npz", faults)
-    changed = _arrays(folder / "changed.npz", faults)
-    if not set(CHANGED_ARRAYS) <= set(changed):
-        changed = {}
-    return Evidence(latency, changed, _answers(folder / kept_answers.FILE, faults), tuple(faults))
+    changed = {
+        output: arrays
+        for output, arrays in archives.by_output(_arrays(folder / "changed.npz", faults)).items()
+        if set(CHANGED_ARRAYS) <= set(arrays)
+    }
+    answers = _answers(folder / kept_answers.FILE, faults)
+    outputs = {
+        output: Evidence(changed=changed.get(output, {}), answers=answers.get(output))
+        for output in (*changed, *answers)
+    }
+    only = outputs.pop("", Evidence())
+    return replace(only, latency=latency, faults=tuple(faults), outputs=outputs)
 
 
 def _arrays(file: Path, faults: list[str]) -> dict[str, NDArray[Any]]:
@@ -58,13 +77,12 @@ def _arrays(file: Path, faults: list[str]) -> dict[str, NDArray[Any]]:
         return {}
 
 
-def _answers(file: Path, faults: list[str]) -> KeptAnswers | None:
-    arrays = _arrays(file, faults)
+def _answers(file: Path, faults: list[str]) -> dict[str, KeptAnswers]:
     try:
-        return KeptAnswers.of(arrays) if arrays else None
+        return kept_answers.read(_arrays(file, faults))
     except ArtifactError as error:
         faults.append(_fault(file, error))
-        return None
+        return {}
 
 
 def _fault(file: Path, error: ArtifactError) -> str:

@@ -4,7 +4,7 @@ one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +29,8 @@ from stages.results.engines import EngineRecord, EngineResult, EngineTimings
 from stages.results.training import Classification
 from stages.settings import Benchmark, BenchmarkStage
 from stages.tasks import base as tasks
-from stages.tasks.base import Answers, Outputs
+from stages.tasks import several
+from stages.tasks.base import Answers, Outputs, Targets
 
 PARTS_CALLS = 100
 """Calls whose copies and computation are timed apart, on a GPU."""
@@ -42,6 +43,14 @@ Calls = dict[str, NDArray[np.float32]]
 """Milliseconds of every call, by the names in `latency.npz`."""
 
 
+@dataclass(frozen=True, eq=False)
+class OutputAnswers:
+    """What an engine said in one output, and how well it knows the classes, if there are any."""
+
+    answers: Answers
+    classes: Classification | None = None
+
+
 @dataclass
 class BenchmarkedEngine:
     """An engine under test, and what has been measured of it so far."""
@@ -49,10 +58,11 @@ class BenchmarkedEngine:
     name: str
     record: EngineRecord
     timings: EngineTimings = field(default_factory=EngineTimings)
-    classes: Classification | None = None
     is_trained: bool = False
     """Whether it is the baseline: the trained, unpruned model."""
     answers: Answers | None = None
+    by_output: Mapping[str, OutputAnswers] = field(default_factory=dict)
+    """Those of each output that is judged, "" of the only one."""
     knows: bool | None = None
 
     @property
@@ -132,12 +142,27 @@ def _start(each: BenchmarkedEngine, engine: Engine, test: Split, batch_size: int
     task = tasks.asked(signature)
     accuracy = task.quality(outputs, test.labels, signature)
     each.add(accuracy=accuracy, load_ms=load_ms, first_call_ms=first_call_ms)
-    each.classes = task.describe(outputs, test.labels, signature)
     each.answers = Answers.of(outputs, test.labels, signature)
+    each.by_output = _by_output(each.answers, outputs, test.labels)
     if each.is_trained:
         few = sampled(test)
         each.knows = is_above_luck(outputs[few], test.take(few), signature)
     each.record = each.record.ran()
+
+
+def _by_output(whole: Answers, outputs: Outputs, targets: Targets) -> dict[str, OutputAnswers]:
+    signature = whole.signature
+    if not signature.heads:
+        return {"": OutputAnswers(whole, _classes(outputs, targets, signature))}
+    return {
+        own.output_name: OutputAnswers(Answers.of(said, right, own), _classes(said, right, own))
+        for own, said, right in several.split(outputs, targets, signature)
+        if own.task != "raw"
+    }
+
+
+def _classes(outputs: Outputs, targets: Targets, signature: Signature) -> Classification | None:
+    return tasks.asked(signature).describe(outputs, targets, signature)
 
 
 def _time(

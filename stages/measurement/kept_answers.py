@@ -15,6 +15,7 @@ answers.npz     of other tasks than classification:
                     images   uint8 (M, H, W, C)   beside masks; of several inputs those of one
 
 Of masks the images whose error grew most, then those with the worst answers.
+Of several outputs every one of such a task has them, as "OUTPUT/task", "OUTPUT/engine" and so on.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifacts import archives
 from stages.artifacts.signature import Signature
 from stages.datasets.base import Split
 from stages.engines.registry import ENGINES, PRECISION_LABELS, EngineName
@@ -62,14 +64,14 @@ class KeptAnswers:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def write(self, out: Path) -> None:
-        """Write answers.npz into the folder `out`."""
-        arrays = {each.name: np.asarray(getattr(self, each.name)) for each in fields(self)}
-        np.savez_compressed(out / FILE, **arrays)  # type: ignore[arg-type]
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `of` reads."""
+        return {each.name: np.asarray(getattr(self, each.name)) for each in fields(self)}
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> KeptAnswers:
-        """Of the arrays of an answers.npz. Raises ArtifactError where they are none."""
+        """Of the arrays of one output. Raises ArtifactError where they are none."""
         lacking = [each.name for each in fields(cls) if each.name not in arrays]
         if lacking:
             raise ArtifactError(f"it has no array {lacking[0]!r}")
@@ -104,6 +106,19 @@ class KeptAnswers:
             numbers = {*range(len(self.names)), segmentation.UNJUDGED}
             if not {*np.unique([self.targets, self.before, self.after]).tolist()} <= numbers:
                 raise ArtifactError("a pixel of a mask is of no class")
+
+
+def write(out: Path, kept: Mapping[str, KeptAnswers]) -> None:
+    """Write answers.npz into the folder `out`, by output, "" of the only one; none without any."""
+    arrays = archives.of_outputs({output: each.arrays for output, each in kept.items()})
+    if arrays:
+        np.savez_compressed(out / FILE, **arrays)  # type: ignore[arg-type]
+
+
+def read(arrays: Mapping[str, NDArray[Any]]) -> dict[str, KeptAnswers]:
+    """By output, of the arrays of an answers.npz. Raises ArtifactError where they are none."""
+    found = archives.by_output(arrays)
+    return {output: KeptAnswers.of(own) for output, own in found.items()}
 
 
 def of_values(before: Answers, after: Answers, engine: str, signature: Signature) -> KeptAnswers:

@@ -7,16 +7,20 @@ changed.npz     some of those of the chosen engine, for people to look at, where
                     labels   int64 (M,)   their true classes
                     before   int64 (M,)   predictions of the trained model
                     after    int64 (M,)   predictions of the engine
+
+Of several outputs every one of classes has them, as "OUTPUT/images" and so on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.artifacts.signature import Signature
+from stages.artifacts import archives
 from stages.datasets.base import Split
 from stages.measurement import shown_images
 from stages.results.engines import PredictionDiff, ShownImages
@@ -58,29 +62,31 @@ def _kinds(before: Answers, after: Answers) -> dict[str, NDArray[np.bool_]]:
     return {"lost": lost, "won": won, "other": other}
 
 
-def keep_images(
-    test: Split, before: Answers, after: Answers, signature: Signature, out: Path
-) -> ShownImages | None:
-    """Write the first images of every kind of change to `out`, lost ones first.
+def changed_images(
+    test: Split, before: Answers, after: Answers, shown: ShownImages
+) -> dict[str, NDArray[Any]]:
+    """The first images of every kind of change, lost ones first, as changed.npz has them.
 
-    before, after: answers of the trained model and of an engine for the test images. No file is
-    written where nothing changed, where answers are no classes (None), or samples no images of
-    pixels.
+    before, after: answers of the trained model and of an engine for the test images. {} where
+    nothing changed, where answers are no classes, or where there is a reason to show none.
     """
-    if before.decisions is None or after.decisions is None:
-        return None
-    found = shown_images.found(signature)
-    if found.reason:
-        return found
+    if before.decisions is None or after.decisions is None or shown.reason:
+        return {}
     kinds = _kinds(before, after).values()
-    shown = np.concatenate([np.flatnonzero(kind)[:MOST_IMAGES] for kind in kinds])
-    if len(shown):
-        np.savez_compressed(
-            out / FILE,
-            images=shown_images.pixels(test.images[shown], found),
-            indices=shown,
-            labels=test.labels[shown],
-            before=before.decisions[shown],
-            after=after.decisions[shown],
-        )
-    return found
+    places = np.concatenate([np.flatnonzero(kind)[:MOST_IMAGES] for kind in kinds])
+    if not len(places):
+        return {}
+    return {
+        "images": shown_images.pixels(test.images[places], shown),
+        "indices": places,
+        "labels": test.labels[places],
+        "before": before.decisions[places],
+        "after": after.decisions[places],
+    }
+
+
+def write(out: Path, changed: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
+    """Write changed.npz into `out`, by output, "" of the only one; none where nothing changed."""
+    arrays = archives.of_outputs(changed)
+    if arrays:
+        np.savez_compressed(out / FILE, **arrays)  # type: ignore[arg-type]

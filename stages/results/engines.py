@@ -277,13 +277,27 @@ class Bandwidth(Measured):
     bytes_per_second: Annotated[float, Field(gt=0)]
 
 
-class BenchmarkDetails(Details):
-    """Of `benchmark`; `classification` by engine, "baseline" among them.
+class OutputDetails(Details):
+    """The answers of one output; `classification` by engine, "baseline" among them.
 
-    changed is about the engine that the run stands for, differences about every engine that ran.
+    changed is about the engine that the run stands for.
     """
 
     model_config = ConfigDict(extra="ignore")
+
+    classification: dict[str, Classification] = Field(default_factory=dict)
+    changed: PredictionDiff | None = None
+    shown: ShownImages | None = Field(
+        default=None, description="null: where answers are neither classes nor masks."
+    )
+
+
+class BenchmarkDetails(OutputDetails):
+    """Of `benchmark`, with the answers of the only output.
+
+    Of several `outputs` has the answers of each, by its name, without raw ones; `changed` is then
+    about those of all together. differences are about every engine that ran.
+    """
 
     fastest: str | None = None
     images: Literal["test", "carried"] | None = Field(
@@ -293,12 +307,8 @@ class BenchmarkDetails(Details):
     knows_more_than_luck: bool | None = Field(
         default=None, description="Whether the trained model does, on the test images."
     )
-    classification: dict[str, Classification] = Field(default_factory=dict)
-    changed: PredictionDiff | None = None
     differences: tuple[PredictionDiff, ...] = ()
-    shown: ShownImages | None = Field(
-        default=None, description="null: where answers are neither classes nor masks."
-    )
+    outputs: dict[str, OutputDetails] = Field(default_factory=dict)
     conditions: MachineState | None = None
     peaks: tuple[Peak, ...] = Field(
         default=(), description="Of this CPU, with the threads that the engines were timed with."

@@ -2,33 +2,23 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from stages import benchmark, build
-from stages.artifacts.signature import Input, Signature
 from stages.datasets import carried
-from stages.datasets.base import Split
 from stages.engines import records
 from stages.errors import ArtifactError, EngineError
 from stages.measurement import choice, clock, kept_answers, memory, throughput
-from stages.measurement.benchmarked_engine import BenchmarkedEngine
-from stages.numerics import fields
 from stages.results.engines import (
     BenchmarkResult,
-    EngineRecord,
     EngineResult,
     EngineTimings,
-    ShownImages,
 )
 from stages.settings import Benchmark, BenchmarkStage, Build, BuildStage, Data
-from stages.tasks.base import Answers
 from tests.stages.graphs import CARRIED, SIGNATURE, images, reference
 
 TEST_SAMPLES = 45
@@ -324,96 +314,6 @@ def test_the_images_that_the_chosen_engine_classifies_differently_are_counted_an
     before, after = (found.details.classification[name] for name in ("baseline", changed.engine))
     right = [int(np.trace(np.array(each.confusion))) for each in (before, after)]
     assert right[1] - right[0] == changed.won - changed.lost
-
-
-def convolved(weights: np.ndarray, file: Path, inputs: tuple[Input, ...] = ()) -> None:
-    """Write a graph of one 1x1 convolution: images (N, 4, 4, 1) -> two logits for each pixel. It
-    reads no other of the `inputs` that it takes."""
-    taps = numpy_helper.from_array(weights.reshape(2, 1, 1, 1).astype(np.float32), "taps")
-    nodes = [
-        helper.make_node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["nchw", "taps"], ["sums"]),
-        helper.make_node("Transpose", ["sums"], ["logits"], perm=[0, 2, 3, 1]),
-    ]
-    ends = (("image", 1), ("logits", 2))
-    shapes = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4, 4, count])
-        for name, count in ends
-    ]
-    taken = [
-        helper.make_tensor_value_info(each.name, TensorProto.FLOAT, ["N", *each.input_shape])
-        for each in inputs
-    ]
-    graph = helper.make_graph(nodes, "masks", taken or shapes[:1], shapes[1:], [taps])
-    opsets = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), file)
-
-
-MASKS = Signature((4, 4, 1), ("dark", "light"), 1 / 255, -0.5, task="segmentation")
-SMALL = Input("small", (2, 2, 1), 1 / 255, 0.0, "NHWC", "float32", "uint8")
-IMAGE = Input("image", (4, 4, 1), 1 / 255, -0.5, "NHWC", "float32", "uint8")
-
-
-@pytest.mark.parametrize("inputs", [(), (SMALL, IMAGE)], ids=["one input", "two inputs"])
-def test_masks_before_and_after_are_kept_of_the_images_that_lost_most(
-    tmp_path: Path, inputs: tuple[Input, ...]
-) -> None:
-    signature = replace(MASKS, inputs=inputs)
-    signature.write(tmp_path)
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8)
-    light = (pixels[..., 0] > 127).astype(np.uint8)
-    small = np.zeros((20, 2, 2, 1), np.uint8)
-    samples = fields.joined({"image": pixels, "small": small}) if inputs else pixels
-    engines = []
-    for name, weights in (("baseline.onnxruntime.fp32", [-1, 1]), ("onnxruntime.fp32", [1, -1])):
-        convolved(np.array(weights), tmp_path / f"{name}.onnx", inputs)
-        outputs = MASKS.preprocess(pixels) * np.array(weights, np.float32)
-        found = EngineRecord(backend="onnxruntime", precision="fp32", file=f"{name}.onnx")
-        answers = Answers.of(outputs, light, signature)
-        engines.append(BenchmarkedEngine(name, found, answers=answers))
-    (out := tmp_path / "out").mkdir()
-    shown = benchmark.keep_shown(*engines, Split(samples, light), tmp_path, stage(None), out)
-    assert shown == ShownImages(input="image" if inputs else None)
-    with np.load(out / kept_answers.FILE) as kept:
-        places = kept["indices"]
-        assert len(set(places.tolist())) == kept_answers.MOST_MASKS
-        np.testing.assert_array_equal(kept["images"], pixels[places])
-        np.testing.assert_array_equal(kept["before"], light[places])
-        np.testing.assert_array_equal(kept["after"], 1 - light[places])
-
-
-def test_where_no_input_has_the_size_of_the_masks_none_are_kept_and_that_is_said(
-    tmp_path: Path,
-) -> None:
-    floats = replace(IMAGE, data_dtype="float32")
-    signature = replace(MASKS, inputs=(SMALL, floats))
-    signature.write(tmp_path)
-    masks = np.zeros((2, 4, 4), np.uint8)
-    answers = Answers.of(np.zeros((2, 4, 4, 2), np.float32), masks, signature)
-    record = EngineRecord(backend="onnxruntime", precision="fp32", file="not opened.onnx")
-    engine = BenchmarkedEngine("onnxruntime.fp32", record, answers=answers)
-    test = Split(signature.noise(2), masks)
-    shown = benchmark.keep_shown(engine, engine, test, tmp_path, stage(None), tmp_path)
-    assert shown == ShownImages(
-        reason="no input is an image of uint8, gray or RGB, 4x4 as the masks"
-    )
-    assert not (tmp_path / kept_answers.FILE).exists()
-
-
-def test_an_engine_that_does_not_run_again_loses_its_masks_and_not_the_benchmark(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    signature = Signature((4, 4, 1), ("dark", "light"), 1 / 255, -0.5, task="segmentation")
-    signature.write(tmp_path)
-    found = EngineRecord(backend="onnxruntime", precision="fp32", file="gone.onnx")
-    images, masks = np.zeros((2, 4, 4, 1), np.uint8), np.zeros((2, 4, 4), np.uint8)
-    answers = Answers.of(np.zeros((2, 4, 4, 2), np.float32), masks, signature)
-    gone = BenchmarkedEngine("onnxruntime.fp32", found, answers=answers)
-    shown = benchmark.keep_shown(gone, gone, Split(images, masks), tmp_path, stage(None), tmp_path)
-    assert shown is not None
-    assert "gone.onnx" in (shown.reason or "")
-    assert not (tmp_path / kept_answers.FILE).exists()
-    assert any("no masks are kept" in text and "gone.onnx" in text for text in caplog.messages)
 
 
 def test_of_classes_there_is_no_file_of_answers(measured: tuple[Path, BenchmarkResult]) -> None:

@@ -19,7 +19,9 @@ from pipeline.bundle import contents
 from pipeline.bundle.export import Export, export
 from pipeline.cli import pipeline as command_line
 from pipeline.core.plan import PLAN
+from pipeline.results import evidence
 from stages.artifacts.signature import Signature
+from stages.measurement import kept_answers
 from stages.settings import Benchmark, Build, Data, Model, Prune, Quantize, Settings, Train
 from tests import own_program
 from tests.built_artifact import adopt
@@ -114,6 +116,26 @@ def test_int8_keeps_the_metric_of_every_output(line) -> None:
         for name in OUTPUTS:
             full, rounded = (engines[f"{backend}.{kind}"][name].score for kind in ("fp32", "int8"))
             assert rounded >= full * (1 - LOST), (backend, name)
+
+
+def test_the_answers_of_every_output_are_kept_for_the_report(line) -> None:
+    root, found = line
+    told = found["benchmark"].details.outputs
+    assert tuple(told) == OUTPUTS
+    kept = kept_answers.read(evidence.load(root / "benchmark" / kept_answers.FILE))
+    assert {name: each.task for name, each in kept.items()} == {
+        "there": "binary", "mask": "segmentation", "area": "regression"
+    }  # fmt: skip
+    data = evidence.load(root / "data.npz")
+    for name, each in kept.items():
+        targets = data[f"y_test/{name}"][each.indices]
+        np.testing.assert_array_equal(each.targets, targets.reshape(each.targets.shape))
+    assert [len(kept[name]) for name in OUTPUTS] == [160, kept_answers.MOST_MASKS, 160]
+    np.testing.assert_array_equal(kept["mask"].images, data["x_test"][kept["mask"].indices])
+    best = found["benchmark"].details.fastest
+    counted = {name: np.sum(told[name].classification[best].confusion) for name in OUTPUTS[:2]}
+    assert counted == {"there": 160, "mask": 160 * SIZE**2}
+    assert told["area"].classification == {}
 
 
 def test_a_bundle_answers_by_output(line, tmp_path) -> None:

@@ -30,13 +30,7 @@ from pipeline.results.model import EngineReport, Report
 from stages.engines.registry import ENGINES, EngineName
 from stages.results.base import LatencyRow
 from stages.results.conversion import ConvertDetails
-from stages.results.engines import (
-    BenchmarkDetails,
-    BuildDetails,
-    Candidate,
-    Chosen,
-    PredictionDiff,
-)
+from stages.results.engines import BenchmarkDetails, BuildDetails, Candidate, Chosen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -149,11 +143,9 @@ def _notes(report: Report, engines: Sequence[EngineReport]) -> Iterator[str]:
     yield from precision.requantized(report)
     yield from precision.moving(report)
     yield from _larger_in_int8(engines)
-    benchmark = report.details(BenchmarkDetails)
     if choice := comparability.current_choice(report):
         yield engine_choice.sentence(choice)
-    if benchmark and benchmark.changed and report.is_current("benchmark"):
-        yield from _image_by_image(report, benchmark.changed)
+    yield from image_by_image(report)
 
 
 def _larger_in_int8(engines: Sequence[EngineReport]) -> Iterator[str]:
@@ -168,7 +160,12 @@ def _larger_in_int8(engines: Sequence[EngineReport]) -> Iterator[str]:
             )
 
 
-def _image_by_image(report: Report, diff: PredictionDiff) -> Iterator[str]:
+def image_by_image(report: Report) -> Iterator[str]:
+    """How many answers of the engine that the run stands for became worse, and what that cost."""
+    benchmark = report.details(BenchmarkDetails)
+    diff = benchmark.changed if benchmark and report.is_current("benchmark") else None
+    if diff is None:
+        return
     name = EngineName.parse(diff.engine)
     engine = report.engine(name)
     found = accuracy_claims.interval(report, engine.accuracy, name) if engine else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pipeline.report.sections import engines
 from pipeline.report.tables import Table
-from pipeline.results import comparability, units
+from pipeline.results import comparability, outputs, units
 from pipeline.results.model import Report
 from stages.results.base import Quality
 from stages.tasks.registry import METRICS
@@ -26,8 +27,13 @@ def output_table(report: Report) -> Table:
         "Of the test images, by output",
         ("model", *(f"{name}: {each.words}" for name, each in first.items())),
         tuple(
-            (model, *(_score(outputs.get(name)) for name in first))
-            for model, outputs in models.items()
+            (model, *(_score(scores.get(name)) for name in first))
+            for model, scores in models.items()
+        ),
+        notes=tuple(
+            f"{name}: {sentence}"
+            for name, view in outputs.each(report)
+            for sentence in engines.image_by_image(view)
         ),
     )
 

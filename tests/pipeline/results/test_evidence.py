@@ -8,6 +8,7 @@ import pytest
 from pipeline.results import evidence
 from stages.errors import ArtifactError
 from tests.pipeline.records import changed, records, report_of
+from tests.pipeline.report import several_run
 from tests.pipeline.report.full_run import full_report, write_arrays
 
 
@@ -47,6 +48,19 @@ def test_answers_that_lack_an_array_are_a_fault_too(tmp_path: Path) -> None:
     assert fault.startswith(
         "answers.npz of the benchmark cannot be read (it has no array 'engine')"
     )
+
+
+def test_what_is_about_one_of_several_outputs_is_told_apart(tmp_path: Path) -> None:
+    found = several_run.arrays(tmp_path)
+    assert found.of("") is found
+    assert (found.answers, found.changed, found.faults) == (None, {}, ())
+    assert found.of("kind").changed["after"].tolist() == [2, 2, 2, 0]
+    assert found.of("kind").answers is None
+    for name in ("size", "Size"):
+        kept = found.of(name).answers
+        assert kept is not None
+        np.testing.assert_array_equal(kept.after, several_run.ANSWERS[name].after)
+    assert found.of("another") == evidence.Evidence()
 
 
 def test_arrays_of_an_outdated_benchmark_are_not_shown(tmp_path: Path) -> None:

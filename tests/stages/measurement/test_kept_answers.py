@@ -74,12 +74,22 @@ def test_masks_that_lost_most_come_first_and_then_the_worst() -> None:
     assert kept.images[:, 0, 0, 0].tolist() == [16 * each for each in kept.indices]
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    for kept in (of_labels(3), of_masks()[0]):
-        kept.write(tmp_path)
-        found = KeptAnswers.of(evidence.load(tmp_path / FILE))
-        for each in dataclasses.fields(KeptAnswers):
-            np.testing.assert_array_equal(getattr(found, each.name), getattr(kept, each.name))
+def test_what_is_written_is_read_again_of_one_output_and_of_several(tmp_path: Path) -> None:
+    of_several = {"parts": of_labels(3), "where.2": of_masks()[0]}
+    for written in ({"": of_labels(3)}, of_several):
+        kept_answers.write(tmp_path, written)
+        found = kept_answers.read(evidence.load(tmp_path / FILE))
+        assert set(found) == set(written)
+        for output, kept in written.items():
+            for each in dataclasses.fields(KeptAnswers):
+                np.testing.assert_array_equal(
+                    getattr(found[output], each.name), getattr(kept, each.name)
+                )
+
+
+def test_where_no_output_has_such_answers_there_is_no_file(tmp_path: Path) -> None:
+    kept_answers.write(tmp_path, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

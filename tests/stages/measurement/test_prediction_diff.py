@@ -8,7 +8,7 @@ import pytest
 
 from stages.artifacts.signature import Input, Signature
 from stages.datasets.base import Split
-from stages.measurement import prediction_diff
+from stages.measurement import prediction_diff, shown_images
 from stages.numerics import fields
 from stages.results.engines import PredictionDiff, ShownImages
 from stages.tasks.base import Answers
@@ -40,10 +40,10 @@ def test_changes_are_counted_by_kind() -> None:
 
 
 def test_the_images_are_kept_with_their_place_truth_and_both_answers(tmp_path: Path) -> None:
-    kept_of = prediction_diff.keep_images(
-        split(LABELS), said(BEFORE), said(AFTER), SIGNATURE, tmp_path
+    changed = prediction_diff.changed_images(
+        split(LABELS), said(BEFORE), said(AFTER), ShownImages()
     )
-    assert kept_of == ShownImages()
+    prediction_diff.write(tmp_path, {"": changed})
     with np.load(tmp_path / prediction_diff.FILE) as kept:
         assert kept["indices"].tolist() == [1, 2, 3, 4]
         assert kept["images"].ravel().tolist() == [1, 2, 3, 4]
@@ -53,33 +53,31 @@ def test_the_images_are_kept_with_their_place_truth_and_both_answers(tmp_path: P
         assert kept["after"].tolist() == [2, 0, 0, 0]
 
 
-def test_of_many_changes_the_first_of_every_kind_are_kept(tmp_path: Path) -> None:
+def test_of_many_changes_the_first_of_every_kind_are_kept() -> None:
     labels = np.tile([0, 1], 50)
-    before, after = np.zeros(100, int), np.ones(100, int)
-    answers = (said(each, labels) for each in (before, after))
-    prediction_diff.keep_images(split(labels), *answers, SIGNATURE, tmp_path)
-    with np.load(tmp_path / prediction_diff.FILE) as kept:
-        most = prediction_diff.MOST_IMAGES
-        assert kept["indices"].tolist() == [*range(0, 2 * most, 2), *range(1, 2 * most, 2)]
+    before, after = (said(each, labels) for each in (np.zeros(100, int), np.ones(100, int)))
+    kept = prediction_diff.changed_images(split(labels), before, after, ShownImages())
+    most = prediction_diff.MOST_IMAGES
+    assert kept["indices"].tolist() == [*range(0, 2 * most, 2), *range(1, 2 * most, 2)]
 
 
 def test_where_nothing_changed_no_file_is_left(tmp_path: Path) -> None:
-    prediction_diff.keep_images(split(LABELS), said(BEFORE), said(BEFORE), SIGNATURE, tmp_path)
+    same = said(BEFORE)
+    changed = prediction_diff.changed_images(split(LABELS), same, same, ShownImages())
+    prediction_diff.write(tmp_path, {"": changed, "kind": {}})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_several_inputs_the_first_image_of_pixels_is_kept(tmp_path: Path) -> None:
+def test_of_several_inputs_the_first_image_of_pixels_is_kept() -> None:
     pixels = split(LABELS).images
     numbers = np.zeros((6, 2), np.float32)
     both = fields.joined({"camera": pixels, "depth": pixels.astype(np.float32), "table": numbers})
-    signature = replace(SIGNATURE, inputs=(TABLE, DEPTH, CAMERA))
-    found = prediction_diff.keep_images(
-        Split(both, LABELS), said(BEFORE), said(AFTER), signature, tmp_path
-    )
-    assert found == ShownImages(input="camera")
-    with np.load(tmp_path / prediction_diff.FILE) as kept:
-        assert kept["images"].dtype == np.uint8
-        assert kept["images"].ravel().tolist() == [1, 2, 3, 4]
+    shown = shown_images.found(replace(SIGNATURE, inputs=(TABLE, DEPTH, CAMERA)))
+    assert shown == ShownImages(input="camera")
+    test = Split(both, LABELS)
+    kept = prediction_diff.changed_images(test, said(BEFORE), said(AFTER), shown)
+    assert kept["images"].dtype == np.uint8
+    assert kept["images"].ravel().tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -91,10 +89,8 @@ def test_of_several_inputs_the_first_image_of_pixels_is_kept(tmp_path: Path) -> 
     ],
     ids=["no input of pixels", "floats", "five channels, which no image file has"],
 )
-def test_where_nothing_can_be_drawn_that_is_said(tmp_path: Path, signature: Signature) -> None:
-    samples = signature.noise(len(LABELS))
-    found = prediction_diff.keep_images(
-        Split(samples, LABELS), said(BEFORE), said(AFTER), signature, tmp_path
-    )
-    assert found == ShownImages(reason="no input is an image of uint8, gray or RGB")
-    assert list(tmp_path.iterdir()) == []
+def test_where_nothing_can_be_drawn_that_is_said(signature: Signature) -> None:
+    shown = shown_images.found(signature)
+    assert shown == ShownImages(reason="no input is an image of uint8, gray or RGB")
+    test = Split(signature.noise(len(LABELS)), LABELS)
+    assert prediction_diff.changed_images(test, said(BEFORE), said(AFTER), shown) == {}
