@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages.artifacts.signature import Signature
 from stages.errors import DataError
-from stages.numerics import classification
+from stages.numerics import classification, fields
 from stages.numerics.classification import MAX_CONFUSION_CLASSES
 from stages.results.base import Quality
 from stages.results.training import Classification
@@ -108,6 +108,9 @@ def _there(masks: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def judged(outputs: Targets, signature: Signature) -> Targets:
     """What of the outputs (N, ...) of a network of any task has to be kept to judge them."""
+    if signature.heads and not signature.metric:
+        pairs = zip(signature.each, fields.parts(outputs), strict=True)
+        return signature.joined([judged(said, own) for own, said in pairs])
     return masks_of(outputs, signature) if is_judged_by_masks(signature) else outputs
 
 

@@ -10,7 +10,9 @@ from stages.artifacts.signature import Head, Signature
 from stages.engines.base import Engine, Images, Logits
 from stages.errors import EngineError
 from stages.measurement import accuracy
+from stages.numerics import fields
 from stages.tasks import base as tasks
+from stages.tasks import segmentation
 from stages.tasks.base import Answers
 from tests.stages.graphs import SIGNATURE
 
@@ -123,6 +125,34 @@ def test_masks_are_judged_batch_by_batch_as_all_their_logits_would_be(tmp_path: 
     assert first.score == second.score
     for name in ("evidence", "errors"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+class PainterWithMean(Painter):
+    """The same as the field "mask", and the mean of the pixels."""
+
+    def _infer(self, images: Images) -> Logits:
+        return self.signature.joined([images.mean(axis=(1, 2)), super()._infer(images)])
+
+
+def test_of_several_outputs_too_no_more_logits_of_masks_are_held_than_those_of_a_batch(
+    tmp_path: Path,
+) -> None:
+    heads = (
+        Head("mean", "regression", "values", ("mean",), ()),
+        Head("mask", "segmentation", "logits", tuple("abc"), (8, 8, 3)),
+    )
+    signature = dataclasses.replace(MASKS, class_names=(), task="several", heads=heads)
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), np.uint8)
+    (tmp_path / "painter.bin").touch()
+    with PainterWithMean(tmp_path / "painter.bin", signature) as engine:
+        whole = accuracy.logits(engine, images, batch_size=7)
+        kept = accuracy.answers(engine, images, batch_size=3)
+        own = dataclasses.replace(signature, metric="mine:score")
+        assert segmentation.judged(whole, own)["mask"].shape == (7, 8, 8, 3)
+    assert (kept.dtype["mask"].base, kept.dtype.itemsize) == (np.uint8, 64 + 4)
+    truth = fields.joined({"mean": whole["mean"], "mask": kept["mask"]})
+    task = tasks.of("several")
+    assert task.quality(kept, truth, signature) == task.quality(whole, truth, signature)
 
 
 def test_a_metric_of_the_users_gets_the_logits_of_masks_and_not_their_classes(
