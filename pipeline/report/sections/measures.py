@@ -19,16 +19,19 @@ def tables(report: Report) -> Iterator[Table]:
 
 
 def output_table(report: Report) -> Table:
-    """What decides in every output, of the stages' models and of the engines, on the test split."""
+    """What decides in every output, of the stages' models and of the engines, on the test split;
+    raw ones are not judged by themselves."""
     models = {name: each.outputs for name, each in _models(report) if each.outputs}
     first: Mapping[str, Quality] = next(iter(models.values()), {})
+    judged = {name: each.words for name, each in first.items() if each.score is not None}
     return Table(
         "Outputs",
         "Of the test images, by output",
-        ("model", *(f"{name}: {each.words}" for name, each in first.items())),
+        ("model", *(f"{name}: {words}" for name, words in judged.items())),
         tuple(
-            (model, *(_score(scores.get(name)) for name in first))
+            (model, *(_score(scores.get(name)) for name in judged))
             for model, scores in models.items()
+            if judged
         ),
         notes=tuple(
             f"{name}: {sentence}"

@@ -34,11 +34,12 @@ def test_classification_has_no_such_table() -> None:
     assert measures.measure_table(report_of()).rows == ()
 
 
-def test_several_outputs_have_a_table_of_what_decides_in_each() -> None:
+def test_several_outputs_have_a_table_of_what_decides_in_each_that_is_judged() -> None:
     found = judged(records(), mean_over_outputs=0.8)
     outputs = {
         "kind": {"top1": 0.9, "samples": 100},
         "place": {"metric": "r2", "measures": {"r2": 0.7, "mae": 2.0}, "samples": 100},
+        "raw": {"samples": 100},
     }
     for each in found.values():
         for judged_model in (each["measurements"], *each["measurements"].get("engines", ())):
