@@ -78,7 +78,8 @@ def _begin(
     """The header and the study of this call: those of the calls before, if there were any.
 
     Raises UserError where these are of other settings or files; unless no trial of theirs was
-    measured, as after a mistake in the first call: then the search begins anew.
+    measured, as after a mistake in the first call: then the search begins anew, as it does where
+    all trials failed.
     """
     store = Store(artifacts)
     external = header.external_of([settings, *knobs.each_choice(settings, varied)], store)
@@ -86,7 +87,7 @@ def _begin(
     controls = knobs.controls(settings, varied)
     before = header.read(folder)
     now = header.of(settings, controls, external, before)
-    if before and before.key != now.key:
+    if before and (before.key != now.key or _all_failed(settings, folder, before)):
         if _was_measured(settings, folder, before):
             header.refuse_other(now, before, folder)
         Store(folder / REFERENCE).discard(MEASURED)
@@ -103,6 +104,12 @@ def _was_measured(settings: Settings, folder: Path, before: Header) -> bool:
         return any(each.rungs for each in kept.trials())
     except UserError:
         return True
+
+
+def _all_failed(settings: Settings, folder: Path, before: Header) -> bool:
+    """Whether all trials of the search with this header did. Raises what `_study` does."""
+    trials = _study(settings.search.storage, folder, before, is_new=False).trials()
+    return bool(trials) and all(each.state == "failed" for each in trials)
 
 
 def prepare(settings: Settings) -> None:

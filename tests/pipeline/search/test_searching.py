@@ -209,6 +209,18 @@ def test_a_mistake_in_the_first_call_does_not_bind_the_folder(tmp_path):
         searched(tmp_path, "search.trials=2", "train.epochs=4")
 
 
+def test_the_same_call_again_begins_anew_where_every_trial_failed(tmp_path):
+    def refuses(job: Job) -> object:
+        raise EngineError("LiteRT cannot be loaded")
+
+    with pytest.raises(UserError, match="all 3 trials failed"):
+        searched(tmp_path, "search.trials=3", place=Arithmetic(work=refuses))
+    found = searched(tmp_path, "search.trials=3").found
+    assert [each.number for each in found.trials] == [0, 1, 2]
+    assert "failed" not in {each.state for each in found.trials}
+    assert found.control.keys() == {0, 1}
+
+
 def test_a_front_is_shown_within_the_budgets_that_are_asked_for(tmp_path):
     last = searched(tmp_path, "search.trials=8", "search.max_p50_ms=1.0")
     narrow = read(settings_of("search.max_p50_ms=0.05"), tmp_path)
