@@ -5,6 +5,7 @@
     model        what a trial measured, and what a search found
     objectives   costs and missed budgets of what was measured
     study        Optuna, which chooses what is tried and keeps what came of it
+    values       of a trial, as Optuna holds them
     pool         artifacts that trials share
     job, timing  one rung of one trial: an ordinary run of the line, then its latency
     places       where jobs run: processes of this machine, or a Ray cluster

@@ -20,7 +20,7 @@ from pipeline.search import objectives, rungs
 from pipeline.search.job import Job, folder_of, stages_of_trial
 from pipeline.search.knobs import Dimension, controls, settings_of
 from pipeline.search.model import RungResult, Tested, Trial, controls_among
-from pipeline.search.objectives import Yardstick
+from pipeline.search.objectives import Miss, Yardstick
 from pipeline.search.places import Done, Lost, Place, Said
 from pipeline.search.pool import Pool
 from pipeline.search.study import Study
@@ -107,29 +107,41 @@ class Driver:
         return self.clock() + 3600 * float(self.settings.search.hours or 0)
 
     def _begin(self) -> None:
-        """Let what an earlier call began go on; of a new search the controls come first."""
-        trials = self.study.trials()
-        if not trials:
-            for control in self.controls:
+        """Let what an earlier call began go on; first come controls that no trial has done yet."""
+        begun = [each.number for each in self.study.trials() if each.state == "running"]
+        resumed = [trial for number in begun if (trial := self.study.draw(number, self.varied))]
+        sound = [each for each in self.study.trials() if each.state != "failed"]
+        done = controls_among(sound, self.controls).values()
+        for control in self.controls:
+            if control not in done:
                 self.study.enqueue(control.values, self.varied)
-        for trial in trials:
-            if trial.state == "running":
-                self._continue(trial)
+        for trial in resumed:
+            if trial.last:
+                self._judge(trial, trial.last)
+            elif job := self._ready(trial, 0):
+                self.waiting.append(job)
 
     def _next(self, end: float | None) -> Job | None:
-        if end is not None and self.clock() >= end:
-            return None
-        if self.waiting:
-            return self.waiting.popleft()
-        while len(self.study.trials()) < self.settings.search.most_trials:
+        """What to start now; None where nothing is left to do, or no time to do it."""
+        while end is None or self.clock() < end:
+            if self.waiting:
+                return self.waiting.popleft()
+            if len(self.study.trials()) >= self.settings.search.most_trials:
+                return None
             trial = self.study.ask(self.varied)
             if trial is None:  # Every combination that there is has been tried.
                 return None
-            try:
-                return self._job(trial, 0)
-            except SettingsError as error:  # These values do not go together.
-                self._fail(trial.number, error)
+            if job := self._ready(trial, 0):
+                return job
         return None
+
+    def _ready(self, trial: Trial, rung: int) -> Job | None:
+        """A rung of a trial; None where its values do not go together, and it has failed."""
+        try:
+            return self._job(trial, rung)
+        except SettingsError as error:
+            self._fail(trial.number, error)
+            return None
 
     def _start(self, job: Job) -> None:
         self.running.add(job.trial)
@@ -172,12 +184,12 @@ class Driver:
             self.study.keep_tested(number, heard.result)
             self.shown.ended(self.study.trial(number), "tested")
         elif isinstance(heard.result, RungResult):
-            self._continue(self.study.add(number, self._timed_once(heard.result)))
+            result = self._timed_once(heard.result)
+            self._judge(self.study.add(number, result), result)
         elif heard.job.rung is None:
-            self.shown.ended(self.study.trial(number), f"not tested: {_in_words(heard.error)}")
+            self.shown.ended(self.study.trial(number), f"not tested: {_with_hint(heard.error)}")
         else:
             self._fail(number, heard.error)
-            self._refuse_all_failed(FIRST_FAILURES)
 
     def _timed_once(self, result: RungResult) -> RungResult:
         """With the latency and the memory of the first result of the same engine, if there is one.
@@ -185,31 +197,34 @@ class Driver:
         Timed twice, an engine would beat itself by what is noise.
         """
         known = (rung for trial in self.study.trials() for rung in trial.rungs)
-        first = next((each for each in known if each.timed == result.timed), result)
+        alike = (each for each in known if each.timed == result.timed and self._is_measured(each))
+        first = next(alike, result)
         return result.model_copy(update={"latency": first.latency, "memory_mib": first.memory_mib})
 
-    def _continue(self, trial: Trial) -> None:
+    def _is_measured(self, result: RungResult) -> bool:
+        return objectives.is_measured(result, self.settings.search.objectives)
+
+    def _judge(self, trial: Trial, result: RungResult) -> None:
         """What comes after the rung that it has done."""
-        wanted = self.settings.search
-        rung, is_last = len(trial.rungs) - 1, len(trial.rungs) == len(wanted.rungs)
+        search, known = self.settings.search, self.study.trials()
+        is_last = result.rung == len(search.rungs) - 1
+        yardstick = Yardstick.of(each.last for each in known if each.last)
+        missed = objectives.misses(result, search, yardstick, is_last)
         try:
-            if trial.last is None:
-                self.waiting.append(self._job(trial, 0))
-                return
-            known = self.study.trials()
-            yardstick = Yardstick.of(each.last for each in known if each.last)
-            mine = objectives.standing(trial.last, self.settings, yardstick, is_last)
-            if is_last:
-                self._finish(trial, yardstick)
-            elif trial.number in controls_among(known, self.controls) or rungs.goes_on(
-                mine, self._others(trial, rung, known, yardstick), wanted.kept_share
-            ):
-                self.waiting.append(self._job(trial, rung + 1))
-                self.shown.ended(trial, "goes on")
-            else:
-                self._stop(trial)
-        except SettingsError as error:
+            mine = objectives.standing(result, self.settings, yardstick, is_last)
+        except SettingsError as error:  # An objective was not measured.
             self._fail(trial.number, error)
+            return
+        if is_last:
+            self._finish(trial, mine.costs, missed)
+        elif trial.number in controls_among(known, self.controls) or rungs.goes_on(
+            mine, self._others(trial, result.rung, known, yardstick), search.kept_share
+        ):
+            if job := self._ready(trial, result.rung + 1):
+                self.waiting.append(job)
+                self.shown.ended(trial, "goes on")
+        else:
+            self._stop(trial, missed)
 
     def _others(
         self, trial: Trial, rung: int, known: Sequence[Trial], yardstick: Yardstick
@@ -218,19 +233,11 @@ class Driver:
         return [
             objectives.standing(each, self.settings, yardstick, is_last=False)
             for each in results
-            if each
+            if each and self._is_measured(each)
         ]
 
-    def _finish(self, trial: Trial, yardstick: Yardstick) -> None:
-        if trial.last is None:
-            raise ValueError("a trial that is finished was measured")
-        search = self.settings.search
-        missed = objectives.misses(trial.last, search, yardstick, is_last=True)
-        self.study.finish(
-            trial.number,
-            objectives.costs(trial.last, search.objectives),
-            {each.budget: each.share for each in missed},
-        )
+    def _finish(self, trial: Trial, costs: Sequence[float], missed: Sequence[Miss]) -> None:
+        self.study.finish(trial.number, costs, missed)
         words = "; ".join(["complete", *(f"misses {each.in_words}" for each in missed)])
         self.shown.ended(self.study.trial(trial.number), words)
 
@@ -240,19 +247,22 @@ class Driver:
         self.waiting.appendleft(self._job(trial, rung))
         self.shown.ended(trial, f"goes on unpruned: {trial.unpruned}")
 
-    def _stop(self, trial: Trial) -> None:
-        self.study.stop(trial.number)
+    def _stop(self, trial: Trial, missed: Sequence[Miss]) -> None:
+        self.study.stop(trial.number, missed)
         store = Store(folder_of(self.folder, trial.number), PLAN)
         for stage in stages_of_trial():
             if stage.name not in KEPT_STAGES:
                 store.discard(stage.name)
         Pool(self.folder / "pool", PLAN).sweep(KEPT_STAGES)
-        self.shown.ended(self.study.trial(trial.number), "stopped: not among the best at its rung")
+        why = "; ".join(f"misses {each.in_words}" for each in missed)
+        words = f"stopped: {why or 'not among the best at its rung'}"
+        self.shown.ended(self.study.trial(trial.number), words)
 
     def _fail(self, number: int, error: Exception | None) -> None:
-        reason = _in_words(error)
+        reason = _with_hint(error)
         self.study.fail(number, reason)
         self.shown.ended(self.study.trial(number), f"failed: {reason}")
+        self._refuse_all_failed(FIRST_FAILURES)
 
     def _refuse_all_failed(self, fewest: int) -> None:
         """Raise UserError if nothing but failures has come of at least `fewest` trials."""
@@ -270,3 +280,8 @@ class Driver:
 def _in_words(error: Exception | None) -> str:
     text = error.message if isinstance(error, UserError) else str(error)
     return " ".join(text.split())
+
+
+def _with_hint(error: Exception | None) -> str:
+    hint = " ".join(error.hint.split()) if isinstance(error, UserError) else ""
+    return f"{_in_words(error)} ({hint})" if hint else _in_words(error)

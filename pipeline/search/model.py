@@ -113,12 +113,18 @@ class Trial(BaseModel):
 
 
 def controls_among(trials: Iterable[Trial], controls: Sequence[Control]) -> dict[int, Control]:
-    """The number of the first trial that has the values of each control."""
+    """The number of the trial that has the values of each control.
+
+    The first of them that did not fail: a control that failed is tried again.
+    """
     found: dict[int, Control] = {}
     everyone = list(trials)
     for control in controls:
-        for trial in everyone:
-            if trial.number not in found and control.values.items() <= trial.values.items():
-                found[trial.number] = control
-                break
+        fitting = [
+            each
+            for each in everyone
+            if each.number not in found and control.values.items() <= each.values.items()
+        ]
+        if fitting:
+            found[min(fitting, key=lambda each: each.state == "failed").number] = control
     return found

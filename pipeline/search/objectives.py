@@ -16,10 +16,17 @@ BYTES_PER_MB = 1e6
 SMALLEST_LOSS = 0.1
 """Points that a missed `max_accuracy_loss` is divided by at least: it may be 0."""
 
-WHY_NOT_MEASURED = {
-    "memory": "this system does not tell what memory a process takes",
-    "energy": "no power of a GPU was read while the engine was timed",
+NOT_MEASURED: dict[Objective, tuple[str, str]] = {
+    "memory": (
+        "the process in which it runs alone for that ended early",
+        "if all trials say so, leave it out of search.objectives",
+    ),
+    "energy": (
+        "no power of a GPU was read while the engine was timed",
+        "name an engine that runs on one with search.engine, or leave it out of search.objectives",
+    ),
 }
+"""Why, and what to do: of the objectives that a measurement may not give."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,9 @@ class Miss:
         return f"search.{self.budget} {self.limit:g}: {self.value:.3g} {self.unit}, {over} too much"
 
 
-def costs(result: RungResult, wanted: Sequence[Objective]) -> tuple[float, ...]:
-    """One number per objective, the less the better. Raises SettingsError for one not measured."""
-    found = {
+def measured(result: RungResult) -> dict[Objective, float]:
+    """The costs that were measured, the less the better."""
+    found: dict[Objective, float | None] = {
         "accuracy": -result.top1,
         "p50": result.latency.ratio,
         "size": float(result.size_bytes),
@@ -78,17 +85,24 @@ def costs(result: RungResult, wanted: Sequence[Objective]) -> tuple[float, ...]:
         "memory": None if result.memory_mib is None else float(round(result.memory_mib)),
         "energy": result.latency.millijoules,
     }
-    chosen = []
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def is_measured(result: RungResult, wanted: Sequence[Objective]) -> bool:
+    """Whether `costs` are known."""
+    return measured(result).keys() >= set(wanted)
+
+
+def costs(result: RungResult, wanted: Sequence[Objective]) -> tuple[float, ...]:
+    """One number per objective, the less the better. Raises SettingsError for one not measured."""
+    found = measured(result)
     for name in wanted:
-        value = found[name]
-        if value is None:
+        if name not in found:
+            why, fix = NOT_MEASURED[name]
             raise SettingsError(
-                f"search.objectives: {name!r} was never measured on {result.engine}: "
-                f"{WHY_NOT_MEASURED[name]}",
-                "leave it out of search.objectives",
+                f"search.objectives: {name!r} was not measured on {result.engine}: {why}", fix
             )
-        chosen.append(value)
-    return tuple(chosen)
+    return tuple(found[name] for name in wanted)
 
 
 def misses(result: RungResult, search: Search, yardstick: Yardstick, is_last: bool) -> list[Miss]:

@@ -2,12 +2,15 @@
 
     user attributes of a trial   rung-0, rung-1, ...: RungResult; reason: why it failed; repeated:
                                  the same as an earlier one, which stands for both; unpruned: why
-                                 its values prune nothing
+                                 its values prune nothing; enqueued: the values it is to have
     user attributes of a study   tested-7: Tested, of trial 7
 
 TPE with several objectives (Ozaki et al., "Multiobjective Tree-Structured Parzen Estimator",
 Journal of Artificial Intelligence Research 73, 2022); a trial that was stopped counts as worse than
-those that were not, and one that misses a budget as worse than those that meet them all.
+those that were not, and one that misses a budget, stopped or not, as worse than those that meet
+them all.
+
+A process may be killed after any of these writes; the next one goes on from what is written.
 
 This module alone imports Optuna, and only in its functions.
 """
@@ -17,12 +20,14 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.search.knobs import DIGITS, Dimension, combination, combinations
+from pipeline.search.knobs import Dimension, combination, combinations
 from pipeline.search.model import RungResult, State, Tested, Trial
+from pipeline.search.objectives import Miss
+from pipeline.search.values import decoded, encoded, suggest
 from stages.errors import ArtifactError, MachineError, SettingsError, redacted
 from stages.errors.packages import install, missing, not_installed, providing
 
@@ -35,7 +40,7 @@ FEWEST_COMPLETE = 8
 """Complete trials that importances need: of fewer they would be chance."""
 MOST_REPEATS = 20
 """In a row, before what was never tried is looked for by counting."""
-REPEATED, UNPRUNED = "repeated", "unpruned"
+ENQUEUED, REPEATED, UNPRUNED = "enqueued", "repeated", "unpruned"
 
 
 def require() -> None:
@@ -108,8 +113,9 @@ class Study:
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 yield
         except faults as error:
-            cause = error.__cause__ if isinstance(error, StorageInternalError) else None
-            reason = str(cause or error).strip().splitlines()[0]
+            cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+            own = getattr(cause, "orig", None)  # of the database, without what SQLAlchemy adds
+            reason = str(own or cause or error).strip().splitlines()[0]
             hint = "expected a database as in sqlite:///study.db or postgresql://host/name"
             if isinstance(error.__cause__, ModuleNotFoundError):  # the driver of the database
                 absent = [providing(str(error.__cause__.name))]
@@ -120,11 +126,20 @@ class Study:
             ) from error
 
     def enqueue(self, values: Mapping[str, Any], varied: Sequence[Dimension]) -> None:
-        """Let a later `ask` give these values; those that are left out are chosen."""
+        """Let a later `ask` give these values, once, also where an earlier trial with them failed.
+
+        Those that are left out are chosen.
+        """
+        import optuna
+
         by_name = {each.name: each for each in varied}
-        encoded = {name: _encoded(by_name[name], value) for name, value in values.items()}
+        fixed = {name: encoded(by_name[name], value) for name, value in values.items()}
         with self._talking():
-            self._study.enqueue_trial(encoded)
+            waiting = self._study.get_trials(
+                deepcopy=False, states=(optuna.trial.TrialState.WAITING,)
+            )
+            if not any(each.user_attrs.get(ENQUEUED) == fixed for each in waiting):
+                self._study.enqueue_trial(fixed, user_attrs={ENQUEUED: fixed})
 
     def ask(self, varied: Sequence[Dimension]) -> Trial | None:
         """A new trial; None where every combination has been tried.
@@ -132,8 +147,6 @@ class Study:
         What TPE repeats, once it has found the best, is drawn at random instead, and what chance
         does not find either is looked for.
         """
-        import optuna
-
         sampler = self._study.sampler
         with self._talking():
             for repeat in range(MOST_REPEATS + 1):
@@ -142,18 +155,42 @@ class Study:
                     if untried is None:
                         break
                     self.enqueue(untried, varied)
-                asked = self._study.ask({each.name: _distribution(each) for each in varied})
-                before = self._study.get_trials(deepcopy=False)[: asked.number]
-                drawn = _values(asked.params)
-                if not any(_values(each.params) == drawn for each in before):
+                asked = self._study.ask()
+                self._asked[asked.number] = asked
+                if drawn := self.draw(asked.number, varied):
                     self._study.sampler = sampler
-                    self._asked[asked.number] = asked
-                    return self.trial(asked.number)
-                asked.set_user_attr(REPEATED, True)
-                self._study.tell(asked.number, state=optuna.trial.TrialState.FAIL)
+                    return drawn
                 self._study.sampler = self._random
             self._study.sampler = sampler
         return None
+
+    def draw(self, number: int, varied: Sequence[Dimension]) -> Trial | None:
+        """A trial with all of its values; None where it repeats an earlier one, and is no more.
+
+        Optuna writes them one by one: of a trial that was asked for when the process was killed
+        some may be missing.
+        """
+        from optuna.trial import TrialState
+
+        with self._talking():
+            trial = self._live(number)
+            for each in varied:
+                suggest(trial, each)
+            if not self._repeats(trial):
+                return self.trial(number)
+            trial.set_user_attr(REPEATED, True)
+            self._study.tell(number, state=TrialState.FAIL)
+            return None
+
+    def _repeats(self, trial: optuna.trial.Trial) -> bool:
+        """Whether an earlier one stands for it: for what was enqueued, one that did not fail."""
+        from optuna.trial import TrialState
+
+        drawn, again = decoded(trial.params), ENQUEUED in trial.user_attrs
+        return any(
+            decoded(each.params) == drawn and not (again and each.state == TrialState.FAIL)
+            for each in self._study.get_trials(deepcopy=False)[: trial.number]
+        )
 
     def _untried(self, varied: Sequence[Dimension]) -> dict[str, Any] | None:
         """The first combination that no trial has; None without any, or without end of them."""
@@ -172,13 +209,18 @@ class Study:
             self._live(number).set_user_attr(f"rung-{result.rung}", kept)
             return self.trial(number)
 
-    def finish(self, number: int, costs: Sequence[float], missed: Mapping[str, float]) -> None:
-        """A trial is complete; `missed` says by which share it misses which budget."""
+    def finish(self, number: int, costs: Sequence[float], missed: Iterable[Miss]) -> None:
+        """A trial is complete, but for the budgets that it `missed`."""
         with self._talking():
-            trial = self._live(number)
-            for budget, share in missed.items():
-                trial.set_constraint(budget, share)
+            self._constrain(number, missed)
             self._study.tell(number, list(costs))
+
+    def _constrain(self, number: int, missed: Iterable[Miss]) -> None:
+        trial = self._live(number)
+        told = trial.constraints  # by a process that was killed before it said how the trial ended
+        for each in missed:
+            if each.budget not in told:
+                trial.set_constraint(each.budget, each.share)
 
     def unprune(self, number: int, reason: str) -> Trial:
         """A trial's values prune nothing: it goes on as the unpruned network."""
@@ -186,11 +228,12 @@ class Study:
             self._live(number).set_user_attr(UNPRUNED, reason)
             return self.trial(number)
 
-    def stop(self, number: int) -> None:
-        """A trial was not among the best at its rung."""
+    def stop(self, number: int, missed: Iterable[Miss]) -> None:
+        """A trial was not among the best at its rung, or `missed` budgets there."""
         from optuna.trial import TrialState
 
         with self._talking():
+            self._constrain(number, missed)
             self._study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, reason: str) -> None:
@@ -298,44 +341,10 @@ def _trial(frozen: optuna.trial.FrozenTrial, tested: Any) -> Trial:
     return Trial(
         number=frozen.number,
         state=STATES[frozen.state.name],
-        values=_values(frozen.params),
+        values=decoded(frozen.params),
         rungs=tuple(sorted(rungs, key=lambda each: each.rung)),
-        reason=attributes.get("reason"),
+        # Told, then killed, it was run again.
+        reason=attributes.get("reason") if frozen.state.name == "FAIL" else None,
         unpruned=attributes.get(UNPRUNED),
         tested=None if tested is None else Tested.model_validate(tested),
     )
-
-
-def _distribution(varied: Dimension) -> Any:
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    if varied.choices:
-        return CategoricalDistribution([json.dumps(each) for each in varied.choices])
-    if varied.count is None:
-        return FloatDistribution(varied.low, varied.high, varied.log)
-    last = varied.at(varied.count - 1)
-    if varied.is_whole:
-        return IntDistribution(int(varied.low), last, varied.log, int(varied.step or 1))
-    return FloatDistribution(varied.low, last, step=varied.step)
-
-
-def _encoded(varied: Dimension, value: Any) -> Any:
-    """A choice travels as JSON: Optuna's storages take plain values only."""
-    if not varied.choices:
-        return value
-    return json.dumps(next(each for each in varied.choices if each == value))
-
-
-def _values(params: Mapping[str, Any]) -> dict[str, Any]:
-    """As settings: Optuna counts 0.15 that was set and 3 * 0.05 that was drawn as two values."""
-    return {name: _decoded(value) for name, value in params.items()}
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, str):
-        return json.loads(value)
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -137,13 +137,13 @@ def _values(trial: Trial, searched: Searched) -> str:
 
 
 def _state(trial: Trial, searched: Searched) -> str:
-    """ "front", "as trial 0" of the front, "misses max_p50_ms", else its state."""
+    """ "front", "as trial 0", "misses max_p50_ms", "stopped, misses max_p50_ms", or the state."""
     found: Found = searched.found
     if trial.number in found.front:
         return "front"
+    missed = results.missed(trial, found, searched.settings)
+    misses = f"misses {', '.join(each.budget for each in missed)}" if missed else ""
     if trial.state == "complete":
-        missed = results.missed(trial, found, searched.settings)
         same = found.is_same_as(trial)
-        otherwise = f"as trial {same.number}" if same else "beaten"
-        return f"misses {', '.join(each.budget for each in missed)}" if missed else otherwise
-    return trial.state
+        return misses or (f"as trial {same.number}" if same else "beaten")
+    return f"stopped, {misses}" if trial.state == "stopped" and misses else trial.state

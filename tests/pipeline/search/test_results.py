@@ -67,7 +67,7 @@ def test_an_objective_that_was_not_measured_is_said():
     with pytest.raises(SettingsError) as caught:
         costs(trial(0, 0.9).last, ("accuracy", "energy"))
     assert caught.value.message == (
-        "search.objectives: 'energy' was never measured on litert.int8: no power of a GPU was read "
+        "search.objectives: 'energy' was not measured on litert.int8: no power of a GPU was read "
         "while the engine was timed"
     )
 
