@@ -10,10 +10,10 @@ import keras
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.conversion.rehearsal import rehearse
-from stages.datasets.base import Split
+from stages.datasets.base import DataSet, Split
 from stages.datasets.several import check_judged
 from stages.models import files
-from stages.results.training import TrainDetails, TrainResult
+from stages.results.training import TrainDetails, TrainingDetails, TrainResult
 from stages.settings import TrainStage
 from stages.training import evaluate, standard_head
 from stages.training.description import counts
@@ -51,31 +51,7 @@ def run(
     if settings.train.save_h5:
         files.save_h5(model, out / "model.h5")  # a refusal after the training would be late
     progress.report(f"{model.name}, {len(dataset.train.labels)} training images")
-    # Numbers of any size are learned alike by a new head; another one answers in their unit.
-    is_new = settings.model.source is None or settings.model.head is not None
-    is_standard = signature.task == "regression" and is_new
-    if is_standard:
-        standard_head.require(model)  # a refusal after the training would be late
-    trained = fit_in_phases(
-        model,
-        TrainingRun(
-            dataset,
-            signature,
-            settings.train,
-            label="train",
-            data=settings.data,
-            is_standard=is_standard,
-            precision=settings.train.precision,
-            checkpoint=None if resume is None else resume / "training.npz",
-            logs=logs,
-            profile=logs if settings.train.profile else None,
-        ),
-        settings.train,
-    )
-    if is_standard:
-        standard_head.fold(model, *standard(dataset.train.labels))
-    if settings.model.freeze_base:
-        thaw(model)  # so that the fine-tunes can repair what pruning and rounding break
+    trained = learn(model, signature, dataset, settings, resume, logs)
     files.save(model, out / "model.keras")
     if settings.train.save_h5:
         files.save_h5(model, out / "model.h5")
@@ -128,3 +104,44 @@ def try_own_model(
         refuse_other_scaling(model, validation, signature, str(settings.model.source))
     elif sentence := doubt(model, signature):
         progress.warn(sentence)
+
+
+def learn(
+    model: keras.Model,
+    signature: Signature,
+    dataset: DataSet,
+    settings: TrainStage,
+    resume: Path | None,
+    logs: Path | None,
+) -> TrainingDetails:
+    """Train `model`, as `fit_in_phases` does.
+
+    Numbers of any size are learned alike by a new head, which answers in their unit afterwards;
+    another one does so all along. Raises ModelError, before the training, for a new head that
+    cannot be scaled.
+    """
+    is_new = settings.model.source is None or settings.model.head is not None
+    is_standard = signature.task == "regression" and is_new
+    if is_standard:
+        standard_head.require(model)  # a refusal after the training would be late
+    trained = fit_in_phases(
+        model,
+        TrainingRun(
+            dataset,
+            signature,
+            settings.train,
+            label="train",
+            data=settings.data,
+            is_standard=is_standard,
+            precision=settings.train.precision,
+            checkpoint=None if resume is None else resume / "training.npz",
+            logs=logs,
+            profile=logs if settings.train.profile else None,
+        ),
+        settings.train,
+    )
+    if is_standard:
+        standard_head.fold(model, *standard(dataset.train.labels))
+    if settings.model.freeze_base:
+        thaw(model)  # so that the fine-tunes can repair what pruning and rounding break
+    return trained

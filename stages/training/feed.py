@@ -6,7 +6,7 @@ see what one would.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,20 @@ def batches(
     other; an epoch is then `images_per_epoch` long.
     """
     replicas = context.num_replicas_in_sync if context else 1
-    images, questions = images_per_epoch(dataset, replicas), ask(dataset, signature)
+    drawn = _drawn(dataset, images_per_epoch(dataset, replicas), training, data, epochs)
+    if context is not None and replicas > 1:
+        drawn = drawn.map(as_written(lambda *batch: _pieces(batch, context))).unbatch()
+    prepare = as_written(_preparation(dataset, signature, training, data, answers))
+    prepared = drawn.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return prepared.prefetch(tf.data.AUTOTUNE)
+
+
+def _drawn(
+    dataset: DataSet, wanted: int, training: Training, data: Data, epochs: range
+) -> tf.data.Dataset:
+    """Of each batch the indices of its images (N,), how far they move (N, 2) and the numbers that
+    decide what else becomes of them (N, DRAWS): `wanted` images in every epoch.
+    """
 
     def epoch_of(number: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.constant(training.seed, tf.int64), number])
@@ -62,14 +75,22 @@ def batches(
         draws = tf.random.stateless_uniform((len(dataset.train), DRAWS), another)
         # Cut after drawing, so that the numbers are the same on any number of devices; what is left
         # out is another image in every epoch (decision 17).
-        slices = (order[:images], moves[:images], draws[:images])
+        slices = (order[:wanted], moves[:wanted], draws[:wanted])
         whole = tf.data.Dataset.from_tensor_slices(slices)
         return whole.batch(training.batch_size)
 
-    chosen = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(as_written(epoch_of))
-    if context is not None and replicas > 1:
-        chosen = chosen.map(as_written(lambda *batch: _pieces(batch, context))).unbatch()
+    return tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(as_written(epoch_of))
 
+
+def _preparation(
+    dataset: DataSet,
+    signature: Signature,
+    training: Training,
+    data: Data,
+    answers: NDArray[Any] | None,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
+    """The function that makes images, targets and answers of a batch of `_drawn`."""
+    questions = ask(dataset, signature)
     changes = [_of_input(each, data) for each in signature.inputs] or [data]
     # Outside of the function: inside, it would be a constant of its graph, of at most 2 GB.
     kept = [] if answers is None else [tf.constant(each) for each in fields.parts(answers)]
@@ -87,8 +108,7 @@ def batches(
         wanted = _targets(questions, labels, training)
         return (_preprocessed(images, signature), wanted, *given)
 
-    prepared = chosen.map(as_written(prepare), num_parallel_calls=tf.data.AUTOTUNE)
-    return prepared.prefetch(tf.data.AUTOTUNE)
+    return prepare
 
 
 def in_order(split: Split, signature: Signature, size: int) -> tf.data.Dataset:
