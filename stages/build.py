@@ -39,6 +39,7 @@ from stages.errors import EngineError
 from stages.measurement import choice, clock, divergence, int8_regressions, parity
 from stages.measurement.accuracy import batch_of, logits
 from stages.measurement.divergence import Search
+from stages.measurement.samples import SAMPLES_FILE
 from stages.numerics import latency
 from stages.results.base import LatencyRow, ModelFacts
 from stages.results.conversion import ParityCheck
@@ -54,7 +55,6 @@ from stages.results.engines import (
 from stages.settings import BuildStage
 from stages.tasks import base as tasks
 
-SAMPLES_FILE = "samples.npz"
 LAYERS_FILE = "layers.json"
 EVALUATION_BATCH = 32
 

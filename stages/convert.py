@@ -9,7 +9,8 @@ model.int8.tflite           full INT8 from the same ranges
 model.fp32.tflite           the pruned float model for LiteRT
 model.*.pairs.tflite        the same in another form, where keras_graph/paired_columns.py applies
 samples.npz                 test images, labels and Keras' logits, to check engines with, and
-                            validation images with their labels, to choose an engine by
+                            validation images with their labels, to choose an engine by:
+                            measurement/samples.py
 test_images.npy, test_labels.npy
                             test images for machines without the data set: datasets/carried.py
 left_out.json   graphs that a converter cannot write, and why: artifacts/left_out.py
@@ -18,9 +19,7 @@ left_out.json   graphs that a converter cannot write, and why: artifacts/left_ou
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from itertools import groupby
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +29,28 @@ import onnx
 from numpy.typing import NDArray
 
 from stages import progress
-from stages.artifacts import left_out, ranges
-from stages.artifacts.ranges import Range
+from stages.artifacts import left_out
 from stages.artifacts.signature import DataType, Signature, rows
 from stages.conversion.explained import explained_difference
-from stages.conversion.layer_parity import compare_layers
-from stages.conversion.litert import write_float, write_int8
-from stages.conversion.onnx import overflow
+from stages.conversion.litert import run_tflite, write_float
 from stages.conversion.onnx.bfloat16 import in_float32
 from stages.conversion.onnx.float16 import to_bfloat16
+from stages.conversion.onnx.overflow import Wide, write_float16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
-from stages.conversion.onnx.targets import float_graph, int8_graph
-from stages.conversion.traces import traces
+from stages.conversion.onnx.targets import float_graph
+from stages.conversion.quantized import (
+    CPU_GRAPH,
+    FP8_GRAPHS,
+    INT8_GRAPHS,
+    Quantized,
+    compare_inside,
+    compare_quantized,
+    convert_quantized,
+)
 from stages.datasets import carried
 from stages.datasets.base import Split
 from stages.datasets.loading import load_dataset
 from stages.datasets.several import wanted_by
-from stages.engines import litert
 from stages.engines.base import Logits
 from stages.engines.onnxruntime import Runner, interpret
 from stages.engines.registry import Target
@@ -55,47 +59,22 @@ from stages.keras_graph.cost import moved_activations, multiply_adds
 from stages.keras_graph.fake_quant import simulate
 from stages.keras_graph.fold import fold
 from stages.keras_graph.garbage import free_copies
-from stages.keras_graph.placement import Point, points
 from stages.measurement import clock, parity
 from stages.measurement.accuracy import accuracy, batch_of
-from stages.measurement.accuracy import logits as engine_logits
+from stages.measurement.samples import layer_parity_images, most_samples, write_samples
 from stages.models import files, own_source
 from stages.numerics import latency
 from stages.results.base import LatencyRow, ModelFacts, Quality
-from stages.results.conversion import ConvertDetails, ConvertResult, FloatLayer, ParityCheck
+from stages.results.conversion import ConvertDetails, ConvertResult, ParityCheck
 from stages.settings import Convert, ConvertStage
 from stages.training import evaluate
 
 Pixels = NDArray[Any]
 
 BATCH = 256
-LAYER_PARITY_IMAGES, LAYER_PARITY_PIXELS = range(4, 17), 2**16
-"""Fewest and most images to compare layer by layer, and in between how many pixels: one of 224x224
-already has every kernel compute millions of values."""
-OUTPUT_BYTES = 128 << 20
-"""Outputs in samples.npz of one model: of 64 masks of 256x256 pixels and 8 classes."""
-VALIDATION_SAMPLES, VALIDATION_BYTES = 2048, 64 << 20
 BASELINE, FLOAT_GRAPH = "baseline.fp32.onnx", "model.fp32.onnx"
-FP16_GRAPH, BF16_GRAPH, CPU_GRAPH, TENSORRT_GRAPH = (
-    "model.fp16.onnx",
-    "model.bf16.onnx",
-    "model.int8.cpu.onnx",
-    "model.int8.tensorrt.onnx",
-)
+FP16_GRAPH, BF16_GRAPH = "model.fp16.onnx", "model.bf16.onnx"
 FLOAT_TFLITE = "model.fp32.tflite"
-INT8_GRAPHS: dict[str, Target] = {
-    CPU_GRAPH: "cpu",
-    "model.int8.tensorrt8.onnx": "tensorrt",
-    TENSORRT_GRAPH: "tensorrt",
-    "model.int8.tflite": "litert",
-}
-"""File -> the target whose rounding Keras simulates to compare with."""
-FP8_GRAPHS: dict[str, Target] = {"model.fp8.onnx": "fp8"}
-"""The same, if asked for."""
-HALF_GRAPHS = (TENSORRT_GRAPH, *FP8_GRAPHS)
-"""Those with a float16 rest."""
-Wide = dict[str, tuple[FloatLayer, ...]]
-"""By float16 graph, the layers that float16 cannot hold, if any."""
 
 
 def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> ConvertResult:
@@ -103,60 +82,32 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
 
     Raises ConversionError if a graph is invalid, or if a float32 graph differs from Keras by
     more than `convert.max_relative_difference`, SettingsError for a `convert.input` that the data
-    are not. Accuracy and latency of the result are those of
-    the INT8 CPU graph in ONNX Runtime.
+    are not. Accuracy and latency of the result are those of the INT8 CPU graph in ONNX Runtime.
     """
     options = settings.convert
     own_source.make_known(settings.model)
-    signature = Signature.read(inputs["quantize"])
-    signature = signature.fed_as(input_type(signature, options))
-    signature = dataclasses.replace(signature, batch_size=options.batch_size)
-    signature = signature.with_trained_thresholds(Signature.read(inputs["train"]))
+    signature = signature_of_graphs(inputs, options)
     signature.write(out)
     data = load_dataset(settings.data, *wanted_by(signature))
-    test = data.test
-    samples = test.sample(min(options.parity_samples, most_samples(signature)))
-    images = samples.images[:]
-    calibration = data.calibration.images[:]
+    samples = data.test.sample(min(options.parity_samples, most_samples(signature)))
+    images, calibration = samples.images[:], data.calibration.images[:]
     logits, checks, wide = convert_float(inputs, images, calibration, signature, options, out)
-    folded = files.load(inputs["quantize"] / "model.keras")
-    placed = points(folded, signature)
-    found = ranges.read(inputs["quantize"], placed)
-    # Points without a range were left in float by quantize; they must stay so in every graph.
-    placed = {name: placed[name] for name in found}
-    network = (folded, placed, found)
+    network = Quantized.read(inputs["quantize"], signature)
     graphs = INT8_GRAPHS | (FP8_GRAPHS if "fp8" in options.extra_precisions else {})
-    simulations = {parity.fake_quantized(target): target for target in graphs.values()}
-    wide |= convert_quantized(*network, graphs, calibration, signature, options, out)
-    missing = left_out.read(out)
-    normal = signature.preprocess(images)
-    logits |= {
-        name: evaluate.logits(simulate(*network, target), normal, signature)
-        for name, target in simulations.items()
-    }
+    wide |= convert_quantized(network, graphs, calibration, signature, options, out)
     few = samples.sampled(signature.batch_size or layer_parity_images(signature))
-    fed = signature.preprocess(images[few])
-    differences = {
-        name: explained_difference(*network, target, fed, logits[name][few])
-        for name, target in simulations.items()
-    }
+    rounded, differences = simulate_targets(network, graphs.values(), images, few, signature)
+    logits |= rounded
     checks += compare_quantized(graphs, logits, differences, samples, signature, out)
-    arrays: dict[str, Any] = {"images": images, "labels": samples.labels, **logits}
-    arrays |= {parity.explained(name): each for name, each in differences.items()}
-    arrays |= unseen(data.validation)
-    np.savez(out / "samples.npz", **arrays)
-    taken_along = carried.write(test, options.carried_images, out)
-    accuracy, row = measure(CPU_GRAPH, test, signature, out)
-    progress.report("layer by layer")
-    layers = tuple(
-        compare_layers(name, *network, trace, images[few], signature)
-        for name, trace in traces(out, graphs, found, signature, signature.feed(images[few]))
-    )
+    write_samples(samples, data.validation, logits, differences, out)
+    taken_along = carried.write(data.test, options.carried_images, out)
+    accuracy, row = measure(CPU_GRAPH, data.test, signature, out)
+    layers = compare_inside(network, graphs, images[few], signature, out)
     return ConvertResult(
         model=ModelFacts(
             file=CPU_GRAPH,
-            parameters=int(folded.count_params()),
-            multiply_adds=multiply_adds(folded),
+            parameters=int(network.model.count_params()),
+            multiply_adds=multiply_adds(network.model),
         ),
         accuracy=accuracy,
         latency=(row,),
@@ -167,11 +118,21 @@ def run(settings: ConvertStage, inputs: Mapping[str, Path], out: Path) -> Conver
             output=None if signature.heads else signature.output,
             outputs={each.name: each.output for each in signature.heads},
             carried=taken_along,
-            moved_activations=moved_activations(folded),
+            moved_activations=moved_activations(network.model),
             layer_parity=layers,
-            left_out=missing,
+            left_out=left_out.read(out),
         ),
     )
+
+
+def signature_of_graphs(inputs: Mapping[str, Path], settings: Convert) -> Signature:
+    """What the graphs take and return: as `quantize` has it, fed as the settings say, and with the
+    thresholds of the trained model as well. Raises SettingsError as `input_type` does.
+    """
+    signature = Signature.read(inputs["quantize"])
+    signature = signature.fed_as(input_type(signature, settings))
+    signature = dataclasses.replace(signature, batch_size=settings.batch_size)
+    return signature.with_trained_thresholds(Signature.read(inputs["train"]))
 
 
 def input_type(signature: Signature, settings: Convert) -> DataType:
@@ -183,27 +144,6 @@ def input_type(signature: Signature, settings: Convert) -> DataType:
             "leave it out, or: --set convert.input=float32",
         )
     return "uint8" if signature.has_pixels and settings.input != "float32" else "float32"
-
-
-def most_samples(signature: Signature) -> int:
-    """How many images the samples may have, of whose outputs there are as many as simulations."""
-    one = sum(4 * math.prod(each.shape_of_output) for each in signature.each)
-    return max(LAYER_PARITY_IMAGES[-1], OUTPUT_BYTES // max(one, 1))
-
-
-def layer_parity_images(signature: Signature) -> int:
-    """How many images to compare layer by layer."""
-    places = sum(math.prod(own.input_shape[:-1]) for own in signature.each_input)
-    wanted = LAYER_PARITY_PIXELS // places
-    return min(max(wanted, LAYER_PARITY_IMAGES[0]), LAYER_PARITY_IMAGES[-1])
-
-
-def unseen(validation: Split) -> dict[str, NDArray[Any]]:
-    """Validation images and labels, as many as fit: the test images must not choose an engine."""
-    one = math.prod(validation.images.shape[1:]) * validation.images.dtype.itemsize
-    room = max(1, VALIDATION_BYTES // one)
-    few = validation.sample(min(room, VALIDATION_SAMPLES))
-    return {"validation_images": few.images[:], "validation_labels": few.labels}
 
 
 def convert_float(
@@ -270,17 +210,6 @@ def write_float32(
     return folded, graph, logits, check
 
 
-def write_float16(
-    graph: onnx.ModelProto, calibration: Pixels, signature: Signature, file: Path
-) -> Wide:
-    """Write the float32 `graph` in float16; returns the layers that cannot be, and stay float32."""
-    half, layers = overflow.to_safe_float16(graph, calibration, signature)
-    # float16 first, then the pixels: normalised in float16 they would be off by a
-    # quantization step (decision 11).
-    onnx.save(prepend_preprocessing(half, signature), file)
-    return {file.name: layers} if layers else {}
-
-
 def check_float32(
     name: str, expected: Logits, got: Logits, signature: Signature, limit: float
 ) -> ParityCheck:
@@ -296,77 +225,28 @@ def check_float32(
     return found
 
 
-def run_tflite(file: Path, signature: Signature, images: Pixels) -> Logits:
-    """Logits of a `.tflite` for raw images."""
-    with litert.Runner(file, signature) as engine:
-        return engine_logits(engine, images, BATCH)
-
-
-def convert_quantized(
-    folded: keras.Model,
-    placed: Mapping[str, Point],
-    found: Mapping[str, Range],
-    graphs: Mapping[str, Target],
-    calibration: Pixels,
+def simulate_targets(
+    network: Quantized,
+    targets: Iterable[Target],
+    images: Pixels,
+    few: NDArray[np.int64],
     signature: Signature,
-    settings: Convert,
-    out: Path,
-) -> Wide:
-    """Write the quantized `graphs`; returns what float16 cannot hold."""
-    wide = Wide()
-    # Those of a target stand together: one graph is held at a time.
-    for target, names in groupby(graphs, graphs.__getitem__):
-        if target == "litert":
-            for file in names:
-                progress.report(file)
-                with left_out.alone(out, file):
-                    write_int8(out / file, folded, placed, found, signature)
-            continue
-        progress.report(f"quantized for {target}")
-        graph = int8_graph(folded, placed, found, signature, target, settings.opset)
-        for file in names:
-            progress.report(file)
-            if file in HALF_GRAPHS:
-                wide |= write_float16(graph, calibration, signature, out / file)
-            else:
-                onnx.save(prepend_preprocessing(graph, signature), out / file)
-        del graph
-    return wide
-
-
-def compare_quantized(
-    graphs: Mapping[str, Target],
-    logits: Mapping[str, Logits],
-    differences: Mapping[str, NDArray[Any]],
-    samples: Split,
-    signature: Signature,
-    out: Path,
-) -> list[ParityCheck]:
-    """Keras' simulations against Keras float, and each of `graphs` against its simulation.
-
-    `differences` has, by simulation, what rounding explains. An ONNX graph is run as it is written,
-    nothing fused; LiteRT has no such mode. A second form of a `.tflite` is compared as well.
+) -> tuple[dict[str, Logits], dict[str, NDArray[Any]]]:
+    """Keras' logits of `images` with the rounding of each target, and by how much rounding explains
+    that an engine differs from those of the images at `few`; both by the name of the simulation.
     """
-    base = logits[parity.KERAS_FLOAT]
-    labels = samples.labels
-    checks = [
-        parity.simulation(name, base, logits[name], labels, signature) for name in differences
-    ]
-    for file, target in graphs.items():
-        against = parity.fake_quantized(target)
-        for form in (out / file, litert.paired_form(out / file)):
-            if form.is_file():
-                # Not optimised: with its optimizer on, ONNX Runtime 1.31 computes
-                # FP16 graphs with Q/DQ pairs wrongly (decision 7). A check of
-                # TensorRT's graph must not fail on that.
-                run = interpret if form.suffix == ".onnx" else run_tflite
-                got = run(form, signature, samples.images[:])
-                checks.append(
-                    parity.check_int8(
-                        form.name, against, logits[against], got, differences[against], signature
-                    )
-                )
-    return checks
+    simulations = {parity.fake_quantized(target): target for target in targets}
+    normal = signature.preprocess(images)
+    logits = {
+        name: evaluate.logits(simulate(*network, target), normal, signature)
+        for name, target in simulations.items()
+    }
+    fed = signature.preprocess(images[few])
+    differences = {
+        name: explained_difference(*network, target, fed, logits[name][few])
+        for name, target in simulations.items()
+    }
+    return logits, differences
 
 
 def measure(file: str, test: Split, signature: Signature, out: Path) -> tuple[Quality, LatencyRow]:

@@ -19,11 +19,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
-from stages.engines.litert import input_names, paired_form, with_input_names
+from stages.engines.base import Logits
+from stages.engines.litert import Runner, input_names, paired_form, with_input_names
 from stages.errors import ConversionUnsupported, shown
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import QuantizeTensor, execute
@@ -32,7 +34,10 @@ from stages.keras_graph.paired_columns import has_pairs, traceable_by_pairs
 from stages.keras_graph.placement import Point, inputs_of_weighted, only, softmaxes_without_grid
 from stages.keras_graph.tracing import in_scopes, traceable, transposed_as_convolution
 from stages.keras_graph.walk import Call, Visit, alone, calls
+from stages.measurement.accuracy import logits
 from stages.numerics import qparams
+
+BATCH = 256
 
 
 def write_int8(
@@ -261,6 +266,12 @@ def _converted(
             f"LiteRT cannot convert this model: {reason}",
             "replace the layer that uses this operation",
         ) from error
+
+
+def run_tflite(file: Path, signature: Signature, images: NDArray[Any]) -> Logits:
+    """Logits (N, ...) of a `.tflite` for raw images (N, ..., C). Raises EngineError."""
+    with Runner(file, signature) as engine:
+        return logits(engine, images, BATCH)
 
 
 def normalised(image: Any, signature: Signature) -> Any:

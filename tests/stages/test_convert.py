@@ -9,19 +9,15 @@ import pytest
 
 from stages import benchmark, build, convert, quantize
 from stages.artifacts import ranges
-from stages.artifacts.signature import Input, Signature
-from stages.conversion.onnx.targets import float_graph
-from stages.convert import most_samples
+from stages.artifacts.signature import Signature
 from stages.datasets import carried
 from stages.engines import modules, records
 from stages.engines.onnxruntime import interpret
 from stages.errors import ConversionError, EngineError, SettingsError
 from stages.keras_graph.fake_quant import simulate
-from stages.keras_graph.fold import fold
 from stages.keras_graph.placement import points
 from stages.measurement.parity import KERAS_FLOAT, explained, fake_quantized
 from stages.models import files
-from stages.numerics.parity import compare
 from stages.settings import (
     Benchmark,
     BenchmarkStage,
@@ -32,7 +28,6 @@ from stages.settings import (
     Quantize,
     QuantizeStage,
 )
-from stages.training import evaluate
 from tests.stages.conftest import DIGITS
 from tests.stages.two_inputs import SIGNATURE
 
@@ -173,23 +168,6 @@ def test_the_test_images_travel_with_the_graphs_and_the_record_says_how_many(don
     assert said.images == said.test_samples == len(digits.test)
 
 
-def test_large_validation_images_are_limited_by_their_bytes(digits, monkeypatch):
-    monkeypatch.setattr(convert, "VALIDATION_BYTES", 10 * 28 * 28 + 5)
-    few = convert.unseen(digits.validation)["validation_labels"]
-    assert few.tolist() != digits.validation.labels[:10].tolist()
-    assert sorted(few) == list(range(10))
-
-
-@pytest.mark.parametrize(("side", "images"), [(28, 16), (96, 7), (224, 4), (1, 16)])
-def test_of_large_images_fewer_are_compared_layer_by_layer(side, images):
-    signature = Signature((side, side, 3), ("a", "b"), 1.0, 0.0)
-    assert convert.layer_parity_images(signature) == images
-    # Of several inputs the places of all count together.
-    half = Input("a", (side, side, 3), 1.0, 0.0, "NHWC", "uint8", "uint8")
-    two = dataclasses.replace(signature, inputs=(half, dataclasses.replace(half, name="b")))
-    assert convert.layer_parity_images(two) == max(min(images, 2**15 // side**2), 4)
-
-
 def test_a_float_graph_that_differs_from_keras_by_too_much_is_refused(inputs, tmp_path):
     settings = ConvertStage(convert=Convert(max_relative_difference=1e-12))
     with pytest.raises(ConversionError, match=r"baseline\.fp32\.onnx differs from Keras") as caught:
@@ -271,21 +249,6 @@ def test_what_fits_float16_is_wholly_in_float16(done):
     assert done[1].details.float32_layers == {}
 
 
-def test_what_overflows_float16_stays_float32_in_the_file_and_is_named(trained, digits, tmp_path):
-    model = files.load(trained / "model.keras")
-    for name, factor in (("dense1", 1e5), ("logits", 1e-5)):
-        kernel, bias = model.get_layer(name).get_weights()
-        model.get_layer(name).set_weights([factor * kernel, bias * (1e5 if factor > 1 else 1)])
-    pixels = digits.test.images[:32]
-    expected = evaluate.logits(model, DIGITS.preprocess(pixels))
-    graph, file = float_graph(fold(model), DIGITS), tmp_path / "half.onnx"
-    raw = dataclasses.replace(DIGITS, dtype="uint8")
-    found = convert.write_float16(graph, digits.calibration.images[:], raw, file)[file.name]
-    assert {"dense1", "logits"} <= {each.layer for each in found}
-    got = interpret(file, raw, pixels)
-    assert compare(expected, got).max_relative_difference < 5e-3
-
-
 def test_pixels_are_the_input_of_engines_only_where_the_data_are_pixels() -> None:
     pixels = Signature((4, 4, 1), ("a", "b"), 1.0, 0.0)
     floats = dataclasses.replace(pixels, data_dtype="float32")
@@ -304,11 +267,3 @@ def test_of_several_inputs_pixels_are_the_input_of_those_that_are_pixels() -> No
     assert convert.input_type(numbers, Convert()) == "float32"
     with pytest.raises(SettingsError, match=r"convert\.input is 'uint8', but the data are float32"):
         convert.input_type(numbers, Convert(input="uint8"))
-
-
-def test_the_samples_of_large_outputs_are_fewer() -> None:
-    """They are kept of Keras and of every simulation."""
-    assert most_samples(DIGITS) > 256
-    masks = dataclasses.replace(DIGITS, task="segmentation", output_shape=(256, 256, 8))
-    assert most_samples(masks) == 64
-    assert most_samples(dataclasses.replace(masks, output_shape=(2048, 2048, 8))) == 16

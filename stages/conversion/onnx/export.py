@@ -58,14 +58,27 @@ def to_onnx(
                 f"an output is called {name!r}, as an input is: a graph tells them by their names",
                 "give the input, or the layer that makes the output, another name",
             )
+    model, constants = _through_tf2onnx(forward, signature, opset, kernels)
+    # Before the clean-up, which folds constants but not graph inputs.
+    values = _inline(model.graph, constants)
+    _rename_outputs(model.graph, signature.output_names)
+    model = clean_up(model, values.__getitem__)
+    canonicalize(model)
+    _describe(model, signature)
+    fill(model, values.__getitem__)
+    check(model)
+    return model
+
+
+def _through_tf2onnx(
+    forward: Callable[[Any], Any], signature: Signature, opset: int, kernels: Sequence[Any]
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """The graph of `forward`, and by name the constants that it takes as inputs: `kernels` too."""
     sources = [
         tf.TensorSpec((own.batch_size or None, *own.input_shape), tf.float32, name=own.input_name)
         for own in signature.each_input
     ]
-    stem = "kernel"
-    while any(each.startswith(stem) for each in (*signature.input_names, *signature.output_names)):
-        stem += "s"
-    named = {f"{stem}.{number}": kernel for number, kernel in enumerate(kernels)}
+    named = dict(zip(_kernel_names(len(kernels), signature), kernels, strict=True))
     specs = [
         *sources,
         *(tf.TensorSpec(each.shape, each.dtype, name=key) for key, each in named.items()),
@@ -83,15 +96,15 @@ def to_onnx(
     captured = function.get_concrete_function().graph.captures
     constants = {inner.name: outer for outer, inner in captured if outer.dtype != tf.resource}
     constants |= {key: tf.convert_to_tensor(each.value) for key, each in named.items()}
-    # Before the clean-up, which folds constants but not graph inputs.
-    values = _inline(model.graph, {key: np.asarray(each) for key, each in constants.items()})
-    _rename_outputs(model.graph, signature.output_names)
-    model = clean_up(model, values.__getitem__)
-    canonicalize(model)
-    _describe(model, signature)
-    fill(model, values.__getitem__)
-    check(model)
-    return model
+    return model, {key: np.asarray(each) for key, each in constants.items()}
+
+
+def _kernel_names(count: int, signature: Signature) -> list[str]:
+    """Names of so many inputs beside those of `signature`, which they cannot be taken for."""
+    stem = "kernel"
+    while any(each.startswith(stem) for each in (*signature.input_names, *signature.output_names)):
+        stem += "s"
+    return [f"{stem}.{number}" for number in range(count)]
 
 
 def _inline(graph: onnx.GraphProto, constants: Mapping[str, Array]) -> dict[str, Array]:

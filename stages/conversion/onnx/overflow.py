@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from stages.artifacts.node_names import layer_of
 from stages.artifacts.signature import Signature
 from stages.conversion.onnx.float16 import float_tensors, to_float16
+from stages.conversion.onnx.preprocessing import prepend_preprocessing
 from stages.engines.base import Images
 from stages.engines.onnxruntime import outputs_of_batches
 from stages.results.conversion import FloatLayer
@@ -31,6 +33,8 @@ PEAK = ".peak"
 BOUNDS = ("Clip", "Max", "Min")
 """What these compare with may be cut to float16: it bounds nothing in there."""
 PAIRS = ("QuantizeLinear", "DequantizeLinear")
+Wide = dict[str, tuple[FloatLayer, ...]]
+"""By float16 graph, the layers that float16 cannot hold, if any."""
 
 
 def to_safe_float16(
@@ -44,6 +48,20 @@ def to_safe_float16(
     batches = normal.batches(images, max(1, PIXELS // places))
     held = overflowing(model, peaks(model, signature, batches))
     return to_float16(model, held), layers(model, held)
+
+
+def write_float16(
+    graph: onnx.ModelProto, images: NDArray[Any], signature: Signature, file: Path
+) -> Wide:
+    """Write the float32 `graph` of preprocessed inputs in float16, with pixels as its input.
+
+    Returns the layers that cannot be, and stay float32. Raises EngineError.
+    """
+    half, layers_in_float = to_safe_float16(graph, images, signature)
+    # float16 first, then the pixels: normalised in float16 they would be off by a
+    # quantization step (decision 11).
+    onnx.save(prepend_preprocessing(half, signature), file)
+    return {file.name: layers_in_float} if layers_in_float else {}
 
 
 def peaks(

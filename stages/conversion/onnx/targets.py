@@ -67,21 +67,7 @@ def int8_graph(
     """
     wanted = only(points, target)
     marks = {name: 1 + number * MARK for number, name in enumerate(wanted)}
-
-    def quantize(point: Point, value: Any) -> Any:
-        # A symmetric pair for every target: it only has to carry the mark, and name_pairs gives it
-        # its scale and zero point (decision 7).
-        low, high = (limit * marks[point.name] for limit in (INT8.low, INT8.high))
-        return tf.quantization.quantize_and_dequantize_v2(
-            value, low, high, range_given=True, round_mode="HALF_TO_EVEN"
-        )
-
-    visit = in_scopes(traceable)
-
-    def forward(images: Any) -> Any:
-        return execute(model, wanted, images, quantize, visit)
-
-    graph = to_onnx(forward, signature, opset, kernels_of(model))
+    graph = _marked(model, wanted, marks, signature, opset)
     if target == "fp8":
         newer = at_opset(graph, FP8_OPSET)
         fill(newer, Index(graph.graph).array)
@@ -107,6 +93,33 @@ def int8_graph(
         qdq.quantize_kernels(graph, layers, bias="int32" if target == "cpu" else "float")
     check(graph)
     return graph
+
+
+def _marked(
+    model: keras.Model,
+    points: Mapping[str, Point],
+    marks: Mapping[str, float],
+    signature: Signature,
+    opset: int,
+) -> onnx.ModelProto:
+    """The folded `model` as a graph with a pair at each of `points`, whose scale is its mark.
+
+    A symmetric pair for every target: it only has to carry the mark, and name_pairs gives it its
+    scale and zero point (decision 7).
+    """
+
+    def quantize(point: Point, value: Any) -> Any:
+        low, high = (limit * marks[point.name] for limit in (INT8.low, INT8.high))
+        return tf.quantization.quantize_and_dequantize_v2(
+            value, low, high, range_given=True, round_mode="HALF_TO_EVEN"
+        )
+
+    visit = in_scopes(traceable)
+
+    def forward(images: Any) -> Any:
+        return execute(model, points, images, quantize, visit)
+
+    return to_onnx(forward, signature, opset, kernels_of(model))
 
 
 def _pair(found: Range, mark: float, target: Target) -> qdq.Pair:

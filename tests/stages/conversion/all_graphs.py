@@ -15,7 +15,7 @@ from stages.conversion.explained import explained_difference
 from stages.conversion.litert import write_float
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
-from stages.convert import INT8_GRAPHS
+from stages.conversion.quantized import INT8_GRAPHS
 from stages.engines import litert, onnxruntime, openvino
 from stages.engines.base import BuildRequest, Engine
 from stages.engines.registry import ENGINES as ENGINE_SPECS

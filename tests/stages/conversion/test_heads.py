@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from stages.convert import INT8_GRAPHS
+from stages.conversion.quantized import INT8_GRAPHS
 from stages.engines import litert, onnxruntime
 from stages.engines.cuda.memory import gpu_blocker
 from stages.engines.onnxruntime import interpret

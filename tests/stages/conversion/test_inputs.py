@@ -10,7 +10,7 @@ import pytest
 from stages.artifacts.signature import Input, Signature
 from stages.conversion.litert import write_float
 from stages.conversion.onnx.overflow import to_safe_float16
-from stages.convert import INT8_GRAPHS
+from stages.conversion.quantized import INT8_GRAPHS
 from stages.engines import litert
 from stages.engines.base import BuildRequest
 from stages.engines.cuda.memory import gpu_blocker

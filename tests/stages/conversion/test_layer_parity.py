@@ -19,8 +19,8 @@ from stages.conversion.layer_parity import RoundingBounds, compare_layers
 from stages.conversion.litert import write_int8
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.preprocessing import prepend_preprocessing
+from stages.conversion.quantized import FP8_GRAPHS, INT8_GRAPHS
 from stages.conversion.traces import traces
-from stages.convert import FP8_GRAPHS, INT8_GRAPHS
 from stages.engines.onnxruntime import interpret
 from stages.keras_graph.walk import apply, walk
 from stages.numerics.rounding import FLOAT16, FLOAT32

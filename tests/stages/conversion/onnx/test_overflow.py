@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from stages.conversion.onnx import overflow
 from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.targets import float_graph
 from stages.conversion.traces import AS_WRITTEN, trace_onnx
+from stages.datasets.base import DataSet
 from stages.engines.base import BuildRequest
 from stages.engines.layers import mismatches, requested
+from stages.engines.onnxruntime import interpret
 from stages.keras_graph.fold import fold
+from stages.models import files
 from stages.numerics.parity import compare
 from stages.training import evaluate
+from tests.stages.conftest import DIGITS
 from tests.stages.conversion.onnx.builders import SIGNATURE, graph, kinds
 from tests.stages.conversion.onnx.builders import evaluate as exact
 from tests.stages.conversion.onnx.test_targets import BATCH, Quantized, run
@@ -200,3 +205,20 @@ def test_a_pair_that_is_read_in_both_types_is_dequantized_in_both() -> None:
     assert (inputs["half"], inputs["single"]) == (["d"], ["d_float", "f"])
     assert kinds(half).count("DequantizeLinear") == 2
     assert inputs["d_float"] == ["q", "s_float", "z"]
+
+
+def test_what_overflows_float16_stays_float32_in_the_file_and_is_named(
+    trained: Path, digits: DataSet, tmp_path: Path
+) -> None:
+    model = files.load(trained / "model.keras")
+    for name, factor in (("dense1", 1e5), ("logits", 1e-5)):
+        kernel, bias = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([factor * kernel, bias * (1e5 if factor > 1 else 1)])
+    images = digits.test.images[:32]
+    expected = evaluate.logits(model, DIGITS.preprocess(images))
+    file, raw = tmp_path / "half.onnx", dataclasses.replace(DIGITS, dtype="uint8")
+    calibration = digits.calibration.images[:]
+    wide = overflow.write_float16(float_graph(fold(model), DIGITS), calibration, raw, file)
+    assert {"dense1", "logits"} <= {each.layer for each in wide[file.name]}
+    got = interpret(file, raw, images)
+    assert compare(expected, got).max_relative_difference < 5e-3

@@ -20,8 +20,8 @@ from stages.conversion.onnx.float16 import to_float16
 from stages.conversion.onnx.graph import Index
 from stages.conversion.onnx.qdq import quantized_tensors
 from stages.conversion.onnx.targets import float_graph, int8_graph
+from stages.conversion.quantized import INT8_GRAPHS
 from stages.conversion.traces import trace_onnx, traces
-from stages.convert import INT8_GRAPHS
 from stages.engines import litert, openvino
 from stages.engines.base import BuildRequest
 from stages.engines.onnxruntime import Runner, interpret, outputs
