@@ -15,6 +15,7 @@ import numpy as np
 from stages.artifacts.signature import Signature
 from stages.engines import child, records
 from stages.engines.child import ChildFailed
+from stages.engines.cuda.memory import bus_id
 from stages.engines.registry import ENGINES
 from stages.errors import EngineError
 from stages.measurement import turns
@@ -85,6 +86,7 @@ def print_measured(
         lambda name: is_on_gpu and name == "engine",
         settings.warmup_seconds,
         settings.max_seconds_per_engine,
+        bus_id() if is_on_gpu else None,
     )
     found = summarize(windows["engine"], windows["reference"], clocks)
     sys.stdout.write(found.model_dump_json() + "\n")
@@ -93,7 +95,10 @@ def print_measured(
 def summarize(
     engine: Windows, reference: Windows, clocks: tuple[GpuClocks, ...] = ()
 ) -> AgainstReference:
-    """From the milliseconds of every call, float64 (calls,), in windows that took turns."""
+    """From the milliseconds of every call, float64 (calls,), in windows that took turns.
+
+    `clocks` are of the GPU that the engine runs on, empty where it runs on the CPU.
+    """
     pairs = zip(engine, reference, strict=False)  # one that used up its time has fewer windows
     ratios = [float(np.median(mine) / np.median(other)) for mine, other in pairs]
     low, high = latency.median_interval(ratios)

@@ -73,9 +73,11 @@ def gpus(smi: str = "nvidia-smi") -> list[dict[str, str]] | None:
     return None if asked is None else [_named(line) for line in asked[1].strip().splitlines()]
 
 
-def watch_command(smi: str = "nvidia-smi") -> list[str] | None:
-    """What prints the same again and again; None where there is no such program, or no answer."""
-    asked = _asked(smi)
+def watch_command(smi: str = "nvidia-smi", gpu: str | None = None) -> list[str] | None:
+    """What prints the same again and again, of all GPUs or of the one with this PCI bus ID; None
+    where there is no such program, or no answer.
+    """
+    asked = _asked(smi, gpu)
     return None if asked is None else [*asked[0], f"--loop-ms={WATCH_MS}"]
 
 
@@ -128,12 +130,12 @@ def _summary(readings: list[dict[str, str]]) -> GpuClocks:
     )
 
 
-def _asked(smi: str) -> tuple[list[str], str] | None:
+def _asked(smi: str, gpu: str | None = None) -> tuple[list[str], str] | None:
     """The query that this driver answers, and its answer."""
-    program = shutil.which(smi)
+    program, of = shutil.which(smi), [f"--id={gpu}"] if gpu else []
     for throttle in THROTTLE_FIELDS if program else ():
         query = f"--query-gpu={','.join((*GPU_FIELDS, throttle))}"
-        command = [str(program), query, "--format=csv,noheader"]
+        command = [str(program), query, "--format=csv,noheader", *of]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SMI_SECONDS)
         except (OSError, subprocess.TimeoutExpired):

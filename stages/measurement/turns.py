@@ -21,9 +21,10 @@ def until_stable(
     is_on_gpu: Callable[[Key], bool],
     warmup_seconds: float,
     seconds: float,
+    gpu: str | None = None,
 ) -> tuple[dict[Key, list[Samples]], tuple[GpuClocks, ...]]:
     """The windows of every candidate, as clock.until_stable gives them, and the state of the GPUs
-    while those on a GPU were timed; () without any.
+    while those on a GPU were timed; () without any. With `gpu`, a PCI bus ID, no other is watched.
     """
     on_gpu = {name: call for name, call in calls.items() if is_on_gpu(name)}
     on_cpu = {name: call for name, call in calls.items() if name not in on_gpu}
@@ -31,7 +32,7 @@ def until_stable(
     if not on_gpu:
         return windows, ()
     # In this order: the GPU must not wait for an answer, and the watch sees warm clocks alone.
-    watch = machine_state.watch_command()
+    watch = machine_state.watch_command(gpu=gpu)
     clock.warm_up(on_gpu, warmup_seconds)
     with machine_state.watched_gpus(watch) as seen:
         windows |= clock.until_stable(on_gpu, 0.0, seconds, GPU_LEAD_IN_SECONDS)

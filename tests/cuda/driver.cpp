@@ -194,6 +194,10 @@ EXPORT int cuDeviceGetName(char *name, int length, int) {
   std::strncpy(name, "Stand-in", length);
   return SUCCESS;
 }
+EXPORT int cuDeviceGetPCIBusId(char *id, int length, int) {
+  std::strncpy(id, "0000:18:00.0", length);
+  return SUCCESS;
+}
 EXPORT int cuDeviceTotalMem_v2(size_t *bytes, int) { *bytes = CAPACITY; return SUCCESS; }
 EXPORT int cuDeviceComputeCapability(int *major, int *minor, int) {
   *major = 8, *minor = 9;

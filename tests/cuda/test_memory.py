@@ -138,6 +138,10 @@ def test_the_gpu_has_a_name_with_its_compute_capability(gpu: StandIn) -> None:
     assert cuda_memory.gpu_name() == "Stand-in (8.9)"
 
 
+def test_the_gpu_has_a_place_on_the_bus_by_which_it_is_watched(gpu: StandIn) -> None:
+    assert cuda_memory.bus_id() == "0000:18:00.0"
+
+
 def test_a_graph_does_the_same_again_with_new_data(gpu: StandIn) -> None:
     memory = CudaMemory()
     source, target = memory.allocate((3,)), memory.allocate((3,))

@@ -263,6 +263,15 @@ def compute_capability() -> str:
     return f"{major}.{minor}"
 
 
+def bus_id() -> str:
+    """That of the first GPU on the PCI bus, by which nvidia-smi knows it. Raises EngineError."""
+    with cuda_errors():
+        make_context_current()
+        from pycuda import driver
+
+        return str(driver.Device(0).pci_bus_id())
+
+
 @contextmanager
 def cuda_errors() -> Iterator[None]:
     """Turn an error of PyCUDA, or its absence, into an EngineError."""
