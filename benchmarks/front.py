@@ -8,9 +8,9 @@ A point as `litert.int8=0.4` is a network pruned to that share of its own latenc
 (`prune.target`, `prune.target_latency_ratio`); one without a ratio is a name, of the network that
 `--prune` alone describes. For every seed, which is that of train, prune and
 quantize: trains the full network in FOLDER/seed-N/full, makes every point from it, and trains a
-control in FOLDER/seed-N/control, which is not pruned, for as many epochs as the points in all. What
-is there already is used, so the command goes on where it was killed; `--made-only` leaves out what
-is not there yet.
+control in FOLDER/seed-N/control-EPOCHS, which is not pruned, for as many epochs as the point in
+all; points of as many epochs share it. What is there already is used, so the command goes on where
+it was killed; `--made-only` leaves out what is not there yet.
 
 Then the INT8 engines of every point are timed, in turns with the fastest one of the full network
 at that batch size, and the fastest stands for the point. The test images are asked last: points are
@@ -71,8 +71,10 @@ def main() -> None:
             make(folder, seed, options.point, options.prune, settings)
         made = [point for point in options.point if (folder / point / "convert").exists()]
         best, found = timed(folder, made, options.windows)
-        control = hits(folder / "control" / "convert", best[1])
+        paired = {point: control_of(folder, point) for point in made}
+        controls = {each: hits(each / "convert", best[1]) for each in set(paired.values())}
         for point in made:
+            control = controls[paired[point]]
             pruned = hits(folder / point / "convert", found[point][1].engine)
             answers[point].append((control, pruned))
             rows.append(row(folder / point, seed, found[point], control, pruned))
@@ -83,7 +85,7 @@ def main() -> None:
 
 
 def make(folder: Path, seed: int, points: list[str], prune: list[str], settings: list[str]) -> None:
-    """The full network, every point and the control of one seed."""
+    """The full network, every point and the controls of one seed."""
     seeds = [word for part in SEEDED for word in ("--set", f"{part}.seed={seed}")]
     common = [*settings, *seeds]
     run_line(folder / "full", [*common, "--set", "prune.ratio=0"])
@@ -96,9 +98,24 @@ def make(folder: Path, seed: int, points: list[str], prune: list[str], settings:
             folder / point,
             [*common, *(word for pair in [*own, *prune] for word in to_option(pair))],
         )
-    (total,) = {sum(epochs(folder / point)) for point in points}
-    as_long = ["--set", f"train.epochs={total}", "--set", "prune.ratio=0"]
-    run_line(folder / "control", [*common, *as_long])
+    for control, total in {
+        control_of(folder, point): sum(epochs(folder / point)) for point in points
+    }.items():
+        as_long = ["--set", f"train.epochs={total}", "--set", "prune.ratio=0"]
+        run_line(control, [*common, *as_long])
+
+
+def control_of(folder: Path, point: str) -> Path:
+    """The network that is not pruned and trained, or to be trained, for as long as the point.
+
+    That may be in `control`, where the only one was at first.
+    """
+    total, single = sum(epochs(folder / point)), folder / "control"
+    if (single / "train").exists():
+        settings = record(single, "train")["settings"]["train"]
+        if settings["epochs"] == total:
+            return single
+    return folder / f"control-{total}"
 
 
 def timed(

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline import config
+from pipeline.core.hashing import key_of
 from pipeline.search import knobs
 from pipeline.search.driver import Driver
 from pipeline.search.job import Job, stages_of_trial
@@ -38,7 +39,9 @@ from pipeline.search.places import Done, Place
 from pipeline.search.places.local import Local, Work
 from pipeline.search.places.ray import Ray
 from pipeline.search.study import Study, address
+from stages.engines import environment
 from stages.results.comparing import AgainstReference
+from stages.results.machine import MachineFacts
 from stages.settings import Settings
 
 SECONDS = "SEARCH_SCALE_SECONDS"
@@ -55,6 +58,8 @@ def sleeping(job: Job, tell: Callable[[str], None]) -> RungResult:
         rung=job.rung or 0,
         engine="litert.int8",
         threads=1,
+        timed=key_of(prune.model_dump(mode="json")),
+        trained=key_of("the same for all"),
         top1=0.99 - 0.3 * prune.ratio**2 - 10 * abs(prune.learning_rate - 1e-3),
         trained_top1=0.99,
         samples=1000,
@@ -79,6 +84,10 @@ class Threads:
         self.slots = slots
         self._heard: queue.SimpleQueue[Done] = queue.SimpleQueue()
 
+    @property
+    def machine(self) -> MachineFacts:
+        return environment.describe()
+
     def __enter__(self) -> Threads:
         return self
 
@@ -87,7 +96,11 @@ class Threads:
 
     def start(self, job: Job) -> None:
         def work() -> None:
-            self._heard.put(Done(job, sleeping(job, lambda stage: None)))
+            try:
+                done = Done(job, sleeping(job, lambda stage: None))
+            except Exception as error:
+                done = Done(job, error=error)
+            self._heard.put(done)
 
         threading.Thread(target=work).start()
 

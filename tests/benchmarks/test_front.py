@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,3 +32,25 @@ def test_seeds_that_err_on_the_same_images_leave_as_much_doubt_as_one() -> None:
     control = np.repeat([True, False], [90, 10])
     pruned = np.repeat([True, False], [80, 20])
     assert front.mean_lost([(control, pruned)] * 3) == front.mean_lost([(control, pruned)])
+
+
+def made(folder: Path, epochs: int, *rounds: int) -> None:
+    kept = [{"epochs": each, "is_kept": True} for each in rounds]
+    records = {
+        "train": {"settings": {"train": {"epochs": epochs}}},
+        "prune": {"measurements": {"details": {"rounds": kept}}},
+    }
+    for stage, content in records.items():
+        (folder / stage).mkdir(parents=True)
+        (folder / stage / "record.json").write_text(json.dumps(content))
+
+
+def test_points_of_other_numbers_of_epochs_have_controls_of_their_own(tmp_path: Path) -> None:
+    """With prune.rounds=2 a round may be undone: after hours of training that ended in a crash."""
+    for name, rounds in {"a": [2, 12], "b": [12], "c": [2, 12]}.items():
+        made(tmp_path / name, 24, *rounds)
+    wanted = [tmp_path / name for name in ("control-38", "control-36", "control-38")]
+    assert [front.control_of(tmp_path, point) for point in "abc"] == wanted
+    made(tmp_path / "control", 36)
+    wanted[1] = tmp_path / "control"
+    assert [front.control_of(tmp_path, point) for point in "abc"] == wanted
