@@ -24,7 +24,12 @@ SAME_IMAGES = (
 """Settings of `data` that decide which images accuracy is measured on: no knobs."""
 SAME_MEASURE = ("quality.metric", "quality.higher_is_better", "model.task", "model.tasks")
 """Settings that decide what accuracy is: no knobs either."""
-
+SAME_ENGINE = (
+    "data.max_download_mib", "data.max_unpacked_mib", "model.trust_source", "train.save_h5",
+    "train.profile", "convert.parity_samples", "convert.carried_images",
+    "convert.max_relative_difference", "tensorrt.locate_divergence", "gpu.streams",
+)  # fmt: skip
+"""Nor are limits, checks, and what is written besides: no engine and no latency has them."""
 
 DIGITS = 12
 """Of a number on a grid: 3 * 0.05 is a little more than 0.15."""
@@ -217,7 +222,7 @@ def _require_knob(name: str, settings: Settings, plan: Plan) -> None:
         if part in varied
         for each in type(getattr(settings, part)).model_fields
         if part != "data" or each not in SAME_IMAGES
-        if f"{part}.{each}" not in SAME_MEASURE
+        if f"{part}.{each}" not in (*SAME_MEASURE, *SAME_ENGINE)
     ]
     if name in known:
         return

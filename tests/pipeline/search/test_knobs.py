@@ -121,6 +121,19 @@ def test_a_mistake_in_a_knob_is_said_in_one_line(knobs, message):
     assert refused(knobs) == message
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("convert.carried_images", "convert.parity_samples", "convert.max_relative_difference"),
+        *("train.save_h5", "train.profile", "data.max_download_mib", "data.max_unpacked_mib"),
+        *("model.trust_source", "tensorrt.locate_divergence", "gpu.streams"),
+    ],
+)
+def test_limits_checks_and_what_is_written_besides_are_no_knobs(name):
+    knobs = f'{{"{name}" = [1, 2]}}'
+    assert refused(knobs) == f"search.knobs: {name} changes no engine, and is no knob"
+
+
 def test_every_wrong_knob_has_its_line():
     with pytest.raises(SettingsError) as caught:
         of({"prune.rati": [0.1], "build.threads": [[0]]})
