@@ -40,7 +40,8 @@ def search(
     """Look for the best engines for a budget, by measuring.
 
     Varies what [search] of the settings says, and goes on where an earlier
-    search in the same folder ended. Needs Optuna: pip install optuna
+    search in the same folder ended. Needs Optuna:
+    pip install optuna scikit-learn
 
     \b
     pipeline search --hours 1 --set search.max_accuracy_loss=0.5

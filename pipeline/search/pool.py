@@ -67,15 +67,24 @@ class Pool:
         What is being made is left alone. Where files were copied, links say nothing, and all of
         these stages goes: whoever needs it again makes it again.
         """
+        for shelf in self._idle_shelves():
+            for stage in self._plan:
+                file = shelf.root / stage.name / records.FILE
+                if stage.name not in kept and file.is_file() and file.stat().st_nlink == 1:
+                    shelf.discard(stage.name)
+
+    def recover(self) -> None:
+        """Finish or undo what trials that were killed left."""
+        for shelf in self._idle_shelves():
+            shelf.recover()
+
+    def _idle_shelves(self) -> Iterator[Store]:
+        """Each locked until the next one is asked for; without those that somebody uses."""
         for folder in self._root.glob("*"):
             if not KEY.fullmatch(folder.name) or not folder.is_dir():
                 continue
             with contextlib.suppress(BlockingIOError), waiting(folder / MAKING, blocking=False):
-                shelf = Store(folder, self._plan)
-                for stage in self._plan:
-                    file = folder / stage.name / records.FILE
-                    if stage.name not in kept and file.is_file() and file.stat().st_nlink == 1:
-                        shelf.discard(stage.name)
+                yield Store(folder, self._plan)
 
 
 def share(source: Store, target: Store, stage: str) -> None:

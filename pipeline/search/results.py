@@ -31,7 +31,7 @@ class RungPair(BaseModel):
 
 
 class Found(BaseModel):
-    """All that a search found so far; `search.json` of its folder and `--format json`.
+    """All that a search found so far; `report.json` of its folder and `--format json`.
 
     front            trials on the Pareto front, complete and within every budget, fastest first
     reference_ms     median latency of the trained network in ONNX Runtime float32, over all trials

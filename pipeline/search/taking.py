@@ -40,10 +40,12 @@ def take(searched: Searched, artifacts: Path, number: int, given: Settings) -> s
         target.recover()
         for stage in stages:
             share(source, target, stage)
+    aside = [f"{each} holds what was in its place, and is not ours" for each in target.set_aside]
     options = _options(searched, trial, given)
     engine = trial.last.engine if trial.last else ""
     lines = [
         f"{artifacts} is trial {number} now: {', '.join(stages)}",
+        *aside,
         f"its settings: {shlex.join(knobs.words(_set_by(trial)))}",
         f"all of them, as options: {options}",
         f"to take its engine home: pipeline export --to BUNDLE --engine {engine}{searched.option}",

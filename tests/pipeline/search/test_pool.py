@@ -12,7 +12,8 @@ from pipeline import config
 from pipeline.core.display import Nothing
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
-from pipeline.search.pool import Pool
+from pipeline.search.pool import MAKING, Pool
+from stages.artifacts.file_lock import waiting
 from stages.measurement.alone import alone_on_machine
 
 STAGES = tuple(stage.name for stage in PLAN)
@@ -81,6 +82,15 @@ def test_swept_is_what_no_folder_holds_any_more_and_nothing_that_we_did_not_make
     assert left["join"] == []
     assert [f.read_text() for f in (tmp_path / "pool").rglob("mine.txt")] == ["mine"]
     assert set(bring(tmp_path / "c", pool).values()) == {"cached"}
+
+
+def test_what_is_being_made_is_no_leftover(tmp_path, pool):
+    drafts = [tmp_path / "pool" / (digit * 64) / ".new-write-99" for digit in "01"]
+    for draft in drafts:
+        draft.mkdir(parents=True)
+    with waiting(drafts[0].parent / MAKING):
+        pool.recover()
+    assert [draft.exists() for draft in drafts] == [True, False]
 
 
 def test_a_stage_that_times_engines_says_that_it_waits_for_the_machine(tmp_path):

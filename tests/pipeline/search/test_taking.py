@@ -97,6 +97,16 @@ def test_a_folder_whose_records_are_of_another_trial_is_not_taken(artifacts):
     assert not (artifacts / "prune").exists()
 
 
+def test_what_was_in_the_place_of_an_artifact_is_said_to_be_beside_it(artifacts):
+    (artifacts / "prune").mkdir()
+    (artifacts / "prune/mine.txt").write_text("mine")
+    done = call("search", "--take", "0", "--artifacts", str(artifacts))
+    assert done.exit_code == 0, done.stderr
+    aside = artifacts / "prune.set-aside-1"
+    assert f"{aside} holds what was in its place, and is not ours" in done.stdout.splitlines()
+    assert (aside / "mine.txt").read_text() == "mine"
+
+
 def test_what_an_address_hides_is_not_in_the_file_of_the_settings_but_asked_for(artifacts):
     secret = "--set=report.mlflow=http://me:word@host/"
     done = call("search", "--take", "0", "--artifacts", str(artifacts), secret)
