@@ -23,11 +23,15 @@ def search(
     cluster: str | None = None,
 ) -> None:
     """Search, write the reports and print what was found. Raises UserError."""
-    searching.prepare(settings)
+    searching.prepare(settings, is_here=cluster is None)
     files = [file for stage in PLAN for file in stage.settings.of(settings).external_files()]
-    ownership.claim(artifacts, PLAN, files)
     folder, workers = artifacts / searching.FOLDER, settings.search.workers
-    place = Ray(cluster, workers, folder, files) if cluster else Local(workers, folder / ".logs")
+    place = (
+        Local(workers, folder / ".logs")
+        if cluster is None
+        else Ray(cluster, workers, folder, files)
+    )
+    ownership.claim(artifacts, PLAN, files)
     with live.display(is_quiet) as shown:
         searched = searching.search(settings, artifacts, place, shown, command)
     showing.publish(searched)

@@ -19,6 +19,7 @@ from pipeline.core.store import Store
 from pipeline.search import objectives, rungs
 from pipeline.search.job import Job, folder_of, stages_of_trial
 from pipeline.search.knobs import Dimension, controls, settings_of
+from pipeline.search.machine import Facts
 from pipeline.search.model import RungResult, Tested, Trial, controls_among
 from pipeline.search.objectives import Miss, Yardstick
 from pipeline.search.places import Done, Lost, Place, Said
@@ -64,7 +65,8 @@ class Shown(Protocol):
 class Driver:
     """A search under way; `folder` is its own, below the artifact folder `base`.
 
-    `external` has the hashes of the user's files, which no trial may find changed.
+    `external` has the hashes of the user's files, and `machine` the facts of what engines are timed
+    on, neither of which a trial may find changed.
     """
 
     settings: Settings
@@ -75,6 +77,7 @@ class Driver:
     folder: Path
     base: Path
     external: Mapping[str, str] = field(default_factory=dict)
+    machine: Facts = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     waiting: deque[Job] = field(default_factory=deque)
     running: set[int] = field(default_factory=set)
@@ -161,6 +164,7 @@ class Driver:
             settings=own.model_dump(mode="json"),
             engine=trial.last.engine if trial.last else None,
             external=dict(self.external),
+            machine=dict(self.machine),
         )
 
     def _hear(self, heard: Said | Done | Lost) -> None:

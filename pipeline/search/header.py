@@ -1,9 +1,11 @@
-"""Which settings and files a search is of: `header.json`. Trials of two lines, of other data or of
-other knobs are not compared, and a search that is shown need not be given its settings again.
+"""Which settings, files and machine a search is of: `header.json`. Trials of two lines, of other
+data, knobs or runtimes are not compared, and a search that is shown need not be given its settings
+again.
 """
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ from pipeline.core.hashing import key_of
 from pipeline.core.record import faults
 from pipeline.core.store import Store
 from pipeline.search.job import stages_of_trial
+from pipeline.search.machine import Facts
 from pipeline.search.model import Control
 from stages.artifacts.atomic import replacing
 from stages.errors import ArtifactError, SettingsError, redacted_values, shown
@@ -28,8 +31,11 @@ FILE = "header.json"
 COMPARED = {"knobs", "objectives", "engine", "batch_size", "rungs"}
 """Settings of the search itself that all of its trials have in common."""
 BUDGETS = {"max_accuracy_loss", "max_p50_ms", "max_size_mb"}
-VERSION: Final = 3
-"""Raised whenever what trials have kept cannot be read any more."""
+VERSION: Final = 4
+"""Raised whenever what trials have kept cannot be read any more, or more must be known of them."""
+WITHOUT_MACHINE: Final = 3
+"""A version that can still be shown: it does not say what its trials were timed on."""
+HARDWARE = "hardware or packages"
 ID_BYTES = 8
 MOST_SHOWN = 3
 
@@ -37,16 +43,17 @@ MOST_SHOWN = 3
 class Header(BaseModel):
     """`settings` are those that trials have in common, and `search` the whole section of the last
     call; both without what an address can hide, `key` is of all as it was. `external` has the hash
-    of every file of the user that a trial reads, by its path. `id` is drawn at random: no two
-    folders have the same study, whatever database they share.
+    of every file of the user that a trial reads, by its path, `machine` the facts of machine.py.
+    `id` is drawn at random: no two folders have the same study, whatever database they share.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[3] = VERSION
+    version: Literal[3, 4] = VERSION
     id: str
     key: str
     external: dict[str, str]
+    machine: dict[str, Any] = {}
     settings: dict[str, Any]
     search: Search
     controls: tuple[Control, ...]
@@ -66,6 +73,7 @@ def of(
     settings: Settings,
     controls: Sequence[Control],
     external: Mapping[str, str],
+    machine: Facts,
     before: Header | None,
 ) -> Header:
     """The header of a search with these settings; `before` is that of its earlier calls."""
@@ -81,8 +89,9 @@ def of(
         search["storage"] = str(Path(storage).absolute())
     return Header(
         id=before.id if before else secrets.token_hex(ID_BYTES),
-        key=key_of({**common, "external": dict(external)}),
+        key=key_of({**common, "external": dict(external), "machine": dict(machine)}),
         external=dict(external),
+        machine=dict(machine),
         settings=redacted_values(common),
         search=Search.model_validate(search),
         controls=tuple(controls),
@@ -109,7 +118,7 @@ def read(folder: Path) -> Header | None:
     file = folder / FILE
     try:
         content = seal.opened(file.read_bytes())
-        if (version := content.get("version")) != VERSION:
+        if (version := content.get("version")) not in (WITHOUT_MACHINE, VERSION):
             raise ArtifactError(
                 f"the search in {str(folder)!r} was made by another version of the pipeline: its "
                 f"trials are of version {shown(version)}, expected {VERSION}",
@@ -132,19 +141,29 @@ def write(header: Header, folder: Path) -> None:
 
 
 def refuse_other(header: Header, before: Header | None, folder: Path) -> None:
-    """Raise SettingsError if the search in `folder` is of other settings or files than `header`."""
+    """Raise SettingsError if the search in `folder` is of other settings, files or another machine
+    than `header`.
+    """
     if before is None or before.key == header.key:
         return
-    changes = in_words(before.settings, header.settings)
-    what = "settings" if changes else "files"
-    changes += [f"{name} changed" for name in changed(before.external, header.external)]
-    if not changes:
-        what, changes = "settings", ["what an address hides"]
+    if before.version == WITHOUT_MACHINE:
+        raise SettingsError(
+            f"the search in {str(folder)!r} was begun by an earlier version of the pipeline, which "
+            "did not keep what its engines were timed on: more trials may not compare",
+            f"--show and --take still read it; to go on, {anew(folder)}",
+        )
+    differing = {
+        "settings": in_words(before.settings, header.settings),
+        "files": [f"{name} changed" for name in changed(before.external, header.external)],
+        HARDWARE: in_words(before.machine, header.machine),
+    }
+    what = next((name for name, changes in differing.items() if changes), "settings")
+    changes = list(itertools.chain(*differing.values())) or ["what an address hides"]
     more = f" and {len(changes) - MOST_SHOWN} more" if len(changes) > MOST_SHOWN else ""
     raise SettingsError(
         f"the search in {str(folder)!r} is of other {what}: "
         f"{', '.join(changes[:MOST_SHOWN])}{more}",
-        anew(folder),
+        f"{'put it back as it was, or ' if what == HARDWARE else ''}{anew(folder)}",
     )
 
 

@@ -24,6 +24,7 @@ from pipeline.core.plan import PLAN, Plan, select
 from pipeline.core.record import Record
 from pipeline.core.runner import Line, run
 from pipeline.core.store import Store
+from pipeline.search import machine
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.pool import MAKING, Pool, share
 from stages.artifacts.file_lock import waiting
@@ -61,6 +62,7 @@ class Job(BaseModel):
     root      the folder of the search
     base      the artifact folder of the line, whose stages are shared too
     external  the hash of every file of the user, by its path, as of all trials of the search
+    machine   the facts of what they are timed on, as of all of them too
     settings  those of this trial at this rung, as JSON
     """
 
@@ -73,6 +75,7 @@ class Job(BaseModel):
     settings: dict[str, Any]
     engine: str | None = None
     external: dict[str, str] = {}
+    machine: dict[str, Any] = {}
 
 
 class Told(Nothing):
@@ -108,17 +111,16 @@ def run_job(job: Job, tell: Tell = lambda stage: None) -> RungResult | Tested:
     # A worker that was killed with its search may still be ending.
     with waiting(folder / LOCK):
         pool = Pool(job.root / "pool", PLAN, job.base, lambda: tell(WAITS))
-        machine = environment.describe().model_dump(mode="json")
-        line = Line(PLAN, settings, store, machine, Told(tell), shelf=pool)
-        if job.rung is None:
-            run(line, select(PLAN, (TESTED,)))
-            refuse_other_files(store, job.external)
-            record = store.read(TESTED)
-            measured = record.measurements if record else None
-            return benchmarked(measured, str(job.engine), settings.search)
-        run(line, stages_of_trial())
+        facts = environment.describe().model_dump(mode="json")
+        line = Line(PLAN, settings, store, facts, Told(tell), shelf=pool)
+        run(line, select(PLAN, (TESTED,)) if job.rung is None else stages_of_trial())
         refuse_other_files(store, job.external)
-        found = _measured(store, settings, job, tell)
+        found: RungResult | Tested = (
+            _tested(store, job) if job.rung is None else _measured(store, settings, job, tell)
+        )
+        machine.refuse_other(job.machine)
+    if isinstance(found, Tested):
+        return found
     return found.model_copy(
         update={"seconds": round(time.monotonic() - clock, 3), "ran": tuple(line.begun)}
     )
@@ -261,6 +263,7 @@ def _reference(root: Path, store: Store) -> Path:
     kept = Store(root / REFERENCE, PLAN)
     kept.root.mkdir(parents=True, exist_ok=True)
     with waiting(kept.root / MAKING):
+        kept.recover()
         record = kept.read(MEASURED)
         if record is None:
             share(store, kept, MEASURED)
@@ -272,7 +275,12 @@ def _reference(root: Path, store: Store) -> Path:
     return kept.folder(MEASURED)
 
 
-def benchmarked(measured: StageResult | None, engine: str, search: Search) -> Tested:
+def _tested(store: Store, job: Job) -> Tested:
+    record = store.read(TESTED)
+    return benchmarked(record.measurements if record else None, str(job.engine))
+
+
+def benchmarked(measured: StageResult | None, engine: str) -> Tested:
     """What the benchmark of a winner says of its engine.
 
     Raises EngineError where it did not run there, or its score is not known.
@@ -283,12 +291,10 @@ def benchmarked(measured: StageResult | None, engine: str, search: Search) -> Te
     baseline = measured.details.baseline
     if found is None or found.accuracy is None or baseline is None or baseline.accuracy is None:
         raise EngineError(f"{engine} did not run in the benchmark", "see: pipeline doctor")
-    rows = [row for row in found.latency if row.batch_size == search.batch_size]
     return Tested(
         top1=_known(found.accuracy.score, engine),
         samples=found.accuracy.samples or 0,
         trained_top1=_known(baseline.accuracy.score, "the trained model"),
-        p50_ms=min((row.p50_ms for row in rows), default=None),
     )
 
 

@@ -69,7 +69,6 @@ class Tested(Measured):
     top1: float
     samples: Count
     trained_top1: float
-    p50_ms: Amount | None = None
 
 
 class Trial(BaseModel):

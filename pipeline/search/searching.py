@@ -18,17 +18,18 @@ from pipeline.core.lock import locked
 from pipeline.core.plan import PLAN
 from pipeline.core.runner import require_packages
 from pipeline.core.store import Store
-from pipeline.search import header, knobs, results, study
+from pipeline.search import header, knobs, machine, results, study
 from pipeline.search.driver import Driver, Shown
 from pipeline.search.header import Header
 from pipeline.search.job import MEASURED, REFERENCE, stages_of_trial
 from pipeline.search.knobs import Dimension
+from pipeline.search.machine import Facts
+from pipeline.search.measurable import refuse_unmeasurable
 from pipeline.search.places import Place
+from pipeline.search.pool import Pool
 from pipeline.search.results import Found
 from pipeline.search.study import Study
-from stages.engines.registry import ENGINES, EngineName
 from stages.errors import SECRET, ArtifactError, GateFailed, SettingsError, UserError
-from stages.measurement import machine_state, memory
 from stages.settings import Settings
 
 FOLDER = "search"
@@ -62,9 +63,13 @@ def search(
     folder = artifacts / FOLDER
     ownership.claim(folder, PLAN, [])
     with locked(folder, command):
-        now, kept = _begin(settings, varied, folder, artifacts)
+        Pool(folder / "pool", PLAN).recover()
         with place:
-            driver = Driver(settings, varied, kept, place, shown, folder, artifacts, now.external)
+            facts = machine.facts(place.machine)
+            now, kept = _begin(settings, varied, folder, artifacts, facts)
+            driver = Driver(
+                settings, varied, kept, place, shown, folder, artifacts, now.external, facts
+            )
             driver.run()
             found = _found(kept, settings, now)
             driver.test(results.winners(found, settings))
@@ -73,25 +78,25 @@ def search(
 
 
 def _begin(
-    settings: Settings, varied: Sequence[Dimension], folder: Path, artifacts: Path
+    settings: Settings, varied: Sequence[Dimension], folder: Path, artifacts: Path, facts: Facts
 ) -> tuple[Header, Study]:
     """The header and the study of this call: those of the calls before, if there were any.
 
-    Raises UserError where these are of other settings or files; unless no trial of theirs was
-    measured, as after a mistake in the first call: then the search begins anew, as it does where
-    all trials failed.
+    Raises UserError where these are of other settings or files, or another machine than that of
+    `facts`; unless no trial of theirs was measured, as after a mistake in the first call: then the
+    search begins anew, as it does where all trials failed.
     """
     store = Store(artifacts)
     external = header.external_of([settings, *knobs.each_choice(settings, varied)], store)
     store.hashes.save()
     controls = knobs.controls(settings, varied)
     before = header.read(folder)
-    now = header.of(settings, controls, external, before)
+    now = header.of(settings, controls, external, facts, before)
     if before and (before.key != now.key or _all_failed(settings, folder, before)):
         if _was_measured(settings, folder, before):
             header.refuse_other(now, before, folder)
         Store(folder / REFERENCE).discard(MEASURED)
-        before, now = None, header.of(settings, controls, external, None)
+        before, now = None, header.of(settings, controls, external, facts, None)
     kept = _study(settings.search.storage, folder, now, is_new=before is None)
     header.write(now, folder)
     return now, kept
@@ -112,25 +117,16 @@ def _all_failed(settings: Settings, folder: Path, before: Header) -> bool:
     return bool(trials) and all(each.state == "failed" for each in trials)
 
 
-def prepare(settings: Settings) -> None:
-    """Find out now what would fail after hours. Raises SettingsError or MachineError."""
+def prepare(settings: Settings, is_here: bool) -> None:
+    """Find out now what would fail after hours. Raises SettingsError or MachineError.
+
+    `is_here` says whether trials run on this machine.
+    """
     study.require()
     knobs.dimensions(settings, stages_of_trial())
     for stage in stages_of_trial():
         require_packages(stage, settings)
-    search, leave_out = settings.search, "leave it out of search.objectives"
-    if "memory" in search.objectives and not memory.STATUS.exists():
-        why = "this system does not tell what memory a process takes"
-        raise SettingsError(f"search.objectives: 'memory' is never measured here: {why}", leave_out)
-    if "energy" in search.objectives and (why := _without_power(search.engine)):
-        raise SettingsError(f"search.objectives: 'energy' is never measured here: {why}", leave_out)
-
-
-def _without_power(engine: str) -> str:
-    """Why nothing tells the power that the engine takes; empty where something does."""
-    if engine != "best" and ENGINES[EngineName.parse(engine).backend].device == "cpu":
-        return f"{engine} runs on the CPU"
-    return "" if machine_state.watch_command() else "no GPU tells its power"
+    refuse_unmeasurable(settings, is_here)
 
 
 def read(settings: Settings, artifacts: Path) -> Searched:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from pipeline.search.job import Job
 from pipeline.search.model import RungResult, Tested
+from stages.results.machine import MachineFacts
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Place(Protocol):
     @property
     def slots(self) -> int:
         """Jobs at a time. Raises MachineError where there is nowhere left to run one."""
+
+    @property
+    def machine(self) -> MachineFacts:
+        """What engines are timed on, known once the place is entered; of many, all are alike."""
 
     def __enter__(self) -> Place: ...
 

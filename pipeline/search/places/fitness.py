@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pipeline.search.machine import facts
 from stages.artifacts.file_lock import waiting
 from stages.engines import environment
 from stages.results.machine import MachineFacts
@@ -43,17 +43,6 @@ def difference(first: Seen, other: Seen) -> str:
     """What differs between two machines, of all that decides how fast an engine is."""
     if first.machine is None or other.machine is None:
         return ""
-    ours, theirs = _facts(first.machine), _facts(other.machine)
+    ours, theirs = facts(first.machine), facts(other.machine)
     differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     return ", ".join(f"{name} ({ours.get(name)}, {theirs.get(name)})" for name in differing)
-
-
-def _facts(machine: MachineFacts) -> dict[str, Any]:
-    return {
-        "processor": machine.cpu.model,
-        "cores": machine.cpu.cores,
-        "instruction sets": machine.cpu.flags,
-        "GPUs": machine.gpu.names,
-        "driver": machine.gpu.driver,
-        **machine.packages,
-    }

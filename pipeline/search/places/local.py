@@ -17,8 +17,10 @@ from pipeline.core.messages import EVENT, Crashed, Failed, Finished, Progress
 from pipeline.search.job import Job
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.places import Done, Said
+from stages.engines import environment
 from stages.engines.child import command
 from stages.errors import KINDS, StageCrashed
+from stages.results.machine import MachineFacts
 
 Work = tuple[str, str]
 """Module and name of what does a job, as `job.run_job` does."""
@@ -38,6 +40,11 @@ class Local:
         self._heard: queue.SimpleQueue[Said | Done] = queue.SimpleQueue()
         self._idle: list[Worker] = []
         self._busy: dict[int, Worker] = {}
+
+    @property
+    def machine(self) -> MachineFacts:
+        """This one."""
+        return environment.describe()
 
     def __enter__(self) -> Local:
         return self

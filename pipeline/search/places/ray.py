@@ -33,6 +33,7 @@ from stages.artifacts.file_lock import waiting
 from stages.engines import child
 from stages.errors import MachineError, SettingsError
 from stages.errors.packages import install, missing, not_installed
+from stages.results.machine import MachineFacts
 
 PACKAGE = "ray"
 ADDRESS = re.compile(r"auto|[^\s:/]+:\d+")
@@ -81,6 +82,7 @@ class Ray:
         self._folder = folder.absolute()
         self._files = (Path.cwd(), *(file.absolute() for file in files))
         self._nodes: dict[str, Node] = {}
+        self._machine: MachineFacts | None = None
         self._running: dict[Any, tuple[Job, Node]] = {}
 
     @property
@@ -92,6 +94,13 @@ class Ray:
                 "call it again when there is one: the search goes on where it was",
             )
         return self._workers * len(self._nodes)
+
+    @property
+    def machine(self) -> MachineFacts:
+        """That of a node."""
+        if self._machine is None:
+            raise ValueError("nodes are looked at when the cluster is entered")
+        return self._machine
 
     def __enter__(self) -> Ray:
         with contextlib.ExitStack() as undo:
@@ -182,6 +191,7 @@ class Ray:
                     f"nodes {nodes[0].name} and {node.name} differ in {differing}",
                     "latencies compare between machines that are alike only: start Ray on those",
                 )
+        self._machine = seen[0].machine
 
 
 def _connect(address: str) -> None:

@@ -17,7 +17,9 @@ from pipeline.search.live import Quiet
 from pipeline.search.model import RungResult, Tested
 from pipeline.search.places import Done, Lost
 from pipeline.search.study import FILE, Study, address
+from stages.engines import environment
 from stages.results.comparing import AgainstReference
+from stages.results.machine import MachineFacts
 from stages.settings import Settings
 
 REFERENCE_MS = 0.1
@@ -62,6 +64,10 @@ class Arithmetic:
         self.slots, self._work = slots, work
         self.started: list[Job] = []
         self._waiting: deque[Job] = deque()
+
+    @property
+    def machine(self) -> MachineFacts:
+        return environment.describe()
 
     def __enter__(self) -> Arithmetic:
         return self

@@ -17,6 +17,7 @@ from pipeline.search.job import Job
 from pipeline.search.live import Quiet
 from pipeline.search.results import Found
 from pipeline.search.searching import read, search
+from pipeline.search.study import PACKAGES
 from stages.errors import EngineError
 
 OPTIONS = ("--set", f"search.knobs={KNOBS}")
@@ -146,8 +147,25 @@ def test_a_search_of_another_version_is_told_from_a_damaged_one(artifacts, tmp_p
     assert code == 1
     assert line == (
         f"error: the search in '{copy}/search' was made by another version of the pipeline: its "
-        "trials are of version 1, expected 3"
+        "trials are of version 1, expected 4"
     )
+
+
+def test_one_that_did_not_keep_its_machine_is_shown_and_not_gone_on_with(artifacts, tmp_path):
+    copy = Path(shutil.copytree(artifacts, tmp_path / "copy"))
+    file = copy / "search/header.json"
+    content = {**seal.opened(file.read_bytes()), "version": 3}
+    del content["machine"]
+    file.write_bytes(seal.seal(json.dumps(content)))
+    assert call("search", "--show", "--artifacts", str(copy)).exit_code == 0
+    done = call("search", *OPTIONS, "--artifacts", str(copy))
+    assert done.exit_code == 2
+    line, hint = done.stderr.splitlines()
+    assert line == (
+        f"error: the search in '{copy}/search' was begun by an earlier version of the pipeline, "
+        "which did not keep what its engines were timed on: more trials may not compare"
+    )
+    assert hint.startswith("hint: --show and --take still read it; to go on, search in another ")
 
 
 def test_a_damaged_header_is_said_in_one_line(artifacts, tmp_path):
@@ -181,6 +199,11 @@ def test_a_damaged_header_is_said_in_one_line(artifacts, tmp_path):
             "mean 'litert.",
         ),
         (("--set", "search.rungs=[0.0, 0.5]"), "search.rungs: got [0.0, 0.5], expected shares"),
+        (
+            ("--set", "search.engine=litert.fp16"),
+            "search.engine: litert.fp16 is never timed: LiteRT has no FP16",
+        ),
+        (("--cluster", ""), "--cluster: got '', expected auto or HOST:PORT"),
     ],
 )
 def test_a_mistake_is_said_in_one_line_before_anything_is_done(tmp_path, options, message):
@@ -231,3 +254,7 @@ def test_a_storage_that_is_damaged_is_said_in_one_line(tmp_path):
     )
     assert (done.exit_code, file.read_text()) == (2, "no database\n" * 100)
     assert "file is not a database" in done.stderr.splitlines()[0]
+
+
+def test_the_help_names_every_package_that_a_search_needs():
+    assert set(PACKAGES) <= set(call("search", "--help").stdout.split())

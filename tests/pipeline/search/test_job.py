@@ -8,7 +8,7 @@ from pipeline.core.plan import PLAN
 from pipeline.core.record import FileEntry, write
 from pipeline.core.runner import Line
 from pipeline.core.store import Store
-from pipeline.search import job
+from pipeline.search import job, machine
 from pipeline.search.job import (
     benchmarked,
     candidate,
@@ -16,7 +16,8 @@ from pipeline.search.job import (
     refuse_other_files,
     size_of,
 )
-from stages.errors import DataError, EngineError
+from stages.engines import environment
+from stages.errors import DataError, EngineError, MachineError
 from stages.results.engines import BuildDetails
 from stages.settings import Settings
 from stages.settings.searching import Search
@@ -102,13 +103,52 @@ def test_a_winner_whose_score_is_not_known_is_not_one_of_0():
     def benchmark(**measures):
         return parsed(judged(records(), **measures))["benchmark"].measurements
 
-    found = benchmarked(benchmark(r2=-0.5), "litert.int8", Search())
+    found = benchmarked(benchmark(r2=-0.5), "litert.int8")
     assert (found.top1, found.trained_top1) == (-0.5, -0.5)
     unknown = benchmark(r2=-0.5)
     nothing = unknown.engines[2].accuracy.model_copy(update={"measures": {}})
     engine = unknown.engines[2].model_copy(update={"accuracy": nothing})
     with pytest.raises(EngineError, match=r"the score of litert\.int8 was not measured"):
-        benchmarked(unknown.model_copy(update={"engines": (engine,)}), "litert.int8", Search())
+        benchmarked(unknown.model_copy(update={"engines": (engine,)}), "litert.int8")
+
+
+def test_a_winner_on_a_machine_that_has_changed_since_the_search_began_is_no_result(
+    tmp_path, monkeypatch
+):
+    """As by an upgrade while it runs: what was timed before and after would be on one front."""
+    benchmark = parsed(records())["benchmark"].model_copy(update={"files": {}})
+
+    def run(line: Line, stages: object) -> None:
+        with line.store.writing("benchmark") as folder:
+            write(benchmark, folder)
+
+    def tested(**changes: str) -> object:
+        known = {**machine.facts(environment.describe()), **changes}
+        return job.run_job(wanted.model_copy(update={"machine": known}))
+
+    monkeypatch.setattr(job, "run", run)
+    ownership.claim(tmp_path / "a", PLAN, [])
+    wanted = job.Job(
+        root=tmp_path / "a/search",
+        base=tmp_path / "a",
+        trial=0,
+        rung=None,
+        settings=Settings().model_dump(mode="json"),
+        engine="litert.int8",
+    )
+    assert tested().top1 > 0
+    with pytest.raises(MachineError, match=r'^numpy "0\.1" -> ".*" since the search began: its'):
+        tested(numpy="0.1")
+
+
+def test_what_a_kill_left_of_the_reference_is_removed_before_it_is_used(tmp_path):
+    store, draft = Store(tmp_path / "trial", PLAN), tmp_path / "reference/.new-build-99"
+    build = parsed(records())["build"].model_copy(update={"files": {}})
+    with store.writing("build") as folder:
+        write(build, folder)
+    draft.mkdir(parents=True)
+    assert job._reference(tmp_path, store) == tmp_path / "reference/build"
+    assert not draft.exists()
 
 
 @pytest.mark.parametrize("rung", [0, None])

@@ -15,6 +15,7 @@ from pipeline.search import sentences
 from pipeline.search.job import Job
 from pipeline.search.live import Quiet
 from pipeline.search.searching import Searched, read, refuse_missed, search
+from stages.engines import environment
 from stages.errors import ArtifactError, EngineError, GateFailed, SettingsError, UserError
 
 BRIEF = ("search.rungs=[0.0, 1.0]", "search.winners=0")
@@ -229,3 +230,33 @@ def test_a_front_is_shown_within_the_budgets_that_are_asked_for(tmp_path):
     assert read(config.load(None, []), tmp_path).found.front == last.found.front
     with pytest.raises(SettingsError, match=r'search\.engine "best" -> "litert\.fp32"'):
         read(config.load(None, ["search.engine=litert.fp32"]), tmp_path)
+
+
+def test_after_an_upgrade_of_a_runtime_no_trial_is_timed_beside_those_before(tmp_path, monkeypatch):
+    """Old and new ratios were on one front, and an engine had the latency of the old runtime."""
+    searched(tmp_path / "a", "search.trials=1")
+    before = environment.describe().packages["ai-edge-litert"]
+    info = tmp_path / "site/ai_edge_litert-99.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ai-edge-litert\nVersion: 99.0\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(SettingsError) as caught:
+        searched(tmp_path / "a", "search.trials=2")
+    assert caught.value.message == (
+        f"the search in '{tmp_path}/a/search' is of other hardware or packages: ai-edge-litert "
+        f'"{before}" -> "99.0"'
+    )
+    assert caught.value.hint.startswith("put it back as it was, or search in another folder with ")
+    assert len(read(settings_of(), tmp_path / "a").found.trials) == 1
+    monkeypatch.undo()
+    place = Arithmetic()
+    assert len(searched(tmp_path / "a", "search.trials=2", place=place).found.trials) == 2
+    assert {job.machine["ai-edge-litert"] for job in place.started} == {before}
+
+
+def test_what_a_kill_left_of_an_artifact_to_share_is_removed_by_the_next_call(tmp_path):
+    searched(tmp_path, "search.trials=1")
+    draft = tmp_path / "search/pool" / ("0" * 64) / ".new-build-99"
+    draft.mkdir(parents=True)
+    searched(tmp_path, "search.trials=2")
+    assert not draft.exists()

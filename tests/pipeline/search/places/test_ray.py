@@ -53,6 +53,7 @@ def test_a_search_goes_on_when_a_node_is_lost_in_the_middle_of_a_trial(tmp_path)
     found = json.loads(ended.stdout.splitlines()[-1])
     assert found["refused"].endswith(f"does not see '{tmp_path / 'images.npz'}'")
     assert found["slots"] == [2, 1]
+    assert found["is_as_here"]
     (lost,) = [each for each in found["words"] if "once more" in each]
     assert "was lost" in lost
     assert sorted(found["started"])[-2:] == [1, 2]

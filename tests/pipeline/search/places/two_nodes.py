@@ -16,9 +16,11 @@ import arithmetic
 
 from pipeline.search.job import Job
 from pipeline.search.live import Quiet
+from pipeline.search.machine import facts
 from pipeline.search.model import RungResult, Tested, Trial
 from pipeline.search.places import ray
 from pipeline.search.places.ray import Ray
+from stages.engines import environment
 from stages.errors import MachineError
 
 SECOND = "TEST_IS_ON_THE_SECOND_NODE"
@@ -70,6 +72,7 @@ def main(folder: Path) -> None:
             found = {
                 "refused": refused,
                 "slots": [slots, place.slots],
+                "is_as_here": facts(place.machine) == facts(environment.describe()),
                 "words": shown.words,
                 "started": list(shown.started_jobs.values()),
                 "states": [each.state for each in search.study.trials()],
