@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -32,7 +33,7 @@ from stages.pruning.depth import Removable, removable
 from stages.pruning.guided import Waypoint
 from stages.pruning.named import names_of, widths_named
 from stages.pruning.rounds import FinishedRound, ResumeStore, Round
-from stages.pruning.sensitivity import Part, sensitivity
+from stages.pruning.sensitivity import Part, probed_images, sensitivity
 from stages.pruning.stopwatch import Stopwatch
 from stages.pruning.structured import Layers, Prunable, Widths
 from stages.pruning.ways import way_of
@@ -220,8 +221,9 @@ def _to_target(context: PruneContext) -> Pruned:
     if (why := structured.obstacle(flat, groups)) and not blocks:
         fix = f"{structured.WITHOUT_TARGET}: the network then goes on unpruned"
         raise ModelError(f"{flat.name!r} cannot be pruned to a target, {why}", fix)
+    parts: list[Part] = [*blocks, *groups]
     with context.stopwatch(flat) as stopwatch:
-        levels, path = _analyse(context, flat, [*blocks, *groups], stopwatch)
+        levels, path = _analyse(context, flat, parts, stopwatch)
         stops = guided.milestones(path, guided.goals(path, settings))
         before = context.validation_score(context.trained)
 
@@ -243,6 +245,7 @@ def _to_target(context: PruneContext) -> Pruned:
         update={
             "latency": latency,
             "sensitivity": tuple(levels),
+            "probed_images": _probed(context, parts),
             "path": tuple(point.to_result() for point in path),
             "widths": names_of(flat, reached.widths, settings.exclude_layers),
             "validation_top1_before": before,
@@ -272,7 +275,8 @@ def _analyse(
     """The sensitivity of groups and blocks and the way down, measured now or before a kill."""
     narrow, store = context.narrower(flat), context.store
     levels = store.read("levels", list[SensitivityLevel]) or []
-    for more in sensitivity(parts, narrow, context.candidate_score, stopwatch, [*levels]):
+    score = partial(context.candidate_score, images=_probed(context, parts))
+    for more in sensitivity(parts, narrow, score, stopwatch, [*levels]):
         levels += more
         store.write("levels", levels)
     if saved := store.read("path", list[PathPoint]):
@@ -287,6 +291,14 @@ def _analyse(
         guided.check_narrowed(path[-1], levels, goal, context.settings.target)
     store.write("path", [point.to_result() for point in path])
     return levels, path
+
+
+def _probed(context: PruneContext, parts: Sequence[Part]) -> int:
+    """Training images of the short fine-tune of a candidate; none where there will be no fine-tune
+    to foretell."""
+    if context.settings.epochs == 0:
+        return 0
+    return probed_images(parts, len(context.dataset.train))
 
 
 def _latency(target: str, stop: Waypoint, file: Path, stopwatch: Stopwatch) -> PruningLatency:

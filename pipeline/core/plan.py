@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=13,
+            revision=14,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

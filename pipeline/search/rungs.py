@@ -47,6 +47,9 @@ def at_share(settings: Settings, share: float, base: Settings) -> Settings:
             "round_epochs": _part(settings.prune.round_epochs, share),
         }
     )
+    if share == 0 and ways.way_of(prune) == "target":
+        # A target is met by what short fine-tunes of candidates tell: it wants one to foretell.
+        prune = prune.model_copy(update={"epochs": min(1, settings.prune.epochs)})
     quantize = settings.quantize.model_copy(
         update={"epochs": _part(settings.quantize.epochs, share)}
     )

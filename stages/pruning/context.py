@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
-from stages.errors import SettingsError
+from stages.errors import ModelError, SettingsError
 from stages.keras_graph import zeros
 from stages.models import files
 from stages.numerics.channel_scores import Scores
@@ -67,9 +67,21 @@ class PruneContext:
         recalibrate(model, (self.signature.preprocess(images[part]) for part in parts))
         return model
 
-    def candidate_score(self, model: keras.Model) -> float:
-        """Accuracy on the validation images that says most of what a fine-tune will reach."""
-        return self.validation_score(self.recalibrated(model))
+    def candidate_score(self, model: keras.Model, images: int = 0) -> float:
+        """Accuracy on the validation images that says most of what a fine-tune will reach.
+
+        That after an epoch of it on `images` training images: the same ones for every model. Of one
+        whose loss is no longer finite, that before it.
+        """
+        model = self.recalibrated(model)
+        if images >= self.settings.batch_size * self.settings.accumulate_batches:
+            few = replace(self.dataset, train=self.dataset.train.sample(images))
+            before = model.get_weights()
+            try:
+                fit(model, replace(self._fine_tune(1), dataset=few, is_told=False))
+            except ModelError:
+                model.set_weights(before)
+        return self.validation_score(model)
 
     def scores(self, flat: keras.Model) -> dict[str, Scores]:
         """Of the channels of a flat model, by the criterion."""
@@ -91,7 +103,13 @@ class PruneContext:
     def narrower(self, flat: keras.Model) -> Callable[[Widths], keras.Model]:
         """A function that returns smaller copies of a flat model, by the criterion."""
         scores = self.scores(flat)
-        return lambda widths: structured.narrow(flat, widths, scores)
+
+        def narrow(widths: Widths) -> keras.Model:
+            # A copied Dropout layer takes its seed here, whatever was made before it.
+            keras.utils.set_random_seed(self.settings.seed)
+            return structured.narrow(flat, widths, scores)
+
+        return narrow
 
     def stopwatch(self, reference: keras.Model) -> Stopwatch:
         """Latency against `reference` on the engine `prune.target`."""
@@ -128,25 +146,12 @@ class PruneContext:
         # Between pruning and training: the constraint is read off the
         # zeros that pruning has just made.
         zeros.freeze_zeros(model)
-        training = fit(
-            model,
-            TrainingRun(
-                self.dataset,
-                self.signature,
-                self.settings.model_copy(update={"epochs": each.epochs}),
-                label="prune",
-                data=self.data,
-                teacher=Teacher(
-                    self.trained,
-                    self.settings.distillation,
-                    self.settings.temperature,
-                    map_weight=self.settings.map_distillation,
-                ),
-                precision=self.settings.precision,
-                checkpoint=self.store.checkpoint(file),
-                logs=self.logs and self.logs / f"after-{file.stem}",
-            ),
+        run = replace(
+            self._fine_tune(each.epochs),
+            checkpoint=self.store.checkpoint(file),
+            logs=self.logs and self.logs / f"after-{file.stem}",
         )
+        training = fit(model, run)
         return model, FinishedRound(
             parameters=int(model.count_params()),
             epochs=each.epochs,
@@ -154,4 +159,22 @@ class PruneContext:
             validation_top1=self.validation_score(model),
             is_kept=True,
             training=training,
+        )
+
+    def _fine_tune(self, epochs: int) -> TrainingRun:
+        """The training of a pruned model, with the unpruned one as its teacher."""
+        wanted = self.settings
+        return TrainingRun(
+            self.dataset,
+            self.signature,
+            wanted.model_copy(update={"epochs": epochs}),
+            label="prune",
+            data=self.data,
+            teacher=Teacher(
+                self.trained,
+                wanted.distillation,
+                wanted.temperature,
+                map_weight=wanted.map_distillation,
+            ),
+            precision=wanted.precision,
         )

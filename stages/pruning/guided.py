@@ -1,7 +1,7 @@
 """Which group gives up how much: measured accuracy lost against measured milliseconds saved.
 
 1. Every group is narrowed alone to a few widths, and every block removed alone. For each, the
-   accuracy on the validation images without any fine-tune but with batch normalisation
+   accuracy on the validation images after a short fine-tune, with batch normalisation
    recalibrated (recalibrate.py), and the latency on the engine that will run, are measured
    (sensitivity.py).
 2. Then the network is made smaller step by step. A step takes one group to one of its smaller

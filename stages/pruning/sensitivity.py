@@ -20,12 +20,27 @@ from stages.results.pruning import SensitivityLevel
 LEVELS = (0.125, 0.25, 0.5, 0.75)
 """Shares of a group's channels that are tried first."""
 
+MOST_PROBED, PROBED_EPOCHS = 2048, 8
+"""Training images that a candidate is fine-tuned on before it is judged, at most, and epochs of all
+training images that all candidates take together, at most."""
+
 LEAST_SAVING = 0.02
 """Least share of the latency that counts as saved: less cannot be measured."""
 
 Part = Prunable | Removable
 Narrow = Callable[[Widths], keras.Model]
 Accuracy = Callable[[keras.Model], float]
+
+
+def probed_images(found: Sequence[Part], available: int) -> int:
+    """How many of the `available` training images each candidate of `found` is fine-tuned on.
+
+    Without any a network that lost a block is nearly at chance, and so is one that lost half of a
+    group: which of them a fine-tune brings back is not seen. A short one shows it (NetAdapt, Yang
+    et al., ECCV 2018, section 3.2).
+    """
+    candidates = sum(1 if isinstance(part, Removable) else len(LEVELS) for part in found)
+    return min(MOST_PROBED, available, PROBED_EPOCHS * available // max(1, candidates))
 
 
 def sensitivity(
@@ -46,18 +61,23 @@ def sensitivity(
             continue
         progress.report(f"sensitivity of {', '.join(part.layers)}", done, len(found))
         ratios = _ratios(part, narrow, stopwatch)
-        if ratios:
-            yield [
+        levels = list[SensitivityLevel]()
+        for width, ratio in sorted(ratios.items()):
+            drop = whole - accuracy(narrow({part.layers: width}))
+            left = f"{width} of {part.channels} channels" if width else "removed"
+            progress.report(f"{left}: {-100 * drop:+.2f} points, latency {ratio:.2f} x")
+            levels.append(
                 SensitivityLevel(
                     layers=part.layers,
                     channels=part.channels,
                     width=width,
-                    accuracy_drop=whole - accuracy(narrow({part.layers: width})),
+                    accuracy_drop=drop,
                     latency_ratio=ratio,
                     latency_ms=ratio * stopwatch.reference_ms,
                 )
-                for width, ratio in sorted(ratios.items())
-            ]
+            )
+        if levels:
+            yield levels
 
 
 def _ratios(part: Part, narrow: Narrow, stopwatch: Stopwatch) -> dict[int, float]:

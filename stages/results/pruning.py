@@ -82,7 +82,8 @@ class SparseSize(Measured):
 class PruneDetails(TrainingDetails):
     """Of `prune`.
 
-    `widths` are what a target came to, as `prune.widths` names it.
+    `widths` are what a target came to, as `prune.widths` names it. `probed_images` is how many
+    training images each level of `sensitivity` was fine-tuned on for an epoch, 0 for none.
     """
 
     classification: Classification | None = None
@@ -96,6 +97,7 @@ class PruneDetails(TrainingDetails):
     parameters_after: Count | None = None
     latency: PruningLatency | None = None
     sensitivity: tuple[SensitivityLevel, ...] = ()
+    probed_images: Count = 0
     path: tuple[PathPoint, ...] = ()
     widths: dict[str, Count] = Field(default_factory=dict)
     validation_top1_before: Share | None = None

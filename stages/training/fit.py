@@ -126,6 +126,8 @@ class TrainingRun:
     checkpoint: Path | None = None
     logs: Path | None = None
     profile: Path | None = None
+    is_told: bool = True
+    """Whether every epoch is reported as progress."""
 
 
 def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
@@ -181,7 +183,7 @@ def _fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
             curves = Curves(run.logs, is_new=not trainer.state.epochs)
             gpus: list[GpuUsage] = []
             with gpu_usage.sampled(gpus):
-                history = trainer.finish(feed, run.dataset, curves, run.profile)
+                history = trainer.finish(feed, run.dataset, curves, run.profile, run.is_told)
         model.set_weights(trainee.get_weights())
         return TrainingDetails(
             history=tuple(history),

@@ -156,9 +156,14 @@ def _ask(signature: Signature, labels: NDArray[Any], is_standard: bool) -> Quest
 
 
 def standard(labels: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of the targets (N, values) to learn: float32 (values,) each."""
+    """Mean and standard deviation of the targets (N, values) to learn: float32 (values,) each.
+
+    1 in place of a deviation of 0: in a few of the images a target may have one value.
+    """
     exact = labels.astype(np.float64)
-    return exact.mean(axis=0).astype(np.float32), exact.std(axis=0).astype(np.float32)
+    spread = exact.std(axis=0)
+    spread = np.where(spread == 0, 1.0, spread)
+    return exact.mean(axis=0).astype(np.float32), spread.astype(np.float32)
 
 
 def losses(questions: Questions, targets: Any, outputs: Any) -> tf.Tensor:

@@ -65,12 +65,17 @@ class Trainer:
         return cls(loop, validation, rate, checkpoint, label, state)
 
     def finish(
-        self, feed: Feed, dataset: DataSet, curves: Curves, profile: Path | None = None
+        self,
+        feed: Feed,
+        dataset: DataSet,
+        curves: Curves,
+        profile: Path | None = None,
+        is_told: bool = True,
     ) -> list[Epoch]:
         """Train the remaining epochs, load the best weights into the model, return all epochs.
 
         With `profile`, the second of them, in which nothing is compiled any more, or the only
-        one is profiled into that folder.
+        one is profiled into that folder. Each is reported as progress, if it `is_told`.
         """
         training, state = self.loop.training, self.state
         waited = waiting.clock() if self.loop.strategy.num_replicas_in_sync == 1 else None
@@ -85,7 +90,8 @@ class Trainer:
             # Saved before it is shown: a kill in between costs a line of a log and not an epoch.
             self.checkpoint.save(state)
             curves.add(epoch)
-            evidence.report(epoch, training.epochs, self.validation.words)
+            if is_told:
+                evidence.report(epoch, training.epochs, self.validation.words)
         self.loop.model.set_weights(state.best_weights)
         return state.history
 

@@ -74,9 +74,11 @@ def _notes(details: PruneDetails) -> Iterator[str]:
 def sensitivity_table(report: Report) -> Table:
     """What every group alone loses and saves at each width, and every block by its removal."""
     details = report.details(PruneDetails) or PruneDetails()
+    probed = details.probed_images
+    after = f"after an epoch on {units.images(probed)}" if probed else "without a fine-tune"
     return Table(
         "Sensitivity",
-        "Each group narrowed or block removed alone, on the validation images, without a fine-tune",
+        f"Each group narrowed or block removed alone, on the validation images, {after}",
         ("what", "channels", "change", "p50 ms", "share"),
         tuple(
             (

@@ -56,6 +56,13 @@ def test_a_share_of_the_epochs_is_at_least_one_and_never_more_than_the_whole(
     assert at_share(whole, 1.0, BASE).prune.epochs == prune
 
 
+def test_a_target_is_met_with_a_fine_tune_to_foretell_where_there_will_be_one():
+    target = config.changed(BASE, {"prune.target_latency_ratio": 0.5})
+    assert [at_share(target, share, BASE).prune.epochs for share in (0.0, 0.25)] == [1, 3]
+    without = config.changed(target, {"prune.epochs": 0})
+    assert at_share(without, 0.0, BASE).prune.epochs == 0
+
+
 def test_below_the_last_rung_only_what_trials_are_judged_by_is_timed():
     line = config.changed(BASE, {"search.batch_size": 8, "build.batch_sizes": [1, 8, 32]})
     first, last = (at_rung(line, rung, line) for rung in (0, 2))

@@ -53,6 +53,33 @@ def test_a_pruned_network_is_recalibrated_on_training_images_alone(context: Prun
     assert not is_equal(found, weights(replace(context, dataset=empty)))
 
 
+def test_a_candidate_is_judged_by_what_a_short_fine_tune_brings_back(
+    context: PruneContext,
+) -> None:
+    """The same whatever was made before it, and without a look at other images."""
+    recalibrated = context.candidate_score(halved(context))
+    found = context.candidate_score(halved(context), images=256)
+    assert found > recalibrated + 0.1
+    keras.layers.Dropout(0.5)  # takes a number from the generator
+    assert context.candidate_score(halved(context), images=256) == found
+    data = context.dataset
+    others = {name: without_images(getattr(data, name)) for name in ("calibration", "test")}
+    alone = replace(context, dataset=replace(data, **others))
+    assert alone.candidate_score(halved(alone), images=256) == found
+    few = context.settings.batch_size - 1
+    assert context.candidate_score(halved(context), images=few) == recalibrated
+
+
+def test_a_candidate_whose_fine_tune_ends_in_no_number_is_judged_without_it(
+    context: PruneContext,
+) -> None:
+    recalibrated = context.candidate_score(halved(context))
+    teacher = files.load(context.source)
+    teacher.layers[-1].bias.assign(np.full(10, np.nan, np.float32))
+    broken = replace(context, trained=teacher)
+    assert broken.candidate_score(halved(context), images=256) == recalibrated
+
+
 def test_a_candidate_is_judged_with_its_own_statistics(context: PruneContext) -> None:
     as_it_is = context.validation_score(halved(context))
     assert as_it_is + 0.1 < context.candidate_score(halved(context))

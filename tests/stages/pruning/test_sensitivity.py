@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stages.pruning.depth import Removable
-from stages.pruning.sensitivity import sensitivity, widened
+from stages.pruning.sensitivity import probed_images, sensitivity, widened
 from stages.pruning.structured import Prunable, Widths
 from stages.results.pruning import SensitivityLevel
 
@@ -44,6 +44,14 @@ def test_every_group_is_tried_at_an_eighth_a_quarter_a_half_and_three_quarters()
     assert [row.latency_ratio for row in rows] == [0.25, 0.5, 0.75, 0.875]
     assert [row.latency_ms for row in rows] == [0.5, 1.0, 1.5, 1.75]
     assert [row.accuracy_drop for row in rows] == pytest.approx([0.48, 0.32, 0.16, 0.08])
+
+
+def test_candidates_see_together_no_more_than_eight_epochs_of_training_images() -> None:
+    three = [Prunable(A, 64, 8), Prunable(B, 64, 8), Removable(BLOCK, 64)]  # 4, 4 and 1
+    assert probed_images(three, 900) == 800
+    assert probed_images(three, 100_000) == 2048
+    assert probed_images(three[2:], 900) == 900
+    assert probed_images([], 900) == 900
 
 
 def test_a_block_has_one_row_without_it() -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 from stages.training.fit import Teacher
-from stages.training.losses import Question
+from stages.training.losses import Question, standard
 
 RNG = np.random.default_rng(0)
 N = 8
@@ -54,6 +54,12 @@ def test_a_yes_or_no_is_one_of_those_labels() -> None:
     assert question.classes(hard).numpy().tolist() == labels.tolist()
 
 
+def test_a_target_of_one_value_is_not_divided_by_a_deviation_of_0() -> None:
+    mean, spread = standard(np.array([[1.0, 5.0], [3.0, 5.0]], np.float32))
+    np.testing.assert_array_equal(mean, [2.0, 5.0])
+    np.testing.assert_array_equal(spread, [1.0, 1.0])
+
+
 def test_numbers_are_learned_in_standard_deviations() -> None:
     question = Question("regression", 2, True, MEAN, SPREAD)
     outputs = VALUES + RNG.normal(0, 4, VALUES.shape).astype(np.float32)
@@ -62,9 +68,9 @@ def test_numbers_are_learned_in_standard_deviations() -> None:
     expected = (((outputs - VALUES) / SPREAD) ** 2).mean(axis=1)
     np.testing.assert_allclose(question.losses(targets, outputs), expected, rtol=1e-3)
     assert float(question.hits(targets, outputs)) == pytest.approx(N - expected.sum(), rel=1e-3)
-    standard = Question("regression", 2, True, MEAN, SPREAD, is_standard=True)
+    scaled_question = Question("regression", 2, True, MEAN, SPREAD, is_standard=True)
     scaled = (outputs - MEAN) / SPREAD
-    np.testing.assert_allclose(standard.losses(targets, scaled), expected, rtol=1e-3)
+    np.testing.assert_allclose(scaled_question.losses(targets, scaled), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])

@@ -58,6 +58,15 @@ def test_the_sensitivity_is_a_table_of_what_is_lost_and_saved() -> None:
     )
 
 
+def test_the_sensitivity_says_whether_candidates_were_fine_tuned() -> None:
+    found = [
+        pruning.sensitivity_table(report(sensitivity=LEVELS, probed_images=images)).caption
+        for images in (0, 2048)
+    ]
+    assert found[0].endswith("on the validation images, without a fine-tune")
+    assert found[1].endswith("on the validation images, after an epoch on 2,048 images")
+
+
 BLOCK = ["block1_a", "block1_b"]
 GONE = {"layers": BLOCK, "channels": 16, "width": 0, "accuracy_drop": 0.0625,
         "latency_ratio": 0.65, "latency_ms": 1.3}  # fmt: skip
