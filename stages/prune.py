@@ -296,9 +296,11 @@ def _analyse(
 def _probed(context: PruneContext, parts: Sequence[Part]) -> int:
     """Training images of the short fine-tune of a candidate; none where there will be no fine-tune
     to foretell."""
-    if context.settings.epochs == 0:
+    settings = context.settings
+    if settings.epochs == 0:
         return 0
-    return probed_images(parts, len(context.dataset.train))
+    step = settings.batch_size * settings.accumulate_batches
+    return probed_images(parts, len(context.dataset.train), step)
 
 
 def _latency(target: str, stop: Waypoint, file: Path, stopwatch: Stopwatch) -> PruningLatency:

@@ -74,7 +74,7 @@ class PruneContext:
         whose loss is no longer finite, that before it.
         """
         model = self.recalibrated(model)
-        if images >= self.settings.batch_size * self.settings.accumulate_batches:
+        if images:
             few = replace(self.dataset, train=self.dataset.train.sample(images))
             before = model.get_weights()
             try:

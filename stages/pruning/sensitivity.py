@@ -32,15 +32,16 @@ Narrow = Callable[[Widths], keras.Model]
 Accuracy = Callable[[keras.Model], float]
 
 
-def probed_images(found: Sequence[Part], available: int) -> int:
+def probed_images(found: Sequence[Part], available: int, least: int) -> int:
     """How many of the `available` training images each candidate of `found` is fine-tuned on.
 
-    Without any a network that lost a block is nearly at chance, and so is one that lost half of a
-    group: which of them a fine-tune brings back is not seen. A short one shows it (NetAdapt, Yang
-    et al., ECCV 2018, section 3.2).
+    None where that would be fewer than `least`, those of a step. Without any a network that lost a
+    block is nearly at chance, and so is one that lost half of a group: which of them a fine-tune
+    brings back is not seen. A short one shows it (NetAdapt, Yang et al., ECCV 2018, section 3.2).
     """
     candidates = sum(1 if isinstance(part, Removable) else len(LEVELS) for part in found)
-    return min(MOST_PROBED, available, PROBED_EPOCHS * available // max(1, candidates))
+    images = min(MOST_PROBED, available, PROBED_EPOCHS * available // max(1, candidates))
+    return images if images >= least else 0
 
 
 def sensitivity(
