@@ -79,7 +79,7 @@ class Job(BaseModel):
 
 
 class Told(Nothing):
-    """Tells which stage begins; all else of a trial is in its folder."""
+    """Tells which stage begins, and that it waits; all else of a trial is in its folder."""
 
     def __init__(self, tell: Tell) -> None:
         super().__init__()
@@ -89,7 +89,8 @@ class Told(Nothing):
         self._tell(stage)
 
     def progress(self, level: str, text: str, step: Step | None) -> None:
-        pass
+        if text == WAITS:
+            self._tell(WAITS)
 
 
 def folder_of(root: Path, trial: int) -> Path:

@@ -41,15 +41,7 @@ def at_share(settings: Settings, share: float, base: Settings) -> Settings:
     What is not read there is as in `base`: without epochs what only training reads, and of a
     network that stays unpruned all that says how to prune.
     """
-    prune = settings.prune.model_copy(
-        update={
-            "epochs": _part(settings.prune.epochs, share),
-            "round_epochs": _part(settings.prune.round_epochs, share),
-        }
-    )
-    if share == 0 and ways.way_of(prune) == "target":
-        # A target is met by what short fine-tunes of candidates tell: it wants one to foretell.
-        prune = prune.model_copy(update={"epochs": min(1, settings.prune.epochs)})
+    prune = _pruned_at(settings.prune, share)
     quantize = settings.quantize.model_copy(
         update={"epochs": _part(settings.quantize.epochs, share)}
     )
@@ -62,6 +54,17 @@ def at_share(settings: Settings, share: float, base: Settings) -> Settings:
     if not _trains(quantize):
         quantize = quantize.model_copy(update=_idle_of(base.quantize))
     return settings.model_copy(update={"prune": prune, "quantize": quantize})
+
+
+def _pruned_at(prune: Prune, share: float) -> Prune:
+    if prune.max_accuracy_drop is not None:
+        return prune  # After fewer epochs nearly every network misses a budget of accuracy.
+    epochs = _part(prune.epochs, share)
+    if ways.way_of(prune) == "target":
+        # It is met by what short fine-tunes of candidates tell: it wants one to foretell.
+        epochs = max(epochs, min(1, prune.epochs))
+    shorter = {"epochs": epochs, "round_epochs": _part(prune.round_epochs, share)}
+    return prune.model_copy(update=shorter)
 
 
 def at_rung(settings: Settings, rung: int, line: Settings) -> Settings:

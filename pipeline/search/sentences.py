@@ -191,13 +191,17 @@ def _rungs(found: Found) -> Iterator[str]:
         if pair.upper == found.top and pair.correlation is not None:
             yield (
                 f"Rank correlation of the {found.quality.words} at rung {pair.lower} "
-                f"({_share(found.rungs[pair.lower])}) with that after the whole fine-tune: "
+                f"({_share(pair.lower, found)}) with that after the whole fine-tune: "
                 f"{pair.correlation:.2f} (Spearman, {pair.trials} trials that did both)."
             )
 
 
-def _share(share: float) -> str:
-    return "without training" if share == 0 else f"{units.percent(share)} of the epochs"
+def _share(rung: int, found: Found) -> str:
+    if share := found.rungs[rung]:
+        return f"{units.percent(share)} of the epochs"
+    measured = (each.at(rung) for each in found.trials)
+    has_target = any(each.widths for each in measured if each)
+    return "one epoch, to meet a target" if has_target else "without training"
 
 
 def _knobs(found: Found) -> Iterator[str]:

@@ -60,6 +60,10 @@ class ModelError(UserError):
     """A Keras model that cannot be loaded, trained, pruned or quantized."""
 
 
+class LossNotFinite(ModelError):
+    """A training whose loss has become no number, or an infinite one."""
+
+
 class NothingPruned(ModelError):
     """A ratio that is too small to remove a channel."""
 

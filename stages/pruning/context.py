@@ -12,7 +12,7 @@ import numpy as np
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
-from stages.errors import ModelError, SettingsError
+from stages.errors import LossNotFinite, SettingsError
 from stages.keras_graph import zeros
 from stages.models import files
 from stages.numerics.channel_scores import Scores
@@ -79,7 +79,7 @@ class PruneContext:
             before = model.get_weights()
             try:
                 fit(model, replace(self._fine_tune(1), dataset=few, is_told=False))
-            except ModelError:
+            except LossNotFinite:
                 model.set_weights(before)
         return self.validation_score(model)
 

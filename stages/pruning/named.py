@@ -8,7 +8,7 @@ import keras
 
 from stages.errors import ModelError, nearest, suggestion
 from stages.keras_graph.producers import layer_of
-from stages.pruning.depth import Removable, removable
+from stages.pruning.depth import removable
 from stages.pruning.sensitivity import Part
 from stages.pruning.structured import Layers, Widths, prunable, removed
 
@@ -39,7 +39,6 @@ def widths_named(
                 f"{widths[part.layers]} of {', '.join(others)}, which must have as many",
                 "name one of these layers",
             )
-    _refuse_unequal_ends(blocks, widths, {each.layers: each.channels for each in whole})
     everything: list[Part] = [*whole, *blocks]
     channels = {each.layers: each.channels for each in everything}
     if all(width == channels[layers] for layers, width in widths.items()):
@@ -83,17 +82,3 @@ def _part(flat: keras.Model, layer: str, parts: Sequence[Part], width: int) -> P
             f"its layers with some: {', '.join(names) or 'none'}",
         )
     return names[layer]
-
-
-def _refuse_unequal_ends(
-    blocks: Sequence[Removable], widths: Widths, channels: Mapping[Layers, int]
-) -> None:
-    """Raises ModelError where a block goes and what is before and behind it would not fit."""
-    for block in blocks:
-        narrow = [each for each in block.whole if 0 < widths.get(each, 0) < channels[each]]
-        if widths.get(block.layers) == 0 and narrow:
-            raise ModelError(
-                f"prune.widths removes {', '.join(block.layers)}, so {', '.join(narrow[0])} must "
-                f"keep all {channels[narrow[0]]} channels",
-                "leave one of the two out",
-            )

@@ -39,8 +39,9 @@ def probed_images(found: Sequence[Part], available: int, least: int) -> int:
     block is nearly at chance, and so is one that lost half of a group: which of them a fine-tune
     brings back is not seen. A short one shows it (NetAdapt, Yang et al., ECCV 2018, section 3.2).
     """
-    candidates = sum(1 if isinstance(part, Removable) else len(LEVELS) for part in found)
-    images = min(MOST_PROBED, available, PROBED_EPOCHS * available // max(1, candidates))
+    # And the unpruned network, which they are compared with.
+    candidates = 1 + sum(1 if isinstance(part, Removable) else len(LEVELS) for part in found)
+    images = min(MOST_PROBED, available, PROBED_EPOCHS * available // candidates)
     return images if images >= least else 0
 
 
@@ -55,12 +56,14 @@ def sensitivity(
 
     Parts of which `known` has levels already are left out.
     """
-    whole = accuracy(narrow({}))
+    whole: float | None = None
     seen = {(level.layers, level.width == 0) for level in known}
     for done, part in enumerate(found):
         if (part.layers, isinstance(part, Removable)) in seen:
             continue
         progress.report(f"sensitivity of {', '.join(part.layers)}", done, len(found))
+        if whole is None:
+            whole = accuracy(narrow({}))
         ratios = _ratios(part, narrow, stopwatch)
         levels = list[SensitivityLevel]()
         for width, ratio in sorted(ratios.items()):

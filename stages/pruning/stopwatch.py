@@ -65,7 +65,9 @@ class Stopwatch:
         with ExitStack() as opened:
             self._folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
             self._signature.write(self._folder)
-            self._reference = self._start(self._model, opened)
+            graph = self._written(self._model, opened)
+            with alone_on_machine(partial(progress.report, WAITS)):
+                self._reference = self._started(graph, opened)
             self._opened = opened.pop_all()
         return self
 
@@ -80,18 +82,22 @@ class Stopwatch:
     def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
         """Latency of every candidate as a share of the reference's."""
         with ExitStack() as opened:
-            started = [self._start(model, opened) for model in candidates]
+            graphs = [self._written(model, opened) for model in candidates]
             with alone_on_machine(partial(progress.report, WAITS)):
+                started = [self._started(graph, opened) for graph in graphs]
                 self.reference_ms, found = engine_process.compare(self._reference, started)
         return found
 
-    def _start(self, model: keras.Model, opened: ExitStack) -> EngineProcess:
+    def _written(self, model: keras.Model, opened: ExitStack) -> Path:
         # A file that an earlier model left there would be built in place of this one's.
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(dir=self._folder)))
         write_graph(model, folder / self._file, self._signature, self._images)
-        engine = EngineProcess(self._engine, folder / self._file, self._folder, *self._built)
+        return folder / self._file
+
+    def _started(self, graph: Path, opened: ExitStack) -> EngineProcess:
+        engine = EngineProcess(self._engine, graph, self._folder, *self._built)
         opened.enter_context(engine)
-        # One after the other: building LiteRT's engine is itself a
+        # One after the other, and alone: building LiteRT's engine is itself a
         # measurement, of forms and of AMX.
         engine.wait()
         return engine

@@ -135,7 +135,7 @@ def fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
 
     The weights of the best epoch on the validation split are kept: the most accurate, and of
     equals, which are common on a few hundred images, the one with the lower loss.
-    Raises ModelError when the loss is no longer finite, SettingsError for devices and settings
+    Raises LossNotFinite where the loss is no number, SettingsError for devices and settings
     that do not fit together, StageCrashed when another worker is gone.
     """
     if run.settings.epochs == 0:

@@ -15,7 +15,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from stages import progress
 from stages.datasets.base import DataSet
-from stages.errors import ArtifactError, ModelError
+from stages.errors import ArtifactError, LossNotFinite
 from stages.results.training import Epoch
 from stages.training import devices, evidence, waiting
 from stages.training.checkpoint import Checkpoint, Score, State
@@ -105,7 +105,7 @@ class Trainer:
         seconds = time.perf_counter() - start
         number = self.state.epochs + 1
         if not np.isfinite(loss):
-            raise ModelError(
+            raise LossNotFinite(
                 f"{self.label}: the loss is {loss} in epoch {number}",
                 f"lower {self.label}.learning_rate",
             )

@@ -181,3 +181,12 @@ def test_data_that_changed_since_the_search_began_end_it(tmp_path):
     refuse_other_files(store, {"photos.npz": "1" * 64, "own.py": "2" * 64})
     with pytest.raises(DataError, match=r"photos\.npz has changed since the search began: its"):
         refuse_other_files(store, {"photos.npz": "2" * 64})
+
+
+def test_a_stage_that_waits_for_the_machine_is_told_of_and_its_other_progress_is_not():
+    said: list[str] = []
+    told = job.Told(said.append)
+    told.start("prune", "missing")
+    told.progress("INFO", "sensitivity of conv1", None)
+    told.progress("INFO", WAITS, None)
+    assert said == ["prune", WAITS]

@@ -41,6 +41,20 @@ def test_rungs_that_order_alike_correlate_and_a_stopped_trial_counts_where_it_wa
     assert found[0, 1].correlation > 0.9
 
 
+def test_the_first_rung_is_said_to_be_without_training_only_where_it_is():
+    settings = settings_of("search.rungs=[0.0, 1.0]")
+    plain = [trial(0, 0.1, 0.9), trial(1, 0.2, 0.8), trial(2, 0.3, 0.7)]
+    met = [
+        each.model_copy(
+            update={"rungs": (each.rungs[0].model_copy(update={"widths": {"a": 8}}), each.rungs[1])}
+        )
+        for each in plain
+    ]
+    for trials, words in ((plain, "(without training)"), (met, "(one epoch, to meet a target)")):
+        searched = Searched(Path(), find(trials, settings), settings)
+        assert sum(words in each for each in sentences.verdict(searched)) == 1
+
+
 def test_the_interval_of_the_best_of_many_is_wider_than_that_of_one():
     alone = find([trial(0, 0.9)], settings_of("search.rungs=[1.0]"))
     many = find([trial(n, 0.9) for n in range(20)], settings_of("search.rungs=[1.0]"))

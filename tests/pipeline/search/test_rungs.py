@@ -63,6 +63,15 @@ def test_a_target_is_met_with_a_fine_tune_to_foretell_where_there_will_be_one():
     assert at_share(without, 0.0, BASE).prune.epochs == 0
 
 
+def test_a_budget_of_accuracy_is_judged_after_all_epochs_at_every_rung():
+    """After fewer nearly every network misses it, and its trial would fail."""
+    budget = config.changed(BASE, {"prune.max_accuracy_drop": 1.0, "prune.epochs": 8})
+    assert [at_share(budget, share, BASE).prune for share in (0.0, 0.25)] == [
+        at_share(budget, 1.0, BASE).prune
+    ] * 2
+    assert at_share(budget, 0.0, BASE).quantize.epochs == 0
+
+
 def test_below_the_last_rung_only_what_trials_are_judged_by_is_timed():
     line = config.changed(BASE, {"search.batch_size": 8, "build.batch_sizes": [1, 8, 32]})
     first, last = (at_rung(line, rung, line) for rung in (0, 2))

@@ -7,7 +7,9 @@ from keras import layers
 from stages.errors import ModelError
 from stages.keras_graph.fold import flatten
 from stages.models import resnet
+from stages.pruning.criteria import layer_scores
 from stages.pruning.named import names_of, widths_named
+from stages.pruning.structured import narrow
 
 STEM = ("stem_conv", "block1_b_conv")
 
@@ -75,7 +77,7 @@ def test_widths_that_the_network_cannot_have_are_refused(flat, wanted, message):
         widths_named(flat, wanted)
 
 
-def test_a_layer_cannot_go_if_what_is_before_and_behind_it_would_not_fit():
+def test_a_layer_goes_first_and_what_is_before_and_behind_it_may_be_narrower():
     image = keras.Input((8, 8, 3), name="image")
     x = image
     for number in range(3):
@@ -83,5 +85,9 @@ def test_a_layer_cannot_go_if_what_is_before_and_behind_it_would_not_fit():
     x = layers.Dense(4)(layers.GlobalAveragePooling2D()(x))
     repeated = flatten(keras.Model(image, x))
     assert widths_named(repeated, {"conv1": 0}) == {("conv1",): 0}
-    with pytest.raises(ModelError, match="removes conv1, so conv0 must keep all 8 channels"):
-        widths_named(repeated, {"conv1": 0, "conv0": 4})
+    wanted = {"conv1": 0, "conv0": 4}
+    widths = widths_named(repeated, wanted)
+    assert names_of(repeated, widths) == wanted
+    small = narrow(repeated, widths, layer_scores(repeated, "l2", ()))
+    kernels = [each.kernel.shape for each in small.layers if isinstance(each, layers.Conv2D)]
+    assert kernels == [(3, 3, 3, 4), (3, 3, 4, 8)]
