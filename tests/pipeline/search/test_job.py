@@ -18,6 +18,7 @@ from pipeline.search.job import (
 )
 from stages.engines import environment
 from stages.errors import DataError, EngineError, MachineError
+from stages.measurement.alone import WAITS
 from stages.results.engines import BuildDetails
 from stages.settings import Settings
 from stages.settings.searching import Search
