@@ -15,6 +15,10 @@ from stages.tasks.registry import metric
 
 Count = NonNegativeInt
 Share = Annotated[float, Field(ge=0, le=1)]
+Score = Annotated[float, Field(le=1, allow_inf_nan=False)]
+"""What the metric that decides came to. No share: R2 is negative for a network that is worse than
+always answering the mean, as one that was just pruned may be, and so may be a metric of a user's.
+"""
 Amount = NonNegativeFloat
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 

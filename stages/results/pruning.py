@@ -2,17 +2,20 @@
 
 from pydantic import Field
 
-from stages.results.base import Amount, Count, Measured, Quality, Share, StageResult
+from stages.results.base import Amount, Count, Measured, Quality, Score, Share, StageResult
 from stages.results.training import Classification, TrainingDetails
 
 
 class PruningRound(Measured):
-    """One round of pruning and fine-tune; the last one kept is the result."""
+    """One round of pruning and fine-tune; the last one kept is the result.
+
+    `validation_top1` is the score of the metric that decides, whatever the task.
+    """
 
     parameters: Count
     epochs: Count
     accuracy_before_finetune: Quality
-    validation_top1: Share
+    validation_top1: Score
     is_kept: bool
 
 
@@ -100,7 +103,7 @@ class PruneDetails(TrainingDetails):
     probed_images: Count = 0
     path: tuple[PathPoint, ...] = ()
     widths: dict[str, Count] = Field(default_factory=dict)
-    validation_top1_before: Share | None = None
+    validation_top1_before: Score | None = None
     layers: tuple[SparseLayer, ...] = ()
     size: SparseSize | None = None
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
-from stages.results.base import Amount, Count, Measured, Sha256, Share, StageResult
+from stages.results.base import Amount, Count, Measured, Score, Sha256, Share, StageResult
 from stages.results.training import Classification, TrainingDetails
 
 
@@ -16,7 +16,7 @@ class CalibrationFacts(Measured):
 
     method: str
     methods: dict[str, str] = Field(default_factory=dict)
-    validation_top1: dict[str, Share]
+    validation_top1: dict[str, Score]
     samples: Count
     images_sha256: Sha256 | None = None
 
@@ -25,8 +25,8 @@ class BiasCorrection(Measured):
     """The INT8 model before and after its biases were corrected, and what was added to them."""
 
     is_kept: bool
-    validation_top1_before: Share
-    validation_top1_after: Share
+    validation_top1_before: Score
+    validation_top1_after: Score
     largest_shift: dict[str, Amount]
 
 
@@ -70,14 +70,14 @@ class FineTuneChoice(TrainingDetails):
     """The fine-tune, and whether the model after it or the calibrated one is kept."""
 
     kept: Literal["trained", "calibrated"] | None = None
-    calibrated_validation_top1: Share | None = None
-    trained_validation_top1: Share | None = None
+    calibrated_validation_top1: Score | None = None
+    trained_validation_top1: Score | None = None
 
 
 class FloatFallback(Measured):
     """What is left in float, and why."""
 
-    float_validation_top1: Share | None = None
+    float_validation_top1: Score | None = None
     float_points: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
     sensitivity: tuple[FloatCandidate, ...] = ()

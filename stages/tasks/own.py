@@ -71,7 +71,7 @@ class Own:
             raise self._refused(f"{said.max():g}, expected at most 1")
         if not self.higher_is_better and (said < -ROUNDING).any():
             raise self._refused(f"{said.min():g}, expected at least 0 where lower is better")
-        return said if self.higher_is_better else 1 - said
+        return np.minimum(said if self.higher_is_better else 1 - said, 1.0)
 
     def _refused(self, what: str) -> ModelError:
         return ModelError(

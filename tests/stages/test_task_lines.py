@@ -10,8 +10,21 @@ import numpy as np
 import pytest
 from keras import layers
 
+from stages import prune, quantize
 from stages.artifacts.signature import Signature
-from stages.settings import Build, Data, Model, Prune, Quantize, Settings, Train
+from stages.results.pruning import PruneResult
+from stages.results.quantization import QuantizeResult
+from stages.settings import (
+    Build,
+    Data,
+    Model,
+    Prune,
+    PruneStage,
+    Quantize,
+    QuantizeStage,
+    Settings,
+    Train,
+)
 from stages.tasks.registry import MAIN, TaskName
 from tests.stages import lines
 
@@ -156,3 +169,38 @@ def test_what_changed_between_the_trained_model_and_the_engines_is_counted(line)
         assert each.change_low is not None
         assert each.change_high is not None
         assert each.change_low <= each.change_high
+
+
+def test_a_network_worse_than_always_answering_the_mean_has_a_negative_score(tmp_path) -> None:
+    """It ended the stage: R2 was kept as a share, from 0 to 1."""
+    (images, targets), (others, wanted) = drawn(200, seed=1), drawn(40, seed=2)
+    file = tmp_path / "data.npz"
+    values = {"y_train": targets["regression"], "y_test": wanted["regression"]}
+    np.savez(file, x_train=images, x_test=others, **values)
+    keras.utils.set_random_seed(0)
+    model = network("regression")
+    features = keras.Model(model.input, model.layers[-2].output)(images / 255).numpy()
+    fitted = np.linalg.lstsq(np.c_[features, np.ones(200)], targets["regression"], rcond=None)[0]
+    model.layers[-1].set_weights([fitted[:-1, None], fitted[-1:]])
+    folders = {name: tmp_path / name for name in ("train", "prune", "quantize")}
+    for folder in folders.values():
+        folder.mkdir()
+    model.save(folders["train"] / "model.keras")
+    Signature(
+        (SIZE, SIZE, 3), ("0",), 1 / 255, 0.0, task="regression", output="values", output_shape=(1,)
+    ).write(folders["train"])
+    data = Data(name="npz", path=str(file), calibration_samples=32)
+    without = Prune(ratio=0.85, layers="all", channel_multiple=1, epochs=0)
+    found = {
+        "prune": prune.run(PruneStage(data=data, prune=without), folders, folders["prune"]),
+        "quantize": quantize.run(
+            QuantizeStage(data=data, quantize=Quantize(**CALIBRATED)), folders, folders["quantize"]
+        ),
+    }
+    (pruned,), quantized = found["prune"].details.rounds, found["quantize"].details
+    assert quantized.float_validation_top1 == pruned.validation_top1 < 0
+    assert quantized.calibration.validation_top1["percentile"] < 0
+    assert quantized.bias_correction.validation_top1_before < 0
+    assert quantized.bias_correction.validation_top1_after < 0
+    for stage, kept in (("prune", PruneResult), ("quantize", QuantizeResult)):
+        assert kept.model_validate_json(found[stage].model_dump_json()) == found[stage]

@@ -35,6 +35,9 @@ def in_percent(targets, outputs):
 def negative(targets, outputs):
     return -2.0
 
+def rounded_up(targets, outputs):
+    return 1 + 5e-7
+
 def of_the_rare(targets, outputs):
     return near(targets, outputs)[targets[:, 0] < 2].mean()
 """
@@ -96,6 +99,10 @@ def test_nothing_that_is_judged_can_be_written_to() -> None:
 def test_what_is_no_share_is_refused(function, more, words) -> None:
     with pytest.raises(ModelError, match=words):
         Answers.of(SAID, TRUTH, judged(function, **more))
+
+
+def test_what_rounding_put_above_one_is_one() -> None:
+    assert Answers.of(SAID, TRUTH, judged("rounded_up")).score == 1.0
 
 
 def test_draws_that_the_metric_cannot_judge_say_nothing() -> None:
