@@ -84,22 +84,33 @@ def dimensions(settings: Settings, plan: Plan) -> tuple[Dimension, ...]:
     """
     if not settings.search.knobs:
         raise SettingsError("search.knobs: got none, expected a setting to vary", HOW)
-    found, faults = [], []
+    faults = []
     for name, knob in settings.search.knobs.items():
         try:
-            found.append(_dimension(name, knob, settings, plan))
+            _require_knob(name, settings, plan)
+            _require_values(name, knob, settings)
         except SettingsError as error:
             faults.append(f"search.knobs: {error.message}")
     if faults:
         raise SettingsError("\n".join(faults), HOW)
-    without_effect = idle(settings)
-    if len(without_effect) == len(found):
+    found = unchecked(settings)
+    if not found:
         raise SettingsError(
-            f"search.knobs: {', '.join(without_effect)} would change nothing, for nothing is "
+            f"search.knobs: {', '.join(idle(settings))} would change nothing, for nothing is "
             "trained there",
             "set epochs above 0, or let another setting vary",
         )
-    return tuple(each for each in found if each.name not in without_effect)
+    return found
+
+
+def unchecked(settings: Settings) -> tuple[Dimension, ...]:
+    """As `dimensions`, of a search that was made: of knobs, too, that are refused today."""
+    without_effect = idle(settings)
+    return tuple(
+        _dimension(name, knob, settings)
+        for name, knob in settings.search.knobs.items()
+        if name not in without_effect
+    )
 
 
 def combinations(varied: Iterable[Dimension]) -> int | None:
@@ -196,21 +207,22 @@ def words(values: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(word for pair in pairs for word in ("--set", pair))
 
 
-def _dimension(name: str, knob: Knob, settings: Settings, plan: Plan) -> Dimension:
-    _require_knob(name, settings, plan)
+def _dimension(name: str, knob: Knob, settings: Settings) -> Dimension:
     if knob.values:
-        for value in knob.values:
-            config.changed(settings, {name: value})
         return Dimension(name, tuple(knob.values))
     if knob.low is None or knob.high is None:
         raise ValueError("a knob without values is a range")
-    for value in (knob.low, knob.high):
-        config.changed(settings, {name: value})
     whole = not _takes_fractions(name, knob.low, knob.high, settings)
     step = knob.step if knob.step is not None else (1 if whole and not knob.log else None)
-    if whole and step is not None and step != int(step):
-        raise SettingsError(f"{name}: got a step of {step}, expected a whole number")
     return Dimension(name, (), knob.low, knob.high, step, knob.log, whole)
+
+
+def _require_values(name: str, knob: Knob, settings: Settings) -> None:
+    for value in knob.values or (knob.low, knob.high):
+        config.changed(settings, {name: value})
+    found = _dimension(name, knob, settings)
+    if found.is_whole and found.step is not None and found.step != int(found.step):
+        raise SettingsError(f"{name}: got a step of {found.step}, expected a whole number")
 
 
 def _require_knob(name: str, settings: Settings, plan: Plan) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.search import knobs, objectives
-from pipeline.search.job import stages_of_trial
 from pipeline.search.model import Control, RungResult, Trial, controls_among
 from pipeline.search.objectives import Miss, Yardstick
 from stages.numerics import pareto, proportions
@@ -137,7 +136,7 @@ def find(
         },
         controls=tuple(controls),
         idle=knobs.idle(settings),
-        combinations=knobs.combinations(knobs.dimensions(settings, stages_of_trial())),
+        combinations=knobs.combinations(knobs.unchecked(settings)),
     )
     yardstick = found.yardstick
     if yardstick is None:

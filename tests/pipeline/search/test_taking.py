@@ -17,16 +17,18 @@ from pipeline.core.freshness import assess_all, identify
 from pipeline.core.plan import PLAN
 from pipeline.core.record import Record, write
 from pipeline.core.store import Store
-from pipeline.search import knobs
+from pipeline.search import header, knobs
+from pipeline.search.driver import Driver
 from pipeline.search.job import Job, folder_of, stages_of_trial
 from pipeline.search.live import Quiet
 from pipeline.search.model import Trial
 from pipeline.search.results import find
 from pipeline.search.rungs import at_share
-from pipeline.search.searching import Searched, search
+from pipeline.search.searching import Searched, read, search
+from pipeline.search.study import Study, address
 from pipeline.search.taking import _refuse_others
 from stages.engines import environment
-from stages.errors import ArtifactError
+from stages.errors import ArtifactError, SettingsError
 from stages.settings import Settings
 
 MEASURED = {name: each.measurements for name, each in parsed(records()).items()}
@@ -132,3 +134,26 @@ def test_a_record_without_the_widths_of_a_trial_is_of_another_one():
     without = knobs.settings_of(settings, {"prune.widths": {}, **trial.values})
     with pytest.raises(ArtifactError, match=r"prune has prune\.widths\.conv1 None, not 8"):
         refuse(without)
+
+
+def test_a_search_with_a_knob_that_is_refused_today_is_shown_and_taken_from(tmp_path):
+    """As an earlier version made it, which took this knob; it does not go on."""
+    root, count = tmp_path / "artifacts", ("search.trials=2", "search.rungs=[1.0]", *LINE)
+    settings = settings_of('search.knobs={"convert.parity_samples" = [16, 32]}', *count)
+    ownership.claim(root, PLAN, [])
+    ownership.claim(folder := root / "search", PLAN, [])
+    header.write(made := header.of(settings, [], {}, {}, None), folder)
+    kept = Study(address(None, folder), made.study, len(made.search.objectives), 0, is_new=True)
+    varied = [knobs.Dimension("convert.parity_samples", (16, 32))]
+    Driver(settings, varied, kept, Arithmetic(work=work), Quiet(), folder, root).run()
+    found = read(config.load(None, []), root).found
+    assert found.is_exhausted
+    done = call("search", "--show", "--artifacts", str(root))
+    assert done.exit_code == 0, done.stderr
+    assert "Every combination of the knobs has been tried." in " ".join(done.stdout.split())
+    done = call("search", "--take", "1", "--artifacts", str(root))
+    assert done.exit_code == 0, done.stderr
+    samples = found.trial(1).values["convert.parity_samples"]
+    assert Store(root, PLAN).read("convert").setting("convert.parity_samples") == samples
+    with pytest.raises(SettingsError, match=r"convert\.parity_samples changes no engine"):
+        search(settings, root, Arithmetic(work=work), Quiet(), "search")
