@@ -82,6 +82,8 @@ class Driver:
     waiting: deque[Job] = field(default_factory=deque)
     running: set[int] = field(default_factory=set)
     lost: Counter[int] = field(default_factory=Counter)
+    again: int = 0
+    """Controls to ask for though there may be no trial left: an earlier call's failed."""
 
     def __post_init__(self) -> None:
         self.controls = controls(self.settings, self.varied)
@@ -113,11 +115,14 @@ class Driver:
         """Let what an earlier call began go on; first come controls that no trial has done yet."""
         begun = [each.number for each in self.study.trials() if each.state == "running"]
         resumed = [trial for number in begun if (trial := self.study.draw(number, self.varied))]
-        sound = [each for each in self.study.trials() if each.state != "failed"]
+        known = self.study.trials()
+        tried = controls_among(known, self.controls).values()
+        sound = [each for each in known if each.state != "failed"]
         done = controls_among(sound, self.controls).values()
         for control in self.controls:
             if control not in done:
                 self.study.enqueue(control.values, self.varied)
+                self.again += control in tried
         for trial in resumed:
             if trial.last:
                 self._judge(trial, trial.last)
@@ -129,8 +134,9 @@ class Driver:
         while end is None or self.clock() < end:
             if self.waiting:
                 return self.waiting.popleft()
-            if len(self.study.trials()) >= self.settings.search.most_trials:
+            if not self.again and len(self.study.trials()) >= self.settings.search.most_trials:
                 return None
+            self.again = max(0, self.again - 1)
             trial = self.study.ask(self.varied)
             if trial is None:  # Every combination that there is has been tried.
                 return None

@@ -154,13 +154,14 @@ def test_a_database_in_trouble_ends_the_search_and_fails_no_trial(tmp_path):
     assert [each.state for each in search.study.trials()] == ["complete"]
 
 
-def test_a_control_that_failed_is_tried_again_by_the_next_call(tmp_path):
-    def fails(job: Job) -> object:
-        if job.trial == 0:
-            raise EngineError("no package")
-        return result(job)
+def first_fails(job: Job) -> object:
+    if job.trial == 0:
+        raise EngineError("no package")
+    return result(job)
 
-    driver(tmp_path, Arithmetic(work=fails), "search.trials=2").run()
+
+def test_a_control_that_failed_is_tried_again_by_the_next_call(tmp_path):
+    driver(tmp_path, Arithmetic(work=first_fails), "search.trials=2").run()
     for trials in (4, 6):
         search = driver(tmp_path, Arithmetic(), f"search.trials={trials}")
         search.run()
@@ -173,3 +174,13 @@ def test_a_control_that_failed_is_tried_again_by_the_next_call(tmp_path):
         1: "unpruned",
         2: "as_set",
     }
+
+
+def test_so_it_is_where_the_same_call_has_no_trial_left_and_then_no_more(tmp_path):
+    driver(tmp_path, Arithmetic(work=first_fails), "search.trials=3").run()
+    for _ in range(2):
+        search = driver(tmp_path, Arithmetic(), "search.trials=3")
+        search.run()
+    *before, again = search.study.trials()
+    assert [each.state == "failed" for each in before] == [True, False, False]
+    assert (again.values, again.state) == (search.controls[0].values, "complete")
