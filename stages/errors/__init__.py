@@ -4,6 +4,7 @@ UserError                 what, got, expected; `hint` says how to fix it
 ├── SettingsError         an unknown key, a value out of range, an unknown stage  (exit 2)
 ├── DataError             a data set that is missing, unreadable or unfit         (exit 2)
 ├── ModelError            a Keras model that cannot be loaded, pruned or quantized
+│   ├── LossNotFinite     a training whose loss has become no number, or an infinite one
 │   └── NothingPruned     a ratio that is too small to remove a channel
 ├── ConversionError       an ONNX or LiteRT graph that is wrong or disagrees with Keras
 │   └── ConversionUnsupported   an operation that the converter for one engine does not know
