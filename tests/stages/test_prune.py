@@ -242,6 +242,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "Stopwatch", ParameterClock)
 
 
+class SlowClock(ParameterClock):
+    """Times every network at half more than the other clock."""
+
+    def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
+        return [1.5 * ratio for ratio in super().ratios(candidates)]
+
+
 @pytest.mark.usefixtures("clock")
 def test_a_latency_target_is_met_and_the_way_there_is_recorded(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -269,29 +276,10 @@ def test_a_latency_target_is_met_and_the_way_there_is_recorded(
     named = run(trained, tmp_path / "named", data=FEW, widths=resumed.widths, epochs=0).details
     assert named.groups == resumed.groups
 
-
-class SlowClock(ParameterClock):
-    """Times every network at half more than the other clock."""
-
-    def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
-        return [1.5 * ratio for ratio in super().ratios(candidates)]
-
-
-@pytest.mark.usefixtures("clock")
-def test_a_network_that_takes_longer_than_its_target_in_the_end_is_told(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options: Options = {"target_latency_ratio": 0.5, "epochs": 0, "channel_multiple": 4}
-    with monkeypatch.context() as patched:
-        kill_in_round(patched, 1)
-        with pytest.raises(Killed):
-            run(trained, tmp_path / "killed", tmp_path / "resume", FEW, **options)
-    # What was decided is kept: only the network that came of it is timed.
+    # What was decided is kept: only the network that came of it is timed again.
     monkeypatch.setattr(context, "Stopwatch", SlowClock)
-    measured = run(trained, tmp_path / "out", tmp_path / "resume", FEW, **options)
-    late = measured.details.latency.measured_ratio
-    assert late > 0.51
-    (note,) = measured.notes
+    (note,) = run(trained, tmp_path / "late", tmp_path / "resume", FEW, **options).notes
+    late = 1.5 * after / before
     assert f"takes {late:.2f} of the trained one's time on onnxruntime.fp32, more than" in note
 
 
@@ -381,7 +369,7 @@ def test_magnitude_pruning_says_that_it_is_for_size(trained: Path, tmp_path: Pat
     ("options", "message"),
     [
         (
-            {"target_latency_ratio": 0.001, "channel_multiple": 4},
+            {"target_latency_ratio": 0.001, "channel_multiple": 4, "epochs": 0},
             r"ratio 0\.001 cannot be met on onnxruntime\.fp32",
         ),
         (
