@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=8,
+            revision=9,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,
@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=14,
+            revision=15,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

@@ -201,7 +201,7 @@ def _share(rung: int, found: Found) -> str:
         return f"{units.percent(share)} of the epochs"
     measured = (each.at(rung) for each in found.trials)
     has_target = any(each.widths for each in measured if each)
-    return "one epoch, to meet a target" if has_target else "without training"
+    return "at most one epoch, to meet a target" if has_target else "without training"
 
 
 def _knobs(found: Found) -> Iterator[str]:

@@ -74,6 +74,7 @@ def walk(model: keras.Model, inputs: Sequence[Any], visit: Visit) -> list[Any]:
     values = dict(zip(map(id, graph.inputs), inputs, strict=True))
     for node in _nodes(graph):
         args, kwargs = node.arguments.fill_in(values)
+        kwargs = _asked(node.operation, kwargs)
         if isinstance(node.operation, keras.Model):
             inside = _told(visit, kwargs.get("training"))
             result = walk(node.operation, keras.tree.flatten(args), inside)
@@ -82,6 +83,20 @@ def walk(model: keras.Model, inputs: Sequence[Any], visit: Visit) -> list[Any]:
             result = visit(call, *args, **kwargs)
         values.update(zip(map(id, node.outputs), keras.tree.flatten(result), strict=True))
     return [values[id(tensor)] for tensor in graph.outputs]
+
+
+def _asked(operation: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """`kwargs` without training=False where that is the default, as of Dropout.
+
+    Keras records the default as if it had been asked for, and passes on what the whole model is
+    told instead of either.
+    """
+    if kwargs.get("training") is not False:
+        return kwargs
+    default = inspect.signature(operation.call).parameters.get("training")
+    if default is None or default.default is not False:
+        return kwargs
+    return {name: value for name, value in kwargs.items() if name != "training"}
 
 
 def _told(visit: Visit, training: bool | None) -> Visit:

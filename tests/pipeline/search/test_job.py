@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from records import judged, parsed, records
 
@@ -58,6 +61,13 @@ def test_what_is_timed_is_its_files_its_threads_its_batch_and_on_a_gpu_how_that_
     assert len(found) == 6
     unlike = build.model_copy(update={"files": {**build.files, "other": other}})
     assert {identity(), identity(record=unlike), identity(**mapped)} == {identity()}
+
+
+def job_in(folder: Path, **more: Any) -> job.Job:
+    """One of the first trial of a search below `folder`, whose artifact folder is ours."""
+    ownership.claim(folder / "a", PLAN, [])
+    settings = Settings().model_dump(mode="json")
+    return job.Job(root=folder / "a/search", base=folder / "a", trial=0, settings=settings, **more)
 
 
 def chosen(top1: float | None) -> BuildDetails:
@@ -128,15 +138,7 @@ def test_a_winner_on_a_machine_that_has_changed_since_the_search_began_is_no_res
         return job.run_job(wanted.model_copy(update={"machine": known}))
 
     monkeypatch.setattr(job, "run", run)
-    ownership.claim(tmp_path / "a", PLAN, [])
-    wanted = job.Job(
-        root=tmp_path / "a/search",
-        base=tmp_path / "a",
-        trial=0,
-        rung=None,
-        settings=Settings().model_dump(mode="json"),
-        engine="litert.int8",
-    )
+    wanted = job_in(tmp_path, rung=None, engine="litert.int8")
     assert tested().top1 > 0
     with pytest.raises(MachineError, match=r'^numpy "0\.1" -> ".*" since the search began: its'):
         tested(numpy="0.1")
@@ -161,15 +163,7 @@ def test_a_trial_or_a_winner_that_ran_on_other_data_is_no_result(tmp_path, monke
             write(train.model_copy(update={"external": {"photos.npz": "1" * 64}}), folder)
 
     monkeypatch.setattr(job, "run", run)
-    ownership.claim(tmp_path / "a", PLAN, [])
-    wanted = job.Job(
-        root=tmp_path / "a/search",
-        base=tmp_path / "a",
-        trial=0,
-        rung=rung,
-        settings=Settings().model_dump(mode="json"),
-        external={"photos.npz": "2" * 64},
-    )
+    wanted = job_in(tmp_path, rung=rung, external={"photos.npz": "2" * 64})
     with pytest.raises(DataError, match=r"photos\.npz has changed since the search began"):
         job.run_job(wanted)
 

@@ -50,7 +50,10 @@ def test_the_first_rung_is_said_to_be_without_training_only_where_it_is():
         )
         for each in plain
     ]
-    for trials, words in ((plain, "(without training)"), (met, "(one epoch, to meet a target)")):
+    for trials, words in (
+        (plain, "(without training)"),
+        (met, "(at most one epoch, to meet a target)"),
+    ):
         searched = Searched(Path(), find(trials, settings), settings)
         assert sum(words in each for each in sentences.verdict(searched)) == 1
 

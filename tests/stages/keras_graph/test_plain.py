@@ -102,6 +102,31 @@ def test_a_layer_that_cannot_be_made_again_is_refused_by_name():
         plain(model)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dropout(0.5, name="noisy"),
+        layers.SpatialDropout2D(0.5, name="noisy"),
+        layers.GaussianNoise(0.5, name="noisy"),
+        layers.GaussianDropout(0.5, name="noisy"),
+        layers.AlphaDropout(0.5, name="noisy"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+@pytest.mark.parametrize("is_inside", [False, True], ids=["in the model", "in one inside it"])
+def test_a_layer_that_nobody_told_of_training_acts_in_it(layer, is_inside, tmp_path):
+    """Keras records the default of its `training` as if it had been asked for."""
+    image = keras.Input(SHAPE)
+    x = keras.Sequential([keras.Input(SHAPE), layer])(image) if is_inside else layer(image)
+    model = keras.Model(image, layers.Flatten()(x))
+    model.save(tmp_path / "network.keras")
+    for each in (model, keras.saving.load_model(tmp_path / "network.keras")):
+        assert plain(each) is each
+        flat = flatten(each)
+        flat.get_layer("noisy")
+        assert not np.allclose(flat(images(8), training=True), flat(images(8), training=False))
+
+
 def told_to_infer() -> keras.Model:
     """A backbone that is called with training=False, as Keras' guide to transfer learning does."""
     inner = keras.Sequential(

@@ -56,15 +56,27 @@ def test_a_pruned_network_is_recalibrated_on_training_images_alone(context: Prun
 def test_a_candidate_is_judged_by_what_a_short_fine_tune_brings_back(
     context: PruneContext,
 ) -> None:
-    """The same whatever was made before it, and without a look at other images."""
+    """The same each time, and without a look at other images."""
     recalibrated = context.candidate_score(halved(context))
     found = context.candidate_score(halved(context), images=256)
     assert found > recalibrated + 0.1
-    keras.layers.Dropout(0.5)  # takes a number from the generator
     data = context.dataset
     others = {name: without_images(getattr(data, name)) for name in ("calibration", "test")}
     alone = replace(context, dataset=replace(data, **others))
     assert alone.candidate_score(halved(alone), images=256) == found
+
+
+def test_copies_draw_the_same_dropout_whatever_was_made_before_them(context: PruneContext) -> None:
+    """A run that resumes after a kill has made fewer copies, and makes the same table."""
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(image))
+    x = keras.layers.Dense(10)(keras.layers.Dropout(0.5, name="drop")(x))
+    narrow = context.narrower(flatten(keras.Model(image, x)))
+    seeds = []
+    for _ in range(2):
+        seeds.append(np.asarray(narrow({}).get_layer("drop").seed_generator.state))
+        keras.layers.Dropout(0.5)  # takes a number from Python's generator
+    np.testing.assert_array_equal(*seeds)
 
 
 def test_a_candidate_whose_fine_tune_ends_in_no_number_is_judged_without_it(
