@@ -33,6 +33,7 @@ from stages.engines.records import BASELINE, BASELINE_ENGINE
 from stages.measurement import (
     choice,
     clock,
+    gpu_peaks,
     machine_state,
     peaks,
     prediction_diff,
@@ -143,25 +144,32 @@ def peaks_here(
     chosen: Mapping[int, Chosen],
     settings: Benchmark,
 ) -> tuple[tuple[Peak, ...], tuple[Bandwidth, ...]]:
-    """Those of arithmetic and of memory, with every number of threads that an engine was timed
-    with."""
-    progress.report("peaks of this CPU")
-    counts = sorted({*settings.threads, *further(chosen, settings)})
+    """Those of arithmetic and of memory: of the CPU with every number of threads that an engine was
+    timed with, and of a GPU that an engine ran on."""
+    progress.report("peaks of this machine")
+    counts, first = sorted({*settings.threads, *further(chosen, settings)}), settings.threads[0]
     seconds = min(peaks.SECONDS, settings.max_seconds_per_engine)
-    return (
-        measured(lambda: peaks.arithmetic(engines, source, counts, seconds)),
-        measured(lambda: peaks.memory(counts, seconds / COPIES)),
+    arithmetic = (
+        *measured(lambda: gpu_peaks.arithmetic(engines, first)),
+        *measured(lambda: peaks.arithmetic(engines, source, counts, seconds)),
     )
+    memory = (
+        *measured(lambda: gpu_peaks.memory(engines, first)),
+        *measured(lambda: peaks.memory(counts, seconds / COPIES)),
+    )
+    return arithmetic, memory
 
 
 def measured(peaks_of: Callable[[], Iterable[Peaks]]) -> tuple[Peaks, ...]:
-    """The peaks, or none with a warning where that fails: the engines are timed by then."""
+    """The peaks, or those until one fails, with a warning: the engines are timed by then."""
+    found: list[Peaks] = []
     try:
-        return tuple(peaks_of())
+        for each in peaks_of():
+            found.append(each)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
-        progress.warn(f"a peak of this CPU is left out: {type(error).__name__}: {said}")
-        return ()
+        progress.warn(f"a peak of this machine is left out: {type(error).__name__}: {said}")
+    return tuple(found)
 
 
 def images_of(settings: BenchmarkStage, source: Path) -> Split:

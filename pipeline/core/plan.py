@@ -131,7 +131,7 @@ PLAN = checked(
         ),
         Stage(
             name="benchmark",
-            revision=10,
+            revision=11,
             module="stages.benchmark",
             settings=BenchmarkStage,
             result=BenchmarkResult,

@@ -1,4 +1,4 @@
-"""How far each engine is from what this CPU can do: the network's floor, and the engine's distance.
+"""How far each engine is from what the machine can do: the network's floor, and its distance.
 
 Joined from what `convert` counted of the network and what `benchmark` measured of the machine.
 """
@@ -12,7 +12,7 @@ from typing import Literal
 
 from pipeline.results import comparability, units
 from pipeline.results.model import EngineReport, Report, ReportRow
-from stages.engines.registry import precision_label
+from stages.engines.registry import ENGINES, precision_label
 from stages.numerics import roofline
 from stages.results.conversion import ConvertDetails
 from stages.results.engines import BenchmarkDetails, Peak
@@ -37,7 +37,7 @@ class Distance:
 
     @property
     def share(self) -> float:
-        """Floor by median: 1.0 is as fast as this CPU can be."""
+        """Floor by median: 1.0 is as fast as this machine can be."""
         return self.floor.ms / self.row.p50_ms
 
     @property
@@ -90,7 +90,11 @@ def _floor(
     if not multiply_adds or weights is None or activations is None:
         return None
     moved = BYTES[engine.precision] * (weights + row.batch_size * activations)
-    bandwidths = [each for each in benchmark.bandwidths if each.threads == row.threads]
+    bandwidths = [
+        each
+        for each in benchmark.bandwidths
+        if each.device == device(peak) and each.threads == row.threads
+    ]
     if not bandwidths:
         return None
     # The largest that is not larger than what the engine moves: caches are never underestimated.
@@ -118,6 +122,11 @@ def of_run(report: Report) -> Distance | None:
     return next((each for each in distances(report) if each.row is chosen[1]), None)
 
 
+def device(peak: Peak) -> Literal["cpu", "gpu"]:
+    """What it is a peak of."""
+    return ENGINES[peak.kernel].device
+
+
 def peak_words(peak: Peak) -> str:
     """ "INT8 peak with AMX"."""
     return f"{precision_label(peak.precision)} peak" + (" with AMX" if peak.has_amx else "")
@@ -126,7 +135,9 @@ def peak_words(peak: Peak) -> str:
 def sentence(found: Distance) -> str:
     """What is the limit of an engine, by the numbers."""
     is_memory = found.floor.bound == "memory"
-    what = f"this CPU's {'memory' if is_memory else peak_words(found.peak)}"
+    what = (
+        f"this {device(found.peak).upper()}'s {'memory' if is_memory else peak_words(found.peak)}"
+    )
     runs = (
         f"{found.engine.name.label} runs at {found.share:.0%} of what {what} allows for "
         f"{units.images(found.row.batch_size)}"

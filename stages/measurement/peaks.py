@@ -9,31 +9,27 @@ else the machine did can only have made a call slower.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from stages.artifacts.signature import Signature
 from stages.engines import amx, onnxruntime, openvino
 from stages.engines.base import Engine
 from stages.engines.registry import ENGINES, Precision
 from stages.errors import EngineError
 from stages.measurement import clock
+from stages.measurement.convolutions import Size, Types, graph
 from stages.measurement.throughput import usable_cores
 from stages.results.engines import Bandwidth, EngineRecord, Peak
 
-if TYPE_CHECKING:
-    import onnx
-
-SIDE, CHANNELS, KERNEL, LAYERS = 16, 128, 3, 8
-"""Of the convolutions. Kernels and images stay in the cache of a core, and every instruction set
-has whole vectors and tiles of channels."""
-MULTIPLY_ADDS = LAYERS * SIDE**2 * CHANNELS**2 * KERNEL**2
+SIZE = Size(batch=1, side=16, channels=128, layers=8)
+"""Kernels and images stay in the cache of a core, and every instruction set has whole vectors and
+tiles of channels."""
+TYPES: Mapping[Precision, Types] = {"fp32": Types("FLOAT"), "int8": Types("FLOAT", "UINT8")}
 SECONDS = 0.1
 """For each kernel and number of threads, at most."""
 COPY_SECONDS = 0.02
@@ -45,8 +41,6 @@ PER_ROUND = COPIED_BYTES[-1]
 """Read and written by each thread between two meetings of all, which take little beside it."""
 LINE = 64
 """Bytes of a cache line."""
-GRID = ("scale", "zero_point")
-"""Constants that quantize every activation of the convolutions."""
 
 
 def arithmetic(
@@ -107,83 +101,19 @@ def _kernels(threads: int, seconds: float) -> Iterator[tuple[str, Precision, flo
 
 def _engine(backend: str, precision: Precision, folder: Path, threads: int) -> Engine:
     """Raises EngineError."""
-    signature = Signature(
-        (SIDE, SIDE, CHANNELS),
-        tuple(map(str, range(CHANNELS))),
-        scale=1.0,
-        offset=0.0,
-        dtype="uint8",
-        batch_size=1,
-    )
     source = folder / f"{precision}.onnx"
-    source.write_bytes(convolutions(precision).SerializeToString())
+    source.write_bytes(graph(TYPES[precision], SIZE).SerializeToString())
     if backend == "onnxruntime":
-        return onnxruntime.Runner(source, signature, threads)
+        return onnxruntime.Runner(source, SIZE.signature, threads)
     file = source.with_suffix(".openvino")
     openvino.write(source, file)
-    return openvino.Runner(file, signature, threads)
+    return openvino.Runner(file, SIZE.signature, threads)
 
 
 def _per_second(engine: Engine, seconds: float) -> float:
     images = engine.signature.noise(1)
     taken = clock.measure({"call": partial(engine.infer, images)}, seconds / 4, seconds)["call"]
-    return 1000.0 * MULTIPLY_ADDS / float(taken.min())
-
-
-def convolutions(precision: Precision) -> onnx.ModelProto:
-    """LAYERS convolutions with ReLU, then the mean of every channel: uint8 images
-    (1, SIDE, SIDE, CHANNELS) -> float32 (1, CHANNELS). In "int8" between Q/DQ pairs.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    random = np.random.default_rng(0)
-    shape = (CHANNELS, CHANNELS, KERNEL, KERNEL)
-    constants: dict[str, Any] = {
-        "kernel": random.integers(-127, 128, shape, np.int8),
-        # Of He et al. 2015, so that values neither die out, which would be slow, nor overflow.
-        "kernel_scale": np.float32((2 / CHANNELS / KERNEL**2) ** 0.5 / (127 / 3**0.5)),
-        "zero": np.int8(0),
-        "scale": np.float32(1.0),
-        "zero_point": np.uint8(0),
-    }
-    nodes = [helper.make_node("Transpose", ["image"], ["x"], perm=(0, 3, 1, 2))]
-    if precision == "fp32":
-        constants["kernel"] = constants["kernel"].astype(np.float32) * constants["kernel_scale"]
-        nodes.append(helper.make_node("Cast", ["x"], ["y0"], to=TensorProto.FLOAT))
-    else:
-        nodes.append(helper.make_node("DequantizeLinear", ["x", *GRID], ["y0"]))
-    for number in range(LAYERS):
-        nodes += _layer(number, precision)
-    nodes.append(helper.make_node("GlobalAveragePool", [f"y{LAYERS}"], ["mean"]))
-    nodes.append(helper.make_node("Flatten", ["mean"], ["logits"]))
-    graph = helper.make_graph(
-        nodes,
-        "peak",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, (1, SIDE, SIDE, CHANNELS))],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, CHANNELS))],
-        [numpy_helper.from_array(np.asarray(each), name) for name, each in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-
-
-def _layer(number: int, precision: Precision) -> list[onnx.NodeProto]:
-    """One convolution with ReLU, from y<number> to y<number + 1>."""
-    from onnx import helper
-
-    before, after, conv = f"y{number}", f"y{number + 1}", f"c{number}"
-    if precision == "fp32":
-        return [
-            helper.make_node("Conv", [before, "kernel"], [conv], pads=(1, 1, 1, 1)),
-            helper.make_node("Relu", [conv], [after]),
-        ]
-    kernel, relu, stored = f"kernel{number}", f"r{number}", f"q{number}"
-    return [
-        helper.make_node("DequantizeLinear", ["kernel", "kernel_scale", "zero"], [kernel]),
-        helper.make_node("Conv", [before, kernel], [conv], pads=(1, 1, 1, 1)),
-        helper.make_node("Relu", [conv], [relu]),
-        helper.make_node("QuantizeLinear", [relu, *GRID], [stored]),
-        helper.make_node("DequantizeLinear", [stored, *GRID], [after]),
-    ]
+    return 1000.0 * SIZE.multiply_adds / float(taken.min())
 
 
 def memory(threads: Iterable[int], seconds: float = COPY_SECONDS) -> list[Bandwidth]:

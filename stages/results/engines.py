@@ -269,9 +269,11 @@ class Peak(Measured):
 class Bandwidth(Measured):
     """Most bytes per second that copies moved, read and written, among `moved_bytes` in all.
 
-    All threads together, by one clock; a thread count above the cores has none.
+    All threads together, by one clock; a thread count above the cores has none. Those of a GPU are
+    within its own memory, and threads mean nothing to it.
     """
 
+    device: Literal["cpu", "gpu"] = "cpu"
     threads: Count
     moved_bytes: Count
     bytes_per_second: Annotated[float, Field(gt=0)]

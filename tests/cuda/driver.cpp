@@ -281,6 +281,11 @@ EXPORT int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *str
   ENTER_IN_CONTEXT(cuMemcpyDtoHAsync);
   return copy(stream, FROM_GPU, to, pointer(from), bytes);
 }
+EXPORT int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
+  ENTER_IN_CONTEXT(cuMemcpyDtoDAsync);
+  if (!within(device_memory, to, bytes)) return INVALID_VALUE;
+  return copy(stream, COMPUTE, pointer(to), pointer(from), bytes);
+}
 
 // ------------------------------------------------------------------ streams and events
 
@@ -432,7 +437,7 @@ UNSUPPORTED(cuMemHostRegister_v2) UNSUPPORTED(cuMemHostUnregister) UNSUPPORTED(c
 UNSUPPORTED(cuMemcpy2DUnaligned_v2) UNSUPPORTED(cuMemcpy2D_v2) UNSUPPORTED(cuMemcpy3DAsync_v2)
 UNSUPPORTED(cuMemcpy3DPeer) UNSUPPORTED(cuMemcpy3DPeerAsync) UNSUPPORTED(cuMemcpy3D_v2)
 UNSUPPORTED(cuMemcpyAtoA_v2) UNSUPPORTED(cuMemcpyAtoD_v2) UNSUPPORTED(cuMemcpyAtoH_v2)
-UNSUPPORTED(cuMemcpyDtoA_v2) UNSUPPORTED(cuMemcpyDtoDAsync_v2) UNSUPPORTED(cuMemcpyDtoD_v2)
+UNSUPPORTED(cuMemcpyDtoA_v2) UNSUPPORTED(cuMemcpyDtoD_v2)
 UNSUPPORTED(cuMemcpyDtoH_v2) UNSUPPORTED(cuMemcpyHtoA_v2) UNSUPPORTED(cuMemcpyHtoD_v2)
 UNSUPPORTED(cuMemcpyPeer) UNSUPPORTED(cuMemcpyPeerAsync) UNSUPPORTED(cuMemsetD16Async)
 UNSUPPORTED(cuMemsetD16_v2) UNSUPPORTED(cuMemsetD2D16Async) UNSUPPORTED(cuMemsetD2D16_v2)

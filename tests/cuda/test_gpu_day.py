@@ -27,6 +27,7 @@ BRIEF += ("build.max_seconds_per_engine=0.05", "benchmark.max_seconds_per_engine
 STEPS = (
     *("nvidia-smi", "lscpu", "nvcc"),
     *("tests.test_memory", "tests.test_engine", "tests.test_runtime_cache", "tests.test_contract"),
+    "tests.test_gpu_peaks",
     *("engines.default_cnn.all", "pipeline.default_cnn", "peers.default_cnn"),
     "torch.default_cnn",
     "tests.test_prepared",

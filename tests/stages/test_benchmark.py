@@ -105,7 +105,7 @@ def test_a_peak_that_fails_loses_no_benchmark(
     assert any(each.state == "ran" and each.latency for each in found.engines)
     assert found.details.peaks == ()
     assert found.details.bandwidths
-    assert any("a peak of this CPU is left out: FileNot" in text for text in caplog.messages)
+    assert any("a peak of this machine is left out: FileNot" in text for text in caplog.messages)
 
 
 def test_an_engine_that_cannot_run_here_keeps_its_reason(

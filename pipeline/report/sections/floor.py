@@ -1,4 +1,4 @@
-"""The least time that this CPU needs for the network, and how far each engine is from it."""
+"""The least time that the machine needs for the network, and how far each engine is from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pipeline.report.tables import Table
 from pipeline.results import floor, units
 from pipeline.results.floor import Distance
 from pipeline.results.model import Report
-from stages.results.engines import Bandwidth, BenchmarkDetails
+from stages.engines.registry import backend_label
+from stages.results.engines import Bandwidth, BenchmarkDetails, Peak
 
 GIGA = 1e9
 
@@ -17,7 +18,7 @@ def floor_table(report: Report) -> Table:
     """One row for everything that was timed of an engine whose peak is known."""
     return Table(
         "Floor",
-        "What this CPU needs at least for the arithmetic and the memory of the network",
+        "What this machine needs at least for the arithmetic and the memory of the network",
         (
             "engine",
             "batch",
@@ -60,16 +61,32 @@ def _notes(report: Report) -> Iterator[str]:
         f"{units.count(convert.model.parameters)} weights, and moves "
         f"{units.count(floor.moved_activations(report))} activations per image."
     )
-    for threads in sorted({each.threads for each in benchmark.peaks}):
+    yield from _of_machine(benchmark)
+
+
+def _of_machine(benchmark: BenchmarkDetails) -> Iterator[str]:
+    """What the CPU can do with each number of threads, and the GPU."""
+    for device, threads in sorted({(floor.device(each), each.threads) for each in benchmark.peaks}):
         peaks = [
-            f"{floor.peak_words(each)} {each.multiply_adds_per_second / GIGA:,.0f}"
+            _reached(each)
             for each in benchmark.peaks
-            if each.threads == threads
+            if (floor.device(each), each.threads) == (device, threads)
         ]
-        copies = [_copied(each) for each in benchmark.bandwidths if each.threads == threads]
+        copies = [
+            _copied(each)
+            for each in benchmark.bandwidths
+            if (each.device, each.threads) == (device, threads)
+        ]
         words = "One thread" if threads == 1 else f"{threads} threads"
+        who = words if device == "cpu" else "The GPU"
         of_memory = f"copies in GB/s: {', '.join(copies)}" if copies else "copies not measured"
-        yield (f"{words}, in billions of multiply-adds a second: {', '.join(peaks)}; {of_memory}.")
+        yield f"{who}, in billions of multiply-adds a second: {', '.join(peaks)}; {of_memory}."
+
+
+def _reached(peak: Peak) -> str:
+    reached = f"{floor.peak_words(peak)} {peak.multiply_adds_per_second / GIGA:,.0f}"
+    is_gpu = floor.device(peak) == "gpu"
+    return f"{reached} in {backend_label(peak.kernel)}" if is_gpu else reached
 
 
 def _copied(found: Bandwidth) -> str:

@@ -120,9 +120,19 @@ class CudaMemory:
             self._held.callback(host.base.free)
             if is_mapped:
                 return Buffer(host, host.base.get_device_pointer(), is_mapped)
-            device = self._driver.mem_alloc(host.nbytes)
+        return Buffer(host, self.allocate_on_gpu(host.nbytes))
+
+    def allocate_on_gpu(self, nbytes: int) -> Any:
+        """Take `nbytes` of the GPU's memory alone, of unknown content."""
+        with cuda_errors():
+            device = self._driver.mem_alloc(nbytes)
             self._held.callback(device.free)
-        return Buffer(host, device)
+        return device
+
+    def copy_on_gpu(self, target: Any, source: Any, nbytes: int) -> None:
+        """Queue a copy within the GPU's memory."""
+        with cuda_errors():
+            self._driver.memcpy_dtod_async(target, source, nbytes, self._stream)
 
     def upload(self, buffer: Buffer, rows: int) -> None:
         """Queue the copy of the first `rows` rows to the GPU, unless it reads them in place."""

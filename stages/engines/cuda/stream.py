@@ -18,7 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from stages import progress
 from stages.engines.base import Images
-from stages.engines.cuda.memory import Buffer, CudaMemory, Graph, cuda_errors
+from stages.engines.cuda.memory import Buffer, CudaMemory, Graph
+from stages.engines.cuda.timing import time_part
 from stages.errors import EngineError
 from stages.numerics import fields
 from stages.settings import Gpu
@@ -148,7 +149,7 @@ class CudaStream:
         }
         try:
             taken = [
-                {name: self._time(part, calls) for name, part in parts.items()}
+                {name: time_part(self._memory, part, calls) for name, part in parts.items()}
                 for _ in range(ROUNDS)
             ]
             resident_ms = self._time_waiting(parts["compute_ms"], calls)
@@ -220,20 +221,6 @@ class CudaStream:
         self._captures = False
         progress.report(f"{self._computation.name}: no CUDA graph, {reason}")
         return None
-
-    def _time(self, part: Callable[[], None], calls: int) -> tuple[float, float]:
-        """Milliseconds on the GPU, and of the CPU for queueing, of one of `calls` calls."""
-        with cuda_errors():
-            part()  # what a first call prepares is no part of it
-            self._memory.synchronize()
-            first = self._memory.record_event()
-            start = time.perf_counter_ns()
-            for _ in range(calls):
-                part()
-            queued_ms = (time.perf_counter_ns() - start) / 1e6
-            last = self._memory.record_event()
-            self._memory.synchronize()
-            return float(first.time_till(last)) / calls, queued_ms / calls
 
     def _time_waiting(self, part: Callable[[], None], calls: int) -> float:
         """Median milliseconds of `calls` calls, each of which is waited for."""

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.report.sections.floor import floor_table
 from pipeline.results import floor
-from tests.pipeline.records import Record, records, report_of, row
+from tests.pipeline.records import Record, engine, records, report_of, row
 from tests.pipeline.report.drawn import cells
 
 CONVERTED = {"parameters": 100_000, "multiply_adds": 2_000_000}
@@ -128,6 +128,42 @@ def test_with_amx_the_peak_says_so() -> None:
     with_amx = [peak("int8", 400e9, "litert.int8", has_amx=True)]
     (note, *_) = floor_table(report_of(measured(peaks=with_amx))).notes
     assert "of what this CPU's INT8 peak with AMX allows" in note
+
+
+def on_a_gpu() -> dict[str, Record]:
+    """TensorRT INT8 takes 0.05 ms for one image and 0.09 ms for 32 on a GPU that moves 1e12 bytes
+    a second in copies of 2e9 bytes."""
+    kernel = peak("int8", 2e12, "tensorrt.int8") | {"kernel": "tensorrt"}
+    slower = kernel | {"kernel": "tensorrt_rtx", "multiply_adds_per_second": 1e12}
+    cpu = peak("int8", 400e9, "litert.int8")
+    copies = {"device": "gpu", "threads": 1, "moved_bytes": 2 * 10**9, "bytes_per_second": 1e12}
+    found = measured(peaks=[slower, kernel, cpu], bandwidths=[*BANDWIDTHS, copies])
+    engines = found["benchmark"]["measurements"]["engines"]
+    engines[3:] = [engine("tensorrt", "int8", ".plan", 355, (0.05, 0.09))]
+    return found
+
+
+def test_an_engine_on_a_gpu_has_the_floor_of_the_fastest_kernel_there() -> None:
+    report = report_of(on_a_gpu())
+    one, many = (
+        each for each in floor.distances(report) if str(each.engine.name) == "tensorrt.int8"
+    )
+    # The copies of the CPU are none of its own, and its own are larger than what it moves.
+    assert one.floor == (pytest.approx(1000 * 2e6 / 2e12), 0.0)
+    assert many.floor == (pytest.approx(32 * 1000 * 2e6 / 2e12), 0.0)
+    assert floor.sentence(many) == (
+        "TensorRT INT8 runs at 36 % of what this GPU's INT8 peak allows for 32 images: 48.7 µs of "
+        "90.0 µs are the cost of a call itself, so the engine is."
+    )
+
+
+def test_what_a_gpu_can_do_is_told_apart_from_what_threads_can() -> None:
+    copies = "copies in GB/s: 200 of 1 kB, 100 of 500 kB, 1 of 1,000 MB."
+    assert floor_table(report_of(on_a_gpu())).notes[2:] == (
+        f"One thread, in billions of multiply-adds a second: INT8 peak 400; {copies}",
+        "The GPU, in billions of multiply-adds a second: INT8 peak 1,000 in TensorRT-RTX, INT8 "
+        "peak 2,000 in TensorRT; copies in GB/s: 1,000 of 2,000 MB.",
+    )
 
 
 @pytest.mark.parametrize("lacking", ["moved_activations", "peaks", "bandwidths", "benchmark"])
