@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=15,
+            revision=16,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,
@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=17,
+            revision=18,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,

@@ -1,18 +1,20 @@
 """Walk the graph of a Keras 3 model: the one module that touches private Keras API.
 
-Used are `Sequential._functional`, `Functional._nodes_by_depth`, `Node.arguments.fill_in` and
-`KerasTensor._keras_history`; tested on Keras 3.12 to 3.15. Everything else in this package sees a
-graph as a list of `Call`s, and rebuilds or executes it with `walk`.
+Used are `Sequential._functional`, `Functional._nodes_by_depth` and `._inputs_struct`,
+`Node.arguments.fill_in` and `KerasTensor._keras_history`; tested on Keras 3.12 to 3.15. Everything
+else in this package sees a graph as a list of `Call`s, and rebuilds or executes it with `walk`.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras import ops
 
 from stages.errors import ModelError
 
@@ -32,7 +34,8 @@ Visit = Callable[..., Any]
 
 
 def functional(model: keras.Model) -> Any:
-    """The functional graph of `model`. Raises ModelError for a subclassed model."""
+    """The functional graph of `model`. Raises ModelError for a subclassed model, and for one that
+    computes something else than its graph."""
     graph = model
     if isinstance(model, keras.Sequential):
         if not model.built:
@@ -45,6 +48,12 @@ def functional(model: keras.Model) -> Any:
         raise ModelError(
             f"{model.name!r} is a subclassed {type(model).__name__}: its layers cannot be read",
             "rebuild it with the functional API: keras.Model(inputs, outputs)",
+        )
+    if not type(model).call.__module__.startswith("keras."):
+        raise ModelError(
+            f"{model.name!r} is a {type(model).__name__} with a call() of its own, which its graph "
+            "does not show",
+            "put what call() does into a layer of the graph: keras.Model(inputs, outputs)",
         )
     return graph
 
@@ -68,16 +77,17 @@ def walk(model: keras.Model, inputs: Sequence[Any], visit: Visit) -> list[Any]:
     """Execute `model` on `inputs` through `visit`, nested models included.
 
     `inputs` are KerasTensors (the result is a new graph) or tensors (the result is computed,
-    or traced by a surrounding tf.function). Returns the outputs in the model's order.
+    or traced by a surrounding tf.function, at inference). Returns the outputs in the model's order.
     """
     graph = functional(model)
     values = dict(zip(map(id, graph.inputs), inputs, strict=True))
+    is_computed = not any(isinstance(each, keras.KerasTensor) for each in inputs)
     for node in _nodes(graph):
         args, kwargs = node.arguments.fill_in(values)
-        kwargs = _asked(node.operation, kwargs)
+        kwargs = _asked(node.operation, kwargs, is_computed)
         if isinstance(node.operation, keras.Model):
             inside = _told(visit, kwargs.get("training"))
-            result = walk(node.operation, keras.tree.flatten(args), inside)
+            result = walk(node.operation, _given(node.operation, args, kwargs), inside)
         else:
             call = Call(node.operation, tuple(node.input_tensors), tuple(node.outputs))
             result = visit(call, *args, **kwargs)
@@ -85,18 +95,47 @@ def walk(model: keras.Model, inputs: Sequence[Any], visit: Visit) -> list[Any]:
     return [values[id(tensor)] for tensor in graph.outputs]
 
 
-def _asked(operation: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """`kwargs` without training=False where that is the default, as of Dropout.
+def _asked(operation: Any, kwargs: dict[str, Any], is_computed: bool) -> dict[str, Any]:
+    """`kwargs` without the default of `training`, as False of Dropout, and True of what augments.
 
-    Keras records the default as if it had been asked for, and passes on what the whole model is
-    told instead of either.
+    Keras records a default as if it had been asked for, and passes on what the whole model is told
+    instead of either. Where something `is_computed`, that is training=False.
     """
-    if kwargs.get("training") is not False:
+    default = _default_of_training(operation.__class__)
+    asked = kwargs.get("training", default)
+    if asked is None:
         return kwargs
-    default = inspect.signature(operation.call).parameters.get("training")
-    if default is None or default.default is not False:
-        return kwargs
-    return {name: value for name, value in kwargs.items() if name != "training"}
+    left = {name: value for name, value in kwargs.items() if name != "training"}
+    if asked is True and is_computed:
+        return {**left, "training": False}
+    return left if asked is default else kwargs
+
+
+@functools.cache
+def _default_of_training(kind: Any) -> Any:
+    """None as well where operations of this kind have no `training`."""
+    parameter = inspect.signature(kind.call).parameters.get("training")
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def _given(model: keras.Model, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """What a nested model is called with, for each of its inputs, as Keras passes it on: by name
+    where a list of inputs is given a dictionary, and in whole numbers where an input is."""
+    graph = functional(model)
+    given = args[0] if args else kwargs["inputs"]
+    if isinstance(given, dict) and not isinstance(graph._inputs_struct, dict):
+        given = [given[each.name] for each in graph.inputs]
+    pairs = zip(keras.tree.flatten(given), graph.inputs, strict=True)
+    return [_in_type_of(wanted, each) for each, wanted in pairs]
+
+
+def _in_type_of(wanted: Any, value: Any) -> Any:
+    """`value`, if it is a tensor, cast where Keras casts it and that may change its values."""
+    is_tensor = ops.is_tensor(value) or isinstance(value, keras.KerasTensor)
+    if keras.backend.is_float_dtype(wanted.dtype) or not is_tensor:
+        return value
+    has_type = keras.backend.standardize_dtype(value.dtype) == wanted.dtype
+    return value if has_type else ops.cast(value, wanted.dtype)
 
 
 def _told(visit: Visit, training: bool | None) -> Visit:

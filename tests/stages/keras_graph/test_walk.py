@@ -58,6 +58,59 @@ def test_a_subclassed_model_is_refused_with_what_to_do():
     assert "functional API" in caught.value.hint
 
 
+class Doubled(keras.Sequential):
+    def call(self, x, training=None, mask=None):
+        return 2 * super().call(x, training=training)
+
+
+@pytest.mark.parametrize("is_inside", [False, True], ids=["alone", "in another"])
+def test_a_model_that_computes_something_else_than_its_graph_is_refused(is_inside):
+    model = Doubled([keras.Input(SHAPE), layers.Flatten(), layers.Dense(3)], name="mine")
+    if is_inside:
+        image = keras.Input(SHAPE)
+        model = keras.Model(image, layers.Dense(2)(model(image)))
+    with pytest.raises(ModelError, match=r"'mine' is a Doubled with a call\(\) of its own"):
+        flatten(model)
+
+
+class Noise(layers.Layer):
+    def call(self, x, training=True):
+        return 2 * x if training else x
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Noise(), layers.Pipeline([layers.RandomBrightness(0.5)])],
+    ids=["own", "pipeline"],
+)
+def test_what_is_computed_is_computed_for_inference_although_a_layer_trains_by_default(layer):
+    image = keras.Input(SHAPE)
+    model = randomized(keras.Model(image, layers.Flatten()(layer(image))))
+    batch = keras.ops.convert_to_tensor(images(2))
+    assert np.array_equal(walk(model, [batch], apply)[0], model(batch, training=False))
+    copy = flatten(model)
+    assert not np.allclose(copy(batch, training=True), copy(batch, training=False))
+
+
+def test_a_nested_model_is_given_its_inputs_by_name_as_keras_gives_them():
+    first, second = keras.Input((3,), name="first"), keras.Input((3,), name="second")
+    inner = keras.Model([second, first], layers.Dense(2)(first) - layers.Dense(2)(second))
+    image = keras.Input((3,))
+    called = inner({"first": image, "second": layers.Dense(3)(image)})
+    model = randomized(keras.Model(image, called))
+    batch = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    assert np.allclose(flatten(model)(batch), model(batch), atol=1e-6)
+
+
+def test_a_nested_model_of_whole_numbers_sees_whole_numbers():
+    number = keras.Input((3,), dtype="int32")
+    inner = keras.Model(number, keras.ops.cast(number, "float32") * 2.0)
+    image = keras.Input((3,))
+    model = keras.Model(image, inner(image))
+    batch = np.array([[0.4, 1.6, -2.5]], np.float32)
+    assert np.array_equal(flatten(model)(batch), [[0.0, 2.0, -4.0]])
+
+
 def test_a_sequential_model_without_an_input_is_refused():
     with pytest.raises(ModelError, match="no input shape"):
         calls(keras.Sequential([layers.Dense(3)]))

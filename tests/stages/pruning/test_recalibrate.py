@@ -92,6 +92,15 @@ def test_a_layer_that_is_called_for_inference_always_is_frozen_as_well() -> None
     assert_close(statistics(model, "bn1"), [np.zeros(3), np.ones(3)])
 
 
+def test_layers_that_augment_images_in_training_leave_them_as_they_are() -> None:
+    image = keras.Input((6, 6, 3))
+    x = layers.RandomInvert((1.0, 1.0), value_range=(0, 1))(image)
+    x = layers.BatchNormalization(name="bn1")(x)
+    model = keras.Model(image, layers.Conv2D(2, 3)(x))
+    recalibrate(model, BATCHES)
+    assert_close(statistics(model, "bn1"), moments(IMAGES))
+
+
 def test_a_shared_layer_gets_the_statistics_of_all_its_calls() -> None:
     image = keras.Input((6, 6, 3))
     norm = layers.BatchNormalization(name="bn1")
