@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=9,
+            revision=10,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,

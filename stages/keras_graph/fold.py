@@ -140,7 +140,19 @@ def fold(model: keras.Model) -> keras.Model:
         folded = flatten(moved)
         del moved
         free_copies(folded.count_params())
+    _drop_broken_constraints(folded)
     return folded
+
+
+def _drop_broken_constraints(folded: keras.Model) -> None:
+    """Those of kernels that do not obey them any more, because of what was folded in: a training
+    would cut these down to them in its first step."""
+    for variable in folded.trainable_variables:
+        if variable.constraint is None:
+            continue
+        values = variable.numpy()
+        if not np.allclose(variable.constraint(variable), values, rtol=1e-3, atol=1e-6):
+            variable.constraint = None
 
 
 def _merged(flat: keras.Model) -> keras.Model:

@@ -15,7 +15,7 @@ from stages.keras_graph.channels import Trace
 from stages.keras_graph.cost import TRANSPOSED, kernel_of
 from stages.keras_graph.producers import HEADS, einsum_axes, within
 from stages.keras_graph.union_find import Indices
-from stages.keras_graph.walk import Call, clone_layer, copy_weights, rebuild
+from stages.keras_graph.walk import Call, clone_layer, copy_frozen, copy_weights, rebuild
 
 Stays = NDArray[np.bool_]
 """For every channel whether it stays."""
@@ -72,6 +72,7 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
             copy_weights(layer, copy)
         elif heads:
             copy.set_weights(_attention_weights(layer, seen, made, heads))
+            copy_frozen(layer, copy)
         else:
             copy.set_weights(_weights(layer, np.flatnonzero(seen), np.flatnonzero(made)))
         return result

@@ -194,7 +194,7 @@ def clone_layer(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer
 
 
 def copy_weights(layer: Any, copy: Any) -> None:
-    """Give `copy`, a layer or model built like `layer`, the weights of `layer`.
+    """Give `copy`, a layer or model built like `layer`, the weights of `layer`, and what is frozen.
 
     Raises ModelError if `layer` has others than its configuration makes, as with LoRA.
     """
@@ -206,9 +206,27 @@ def copy_weights(layer: Any, copy: Any) -> None:
             "save_weights merges LoRA into the kernels: load_weights into a new model and bring it",
         )
     copy.set_weights(layer.get_weights())
+    copy_frozen(layer, copy)
     for each in copy._flatten_layers():
         if isinstance(each, keras.layers.Normalization):
             each.finalize_state()  # it computes with what it derived from its weights when built
+
+
+def copy_frozen(layer: Any, copy: Any) -> None:
+    """Freeze what is frozen inside `layer` in `copy`, which is built like it.
+
+    A configuration tells only of the whole layer, and Keras does not pass that on to layers that
+    are made inside it, as the projections of attention.
+    """
+    inside = [each._flatten_layers(include_self=False) for each in (layer, copy)]
+    if len({tuple(map(type, each)) for each in inside}) > 1:
+        return
+    for own, other in zip(*inside, strict=True):  # those that hold others come before them
+        if own.trainable != other.trainable:
+            other.trainable = own.trainable
+    if layer.trainable == copy.trainable:
+        for own, other in zip(layer.weights, copy.weights, strict=True):
+            other.trainable = own.trainable
 
 
 def name_operation(tensor: Any, name: str) -> None:

@@ -34,13 +34,25 @@ def load(path: Path) -> keras.Model:
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = keras2_h5.translated(path, Path(folder)) if path.suffix in LEGACY else path
-            return keras.saving.load_model(file, compile=False, safe_mode=True)
+            model: keras.Model = keras.saving.load_model(file, compile=False, safe_mode=True)
+            _freeze_inside(model)
+            return model
     except Exception as error:
         raise ModelError(
             f"{str(path)!r} cannot be loaded as a Keras model: {reason(error)}",
             "save it with model.save('name.keras') under Keras 3; custom layers need "
             "model.source=module:function",
         ) from error
+
+
+def _freeze_inside(model: keras.Model) -> None:
+    """Freeze what is inside of frozen layers, as of attention: in a file they alone are frozen, and
+    all within them would learn."""
+    for layer in model._flatten_layers(include_self=False):
+        if layer.trainable or isinstance(layer, keras.Model):
+            continue
+        for each in layer._flatten_layers(include_self=False):
+            each.trainable = False
 
 
 def reason(error: BaseException) -> str:

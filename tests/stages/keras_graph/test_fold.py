@@ -98,3 +98,18 @@ def test_layers_that_only_act_in_training_are_gone_whatever_they_augment():
     folded = fold(model)
     assert [type(layer) for layer in folded.layers] == [layers.InputLayer, layers.Conv2D]
     assert np.allclose(folded(images(3)), model(images(3), training=False), atol=1e-6)
+
+
+def test_a_constraint_stays_where_the_folded_kernel_obeys_it():
+    """Another would cut it down to it in the first step of a training."""
+    image = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3, kernel_constraint="non_neg", name="turned")(image)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.Conv2D(4, 3, kernel_constraint="non_neg", name="kept")(x)
+    model = randomized(keras.Model(image, layers.Dense(4)(layers.Flatten()(x))))
+    for name in ("turned", "kept"):
+        model.get_layer(name).kernel.assign(np.abs(model.get_layer(name).kernel.numpy()))
+    model.get_layer("norm").gamma.assign([-1.0, 1.0, 2.0, -2.0])
+    folded = fold(model)
+    assert folded.get_layer("turned").kernel.constraint is None
+    assert folded.get_layer("kept").kernel.constraint is not None

@@ -431,3 +431,14 @@ def test_dropout_falls_with_the_square_root_of_the_weights_before_it() -> None:
             "fewer inputs and outputs": 0.4 * (2 * 5 / (8 * 6)) ** 0.5,
         }
     )
+
+
+def test_attention_that_is_frozen_is_so_without_some_of_its_channels():
+    image = keras.Input((4, 6), name="image")
+    attention = layers.MultiHeadAttention(2, 8, name="heads")
+    model = keras.Model(image, layers.Dense(3)(attention(image, image)))
+    attention.trainable = False
+    found = groups(model)
+    smaller = shrink(model, [np.arange(len(group.channels) // 2) for group in found])
+    assert smaller.count_params() < model.count_params()
+    assert len(smaller.trainable_variables) == 2

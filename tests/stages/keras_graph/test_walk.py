@@ -132,3 +132,37 @@ def test_a_layer_that_was_changed_after_it_was_made_is_refused_with_what_to_do()
     attention.query_dense.enable_lora(2)
     with pytest.raises(ModelError, match=r"'heads' has 10 weights, but .* has 8: "):
         flatten(model)
+
+
+class Half(layers.Layer):
+    """Two layers, of which the first is frozen by whoever uses it."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.first, self.second = layers.Dense(3), layers.Dense(3)
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.second.build((*shape[:-1], 3))
+        self.built = True
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+def frozen_inside() -> keras.Model:
+    image = keras.Input((4, 6), name="image")
+    x = layers.MultiHeadAttention(2, 4, name="attention")(image, image)
+    x = Half(name="half")(layers.Dense(6, name="learns")(x))
+    model = keras.Model(image, layers.Dense(2, name="head")(x))
+    model.get_layer("attention").trainable = False
+    model.get_layer("half").first.trainable = False
+    model.get_layer("head").bias.trainable = False
+    return model
+
+
+def test_what_is_frozen_inside_a_layer_is_frozen_in_its_copy():
+    model = frozen_inside()
+    copy = flatten(model)
+    assert [each.trainable for each in copy.weights] == [each.trainable for each in model.weights]
+    assert len(copy.trainable_variables) == 2 + 2 + 1

@@ -48,6 +48,21 @@ def moved(before: keras.Model, after: keras.Model, name: str) -> np.ndarray:
     return kernel_of(after.get_layer(name)).numpy() != kernel_of(before.get_layer(name)).numpy()
 
 
+def test_a_constraint_of_the_users_holds_beside_the_zeros(few):
+    image = keras.Input(DIGITS.input_shape, name="image")
+    dense = layers.Dense(10, kernel_constraint="non_neg", name="logits")
+    model = keras.Model(image, dense(layers.Flatten()(image)))
+    kernel = np.abs(dense.kernel.numpy())
+    kernel[:300] = 0
+    dense.kernel.assign(kernel)
+    zeros.freeze_zeros(model)
+    fit(model, TrainingRun(few, DIGITS, Training(epochs=1, batch_size=64), "prune"))
+    trained = dense.kernel.numpy()
+    assert trained.min() == 0
+    assert not trained[:300].any()
+    assert (trained != kernel).any()
+
+
 def test_training_moves_all_weights_but_those_that_are_zero(few):
     model = network()
     masks = with_zeros(model)

@@ -21,6 +21,17 @@ def test_a_model_comes_back_from_its_file_as_it_was(name, tmp_path):
     assert np.allclose(files.load(tmp_path / "model.keras")(images(2)), expected, atol=1e-6)
 
 
+def test_what_is_inside_a_frozen_layer_is_frozen_when_it_comes_back(tmp_path):
+    image = keras.Input((4, 6))
+    attention = keras.layers.MultiHeadAttention(2, 4)
+    model = keras.Model(image, keras.layers.Dense(2)(attention(image, image)))
+    attention.trainable = False
+    files.save(model, tmp_path / "model.keras")
+    names = [each.path for each in files.load(tmp_path / "model.keras").trainable_variables]
+    assert names == [each.path for each in model.trainable_variables]
+    assert len(names) == 2
+
+
 def test_the_optimizers_moments_are_not_saved(tmp_path):
     model = NETWORKS["plain"]()
     files.save(model, tmp_path / "untrained.keras")
