@@ -237,10 +237,10 @@ def _to_target(context: PruneContext) -> Pruned:
         kept = sum(each.is_kept for each in finished)
         if kept < len(stops) and (kept == 0 or settings.target_latency_ratio is not None):
             lost, words = points_lost(finished[-1]), context.signature.words
-            guided.refuse_budget(stops[kept], budget, lost, settings.target, words)
+            guided.refuse_budget(stops[kept], budget, lost, settings.timed, words)
         reached = stops[kept - 1]
-        latency = _latency(settings.target, reached, file, stopwatch)
-    missed = _told(guided.missed(latency, settings.target_latency_ratio))
+        latency = _latency(settings, reached, file, stopwatch)
+    missed = _told(guided.missed(latency, settings.timed, settings.target_latency_ratio))
     details = _details(settings, finished).model_copy(
         update={
             "latency": latency,
@@ -285,10 +285,10 @@ def _analyse(
     whole = {part.layers: part.whole for part in parts if isinstance(part, Removable)}
     smallest_drop = 0.5 / len(context.dataset.validation)
     path = guided.descend(levels, narrow, stopwatch, goal, smallest_drop, whole)
-    guided.check_reached(path, goal or 1.0, context.settings.target)
+    guided.check_reached(path, goal or 1.0, context.settings.timed)
     if goal:
         path = guided.give_back(levels, narrow, stopwatch, path, goal)
-        guided.check_narrowed(path[-1], levels, goal, context.settings.target)
+        guided.check_narrowed(path[-1], levels, goal, context.settings.timed)
     store.write("path", [point.to_result() for point in path])
     return levels, path
 
@@ -303,11 +303,12 @@ def _probed(context: PruneContext, parts: Sequence[Part]) -> int:
     return probed_images(parts, len(context.dataset.train), step)
 
 
-def _latency(target: str, stop: Waypoint, file: Path, stopwatch: Stopwatch) -> PruningLatency:
+def _latency(settings: Prune, stop: Waypoint, file: Path, stopwatch: Stopwatch) -> PruningLatency:
     """Predicted against measured."""
     (measured,) = stopwatch.ratios([files.load(file)])
     return PruningLatency(
-        target=target,
+        target=settings.target,
+        batch_size=settings.target_batch_size,
         trained_ms=stopwatch.reference_ms,
         predicted_ratio=stop.predicted_ratio,
         ratio_when_chosen=stop.latency_ratio,

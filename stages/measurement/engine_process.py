@@ -158,8 +158,14 @@ def trial(
     """How an engine that is only timed at `batch_size` is built.
 
     Of the optimisation profiles of the engine that the run ends with it has the one that will serve
-    this size, and no other.
+    this size, and no other. Raises EngineError where none of them is large enough.
     """
+    if batch_size > build.max_batch_size:
+        raise EngineError(
+            f"prune.target_batch_size {batch_size} is above build.max_batch_size "
+            f"{build.max_batch_size}",
+            f"--set build.max_batch_size={batch_size}",
+        )
     whole = BuildRequest(
         signature,
         precision,

@@ -112,13 +112,14 @@ class PruneContext:
         return narrow
 
     def stopwatch(self, reference: keras.Model) -> Stopwatch:
-        """Latency against `reference` on the engine `prune.target`."""
+        """Latency against `reference` on the engine `prune.target`, with so many images a call."""
         images = self.signature.preprocess(self.dataset.calibration.images[:])
         return Stopwatch(
             self.settings.target,
             reference,
             self.signature,
             images,
+            self.settings.target_batch_size,
             build=self.build,
             tensorrt=self.tensorrt,
         )

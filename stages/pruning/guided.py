@@ -248,7 +248,7 @@ def check_narrowed(
         )
 
 
-def missed(latency: PruningLatency, goal: float | None) -> str | None:
+def missed(latency: PruningLatency, target: str, goal: float | None) -> str | None:
     """That the network, timed once more after its fine-tune, takes longer than `goal` of the
     trained one's time; None where that cannot be told. A sentence without a full stop.
     """
@@ -256,7 +256,7 @@ def missed(latency: PruningLatency, goal: float | None) -> str | None:
         return None
     return (
         f"timed once more after the fine-tune, the network takes {latency.measured_ratio:.2f} of "
-        f"the trained one's time on {latency.target}, more than prune.target_latency_ratio {goal:g}"
+        f"the trained one's time on {target}, more than prune.target_latency_ratio {goal:g}"
     )
 
 

@@ -22,11 +22,14 @@ ROUNDS = {"rounds", "round_epochs"}
 READ: dict[Way, set[str]] = {
     "unpruned": set(),
     "widths": {"criterion", "exclude_layers", "rounds"},
-    "target": {"criterion", "channel_multiple", "exclude_layers", "target", "depth", *ROUNDS},
+    "target": {
+        "criterion", "channel_multiple", "exclude_layers", "target", "target_batch_size", "depth",
+        *ROUNDS,
+    },
     "ratio": {"layers", "criterion", "channel_multiple", "exclude_layers", "scope", *ROUNDS},
     "2:4": {"exclude_layers"},
     "magnitude": {"exclude_layers", "scope", "block", *ROUNDS},
-}
+}  # fmt: skip
 """Besides those that decide the way, and those of the fine-tune. With widths `rounds` has one value
 that is valid, so that it cannot be as elsewhere."""
 

@@ -28,9 +28,11 @@ class PrunedGroup(Measured):
 
 
 class PruningLatency(Measured):
-    """Predicted against measured latency on `target`, as shares of the trained network's."""
+    """Predicted against measured latency on `target` of a call with `batch_size` images, as shares
+    of the trained network's."""
 
     target: str
+    batch_size: Count = 1
     trained_ms: Amount
     predicted_ratio: Amount
     ratio_when_chosen: Amount | None = None

@@ -42,8 +42,11 @@ class Prune(FineTune):
     """Prune as far as the accuracy on the validation images falls by at most this many
     percentage points after the fine-tune; together with `target_latency_ratio` both must hold."""
     target: Annotated[str, named_engine()] = "onnxruntime.fp32"
-    """The engine whose latency at batch 1 is measured for the two settings above:
-    `<backend>.<precision>`. What makes one engine faster may not help another."""
+    """The engine whose latency is measured for the two settings above: `<backend>.<precision>`.
+    What makes one engine faster may not help another."""
+    target_batch_size: Positive = 1
+    """Images in each call that is timed on `target`. What makes single images faster may not help
+    many at once."""
     depth: bool = True
     """With a target: whole blocks may go besides channels, residual ones and layers that repeat a
     shape, where that costs less accuracy for the time that it saves."""
@@ -69,6 +72,12 @@ class Prune(FineTune):
     map_distillation: Penalty = 0.0
     """Weight in the loss of how far the attention maps are from those of the unpruned model, sums
     of squares over the channels at the end of each stage: 0 learns from its answers alone."""
+
+    @property
+    def timed(self) -> str:
+        """What a target is about: "litert.int8", or "litert.int8 with 32 images a call"."""
+        images = f" with {self.target_batch_size} images a call"
+        return self.target + (images if self.target_batch_size > 1 else "")
 
     @field_validator("widths")
     @classmethod

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +12,27 @@ import pytest
 from stages import prune
 from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
-from stages.errors import DataError, EngineError, ModelError
+from stages.errors import DataError, ModelError
 from stages.keras_graph.cost import multiply_adds
 from stages.keras_graph.fold import flatten
 from stages.models import files
 from stages.numerics.sparsity import is_two_of_four
-from stages.pruning import context, structured, ways
-from stages.pruning.context import PruneContext
+from stages.pruning import structured
 from stages.pruning.criteria import layer_scores
-from stages.results.pruning import PruneResult
-from stages.settings import Data, Prune, PruneStage, Training
+from stages.settings import Data, Prune, PruneStage
 from stages.training import evaluate
 from tests.stages.conftest import DIGITS as SIGNATURE
+from tests.stages.pruned import (
+    FEW,
+    Killed,
+    Options,
+    assert_equal,
+    kill_in_round,
+    run,
+    with_idle_block,
+)
 
 pytestmark = pytest.mark.usefixtures("brief_timing")
-Options = dict[str, Any]
-DATA = Data()
-FEW = Data(calibration_samples=1000)
-"""Leaves a few hundred images to train on."""
-
-
-READ: set[str] = set()
-
-
-class Watched(Prune):
-    """Settings that tell which of them are read."""
-
-    def __getattribute__(self, name: str) -> Any:
-        READ.add(name)
-        return super().__getattribute__(name)
-
-
-def run(
-    trained: Path, out: Path, resume: Path | None = None, data: Data = DATA, **options: Any
-) -> PruneResult:
-    """What the stage does; it must not have read what `ways.unread` says that it does not."""
-    out.mkdir(exist_ok=True)
-    own = Watched(**{"channel_multiple": 1, "layers": "all", **options})
-    unread = ways.unread(own)
-    if (way := ways.way_of(own)) == "unpruned":
-        # What the record calls it, and what measures the copy.
-        unread -= {"method", *Training.model_fields}
-    elif way == "2:4":  # which is not 0
-        unread.remove("ratio")
-    READ.clear()
-    measured = prune.run(PruneStage(data=data, prune=own), {"train": trained}, out, resume)
-    assert not READ & unread
-    return measured
-
-
-def weights(folder: Path) -> list[np.ndarray]:
-    found: list[np.ndarray] = files.load(folder / "model.keras").get_weights()
-    return found
-
-
-def assert_equal(one: Path, other: Path) -> None:
-    for left, right in zip(weights(one), weights(other), strict=True):
-        np.testing.assert_array_equal(left, right)
 
 
 def test_half_the_channels_go_and_the_fine_tune_brings_the_accuracy_back(
@@ -181,24 +144,6 @@ def test_the_fine_tune_learns_from_attention_maps_as_much_as_is_set(
     assert found.details.history[0].loss > 1e3
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it, nothing cleans up."""
-
-
-def kill_in_round(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
-    """End the process, as it were, in the middle of a round. Returns the rounds begun."""
-    whole, begun = PruneContext._work, list[int]()
-
-    def work(*arguments: Any) -> Any:
-        begun.append(len(begun) + 1)
-        if len(begun) == number:
-            raise Killed
-        return whole(*arguments)
-
-    monkeypatch.setattr(PruneContext, "_work", work)
-    return begun
-
-
 def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not_killed(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,128 +159,6 @@ def test_a_killed_run_goes_on_and_ends_with_the_weights_of_one_that_was_not_kill
         run(trained, tmp_path / "resumed", tmp_path / "resume", FEW, **options)
     assert len(begun) == 1
     assert_equal(tmp_path / "resumed", tmp_path / "whole")
-
-
-class ParameterClock:
-    """A stopwatch whose time is the number of parameters: the same on every machine.
-
-    The real one is tested in tests/stages/pruning/test_stopwatch.py.
-    """
-
-    reference_ms = 1.0
-
-    def __init__(self, target: str, reference: keras.Model, *_: Any, **__: Any) -> None:
-        self.whole = reference.count_params()
-
-    def __enter__(self) -> ParameterClock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
-        return [model.count_params() / self.whole for model in candidates]
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context, "Stopwatch", ParameterClock)
-
-
-class SlowClock(ParameterClock):
-    """Times every network at half more than the other clock."""
-
-    def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
-        return [1.5 * ratio for ratio in super().ratios(candidates)]
-
-
-@pytest.mark.usefixtures("clock")
-def test_a_latency_target_is_met_and_the_way_there_is_recorded(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options: Options = {"target_latency_ratio": 0.5, "epochs": 0, "channel_multiple": 4}
-    with monkeypatch.context() as patched:
-        kill_in_round(patched, 1)
-        with pytest.raises(Killed):
-            run(trained, tmp_path / "killed", tmp_path / "resume", FEW, **options)
-    resumed = run(trained, tmp_path / "out", tmp_path / "resume", FEW, **options).details
-
-    assert {row.layers for row in resumed.sensitivity} == {
-        ("conv1",),
-        ("conv2",),
-        ("dense1",),
-    }
-    last = resumed.path[-1]
-    assert last.latency_ratio <= 0.5 < resumed.path[-2].latency_ratio
-    widths = {row.layers: row.channels_after for row in resumed.groups}
-    assert {row.layers: row.channels for row in last.widths}.items() <= (widths.items())
-    assert resumed.latency.target == "onnxruntime.fp32"
-    assert resumed.latency.ratio_when_chosen == last.latency_ratio
-    after, before = resumed.parameters_after, resumed.parameters_before
-    assert resumed.latency.measured_ratio == last.latency_ratio == after / before
-    named = run(trained, tmp_path / "named", data=FEW, widths=resumed.widths, epochs=0).details
-    assert named.groups == resumed.groups
-
-    # What was decided is kept: only the network that came of it is timed again.
-    monkeypatch.setattr(context, "Stopwatch", SlowClock)
-    (note,) = run(trained, tmp_path / "late", tmp_path / "resume", FEW, **options).notes
-    late = 1.5 * after / before
-    assert f"takes {late:.2f} of the trained one's time on onnxruntime.fp32, more than" in note
-
-
-def with_idle_block(trained: Path, folder: Path) -> Path:
-    """The trained network with a residual block that adds zeros, and has 40 % of the parameters."""
-    inner = files.load(trained / "model.keras")
-    x = image = keras.Input(SIGNATURE.input_shape, name="image")
-    for layer in inner.layers[1:]:
-        x = layer(x)
-        if x.shape[-1] == 16 and isinstance(layer, keras.layers.ReLU):
-            y = keras.layers.Conv2D(16, 5, padding="same", activation="relu", name="idle1")(x)
-            y = keras.layers.Conv2D(16, 5, padding="same", name="idle2")(y)
-            y = keras.layers.BatchNormalization(gamma_initializer="zeros", name="idle_bn")(y)
-            x = keras.layers.Add()([x, y])
-    folder.mkdir()
-    files.save(keras.Model(image, x, name="residual"), folder / "model.keras")
-    SIGNATURE.write(folder)
-    return folder
-
-
-@pytest.mark.usefixtures("clock")
-def test_a_block_that_does_nothing_goes_to_meet_a_latency_target(
-    trained: Path, tmp_path: Path
-) -> None:
-    source = with_idle_block(trained, tmp_path / "train")
-    options: Options = {"target_latency_ratio": 0.75, "epochs": 0, "channel_multiple": 16}
-    measured = run(source, tmp_path / "out", data=FEW, **options)
-    details = measured.details
-    assert details.removed_blocks == (("idle1", "idle2"),)
-    assert details.parameters_after == files.load(trained / "model.keras").count_params()
-    by_layers = {group.layers: group for group in details.groups}
-    assert by_layers["idle1",].channels_after == 0
-    assert by_layers["conv2", "idle2"].channels_after == 16
-    assert [row.layers for row in details.sensitivity if row.width == 0] == [("idle1", "idle2")]
-    assert details.path[-1].widths[0].channels == 0
-    assert measured.accuracy.top1 > 0.9
-    kept = run(source, tmp_path / "kept", data=FEW, depth=False, **options).details
-    assert kept.removed_blocks == ()
-    assert "idle1" in {name for group in kept.groups for name in group.layers}
-    assert kept.parameters_after <= 0.75 * kept.parameters_before
-
-
-@pytest.mark.usefixtures("clock")
-def test_pruning_goes_as_far_as_the_accuracy_on_the_validation_images_allows(
-    trained: Path, tmp_path: Path
-) -> None:
-    measured = run(
-        trained, tmp_path, data=FEW, max_accuracy_drop=10.0, epochs=0, channel_multiple=4
-    )
-    details = measured.details
-    *kept, spent = details.rounds
-    assert [each.is_kept for each in details.rounds] == [True] * len(kept) + [False]
-    limit = details.validation_top1_before - 0.1
-    assert all(each.validation_top1 >= limit for each in kept)
-    assert spent.validation_top1 < limit
-    assert kept[-1].parameters == details.parameters_after
 
 
 def test_two_of_four_weights_of_every_layer_but_the_last_are_zero_after_the_fine_tune(
@@ -364,33 +187,15 @@ def test_magnitude_pruning_says_that_it_is_for_size(trained: Path, tmp_path: Pat
     assert measured.accuracy.top1 > 0.9
 
 
-@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (
-            {"target_latency_ratio": 0.001, "channel_multiple": 4, "epochs": 0},
-            r"ratio 0\.001 cannot be met on onnxruntime\.fp32",
-        ),
-        (
-            {
-                "target_latency_ratio": 0.5,
-                "max_accuracy_drop": 1,
-                "epochs": 0,
-                "channel_multiple": 8,
-            },
-            r"max_accuracy_drop 1 is spent too early",
-        ),
         (
             {"exclude_layers": ("conv3",)},
             r"prune\.exclude_layers names 'conv3'.*did you mean 'conv",
         ),
         ({"exclude_layers": ("conv1", "conv2", "dense1")}, r"all of its groups of layers"),
         ({"ratio": 0.01}, r"0\.01 removes no channel"),
-        (
-            {"channel_multiple": 64, "max_accuracy_drop": 1},
-            r"cannot be pruned to a target, because prune\.channel_multiple leaves every group",
-        ),
         ({"method": "magnitude", "ratio": 1e-6, "epochs": 0}, r"made no weight zero"),
         ({"widths": {"conv1": 4}, "exclude_layers": ("conv1",)}, r"prune\.widths names 'conv1'"),
     ],
@@ -413,38 +218,6 @@ def test_a_network_that_cannot_be_pruned_goes_on_byte_for_byte_and_says_so(
     (warned,) = [each for each in caplog.records if each.levelname == "WARNING"]
     assert warned.getMessage() == note
     assert measured.details.parameters_before == measured.details.parameters_after
-
-
-class StuckClock(ParameterClock):
-    """Times whatever it gets at less than half of the whole network: the file of an earlier one."""
-
-    def ratios(self, candidates: Sequence[keras.Model]) -> list[float]:
-        return [0.44 for _ in candidates]
-
-
-def test_a_latency_that_the_whole_network_seems_to_reach_is_refused(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(context, "Stopwatch", StuckClock)
-    with pytest.raises(ModelError, match=r"with all its channels was timed at 0\.44 of its own"):
-        run(trained, tmp_path, data=FEW, target_latency_ratio=0.6, epochs=0, channel_multiple=4)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_target_that_a_network_cannot_meet_says_how_to_leave_the_network_unpruned(
-    trained: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ModelError) as caught:
-        run(trained, tmp_path, channel_multiple=64, max_accuracy_drop=1)
-    assert caught.value.hint.startswith("leave out prune.target_latency_ratio and prune.max_acc")
-
-
-def test_an_engine_that_is_not_available_is_refused_before_any_work(
-    trained: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(EngineError, match="litert has no fp16 engine"):
-        run(trained, tmp_path, target_latency_ratio=0.5, target="litert.fp16")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_subclassed_model_is_refused_and_nothing_is_written(

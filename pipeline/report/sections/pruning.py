@@ -64,8 +64,9 @@ def _notes(details: PruneDetails) -> Iterator[str]:
         yield f"Removed whole: {'; '.join(map(units.shortened, details.removed_blocks))}."
     if latency := details.latency:
         yield (
-            f"Latency on {latency.target}, as a share of the trained network's: "
-            f"predicted {latency.predicted_ratio:.2f}, measured {latency.measured_ratio:.2f}."
+            f"Latency of {units.images(latency.batch_size)} on {latency.target}, as a share of the "
+            f"trained network's: predicted {latency.predicted_ratio:.2f}, "
+            f"measured {latency.measured_ratio:.2f}."
         )
     if details.verdict:
         yield f"Pruned by {details.method}: {details.verdict}."

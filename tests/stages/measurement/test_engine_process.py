@@ -72,6 +72,12 @@ def test_what_is_timed_has_the_profile_that_will_run_and_the_users_settings(
     assert (request.workspace_mib, request.tensorrt) == (77, wanted)
 
 
+def test_a_batch_above_the_largest_that_will_be_built_is_refused() -> None:
+    message = r"prune\.target_batch_size 65 is above build\.max_batch_size 64\n"
+    with pytest.raises(EngineError, match=message):
+        trial(SIGNATURE, "fp16", 65, Build(max_batch_size=64), TensorRT())
+
+
 class Timer:
     """Builds what TensorRT would: an engine, and beside it all that was timed by now."""
 

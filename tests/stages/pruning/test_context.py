@@ -92,3 +92,11 @@ def test_a_candidate_whose_fine_tune_ends_in_no_number_is_judged_without_it(
 def test_a_candidate_is_judged_with_its_own_statistics(context: PruneContext) -> None:
     as_it_is = context.validation_score(halved(context))
     assert as_it_is + 0.1 < context.candidate_score(halved(context))
+
+
+def test_candidates_are_timed_with_as_many_images_a_call_as_the_target(
+    context: PruneContext,
+) -> None:
+    many = replace(context, settings=context.settings.model_copy(update={"target_batch_size": 8}))
+    sizes = [each.stopwatch(each.trained)._built[0] for each in (context, many)]
+    assert sizes == [1, 8]

@@ -52,9 +52,9 @@ def test_a_network_that_takes_longer_than_was_asked_is_told() -> None:
         found = PruningLatency(
             target="cpu", trained_ms=1.0, predicted_ratio=0.4, measured_ratio=ratio
         )
-        return guided.missed(found, goal)
+        return guided.missed(found, "litert.int8", goal)
 
-    assert "takes 0.56 of the trained one's time on cpu, more than" in str(timed(0.56))
+    assert "takes 0.56 of the trained one's time on litert.int8, more than" in str(timed(0.56))
     assert [timed(0.505), timed(0.4), timed(0.9, None)] == [None] * 3
 
 
