@@ -118,20 +118,30 @@ def read(folder: Path) -> Header | None:
     file = folder / FILE
     try:
         content = seal.opened(file.read_bytes())
-        if (version := content.get("version")) not in (WITHOUT_MACHINE, VERSION):
-            raise ArtifactError(
-                f"the search in {str(folder)!r} was made by another version of the pipeline: its "
-                f"trials are of version {shown(version)}, expected {VERSION}",
-                f"go on with that one, or {anew(folder)}",
-            )
-        return Header.model_validate(content)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ArtifactError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        reason = faults(error) if isinstance(error, ValidationError) else error
-        raise ArtifactError(f"{file} is damaged: {reason}", anew(folder)) from error
+        raise ArtifactError(f"{file} is damaged: {error}", anew(folder)) from error
+    if (version := content.get("version")) not in (WITHOUT_MACHINE, VERSION):
+        raise _of_another_version(
+            folder, f"its trials are of version {shown(version)}, expected {VERSION}"
+        )
+    try:
+        header = Header.model_validate(content)
+        _ = header.line
+    except ValidationError as error:  # its seal is whole
+        reason = f"its settings are not those of this one: {faults(error)}"
+        raise _of_another_version(folder, reason) from error
+    return header
+
+
+def _of_another_version(folder: Path, reason: str) -> ArtifactError:
+    return ArtifactError(
+        f"the search in {str(folder)!r} was made by another version of the pipeline: {reason}",
+        f"go on with that one, or {anew(folder)}",
+    )
 
 
 def write(header: Header, folder: Path) -> None:

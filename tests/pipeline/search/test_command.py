@@ -168,6 +168,30 @@ def test_one_that_did_not_keep_its_machine_is_shown_and_not_gone_on_with(artifac
     assert hint.startswith("hint: --show and --take still read it; to go on, search in another ")
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"prune": {"gone": 1}}, "prune.gone: Extra inputs are not permitted"),
+        ({"prune": {"depth": 2.5}}, "prune.depth: Input should be a valid boolean"),
+    ],
+    ids=["one that is gone", "one that was of another type"],
+)
+def test_a_search_with_settings_that_are_no_more_says_which(artifacts, tmp_path, settings, reason):
+    copy = Path(shutil.copytree(artifacts, tmp_path / "copy"))
+    file = copy / "search/header.json"
+    content = seal.opened(file.read_bytes())
+    for section, changes in settings.items():
+        content["settings"][section] |= changes
+    file.write_bytes(seal.seal(json.dumps(content)))
+    for asked in (("--show",), ("--take", "1"), OPTIONS):
+        code, line = said(*asked, "--artifacts", copy)
+        assert (code, line) == (
+            1,
+            f"error: the search in '{copy}/search' was made by another version of the pipeline: "
+            f"its settings are not those of this one: {reason}",
+        )
+
+
 def test_a_damaged_header_is_said_in_one_line(artifacts, tmp_path):
     copy = Path(shutil.copytree(artifacts, tmp_path / "copy"))
     header = copy / "search/header.json"
