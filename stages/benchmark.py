@@ -1,8 +1,8 @@
 """Stage `benchmark`: how accurate and how fast the engines themselves are.
 
 latency.npz     milliseconds of every call, float32, as `<engine>.b<batch>.t<threads>`
-predictions.npz the class that each engine predicts for every test image, and the true "labels",
-                where answers are classes of images
+predictions.npz the class that each engine predicts for every test image, the true "labels", and the
+                SHA-256 of the "images", where answers are classes of images
 changed.npz     some images that the engine classifies differently: prediction_diff.py
 answers.npz     some answers of the trained model and of the engine, in other tasks than
                 classification: kept_answers.py; of several outputs both files have each
@@ -16,12 +16,12 @@ among themselves. TensorFlow is not needed: this stage runs on the machine that 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stages import progress
 from stages.artifacts.signature import Signature
@@ -63,6 +63,8 @@ Peaks = TypeVar("Peaks")
 
 LATENCY_FILE = "latency.npz"
 PREDICTIONS_FILE = "predictions.npz"
+HASHED_AT_ONCE = 256
+"""Images, which may be more than memory holds."""
 COPIES = 4
 """Of different sizes; together they take as long as one kernel."""
 
@@ -86,7 +88,7 @@ def run(settings: BenchmarkStage, inputs: Mapping[str, Path], out: Path) -> Benc
         calls |= measure_together([baseline, *taking], source, test, threads, own)
     gpus["after"] = machine_state.gpus()
     np.savez(out / LATENCY_FILE, **calls)  # type: ignore[arg-type]
-    keep_predictions([baseline, *engines], test.labels, out)
+    keep_predictions([baseline, *engines], test, out)
     results = tuple(each.result() for each in engines)
     best = records.chosen(results, chosen)
     counted = tuple(differences(baseline, engines))
@@ -198,19 +200,29 @@ def further(chosen: Mapping[int, Chosen], settings: Benchmark) -> dict[int, tupl
     return found
 
 
-def keep_predictions(engines: Sequence[BenchmarkedEngine], labels: NDArray[Any], out: Path) -> None:
+def keep_predictions(engines: Sequence[BenchmarkedEngine], test: Split, out: Path) -> None:
     """Write the predictions of each engine, (N,), and the labels, in the smallest integer type.
 
-    Two runs that were shown the same images are compared image by image.
+    Beside them the SHA-256 of the images, uint8 (32,): two runs that were shown the same ones are
+    compared image by image.
     """
     found = {each.name: each.answers.decisions for each in engines if each.answers}
     arrays = {name: each for name, each in found.items() if each is not None}
     if not arrays:
         return
-    arrays["labels"] = labels
+    arrays["labels"] = test.labels
     smallest = np.min_scalar_type(max(int(each.max()) for each in arrays.values()))
     kept = {name: each.astype(smallest) for name, each in arrays.items()}
+    kept["images"] = np.frombuffer(digest_of(test), np.uint8)
     np.savez_compressed(out / PREDICTIONS_FILE, **kept)  # type: ignore[arg-type]
+
+
+def digest_of(split: Split) -> bytes:
+    """The SHA-256 of its images, in their order."""
+    digest = hashlib.sha256(str((split.images.shape, split.images.dtype)).encode())
+    for start in range(0, len(split), HASHED_AT_ONCE):
+        digest.update(split.images[start : start + HASHED_AT_ONCE].tobytes())
+    return digest.digest()
 
 
 def differences(

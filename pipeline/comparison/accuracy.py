@@ -14,7 +14,7 @@ from pipeline.comparison.model import (
     PairedAccuracyDifference,
     Top1,
 )
-from pipeline.comparison.runs import LABELS, Run
+from pipeline.comparison.runs import IMAGES, LABELS, Run
 from pipeline.results.summary import BASELINE, EngineSummary, ModelSummary
 from stages.numerics import proportions
 from stages.numerics.proportions import Interval
@@ -59,7 +59,10 @@ def _classes(before: Run, after: Run, what: str) -> tuple[Classes, Classes, Clas
     old, new = ((run.summary.engine or "") if what == CHOSEN else what for run in (before, after))
     if LABELS not in a or LABELS not in b or old not in a or new not in b:
         return None
-    return (a[LABELS], a[old], b[new]) if np.array_equal(a[LABELS], b[LABELS]) else None
+    # Runs of an earlier version kept no digest of the images: there the labels have to do.
+    shown = [LABELS, *((IMAGES,) if IMAGES in a and IMAGES in b else ())]
+    is_same = all(np.array_equal(a[name], b[name]) for name in shown)
+    return (a[LABELS], a[old], b[new]) if is_same else None
 
 
 def _top1(measured: Measurement) -> Top1 | None:

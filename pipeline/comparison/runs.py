@@ -22,7 +22,7 @@ from stages.numerics.medians import of_blocks
 REPORT = "report.json"
 SAMPLES = "latency.npz"
 PREDICTIONS = "predictions.npz"
-LABELS = "labels"
+LABELS, IMAGES = "labels", "images"
 BLOCKS = 10
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -32,8 +32,8 @@ Arrays = Mapping[str, NDArray[Any]]
 class Run:
     """A run as it is compared: `name` is what the user called it.
 
-    `predictions` are the classes that each engine predicted, int (N,), and the "labels" of the
-    same test images: there for artifact folders only.
+    `predictions` are the classes that each engine predicted, int (N,), the "labels" of the same
+    test images, and the SHA-256 of these "images": there for artifact folders only.
     """
 
     name: str

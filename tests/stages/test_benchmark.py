@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from pathlib import Path
@@ -327,6 +328,7 @@ def test_every_engine_is_compared_with_the_trained_model_image_by_image(
     with np.load(out / "predictions.npz") as kept:
         predictions = {name: kept[name].astype(int) for name in kept.files}
     labels, before = predictions.pop("labels"), predictions.pop("baseline.onnxruntime.fp32")
+    del predictions["images"]
     assert {each.engine for each in found.details.differences} == set(predictions)
     for each in found.details.differences:
         after = predictions[each.engine]
@@ -340,8 +342,11 @@ def test_the_predictions_of_every_engine_are_kept_for_a_comparison_image_by_imag
 ) -> None:
     with np.load(measured[0] / benchmark.PREDICTIONS_FILE) as kept:
         found = {name: kept[name] for name in kept.files}
-    labels = np.load(str(data.path))["y_test"]
+    test = np.load(str(data.path))
+    labels, images = test["y_test"], test["x_test"]
     assert np.array_equal(found.pop("labels"), labels)
+    described = str((images.shape, images.dtype)).encode()
+    assert found.pop("images").tobytes() == hashlib.sha256(described + images.tobytes()).digest()
     assert set(found) == {"baseline.onnxruntime.fp32", *ran(measured)}
     for name, row in ran(measured).items():
         assert found[name].dtype == np.uint8

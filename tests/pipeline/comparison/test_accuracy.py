@@ -64,6 +64,20 @@ def test_predictions_on_other_images_are_not_paired(other: dict[str, Any]) -> No
     assert {entry.method for entry in found} == {"unpaired"}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "method"), [(1, 1, "paired"), (1, 2, "unpaired"), (None, 2, "paired")]
+)
+def test_images_are_paired_where_they_are_the_same_and_not_only_their_labels(
+    before: int | None, after: int, method: str
+) -> None:
+    """Another data set may have as many images of each class in the same order."""
+    was, now = (
+        run(predictions=answers(range(3)) | ({"images": np.array([each])} if each else {}))
+        for each in (before, after)
+    )
+    assert compare(was, now)[-1].method == method
+
+
 def test_two_chosen_engines_are_compared_with_each_other() -> None:
     found = next(e for e in compare(run(), run(litert_int8=4.0)) if e.what == CHOSEN)
     assert (found.before.top1, found.after.top1) == (355 / 360, 355 / 360)
