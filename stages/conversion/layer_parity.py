@@ -25,6 +25,7 @@ from stages.keras_graph.activations import activation_name
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import execute, with_rounded_kernels
 from stages.keras_graph.kernels import WEIGHTED, channel_axes
+from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.placement import (
     Point,
     only,
@@ -241,7 +242,7 @@ class RoundingBounds:
             moved = keras.tree.flatten(self.layers(call, *args, **kwargs))
         has_grid = id(call.outputs[0]) not in self.without_grid
         own = self._of_own_grid(activation_name(call.operation), inputs) if has_grid else 0.0
-        if isinstance(call.operation, WEIGHTED):
+        if is_kind(call.operation, WEIGHTED):
             own += self.arithmetic.weighted * _norm_of_products(call.operation, inputs[0])
             own += _of_ties(call.operation, inputs[0])
         for value, other in zip(results, moved, strict=True):

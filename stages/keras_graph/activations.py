@@ -6,6 +6,8 @@ from typing import Any
 
 from keras import layers
 
+from stages.keras_graph.kinds import is_kind
+
 FUSED = ("relu", "relu6")
 """Activations that every engine computes in the kernel before them."""
 NOT_NEGATIVE = (
@@ -21,14 +23,14 @@ NOT_NEGATIVE = (
 
 def activation_name(operation: Any) -> str:
     """ "relu" for a ReLU layer, `Activation("relu")` or `keras.ops.relu`; "" if it is none."""
-    if isinstance(operation, layers.ReLU):
+    if is_kind(operation, layers.ReLU):
         if operation.negative_slope or operation.threshold:
             return ""
         return {None: "relu", 6: "relu6"}.get(operation.max_value, "clipped_relu")
     activation = getattr(operation, "activation", None)
-    if isinstance(operation, layers.Activation):
+    if is_kind(operation, layers.Activation):
         return str(getattr(activation, "__name__", ""))
-    if isinstance(operation, layers.Softmax):
+    if is_kind(operation, layers.Softmax):
         return "softmax"
     return "" if isinstance(operation, layers.Layer) else type(operation).__name__.lower()
 
@@ -40,13 +42,13 @@ def is_clamp(operation: Any) -> bool:
 
 def has_threshold(operation: Any) -> bool:
     """Whether it is a ReLU of what is above a threshold, with or without a limit."""
-    is_relu = isinstance(operation, layers.ReLU)
+    is_relu = is_kind(operation, layers.ReLU)
     return is_relu and bool(operation.threshold) and not operation.negative_slope
 
 
 def is_homogeneous(operation: Any) -> bool:
     """Whether f(a x) = a f(x) for every a >= 0, channel by channel, as of a ReLU."""
-    if isinstance(operation, layers.ReLU):
+    if is_kind(operation, layers.ReLU):
         return not operation.threshold and operation.max_value is None
-    is_leaky = isinstance(operation, (layers.LeakyReLU, layers.PReLU))
+    is_leaky = is_kind(operation, (layers.LeakyReLU, layers.PReLU))
     return is_leaky or activation_name(operation) in ("relu", "leaky_relu", "leakyrelu", "linear")

@@ -17,6 +17,7 @@ from keras import layers
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.garbage import free_copies
 from stages.keras_graph.kernels import WEIGHTED, channel_axes, scaled
+from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.loose_norms import affine, carry_over
 from stages.keras_graph.operators import as_layer
 from stages.keras_graph.rewrite import rewrite
@@ -92,7 +93,7 @@ class Copies:
             return self.by_id[id(layer)](*args, **kwargs)
         changes: dict[str, Any] = {"name": self._unused(layer.name)}
         if id(layer) in self.inferring:
-            if isinstance(layer, TRAINING_ONLY):
+            if is_kind(layer, TRAINING_ONLY):
                 return args[0]
             if isinstance(layer, layers.BatchNormalization):
                 changes["trainable"] = False
@@ -167,7 +168,7 @@ def _merged(flat: keras.Model) -> keras.Model:
         layer = call.operation
         if _passes_through(layer) or id(call.outputs[0]) in merged:
             return args[0]
-        if not isinstance(layer, WEIGHTED):
+        if not is_kind(layer, WEIGHTED):
             return copies.call(layer, *args, **kwargs)
         if id(layer) not in replaced:
             norm = norms.get(id(call.outputs[0]))
@@ -182,10 +183,8 @@ def _merged(flat: keras.Model) -> keras.Model:
 def _passes_through(layer: Any) -> bool:
     """Whether a layer returns what it is given, at inference: behind a weighted layer it would hide
     what that one is followed by, or that it is an output."""
-    is_linear = (
-        isinstance(layer, layers.Activation) and layer.activation is keras.activations.linear
-    )
-    return is_linear or isinstance(layer, (layers.Identity, *TRAINING_ONLY))
+    is_linear = is_kind(layer, layers.Activation) and layer.activation is keras.activations.linear
+    return is_linear or is_kind(layer, (layers.Identity, *TRAINING_ONLY))
 
 
 def _norms_behind(flat: keras.Model) -> dict[int, Call]:
@@ -197,14 +196,14 @@ def _norms_behind(flat: keras.Model) -> dict[int, Call]:
     behind = {
         id(call.inputs[0]): call
         for call in graph
-        if isinstance(call.operation, layers.BatchNormalization)
+        if is_kind(call.operation, layers.BatchNormalization)
         and call.operation.axis in (-1, len(call.inputs[0].shape) - 1)
         and uses[id(call.inputs[0])] == 1
     }
     found = {
         id(call.outputs[0]): behind.get(id(call.outputs[0]))
         for call in graph
-        if isinstance(call.operation, WEIGHTED)
+        if is_kind(call.operation, WEIGHTED)
         and call.operation.activation is keras.activations.linear
     }
     # A layer that is called twice has one kernel: its calls must agree about what folds into it.

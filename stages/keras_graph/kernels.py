@@ -9,6 +9,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from stages.keras_graph.cost import TRANSPOSED, kernel_of
+from stages.keras_graph.kinds import is_kind
 
 DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 WEIGHTED = (
@@ -24,7 +25,7 @@ WEIGHTED = (
 
 def kernels_of(model: keras.Model) -> list[Any]:
     """The kernel variables of the weighted layers of a flat model."""
-    return [kernel_of(layer) for layer in model.layers if isinstance(layer, WEIGHTED)]
+    return [kernel_of(layer) for layer in model.layers if is_kind(layer, WEIGHTED)]
 
 
 def output_axis(layer: Any) -> int:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from stages.keras_graph.activations import is_homogeneous
 from stages.keras_graph.cost import TRANSPOSED, kernel_of
 from stages.keras_graph.kernels import DEPTHWISE, WEIGHTED, scaled
+from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.walk import Call, apply, calls, rebuild, unused_name
 
 IMAGE_RANK = 4  # (N, H, W, C)
@@ -132,7 +133,7 @@ class _Graph:
         self.behind_kernels: set[int] = set()
         for call in self.calls:
             is_behind = not self.behind_kernels.isdisjoint(map(id, call.inputs))
-            if isinstance(call.operation, WEIGHTED) or is_behind:
+            if is_kind(call.operation, WEIGHTED) or is_behind:
                 self.behind_kernels.update(map(id, call.outputs))
         self.how_often = Counter(id(call.operation) for call in self.calls)
         self.ends = {id(tensor) for tensor in folded.outputs}
@@ -166,9 +167,9 @@ class _Graph:
         """The layer whose kernel can take the magnitudes of `norm`, or None."""
         call = self.producer.get(id(norm.inputs[0]))
         while call is not None and self._only_reader(call) is not None:
-            if isinstance(call.operation, WEIGHTED):
+            if is_kind(call.operation, WEIGHTED):
                 return call.operation if self._is_own(call) else None
-            is_passed = isinstance(call.operation, (*AVERAGES, *LARGEST, *PADS))
+            is_passed = is_kind(call.operation, (*AVERAGES, *LARGEST, *PADS))
             if not is_passed and not is_homogeneous(call.operation):
                 return None
             call = self.producer.get(id(call.inputs[0]))
@@ -194,11 +195,11 @@ def _passes(reader: Call, change: Affine) -> bool:
     layer = reader.operation
     if getattr(layer, "data_format", "") != "channels_last":
         return False
-    if isinstance(layer, LARGEST):
+    if is_kind(layer, LARGEST):
         return bool((change.factor >= 0).all())
-    if isinstance(layer, PADS):
+    if is_kind(layer, PADS):
         return not change.shift.any()
-    return isinstance(layer, (layers.Flatten, *CROPS, *AVERAGES))
+    return is_kind(layer, (layers.Flatten, *CROPS, *AVERAGES))
 
 
 def _takes(reader: Call, change: Affine) -> bool:

@@ -53,6 +53,7 @@ from stages.keras_graph.activations import (
 )
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.kernels import WEIGHTED
+from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.walk import Call, calls
 
 # Zero padding belongs here because every grid has an exact zero.
@@ -126,15 +127,15 @@ class Point:
 
 def keeps_values(operation: Any) -> bool:
     """Whether all that `operation` returns are values of its first input, or zeros."""
-    if isinstance(operation, layers.UpSampling2D):
+    if is_kind(operation, layers.UpSampling2D):
         return bool(operation.interpolation == "nearest")
-    return isinstance(operation, KEEPS_VALUES) or _is_named(operation, KEEPING_OPERATIONS)
+    return is_kind(operation, KEEPS_VALUES) or _is_named(operation, KEEPING_OPERATIONS)
 
 
 def takes_values(operation: Any) -> bool:
     """Whether all that `operation` returns are values of one of its inputs, or constants."""
     return (
-        isinstance(operation, CHOOSES)
+        is_kind(operation, CHOOSES)
         or _is_named(operation, CHOOSING_OPERATIONS)
         or is_clamp(operation)
         or has_threshold(operation)
@@ -163,7 +164,7 @@ class _Graph:
                 self.consumers.setdefault(id(tensor), []).append(call)
         self.behind_kernels: set[int] = set()
         for call in self.calls:
-            if isinstance(call.operation, WEIGHTED) or not self.is_first(call):
+            if is_kind(call.operation, WEIGHTED) or not self.is_first(call):
                 self.behind_kernels.update(map(id, call.outputs))
         # Layers between the image and a tensor, on the longest way.
         self.depth: dict[int, int] = {}
@@ -192,7 +193,7 @@ class _Graph:
 
     def is_weighted(self, tensor: Any) -> bool:
         call = self.producer.get(id(self.root(tensor)))
-        return call is not None and isinstance(call.operation, WEIGHTED)
+        return call is not None and is_kind(call.operation, WEIGHTED)
 
     def is_first(self, call: Call) -> bool:
         """Whether no weighted layer comes before `call`."""
@@ -218,7 +219,7 @@ class _Graph:
     def is_in_kernel(self, call: Call) -> bool:
         """Whether `call` makes the result of a weighted one."""
         before = self.producer.get(id(call.inputs[0]))
-        if before is None or not isinstance(before.operation, WEIGHTED):
+        if before is None or not is_kind(before.operation, WEIGHTED):
             return False
         return self.result(before) is call.outputs[0]
 
@@ -239,11 +240,11 @@ class _Graph:
         call = self.producer.get(id(root))
         if call is None or takes_values(call.operation):
             return True
-        if isinstance(call.operation, (*WEIGHTED, *AVERAGES)):
+        if is_kind(call.operation, (*WEIGHTED, *AVERAGES)):
             return True
         others = [each for each in self.calls if any(self.root(t) is root for t in each.inputs)]
         return any(
-            isinstance(each.operation, (*WEIGHTED, *MERGES, *AVERAGES))
+            is_kind(each.operation, (*WEIGHTED, *MERGES, *AVERAGES))
             or (takes_values(each.operation) and len(_numbers(each.inputs)) > 1)
             for each in others
         )
@@ -257,7 +258,7 @@ class _Graph:
         # What is chosen from a single tensor and a constant may be that.
         is_clamped = is_clamp(call.operation) or has_threshold(call.operation)
         is_choice = (len(sources) > 1 or is_clamped) and self.chooses(call)
-        if is_choice or isinstance(call.operation, (*AVERAGES, *MERGES)):
+        if is_choice or is_kind(call.operation, (*AVERAGES, *MERGES)):
             return any(map(self.is_signed, sources))
         return activation_name(call.operation) not in NOT_NEGATIVE
 
@@ -268,7 +269,7 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
     Raises ModelError if nothing in it can be quantized.
     """
     graph = _Graph(model)
-    if not any(isinstance(call.operation, WEIGHTED) for call in graph.calls):
+    if not any(is_kind(call.operation, WEIGHTED) for call in graph.calls):
         raise ModelError(
             f"{model.name!r} has no convolution or Dense layer to quantize",
             "INT8 needs one: check model.source",
@@ -294,7 +295,7 @@ def inputs_of_weighted(model: keras.Model, points: Mapping[str, Point]) -> dict[
     by_tensor = {id(point.tensor): point for point in points.values()}
     found = {}
     for call in graph.calls:
-        if isinstance(call.operation, WEIGHTED):
+        if is_kind(call.operation, WEIGHTED):
             point = by_tensor.get(id(graph.root(call.inputs[0])))
             if point is not None:
                 found[id(call.outputs[0])] = point
@@ -318,7 +319,7 @@ def tied(model: keras.Model, points: Mapping[str, Point]) -> list[set[str]]:
     by_tensor = {id(point.tensor): point.name for point in points.values()}
     groups: list[set[str]] = []
     for call in graph.calls:
-        if isinstance(call.operation, AVERAGES) or graph.chooses(call):
+        if is_kind(call.operation, AVERAGES) or graph.chooses(call):
             around = [*_numbers(call.inputs), *call.outputs]
             names = {by_tensor.get(id(graph.root(tensor))) for tensor in around} - {None}
             joined = [group for group in groups if group & names]
@@ -356,7 +357,7 @@ def _wanted(graph: _Graph, numbers: set[int]) -> dict[int, tuple[Any, set[Target
             wanted.setdefault(id(tensor), (tensor, set()))[1].update(targets)
 
     for call in graph.calls:
-        if isinstance(call.operation, WEIGHTED):
+        if is_kind(call.operation, WEIGHTED):
             want(call.inputs[:1], "tensorrt", "cpu")
             if not (_is_cheaper_in_float(call) and graph.is_first(call)):
                 want(call.inputs[:1], "litert")
@@ -364,11 +365,11 @@ def _wanted(graph: _Graph, numbers: set[int]) -> dict[int, tuple[Any, set[Target
             # the two and spend half of its steps on values that the ReLU drops.
             if id(graph.root(graph.result(call))) not in numbers:
                 want([graph.result(call)], "cpu", "litert")
-        elif isinstance(call.operation, MERGES):
+        elif is_kind(call.operation, MERGES):
             want(call.inputs, "cpu", "litert")
-            if isinstance(call.operation, layers.Add):
+            if is_kind(call.operation, layers.Add):
                 want(graph.shortcuts(call), "tensorrt")
-        elif isinstance(call.operation, AVERAGES) or graph.chooses(call):
+        elif is_kind(call.operation, AVERAGES) or graph.chooses(call):
             want(_numbers(call.inputs), "cpu", "litert")
     for call in graph.calls:
         # ONNX Runtime 1.31 makes an integer kernel of a softmax between two pairs, which is wrong
@@ -382,5 +383,5 @@ def _wanted(graph: _Graph, numbers: set[int]) -> dict[int, tuple[Any, set[Target
 def _is_cheaper_in_float(call: Call) -> bool:
     """Rule 5."""
     few_weights = math.prod(kernel_of(call.operation).shape) < FEW_WEIGHTS
-    is_convolution = isinstance(call.operation, layers.Conv2D)
+    is_convolution = is_kind(call.operation, layers.Conv2D)
     return is_convolution and few_weights and call.inputs[0].shape[-1] < FEW_CHANNELS

@@ -12,6 +12,7 @@ from stages import progress
 from stages.artifacts.node_names import NAME
 from stages.errors import ModelError, shown
 from stages.keras_graph.fold import TRAINING_ONLY
+from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.walk import (
     Call,
     alone,
@@ -104,7 +105,7 @@ class _Copies:
         operation = call.operation
         if id(operation) in self.by_id:
             return self.by_id[id(operation)](*args, **kwargs)
-        if id(operation) in self.inferring and isinstance(operation, TRAINING_ONLY):
+        if id(operation) in self.inferring and is_kind(operation, TRAINING_ONLY):
             return args[0]
         copy = self.by_id[id(operation)] = self._copied(operation)
         result = copy(*args, **kwargs)

@@ -18,6 +18,7 @@ from keras import layers
 from stages.artifacts.node_names import scope
 from stages.keras_graph.activations import activation_name
 from stages.keras_graph.cost import kernel_of
+from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.walk import Call, Visit, apply
 
 MATRIX_RANK = 2
@@ -26,7 +27,7 @@ MATRIX_RANK = 2
 def traceable(call: Call, *args: Any, **kwargs: Any) -> Any:
     """The visit for tracing: computes what the operation of `call` does, convertibly."""
     operation = call.operation
-    if isinstance(operation, (layers.Flatten, layers.Reshape)):
+    if is_kind(operation, (layers.Flatten, layers.Reshape)):
         # With a constant shape, where Keras would compute it.
         return tf.reshape(args[0], (-1, *call.outputs[0].shape[1:]))
     if _is_exact_gelu(operation):
@@ -86,7 +87,7 @@ def _unrolled(operation: Any) -> Iterator[None]:
 
 
 def _is_exact_gelu(operation: Any) -> bool:
-    if isinstance(operation, layers.Activation):
+    if is_kind(operation, layers.Activation):
         return operation.activation is keras.activations.gelu
     return type(operation).__name__ == "Gelu" and not operation.approximate
 

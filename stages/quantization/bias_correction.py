@@ -21,6 +21,7 @@ from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Fed, rows
 from stages.keras_graph.fake_quant import execute, fake_quantize, with_int8_kernels
 from stages.keras_graph.kernels import WEIGHTED
+from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.placement import Point, inputs_of_weighted, only
 from stages.keras_graph.walk import Call, Visit, apply, calls
 
@@ -32,7 +33,7 @@ Biases = dict[str, NDArray[np.float32]]
 
 def biases_of(model: keras.Model) -> Biases:
     """The biases of all weighted layers of the folded `model`."""
-    weighted = (call.operation for call in calls(model) if isinstance(call.operation, WEIGHTED))
+    weighted = (call.operation for call in calls(model) if is_kind(call.operation, WEIGHTED))
     return {str(layer.name): layer.bias.numpy() for layer in weighted}
 
 

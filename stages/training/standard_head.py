@@ -15,6 +15,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from stages.errors import ModelError
+from stages.keras_graph.walk import calls
 
 BEHIND = (layers.Reshape, layers.Flatten, layers.Dropout, layers.InputLayer)
 """Layers that may follow the last one with weights."""
@@ -22,11 +23,12 @@ HEADS = (layers.Dense, layers.Conv2D)
 
 
 def find(model: keras.Model) -> Any | None:
-    """The last layer with weights, if it makes the numbers: linear, with a bias."""
+    """The last layer with weights, if it makes the numbers: linear, with a bias, called once."""
     for layer in reversed(model.layers):
         is_linear = getattr(layer, "activation", None) is keras.activations.linear
-        if isinstance(layer, HEADS):
-            return layer if is_linear and layer.use_bias else None
+        if type(layer) in HEADS:  # a subclass may compute anything
+            is_alone = [call.operation for call in calls(model)].count(layer) == 1
+            return layer if is_linear and layer.use_bias and is_alone else None
         if not isinstance(layer, BEHIND) and not (
             isinstance(layer, layers.Activation) and is_linear
         ):

@@ -113,3 +113,59 @@ def test_a_constraint_stays_where_the_folded_kernel_obeys_it():
     folded = fold(model)
     assert folded.get_layer("turned").kernel.constraint is None
     assert folded.get_layer("kept").kernel.constraint is not None
+
+
+class Standardised(layers.Conv2D):
+    """A convolution that computes with a kernel of mean 0 and deviation 1."""
+
+    def convolution_op(self, inputs, kernel):
+        axes = (0, 1, 2)
+        kernel = kernel - keras.ops.mean(kernel, axes, keepdims=True)
+        return super().convolution_op(inputs, kernel / keras.ops.std(kernel, axes, keepdims=True))
+
+
+class Gated(layers.Dense):
+    def call(self, inputs, training=None):
+        return inputs[..., : self.units] * super().call(inputs)
+
+
+class Doubling(layers.BatchNormalization):
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training=training)
+
+
+class Halving(layers.Dropout):
+    def call(self, inputs, training=False):
+        return inputs if training else inputs / 2
+
+
+class PowerMean(layers.GlobalAveragePooling2D):
+    def call(self, inputs):
+        return super().call(inputs**2) ** 0.5
+
+
+def of_own_layers() -> dict[str, list[layers.Layer]]:
+    conv, norm = layers.Conv2D(3, 3), layers.BatchNormalization()
+    return {
+        "kernel": [Standardised(3, 3, use_bias=False), norm],
+        "gate": [Gated(2, activation="sigmoid")],
+        "normalisation": [conv, Doubling(), layers.ReLU()],
+        "dropout": [conv, Halving(0.5)],
+        "pooling": [conv, layers.ReLU(), norm, PowerMean(), layers.Dense(3)],
+    }
+
+
+@pytest.mark.parametrize("name", of_own_layers())
+def test_a_subclass_that_computes_something_else_is_left_as_it_is(name):
+    first, last = [keras.Input(SHAPE)], [layers.Flatten(), layers.Dense(4)]
+    model = randomized(keras.Sequential([*first, *of_own_layers()[name], *last]))
+    assert np.allclose(fold(model)(images(8)), model(images(8)), atol=1e-4)
+
+
+def test_a_subclass_that_only_has_another_constructor_is_folded():
+    class Narrow(layers.Conv2D):
+        def __init__(self, filters=4, kernel_size=3, **options):
+            super().__init__(filters, kernel_size, **options)
+
+    model = keras.Sequential([keras.Input(SHAPE), Narrow(), layers.BatchNormalization()])
+    assert [type(layer).__name__ for layer in fold(randomized(model)).layers[1:]] == ["Narrow"]

@@ -37,6 +37,22 @@ def test_what_is_unfolded_and_folded_is_what_it_was() -> None:
     np.testing.assert_allclose(model(inputs), before, rtol=1e-4, atol=1e-4)
 
 
+class Normed(layers.Dense):
+    """Computes with columns of length 1."""
+
+    def call(self, inputs: object, training: bool | None = None) -> object:
+        length = keras.ops.norm(self.kernel, axis=0, keepdims=True)
+        return keras.ops.matmul(inputs, self.kernel / length) + self.bias
+
+
+def test_a_head_of_another_kind_or_that_is_called_twice_is_not_scaled() -> None:
+    image = keras.Input((2,))
+    twice = layers.Dense(2)
+    for answers in (Normed(2)(image), twice(twice(image))):
+        assert standard_head.find(keras.Model(image, answers)) is None
+    assert standard_head.find(keras.Model(image, layers.Dense(2)(image))) is not None
+
+
 def score_of_a_fine_tune(spread: float) -> float:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (128, 4, 4, 1), np.uint8)
