@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=10,
+            revision=11,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,
@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=16,
+            revision=17,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,
@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=18,
+            revision=19,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,

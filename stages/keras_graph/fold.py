@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Container
 from typing import Any
 
 import keras
@@ -68,6 +68,19 @@ TRAINING_ONLY = (
 """Layers that pass their input through at inference."""
 
 
+def for_inference(layer: Any) -> dict[str, Any]:
+    """Changes to the configuration of a layer that is called with training=False, after which it
+    computes in training what it computes at inference, or comes closer to that.
+
+    A recurrent layer cannot tell this from its default, which a copy of it is then called with.
+    """
+    if isinstance(layer, layers.BatchNormalization):
+        return {"trainable": False}
+    if type(layer) in (layers.GRU, layers.LSTM, layers.SimpleRNN):
+        return {"dropout": 0.0, "recurrent_dropout": 0.0}
+    return {}
+
+
 class Copies:
     """Copies of layers with their weights: one per layer however often it is called.
 
@@ -75,7 +88,7 @@ class Copies:
     training, although Keras passes on what the whole model is told instead.
     """
 
-    def __init__(self, inferring: Set[int] = frozenset()) -> None:
+    def __init__(self, inferring: Container[int] = ()) -> None:
         self.inferring = inferring
         self.by_id: dict[int, Any] = {}
         self.names: set[str] = set()
@@ -95,8 +108,7 @@ class Copies:
         if id(layer) in self.inferring:
             if is_kind(layer, TRAINING_ONLY):
                 return args[0]
-            if isinstance(layer, layers.BatchNormalization):
-                changes["trainable"] = False
+            changes |= for_inference(layer)
         copy = self.by_id[id(layer)] = clone_layer(layer, **changes)
         result = copy(*args, **kwargs)
         copy_weights(layer, copy)

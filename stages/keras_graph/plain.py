@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Set
+from collections.abc import Container
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ import keras
 from stages import progress
 from stages.artifacts.node_names import NAME
 from stages.errors import ModelError, shown
-from stages.keras_graph.fold import TRAINING_ONLY
+from stages.keras_graph.fold import TRAINING_ONLY, for_inference
 from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.walk import (
     Call,
@@ -95,7 +95,7 @@ class _Copies:
     """Float32 copies of layers, one per layer however often it is called; those of `inferring`, by
     id, are called with training=False everywhere."""
 
-    def __init__(self, inferring: Set[int]) -> None:
+    def __init__(self, inferring: Container[int]) -> None:
         self.inferring = inferring
         self.by_id: dict[int, Any] = {}
         self.names: set[str] = set()
@@ -120,10 +120,8 @@ class _Copies:
         self.names.add(name)
         try:
             config = {**_in_float32(operation.get_config()), "name": name}
-            if id(operation) in self.inferring and isinstance(
-                operation, keras.layers.BatchNormalization
-            ):
-                config["trainable"] = False
+            if id(operation) in self.inferring:
+                config |= for_inference(operation)
             return type(operation).from_config(config)
         except Exception as error:
             raise ModelError(

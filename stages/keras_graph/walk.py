@@ -154,16 +154,18 @@ def _told(visit: Visit, training: bool | None) -> Visit:
     return told
 
 
-def told_to_infer(model: keras.Model) -> set[int]:
-    """ids of the layers that are called with training=False wherever `model` calls them."""
+def told_to_infer(model: keras.Model) -> dict[int, Any]:
+    """The layers that are called with training=False wherever `model` calls them, by their ids."""
     found: dict[int, set[bool]] = {}
+    by_id: dict[int, Any] = {}
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        by_id[id(call.operation)] = call.operation
         found.setdefault(id(call.operation), set()).add(kwargs.get("training") is False)
         return call.outputs[0] if len(call.outputs) == 1 else list(call.outputs)
 
     walk(model, functional(model).inputs, visit)
-    return {layer for layer, told in found.items() if told == {True}}
+    return {layer: by_id[layer] for layer, told in found.items() if told == {True}}
 
 
 def apply(call: Call, *args: Any, **kwargs: Any) -> Any:

@@ -29,6 +29,7 @@ from stages.training.evidence import Curves
 from stages.training.feed import batches, validation_batches
 from stages.training.fused_norm import fused_norms
 from stages.training.imitation import Imitation
+from stages.training.inferring import inferring
 from stages.training.loop import Judge, Loop, Objective, Validation
 from stages.training.losses import Question, Questions, ask, imitated, standard
 from stages.training.precision import chosen, computing_in, scaled
@@ -173,6 +174,7 @@ def _fit(model: keras.Model, run: TrainingRun) -> TrainingDetails:
         with contextlib.ExitStack() as changed:
             changed.enter_context(computing_in(precision, trainee))
             changed.enter_context(fused_norms(trainee))
+            changed.enter_context(inferring(trainee))
             if teacher and teacher.share and imitation is None:
                 changed.enter_context(computing_in(precision, teacher.model))
             run = replace(run, teacher=teacher, precision=precision)
