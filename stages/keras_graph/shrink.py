@@ -62,7 +62,7 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         share = max((left.get(id(tensor), 1.0) for tensor in call.inputs), default=1.0)
         changes = _changes(call, seen, made, heads)
         if isinstance(layer, layers.Dropout):
-            changes = {"rate": layer.rate * math.sqrt(share)}
+            changes = {"rate": layer.rate * math.sqrt(share), **_noise_shape(layer)}
         copy = copies[id(layer)] = clone_layer(layer, **changes)
         result = copy(*args, **kwargs)
         if type(layer) in KERNEL_AXES:
@@ -78,6 +78,14 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         return result
 
     return rebuild(model, visit)
+
+
+def _noise_shape(layer: Any) -> dict[str, Any]:
+    """The shape of the noise of a Dropout for any number of channels, if it has one."""
+    shape = getattr(layer, "noise_shape", None)
+    if not shape or shape[-1] == 1:
+        return {}
+    return {"noise_shape": (*shape[:-1], None)}
 
 
 def _stays(trace: Trace, kept: Sequence[Indices]) -> Stays:

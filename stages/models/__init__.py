@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import keras
 
@@ -194,7 +195,7 @@ def _is_varied(settings: Model) -> bool:
 def _set_dropout(model: keras.Model, rate: float | None) -> None:
     if rate is None:
         return
-    found = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    found = [layer for layer in _layers(model) if isinstance(layer, keras.layers.Dropout)]
     if not found:
         raise SettingsError(
             f"model.dropout is {rate}, but {model.name!r} has no Dropout layer",
@@ -202,3 +203,16 @@ def _set_dropout(model: keras.Model, rate: float | None) -> None:
         )
     for layer in found:
         layer.rate = rate
+        if not hasattr(layer, "seed_generator"):  # made with a rate of 0
+            layer._tracker.unlock()
+            layer.seed_generator = keras.random.SeedGenerator(layer.seed)
+            layer._tracker.lock()
+
+
+def _layers(model: keras.Model) -> Iterator[Any]:
+    """Those of nested models as well."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer

@@ -25,18 +25,23 @@ def load(path: Path) -> keras.Model:
     """Load a `.keras` or legacy `.h5` file (Keras 2's too) in safe mode, uncompiled.
 
     Safe mode refuses Lambda layers, whose code would run on loading.
-    Raises ModelError if the file is missing, unreadable or unsafe.
+    Raises ModelError if the file is missing, unreadable or unsafe, and for what Keras 2 computed
+    otherwise.
     """
     if not path.is_file():
         raise ModelError(
             f"no model file {shown(str(path))}", "set model.source to a .keras or .h5 file"
         )
     try:
+        if path.suffix not in LEGACY:
+            keras2_h5.refuse_changed_in_archive(path)
         with tempfile.TemporaryDirectory() as folder:
             file = keras2_h5.translated(path, Path(folder)) if path.suffix in LEGACY else path
             model: keras.Model = keras.saving.load_model(file, compile=False, safe_mode=True)
             _freeze_inside(model)
             return model
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"{str(path)!r} cannot be loaded as a Keras model: {reason(error)}",

@@ -1,17 +1,21 @@
 """Translate `.h5` files of Keras 2 for Keras 3.
 
 Keras 3 reads most of them. What it stumbles over is translated in the description of the model;
-the weights stay as they are.
+the weights stay as they are. What it would compute otherwise is refused, in a `.keras` file too.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
+
+from stages.errors import ModelError
 
 Config = dict[str, Any]
 
@@ -31,13 +35,14 @@ SCALAR_OPERATIONS = {
 def translated(path: Path, folder: Path) -> Path:
     """`path` itself, or a copy in `folder` if Keras 3 needs other words.
 
-    Raises OSError if it is no HDF5 file.
+    Raises OSError if it is no HDF5 file, and ModelError as `refuse_changed` does.
     """
     with h5py.File(path) as file:
-        written = file.attrs.get("model_config")
+        written, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "")
     if written is None:
         return path
     config = json.loads(written)
+    refuse_changed(config, version)
     modern = translate(config)
     if modern == config:
         return path
@@ -46,6 +51,45 @@ def translated(path: Path, folder: Path) -> Path:
     with h5py.File(copy, "r+") as file:
         file.attrs["model_config"] = json.dumps(modern)
     return copy
+
+
+def refuse_changed(config: Any, version: str | bytes) -> None:
+    """Raises ModelError for a description by Keras 2 with what is another function in Keras 3."""
+    text = version.decode() if isinstance(version, bytes) else version
+    if int(text.partition(".")[0] or 1) >= 3:
+        return
+    for name in _with_hard_sigmoid(config):
+        raise ModelError(
+            f"layer {name!r} has the activation hard_sigmoid of Keras {text or 1}, which is "
+            "max(0, min(1, 0.2 x + 0.5)); that of Keras 3 is max(0, min(1, x / 6 + 0.5))",
+            "build the network in model.source=module:function with keras.ops.clip(0.2 * x + 0.5, "
+            "0, 1), and load_weights there",
+        )
+
+
+def refuse_changed_in_archive(path: Path) -> None:
+    """As `refuse_changed`, for a `.keras` file; one that is none is for Keras to refuse."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as file:
+        config, about = (json.loads(file.read(f"{each}.json")) for each in ("config", "metadata"))
+    refuse_changed(config, about.get("keras_version", ""))
+
+
+def _with_hard_sigmoid(config: Any, name: str = "") -> Iterator[str]:
+    """The names of the layers in a description that have it as an activation."""
+    if isinstance(config, list):
+        for each in config:
+            yield from _with_hard_sigmoid(each, name)
+    if not isinstance(config, dict):
+        return
+    name = config.get("name", name) if isinstance(config.get("name"), str) else name
+    for key, value in config.items():
+        if key in ("activation", "recurrent_activation"):
+            named = value.get("config") if isinstance(value, dict) else value
+            if named == "hard_sigmoid":
+                yield name
+        yield from _with_hard_sigmoid(value, name)
 
 
 def translate(config: Config) -> Config:

@@ -442,3 +442,11 @@ def test_attention_that_is_frozen_is_so_without_some_of_its_channels():
     smaller = shrink(model, [np.arange(len(group.channels) // 2) for group in found])
     assert smaller.count_params() < model.count_params()
     assert len(smaller.trainable_variables) == 2
+
+
+def test_noise_of_a_given_shape_is_of_the_channels_that_stay():
+    image = keras.Input((6,), name="image")
+    x = layers.Dropout(0.5, noise_shape=(None, 8))(layers.Dense(8)(image))
+    model = keras.Model(image, layers.Dense(3)(x))
+    smaller = shrink(model, [np.arange(3)])
+    assert smaller(np.ones((4, 6), np.float32), training=True).shape == (4, 3)

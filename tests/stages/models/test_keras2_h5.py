@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
@@ -170,3 +172,31 @@ def test_what_is_no_hdf5_file_is_refused_with_its_name(tmp_path):
     (tmp_path / "old.h5").write_bytes(b"no such thing")
     with pytest.raises(ModelError, match=r"old\.h5' cannot be loaded"):
         files.load(tmp_path / "old.h5")
+
+
+def gated(**options: Any) -> dict[str, Any]:
+    kind, config = ("Activation", {"activation": "hard_sigmoid"})
+    return functional(layer(kind, "gate", "depthwise", **{**config, **options}), last="gate")
+
+
+def test_what_keras_3_computes_otherwise_is_refused_by_name(tmp_path):
+    """Its hard_sigmoid has a slope of 1/6, that of Keras 2 had one of 0.2."""
+    write(tmp_path / "old.h5", gated())
+    with pytest.raises(ModelError, match=r"layer 'gate' has the activation hard_sigmoid of Keras"):
+        files.load(tmp_path / "old.h5")
+    check(tmp_path / "fine.h5", gated(activation="sigmoid"))
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_hard_sigmoid_of_keras_3_is_loaded(suffix, tmp_path):
+    file = tmp_path / f"new.{suffix}"
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "hard_sigmoid")])
+    model.save(file)
+    assert files.load(file).layers[-1].activation is keras.activations.hard_sigmoid
+    if suffix == "keras":
+        with zipfile.ZipFile(file) as new, zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+            for name in new.namelist():
+                content = new.read(name).replace(keras.__version__.encode(), b"2.15.0")
+                old.writestr(name, content)
+        with pytest.raises(ModelError, match=r"hard_sigmoid of Keras 2\.15\.0"):
+            files.load(tmp_path / "old.keras")

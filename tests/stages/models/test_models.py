@@ -49,6 +49,13 @@ def in_half():
     return keras.Sequential(
         [keras.Input((12, 12, 3)), keras.layers.Flatten(), keras.layers.Dense(4, name="große 4")])
 
+def with_dropout_inside():
+    inside = keras.Sequential(
+        [keras.Input((12, 12, 3)), keras.layers.Flatten(), keras.layers.Dropout(0.0, name="inner")])
+    image = keras.Input((12, 12, 3))
+    x = keras.layers.Dropout(0.1, name="outer")(inside(image))
+    return keras.Model(image, keras.layers.Dense(4)(x))
+
 def fails():
     return {}["missing"]
 
@@ -120,6 +127,16 @@ def test_the_dropout_setting_replaces_the_networks_own_rate(rate):
     model = models.create(Model(name="mnist_cnn", dropout=rate), (28, 28, 1), 10)
     dropped = model.get_layer("dropout")(np.ones((100, 64), np.float32), training=True).numpy()
     assert np.mean(dropped == 0) == pytest.approx(rate, abs=0.03)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_the_dropout_setting_is_for_nested_models_and_for_a_rate_of_0_too():
+    model = models.create(Model(source="own_network:with_dropout_inside", dropout=0.5), SHAPE, 4)
+    found = {each.name: each.rate for each in model._flatten_layers() if hasattr(each, "rate")}
+    assert found == {"inner": 0.5, "outer": 0.5}
+    inside = next(each for each in model.layers if isinstance(each, keras.Sequential))
+    dropped = inside(np.ones((8, *SHAPE), np.float32), training=True).numpy()
+    assert np.mean(dropped == 0) == pytest.approx(0.5, abs=0.05)
 
 
 def test_dropout_for_a_network_without_it_is_refused():
