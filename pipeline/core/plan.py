@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=11,
+            revision=12,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,
@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=17,
+            revision=18,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

@@ -42,8 +42,9 @@ def recalibrate(flat: keras.Model, batches: Iterable[Any]) -> None:
         # Called with training=False, as transfer learning does it, it is frozen as well.
         if id(call.operation) not in found or kwargs.get("training") is False:
             return call.operation(*args, **kwargs)
-        seen[id(call.operation)].append(_moments(call.operation, args[0]))
-        return call.operation(args[0], training=True)
+        mask = kwargs.get("mask")
+        seen[id(call.operation)].append(_moments(call.operation, args[0], mask))
+        return call.operation(args[0], training=True, mask=mask)
 
     for images in batches:
         walk(flat, keras.tree.flatten(images), visit)
@@ -56,9 +57,14 @@ def recalibrate(flat: keras.Model, batches: Iterable[Any]) -> None:
         layer.moving_variance.assign(variance)
 
 
-def _moments(layer: Any, inputs: Any) -> Moments:
-    axis = layer.axis % len(inputs.shape)
-    others = [each for each in range(len(inputs.shape)) if each != axis]
-    mean, variance = ops.moments(ops.cast(inputs, "float32"), axes=others)
-    count = int(np.prod([inputs.shape[each] for each in others]))
+def _moments(layer: Any, inputs: Any, mask: Any) -> Moments:
+    """Over all places, or those that `mask` (N, ...) shows, as in training."""
+    values = ops.cast(inputs, "float32")
+    if mask is not None:
+        # The places of all images as one axis, before that of the channels.
+        values = ops.convert_to_tensor(np.asarray(values)[np.asarray(mask, bool)])
+    axis = layer.axis % len(inputs.shape) if mask is None else len(values.shape) - 1
+    others = [each for each in range(len(values.shape)) if each != axis]
+    mean, variance = ops.moments(values, axes=others)
+    count = int(np.prod([values.shape[each] for each in others]))
     return count, np.asarray(mean, np.float64), np.asarray(variance, np.float64)

@@ -101,6 +101,17 @@ def test_layers_that_augment_images_in_training_leave_them_as_they_are() -> None
     assert_close(statistics(model, "bn1"), moments(IMAGES))
 
 
+def test_what_a_mask_hides_is_in_no_statistics() -> None:
+    sequence = keras.Input((6, 3))
+    x = layers.BatchNormalization(name="bn1")(layers.Masking()(sequence))
+    model = keras.Model(sequence, layers.LSTM(2)(x))
+    sequences = IMAGES[:, 0].copy()
+    sequences[:, 4:] = 0
+    recalibrate(model, [sequences[:8], sequences[8:]])
+    seen = sequences[:, :4]
+    assert_close(statistics(model, "bn1"), [seen.mean((0, 1)), seen.var((0, 1))])
+
+
 def test_a_shared_layer_gets_the_statistics_of_all_its_calls() -> None:
     image = keras.Input((6, 6, 3))
     norm = layers.BatchNormalization(name="bn1")

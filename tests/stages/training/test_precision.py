@@ -10,7 +10,7 @@ import pytest
 from stages.datasets.base import DataSet
 from stages.settings import Data, Prune, Train, Training
 from stages.training.fit import Teacher, TrainingRun, fit
-from stages.training.precision import chosen
+from stages.training.precision import chosen, computing_in
 from tests.stages.conftest import DIGITS
 
 
@@ -33,6 +33,24 @@ def test_a_precision_that_is_set_is_taken(precision: str) -> None:
 def test_train_and_prune_compute_in_float32_unless_told_otherwise() -> None:
     assert (Train().precision, Prune().precision) == ("float32", "float32")
     assert Prune.model_validate({"precision": "auto"}).precision == "auto"
+
+
+def test_the_logits_of_each_output_are_made_in_float32() -> None:
+    image = keras.Input((8,))
+    x = keras.layers.Dense(4, name="hidden")(image)
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="nested")])
+    outputs = [
+        keras.layers.Dense(3, name="plain")(x),
+        keras.layers.Softmax(name="softmax")(keras.layers.Dense(2, name="before")(x)),
+        keras.ops.sigmoid(inner(x)),
+    ]
+    model = keras.Model(image, outputs)
+    with computing_in("bfloat16", model):
+        found = {each.name: each.compute_dtype for each in model._flatten_layers()}
+    heads = ("plain", "softmax", "before", "nested")
+    assert {found[name] for name in heads} == {"float32"}
+    assert found["hidden"] == "bfloat16"
+    assert {each.compute_dtype for each in model._flatten_layers()} == {"float32"}
 
 
 @keras.saving.register_keras_serializable("tests")
