@@ -82,6 +82,20 @@ def load(settings: Model) -> keras.Model:
     return model
 
 
+def warn_of_own_training(model: keras.Model) -> None:
+    """Say which methods of the user's class would train `model`, and will not."""
+    own = [
+        f"{name}()"
+        for name in ("train_step", "compute_loss")
+        if not getattr(type(model), name).__module__.startswith("keras.")
+    ]
+    if own:
+        progress.warn(
+            f"{model.name} is a {type(model).__name__} with {' and '.join(own)} of its own, which "
+            "nothing here calls: it is trained with the loss of the task, and what layers add to it"
+        )
+
+
 def check_loadable(model: keras.Model, source: str) -> None:
     """Save and load `model`, before any training. Raises ModelError if it does not come back."""
     fix = f"write above each layer or function of yours: {DECORATOR}, and give layers a get_config"

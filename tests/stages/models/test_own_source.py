@@ -150,3 +150,15 @@ def test_a_module_that_is_gone_is_named_by_later_commands_too():
         own_source.make_known(Model(source="gone:build"))
     own_source.make_known(Model())
     own_source.make_known(Model(source="network.keras"))
+
+
+class Trained(keras.Sequential):
+    def train_step(self, data):
+        raise NotImplementedError
+
+
+def test_a_training_of_the_users_own_that_will_not_be_called_is_warned_of(caplog):
+    own_source.warn_of_own_training(keras.Sequential([keras.Input((2,))]))
+    assert not caplog.records
+    own_source.warn_of_own_training(Trained([keras.Input((2,))], name="mine"))
+    assert "mine is a Trained with train_step() of its own, which nothing here" in caplog.text
