@@ -10,6 +10,7 @@ import keras
 from stages import progress
 from stages.artifacts.signature import Signature
 from stages.conversion.rehearsal import rehearse
+from stages.datasets import repeats
 from stages.datasets.base import DataSet, Split
 from stages.datasets.several import check_judged
 from stages.models import files
@@ -43,6 +44,9 @@ def run(
     prepare(settings.train)
     model, signature, dataset = create(settings, load(settings))
     check_judged(dataset)
+    notes = repeats.found(dataset)
+    for note in notes:
+        progress.warn(note)
     if signature.metric:  # what fails does so before the training
         evaluate.metric(model, dataset.validation, signature)
     tell(model, signature, dataset.train, settings)
@@ -59,6 +63,7 @@ def run(
     signature.write(out)
     measured = evaluate.measure(model, dataset.test, signature)
     return TrainResult(
+        notes=notes,
         model=measured.model,
         accuracy=measured.accuracy,
         latency=measured.latency,

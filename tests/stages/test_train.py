@@ -55,6 +55,18 @@ def test_patients_of_a_csv_are_learnt_from_in_one_split_each(tmp_path):
     assert counted.calibration_samples == 8
 
 
+def test_test_images_that_were_trained_on_are_told(tmp_path, caplog):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (60, 12, 12), np.uint8), np.arange(60) % 2
+    arrays = {"x_train": images, "y_train": labels, "x_test": images[:9], "y_test": labels[:9]}
+    np.savez(tmp_path / "twice.npz", **arrays)
+    data = Data(name="npz", path=str(tmp_path / "twice.npz"), calibration_samples=8)
+    settings = TrainStage(data=data, model=Model(name="lenet"), train=Train(epochs=1))
+    (note,) = train.run(settings, {}, tmp_path).notes
+    assert note.startswith("9 of 9 test images are in the training part as well, byte for byte")
+    assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [note]
+
+
 def test_a_frozen_backbone_learns_again_after_the_training(tmp_path):
     image = keras.Input((28, 28, 1))
     x = keras.layers.Conv2D(4, 5, strides=3, activation="relu")(image)
