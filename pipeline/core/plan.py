@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=20,
+            revision=21,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

@@ -21,7 +21,7 @@ from stages.artifacts.ranges import Range
 from stages.artifacts.signature import Signature
 from stages.conversion.traces import Stored, Trace
 from stages.engines.registry import Target
-from stages.keras_graph.activations import activation_name
+from stages.keras_graph.activations import activation_name, is_leaky
 from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.fake_quant import execute, with_rounded_kernels
 from stages.keras_graph.kernels import WEIGHTED, channel_axes
@@ -104,14 +104,17 @@ def _of_output(
 def _rescaled(
     model: keras.Model, points: Mapping[str, Point], ranges: Mapping[str, Range], target: Target
 ) -> set[str]:
-    """Points of what takes values over from points of another scale, as a skip connection does."""
-    return {
+    """Points of what takes values over from points of another scale, as a skip connection does, or
+    multiplies them by a constant."""
+    makers = {name: point.tensor._keras_history.operation for name, point in points.items()}
+    taken = {
         name
         for group in tied(model, points)
         if len({ranges[each].scale(target) for each in group}) > 1
         for name in group
-        if takes_values(points[name].tensor._keras_history.operation)
+        if takes_values(makers[name])
     }
+    return taken | {name for name, maker in makers.items() if is_leaky(maker)}
 
 
 @dataclass(frozen=True, order=True)
@@ -245,6 +248,9 @@ class RoundingBounds:
         if is_kind(call.operation, WEIGHTED):
             own += self.arithmetic.weighted * _norm_of_products(call.operation, inputs[0])
             own += _of_ties(call.operation, inputs[0])
+        if is_kind(call.operation, keras.layers.PReLU):
+            slope = _largest(call.operation.alpha)
+            own += self.arithmetic.slopes * slope * _largest(np.minimum(inputs[0], 0.0))
         for value, other in zip(results, moved, strict=True):
             if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)):
                 continue  # the answer of a comparison, say: how far it is off has no meaning

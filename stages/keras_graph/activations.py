@@ -46,6 +46,15 @@ def has_threshold(operation: Any) -> bool:
     return is_relu and bool(operation.threshold) and not operation.negative_slope
 
 
+def is_leaky(operation: Any) -> bool:
+    """Whether it computes max(x, 0) + a min(x, 0) with one constant a, other than 0."""
+    if is_kind(operation, layers.ReLU):
+        is_whole = operation.max_value is None and not operation.threshold
+        return bool(operation.negative_slope) and is_whole
+    named = activation_name(operation) in ("leaky_relu", "leakyrelu")
+    return is_kind(operation, layers.LeakyReLU) or named
+
+
 def is_homogeneous(operation: Any) -> bool:
     """Whether f(a x) = a f(x) for every a >= 0, channel by channel, as of a ReLU."""
     if is_kind(operation, layers.ReLU):

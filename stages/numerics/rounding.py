@@ -21,6 +21,7 @@ class Arithmetic:
     other        of any layer, as a share of its largest result
     steps        functions that are rounded to a grid of their own, by name, with its step
     rescaling    of an integer that is brought to another scale, as a share of its distance from 0
+    slopes       of the slopes of a PReLU, as a share of the largest of them
     """
 
     operation: float
@@ -28,6 +29,7 @@ class Arithmetic:
     other: float
     steps: Mapping[str, float] = field(default_factory=dict)
     rescaling: float = 0.0
+    slopes: float = 0.0
 
 
 FLOAT32 = Arithmetic(2.0**-24, 2.0**-16, 2.0**-16)
@@ -46,11 +48,12 @@ LITERT = replace(
     FLOAT32,
     steps={"sigmoid": 1 / 256, "softmax": 1 / 256, "tanh": 1 / 128},
     rescaling=2.0**-9,
+    slopes=0.5 / 127,
 )
 """As float32, and some functions on grids that LiteRT prescribes ('LiteRT 8-bit quantization
 specification', LOGISTIC, SOFTMAX and TANH). From there to a point's grid, and from one point's grid
-to another's, XNNPACK multiplies by a number of 8 binary places: 2^-9 of up to 256 steps, half a
-step more."""
+to another's, also in a LeakyReLU, XNNPACK multiplies by a number of 8 binary places: 2^-9 of up to
+256 steps, half a step more. The slopes of a PReLU are INT8 with one scale for all."""
 
 
 def beyond_rounding(

@@ -232,6 +232,29 @@ def test_what_is_repeated_over_a_picture_is_right(tmp_path):
     assert [each.passes for each in found] == [True, True]
 
 
+LEAKY = {
+    "LeakyReLU": layers.LeakyReLU(0.1),
+    "Activation": layers.Activation("leaky_relu"),
+    "ReLU": layers.ReLU(negative_slope=0.3),
+    "ops": keras.ops.leaky_relu,
+    "PReLU": layers.PReLU(shared_axes=[1, 2]),
+}
+
+
+@pytest.mark.parametrize("leaky", LEAKY)
+def test_a_leaky_relu_in_integers_is_right_in_every_engine(leaky, tmp_path):
+    """XNNPACK brings it to another scale by numbers of 8 binary places."""
+    image = keras.Input(SHAPE, name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    x = LEAKY[leaky](layers.Conv2D(8, 3, padding="same")(x))
+    x = layers.Conv2D(8, 3, activation="relu")(x)
+    model = keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    net = Quantized(randomized(model))
+    convert_int8(net, tmp_path)
+    found = Converted(net, tmp_path).judge(tmp_path)
+    assert not [each for each in found if not each.passes]
+
+
 def test_comparisons_have_no_bound_and_what_follows_them_or_a_root_of_zero_has_one():
     image = keras.Input(SHAPE)
     x = layers.Conv2D(4, 3)(image)
