@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=18,
+            revision=19,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,

@@ -31,14 +31,17 @@ from stages.keras_graph.walk import (
     unused_name,
 )
 
-TRAINING_ONLY = (
+DROPOUT = (
     layers.Dropout,
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
-    layers.GaussianNoise,
     layers.GaussianDropout,
     layers.AlphaDropout,
+)
+TRAINING_ONLY = (
+    *DROPOUT,
+    layers.GaussianNoise,
     layers.ActivityRegularization,
     layers.AugMix,
     layers.CutMix,
@@ -136,6 +139,23 @@ def flatten(model: keras.Model) -> keras.Model:
     return rebuild(model, visit)
 
 
+def without_dropout(flat: keras.Model) -> keras.Model:
+    """A copy of a flat model without its Dropout layers, or `flat` itself where there are none.
+
+    What a layer drops inside, as attention does, stays.
+    """
+    if not any(is_kind(layer, DROPOUT) for layer in flat.layers):
+        return flat
+    copies = Copies()
+
+    def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
+        if is_kind(call.operation, DROPOUT):
+            return args[0]
+        return copies.call(call.operation, *args, **kwargs)
+
+    return rebuild(flat, visit)
+
+
 def fold(model: keras.Model) -> keras.Model:
     """A flat copy for inference, in which every weighted layer is linear and has a bias.
 
@@ -182,12 +202,15 @@ def _merged(flat: keras.Model) -> keras.Model:
             return args[0]
         if not is_kind(layer, WEIGHTED):
             return copies.call(layer, *args, **kwargs)
-        if id(layer) not in replaced:
-            norm = norms.get(id(call.outputs[0]))
-            linear = _linear(layer, norm and norm.operation, args[0])
-            replaced[id(layer)] = (linear, _activation(layer))
-        linear, activation = replaced[id(layer)]
-        return activation(linear(args[0]))
+        if id(layer) in replaced:
+            linear, activation = replaced[id(layer)]
+            return activation(linear(args[0]))
+        norm = norms.get(id(call.outputs[0]))
+        linear = _linear(layer, norm and norm.operation, args[0])
+        summed = linear(args[0])
+        activation = _activation(layer, summed.shape)
+        replaced[id(layer)] = (linear, activation)
+        return activation(summed)
 
     return rebuild(flat, visit)
 
@@ -245,12 +268,16 @@ def _linear(layer: Any, norm: Any, inputs: Any) -> Any:
     return copy
 
 
-def _activation(layer: Any) -> Any:
-    """The activation that was fused into `layer`, as a layer of its own."""
+def _activation(layer: Any, shape: tuple[int | None, ...]) -> Any:
+    """The activation that was fused into `layer`, of tensors of `shape`, as a layer of its own."""
     activation = layer.activation
     if activation is keras.activations.linear:
         return lambda tensor: tensor
     name = f"{layer.name}_activation"
     if isinstance(activation, layers.Layer):
-        return clone_layer(activation, name=name)
+        copy = clone_layer(activation, name=name)
+        if activation.weights:  # as a PReLU
+            copy.build(shape)
+            copy_weights(activation, copy)
+        return copy
     return layers.Activation(activation, name=name)

@@ -12,7 +12,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from stages.keras_graph.channels import Trace
-from stages.keras_graph.cost import TRANSPOSED, kernel_of
+from stages.keras_graph.cost import TRANSPOSED
 from stages.keras_graph.producers import HEADS, einsum_axes, within
 from stages.keras_graph.union_find import Indices
 from stages.keras_graph.walk import Call, clone_layer, copy_frozen, copy_weights, rebuild
@@ -41,14 +41,11 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
     """A new flat model in which group i of `groups(model)` has only its channels kept[i].
 
     It holds no masks, shares no weights with `model`, and keeps the names of inputs and layers.
-    Outputs equal those of `model` with zeros in the place of what was removed. Where layers lose
-    weights, dropout behind them falls: what is left has less to overfit with (Han et al.,
-    'Learning both Weights and Connections for Efficient Neural Networks', section 3.2).
+    Outputs equal those of `model` with zeros in the place of what was removed.
     """
     trace = Trace(model)
     stays = _stays(trace, kept)
     copies: dict[int, Any] = {}
-    left: dict[int, float] = {}  # tensor -> share of the weights that stays where it comes from
 
     def visit(call: Call, *args: Any, **kwargs: Any) -> Any:
         layer = call.operation
@@ -59,15 +56,8 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         if id(layer) in copies:
             return copies[id(layer)](*args, **kwargs)
         heads = _heads(trace, stays, layer)
-        share = max((left.get(id(tensor), 1.0) for tensor in call.inputs), default=1.0)
-        changes = _changes(call, seen, made, heads)
-        if isinstance(layer, layers.Dropout):
-            changes = {"rate": layer.rate * math.sqrt(share), **_noise_shape(layer)}
-        copy = copies[id(layer)] = clone_layer(layer, **changes)
+        copy = copies[id(layer)] = clone_layer(layer, **_changes(call, seen, made, heads))
         result = copy(*args, **kwargs)
-        if type(layer) in KERNEL_AXES:
-            share = math.prod(kernel_of(copy).shape) / math.prod(kernel_of(layer).shape)
-        left.update((id(tensor), share) for tensor in call.outputs)
         if seen.all() and made.all() and all(each.all() for each in heads.values()):
             copy_weights(layer, copy)
         elif heads:
@@ -78,14 +68,6 @@ def shrink(model: keras.Model, kept: Sequence[Indices]) -> keras.Model:
         return result
 
     return rebuild(model, visit)
-
-
-def _noise_shape(layer: Any) -> dict[str, Any]:
-    """The shape of the noise of a Dropout for any number of channels, if it has one."""
-    shape = getattr(layer, "noise_shape", None)
-    if not shape or shape[-1] == 1:
-        return {}
-    return {"noise_shape": (*shape[:-1], None)}
 
 
 def _stays(trace: Trace, kept: Sequence[Indices]) -> Stays:

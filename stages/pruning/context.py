@@ -14,6 +14,7 @@ from stages.artifacts.signature import Signature
 from stages.datasets.base import DataSet
 from stages.errors import LossNotFinite, SettingsError
 from stages.keras_graph import zeros
+from stages.keras_graph.fold import without_dropout
 from stages.models import files
 from stages.numerics.channel_scores import Scores
 from stages.pruning import structured
@@ -73,7 +74,7 @@ class PruneContext:
         That after an epoch of it on `images` training images: the same ones for every model. Of one
         whose loss is no longer finite, that before it.
         """
-        model = self.recalibrated(model)
+        model = self.recalibrated(without_dropout(model))
         if images:
             few = replace(self.dataset, train=self.dataset.train.sample(images))
             before = model.get_weights()
@@ -105,7 +106,7 @@ class PruneContext:
         scores = self.scores(flat)
 
         def narrow(widths: Widths) -> keras.Model:
-            # A copied Dropout layer takes its seed here, whatever was made before it.
+            # A copied layer of noise takes its seed here, whatever was made before it.
             keras.utils.set_random_seed(self.settings.seed)
             return structured.narrow(flat, widths, scores)
 
@@ -133,11 +134,12 @@ class PruneContext:
         return run_rounds(self.source, rounds, self.store, self._work, is_too_much)
 
     def _work(self, file: Path, each: Round) -> tuple[keras.Model, FinishedRound]:
-        """Prune and fine-tune; weights that are exactly zero stay zero."""
-        # In every round: Dropout draws from a seed that is taken when the model is loaded, and a
-        # resumed run must draw what an uninterrupted one would (decision 8).
+        """Prune and fine-tune, without dropout; weights that are exactly zero stay zero."""
+        # In every round: layers that are random in training draw from a seed that is taken when
+        # the model is loaded, and a resumed run must draw what an uninterrupted one would
+        # (decision 8).
         reset(self.settings.seed)
-        model = self.recalibrated(each.prune(files.load(file)))
+        model = self.recalibrated(without_dropout(each.prune(files.load(file))))
         # For the record only; every decision uses the validation images.
         pruned = evaluate.accuracy(model, self.dataset.test, self.signature)
         progress.report(

@@ -87,6 +87,28 @@ def test_ratio_0_copies_the_trained_model_byte_for_byte_whatever_the_method(
     assert measured.latency[0].runtime == "tf.function"
 
 
+@pytest.mark.parametrize("method", ["channels", "magnitude"])
+def test_the_fine_tune_is_without_dropout_and_with_what_else_is_random(
+    trained: Path, tmp_path: Path, method: str
+) -> None:
+    inner = files.load(trained / "model.keras")
+    x = image = keras.Input(SIGNATURE.input_shape, name="image")
+    for layer in inner.layers[1:]:
+        x = layer(x)
+        if isinstance(layer, keras.layers.ReLU):
+            x = keras.layers.GaussianNoise(0.01)(keras.layers.SpatialDropout2D(0.5)(x))
+    x = keras.layers.Dropout(0.5, noise_shape=(None, 10))(x)
+    source = tmp_path / "train"
+    source.mkdir()
+    files.save(keras.Model(image, x), source / "model.keras")
+    SIGNATURE.write(source)
+    found = run(source, tmp_path / "out", data=FEW, method=method, ratio=0.5, epochs=1)
+    kinds = [type(each).__name__ for each in files.load(tmp_path / "out/model.keras").layers]
+    assert "GaussianNoise" in kinds
+    assert not [each for each in kinds if "Dropout" in each]
+    assert found.accuracy.top1 > 0.5
+
+
 def test_a_model_at_chance_is_not_pruned(trained: Path, tmp_path: Path) -> None:
     model = files.load(trained / "model.keras")
     model.get_layer("logits").set_weights([np.zeros((32, 10)), np.eye(10)[3]])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from stages.keras_graph.fold import TRAINING_ONLY, flatten, fold
+from stages.keras_graph.fold import TRAINING_ONLY, flatten, fold, without_dropout
 from stages.keras_graph.kernels import WEIGHTED
 from tests.stages.networks import NETWORKS, SHAPE, UNUSUAL, images, randomized
 
@@ -137,6 +137,37 @@ class Doubling(layers.BatchNormalization):
 class Halving(layers.Dropout):
     def call(self, inputs, training=False):
         return inputs if training else inputs / 2
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv2D(4, 3, activation=layers.PReLU("uniform", shared_axes=(1, 2))),
+        layers.SeparableConv2D(4, 3, activation=layers.PReLU("random_normal")),
+        layers.DepthwiseConv2D(3, activation=layers.PReLU("random_normal")),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_an_activation_with_weights_keeps_them(layer):
+    model = keras.Sequential([keras.Input(SHAPE), layer, layers.Flatten(), layers.Dense(3)])
+    expected = model(images(4))  # the first call makes the weights of the activation
+    assert np.allclose(fold(model)(images(4)), expected, atol=1e-4)
+
+
+def test_without_dropout_a_network_is_its_own_but_for_that():
+    image = keras.Input(SHAPE)
+    x = layers.SpatialDropout2D(0.5)(layers.Conv2D(4, 3)(image))
+    x = layers.Dropout(0.5, noise_shape=(None, 1))(layers.Flatten()(x))
+    flat = flatten(keras.Model(image, layers.Dense(3)(layers.AlphaDropout(0.5)(x))))
+    found = without_dropout(flat)
+    assert [type(each).__name__ for each in found.layers[1:]] == ["Conv2D", "Flatten", "Dense"]
+    assert np.array_equal(found(images(3), training=True), flat(images(3), training=False))
+    assert without_dropout(found) is found
+
+
+def test_a_dropout_that_computes_in_a_way_of_its_own_stays():
+    flat = flatten(keras.Sequential([keras.Input(SHAPE), Halving(0.5), layers.Dropout(0.5)]))
+    assert [type(each).__name__ for each in without_dropout(flat).layers[1:]] == ["Halving"]
 
 
 class PowerMean(layers.GlobalAveragePooling2D):

@@ -416,23 +416,6 @@ def test_heads_of_an_attention_layer_with_lora_stay() -> None:
     assert groups(model) == []
 
 
-def test_dropout_falls_with_the_square_root_of_the_weights_before_it() -> None:
-    image = keras.Input((4,))
-    x = layers.Dropout(0.5, name="untouched")(image)
-    x = layers.Dropout(0.4, name="fewer outputs")(layers.ReLU()(layers.Dense(8)(x)))
-    x = layers.Dropout(0.4, name="fewer inputs and outputs")(layers.Dense(6)(x))
-    model = keras.Model(image, layers.Dense(2)(x))
-    small = shrink(model, [np.array([0, 5]), np.array([0, 2, 3, 4, 5])])
-    rates = {x.name: x.rate for x in small.layers if isinstance(x, layers.Dropout)}
-    assert rates == pytest.approx(
-        {
-            "untouched": 0.5,
-            "fewer outputs": 0.4 * (2 / 8) ** 0.5,
-            "fewer inputs and outputs": 0.4 * (2 * 5 / (8 * 6)) ** 0.5,
-        }
-    )
-
-
 def test_attention_that_is_frozen_is_so_without_some_of_its_channels():
     image = keras.Input((4, 6), name="image")
     attention = layers.MultiHeadAttention(2, 8, name="heads")
@@ -442,11 +425,3 @@ def test_attention_that_is_frozen_is_so_without_some_of_its_channels():
     smaller = shrink(model, [np.arange(len(group.channels) // 2) for group in found])
     assert smaller.count_params() < model.count_params()
     assert len(smaller.trainable_variables) == 2
-
-
-def test_noise_of_a_given_shape_is_of_the_channels_that_stay():
-    image = keras.Input((6,), name="image")
-    x = layers.Dropout(0.5, noise_shape=(None, 8))(layers.Dense(8)(image))
-    model = keras.Model(image, layers.Dense(3)(x))
-    smaller = shrink(model, [np.arange(3)])
-    assert smaller(np.ones((4, 6), np.float32), training=True).shape == (4, 3)
