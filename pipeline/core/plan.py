@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=21,
+            revision=22,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

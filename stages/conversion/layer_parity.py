@@ -42,6 +42,8 @@ from stages.results.conversion import LayerParity
 
 STEPS = 256
 OUTPUT = "the output"
+FACTORS = {"silu": "sigmoid", "mish": "tanh"}
+"""x * sigmoid(x) and x * tanh(softplus(x)): what x is multiplied by."""
 COMPARISONS = ("Greater", "GreaterEqual", "Less", "LessEqual")
 """Operations of keras.ops; their classes are not public, so they go by name."""
 
@@ -279,8 +281,8 @@ class RoundingBounds:
     def _of_own_grid(self, function: str, inputs: Sequence[Any]) -> float:
         """A step of the grid that the runtime has for a function: half for rounding to it, half for
         the way from there to another."""
-        if function == "silu":  # x * sigmoid(x), the product straight from the sigmoid's grid
-            return self._of_own_grid("sigmoid", ()) / 2 * _largest(inputs[0])
+        if factor := FACTORS.get(function):  # the product comes straight from the factor's grid
+            return self._of_own_grid(factor, ()) / 2 * _largest(inputs[0])
         return self.arithmetic.steps.get(function, 0.0)
 
     def _moved(self, value: Any) -> Any:
