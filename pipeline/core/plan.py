@@ -104,7 +104,7 @@ PLAN = checked(
         ),
         Stage(
             name="quantize",
-            revision=19,
+            revision=20,
             module="stages.quantize",
             settings=QuantizeStage,
             result=QuantizeResult,

@@ -132,6 +132,12 @@ def keeps_values(operation: Any) -> bool:
     return is_kind(operation, KEEPS_VALUES) or _is_named(operation, KEEPING_OPERATIONS)
 
 
+def is_average(operation: Any) -> bool:
+    """Whether it returns averages of its input's values: a pool, or what is enlarged in between."""
+    is_enlarged = is_kind(operation, layers.UpSampling2D) and operation.interpolation == "bilinear"
+    return is_enlarged or is_kind(operation, AVERAGES)
+
+
 def takes_values(operation: Any) -> bool:
     """Whether all that `operation` returns are values of one of its inputs, or constants."""
     return (
@@ -240,11 +246,12 @@ class _Graph:
         call = self.producer.get(id(root))
         if call is None or takes_values(call.operation):
             return True
-        if is_kind(call.operation, (*WEIGHTED, *AVERAGES)):
+        if is_kind(call.operation, WEIGHTED) or is_average(call.operation):
             return True
         others = [each for each in self.calls if any(self.root(t) is root for t in each.inputs)]
         return any(
-            is_kind(each.operation, (*WEIGHTED, *MERGES, *AVERAGES))
+            is_kind(each.operation, (*WEIGHTED, *MERGES))
+            or is_average(each.operation)
             or (takes_values(each.operation) and len(_numbers(each.inputs)) > 1)
             for each in others
         )
@@ -258,7 +265,7 @@ class _Graph:
         # What is chosen from a single tensor and a constant may be that.
         is_clamped = is_clamp(call.operation) or has_threshold(call.operation)
         is_choice = (len(sources) > 1 or is_clamped) and self.chooses(call)
-        if is_choice or is_kind(call.operation, (*AVERAGES, *MERGES)):
+        if is_choice or is_average(call.operation) or is_kind(call.operation, MERGES):
             return any(map(self.is_signed, sources))
         return activation_name(call.operation) not in NOT_NEGATIVE
 
@@ -319,7 +326,7 @@ def tied(model: keras.Model, points: Mapping[str, Point]) -> list[set[str]]:
     by_tensor = {id(point.tensor): point.name for point in points.values()}
     groups: list[set[str]] = []
     for call in graph.calls:
-        if is_kind(call.operation, AVERAGES) or graph.chooses(call):
+        if is_average(call.operation) or graph.chooses(call):
             around = [*_numbers(call.inputs), *call.outputs]
             names = {by_tensor.get(id(graph.root(tensor))) for tensor in around} - {None}
             joined = [group for group in groups if group & names]
@@ -369,7 +376,7 @@ def _wanted(graph: _Graph, numbers: set[int]) -> dict[int, tuple[Any, set[Target
             want(call.inputs, "cpu", "litert")
             if is_kind(call.operation, layers.Add):
                 want(graph.shortcuts(call), "tensorrt")
-        elif is_kind(call.operation, AVERAGES) or graph.chooses(call):
+        elif is_average(call.operation) or graph.chooses(call):
             want(_numbers(call.inputs), "cpu", "litert")
     for call in graph.calls:
         # ONNX Runtime 1.31 makes an integer kernel of a softmax between two pairs, which is wrong

@@ -256,6 +256,23 @@ def test_an_activation_in_integers_is_right_in_every_engine(bent, tmp_path):
     assert not [each for each in found if not each.passes]
 
 
+@pytest.mark.parametrize(
+    "before", [layers.ReLU(), layers.Activation("silu"), layers.MaxPooling2D()]
+)
+def test_what_is_enlarged_in_between_is_right_in_every_engine(before, tmp_path):
+    """LiteRT has one scale before and behind, so that the range behind clipped what was before."""
+    image = keras.Input(SHAPE, name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
+    x = before(layers.Conv2D(8, 3, padding="same")(x))
+    x = layers.UpSampling2D(interpolation="bilinear")(x)
+    x = layers.Conv2D(8, 3, activation="relu")(x)
+    model = keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    net = Quantized(randomized(model))
+    convert_int8(net, tmp_path)
+    found = Converted(net, tmp_path).judge(tmp_path)
+    assert not [each for each in found if not each.passes]
+
+
 def test_comparisons_have_no_bound_and_what_follows_them_or_a_root_of_zero_has_one():
     image = keras.Input(SHAPE)
     x = layers.Conv2D(4, 3)(image)
