@@ -27,6 +27,8 @@ Key = TypeVar("Key", bound=Hashable)
 ROUNDS = 10
 MIN_WINDOWS, MAX_WINDOWS = 5, 20
 """Of `until_stable`; fewer than five windows say nothing of how much they differ."""
+FEWEST, PATIENCE = 3, 4
+"""Windows that `until_stable` takes at least, unless PATIENCE times its seconds are over."""
 NS_PER_SECOND = 1_000_000_000
 NS_PER_MS = 1_000_000
 
@@ -61,17 +63,20 @@ def until_stable(
     Returns the windows of each candidate, milliseconds of every call, float64 (calls,). They
     take turns as in `measure`, each a twentieth of `seconds` long; all candidates are timed until
     `latency.is_stable` holds for all, so that ratios stay ratios of the same moments. After
-    `seconds` per candidate it ends anyway: some are then not stable. In front of each window the
-    candidate runs for `lead_in_seconds`, which is not counted.
+    `seconds` per candidate it ends anyway: some are then not stable. A candidate that one long call
+    took all the time of still gets two more, in up to PATIENCE times as long, for its median. In
+    front of each window the candidate runs for `lead_in_seconds`, which is not counted.
     """
     warm_up(calls, warmup_seconds)
-    length = round(seconds * NS_PER_SECOND) // MAX_WINDOWS
+    limit = round(seconds * NS_PER_SECOND)
+    length = limit // MAX_WINDOWS
     windows: dict[Key, list[Samples]] = {name: [] for name in calls}
     medians: dict[Key, list[float]] = {name: [] for name in calls}
     spent = dict.fromkeys(calls, 0)
     for turn in range(1, MAX_WINDOWS + 1):
         for name in calls if turn % 2 else reversed(list(calls)):
-            if spent[name] < turn * length:
+            has_few = len(windows[name]) < FEWEST and spent[name] < PATIENCE * limit
+            if spent[name] < turn * length or has_few:
                 taken = array("q")
                 if lead_in_seconds:
                     warm_up({name: calls[name]}, lead_in_seconds)

@@ -166,6 +166,28 @@ def test_a_call_longer_than_a_window_skips_turns(monkeypatch: pytest.MonkeyPatch
     assert [len(each) for each in windows] == [1] * 3  # and three that agree are enough
 
 
+def test_one_call_that_stalls_is_not_all_that_is_known_of_a_candidate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    taken = itertools.chain([100, 30_000], itertools.repeat(100))  # the warm-up, the stall
+
+    def stalls() -> None:
+        clock.now += next(taken)
+
+    windows = until_stable({"stalls": stalls, "steady": clock.call("steady", 100)})
+    assert [len(each) for each in windows["stalls"]] == [1, 10, 10]
+    assert np.median([np.median(each) for each in windows["stalls"]]) == 1e-4
+
+
+def test_a_call_that_takes_many_times_as_long_as_there_is_is_made_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    windows = until_stable({"long": clock.call("long", 100_000)})["long"]
+    assert [len(each) for each in windows] == [1]
+
+
 def test_every_thread_of_a_saturating_run_counts_its_own_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
