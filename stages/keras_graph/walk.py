@@ -1,4 +1,4 @@
-"""Walk the graph of a Keras 3 model: the one module that touches private Keras API.
+"""Walk the graph of a Keras 3 model: the one module that touches the private API of its graphs.
 
 Used are `Sequential._functional`, `Functional._nodes_by_depth` and `._inputs_struct`,
 `Node.arguments.fill_in` and `KerasTensor._keras_history`; tested on Keras 3.12 to 3.15. Everything

@@ -63,9 +63,9 @@ def until_stable(
     Returns the windows of each candidate, milliseconds of every call, float64 (calls,). They
     take turns as in `measure`, each a twentieth of `seconds` long; all candidates are timed until
     `latency.is_stable` holds for all, so that ratios stay ratios of the same moments. After
-    `seconds` per candidate it ends anyway: some are then not stable. A candidate that one long call
-    took all the time of still gets two more, in up to PATIENCE times as long, for its median. In
-    front of each window the candidate runs for `lead_in_seconds`, which is not counted.
+    `seconds` per candidate it ends anyway: some are then not stable. Each gets FEWEST
+    windows at least, unless PATIENCE times as long is over: one alone may be a stall. In front of
+    each window the candidate runs for `lead_in_seconds`, which is not counted.
     """
     warm_up(calls, warmup_seconds)
     limit = round(seconds * NS_PER_SECOND)

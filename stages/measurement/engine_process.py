@@ -160,12 +160,6 @@ def trial(
     Of the optimisation profiles of the engine that the run ends with it has the one that will serve
     this size, and no other. Raises EngineError where none of them is large enough.
     """
-    if batch_size > build.max_batch_size:
-        raise EngineError(
-            f"prune.target_batch_size {batch_size} is above build.max_batch_size "
-            f"{build.max_batch_size}",
-            f"--set build.max_batch_size={batch_size}",
-        )
     whole = BuildRequest(
         signature,
         precision,
@@ -174,7 +168,18 @@ def trial(
         build.workspace_mib,
         tensorrt,
     )
-    largest = next(most for _, _, most in whole.profiles if most >= batch_size)
+    fitting = [most for _, _, most in whole.profiles if most >= batch_size]
+    if not fitting:
+        raise EngineError(
+            f"prune.target_batch_size {batch_size} is above "
+            + (
+                f"{signature.batch_size}, the only one that the network takes"
+                if signature.batch_size
+                else f"build.max_batch_size {build.max_batch_size}"
+            ),
+            f"--set prune.target_batch_size={whole.profiles[-1][-1]}",
+        )
+    largest = fitting[0]
     return dataclasses.replace(whole, max_batch_size=largest, batch_sizes=(largest,))
 
 

@@ -7,8 +7,8 @@ from stages.datasets.base import DataSet, Split
 
 
 def split(*values):
-    """An image of 4x4 for each value."""
-    images = np.stack([np.full((4, 4, 1), value, np.uint8) for value in values])
+    """An image of 8x8 for each value."""
+    images = np.stack([np.full((8, 8, 1), value, np.uint8) for value in values])
     return Split(images, np.zeros(len(values), np.int64))
 
 
@@ -34,7 +34,7 @@ def test_validation_images_that_are_trained_on_are_counted():
 
 def test_images_of_several_batches_and_several_inputs_are_compared_whole(monkeypatch):
     monkeypatch.setattr(repeats, "BATCH_BYTES", 1)
-    kind = [("left", np.uint8, (2, 2, 1)), ("table", np.float32, (3,))]
+    kind = [("left", np.uint8, (8, 8, 1)), ("table", np.float32, (3,))]
 
     def several(*tables):
         samples = np.zeros(len(tables), kind)
@@ -45,3 +45,8 @@ def test_images_of_several_batches_and_several_inputs_are_compared_whole(monkeyp
     dataset = DataSet("own", several(1, 2), several(3), several(4), several(2, 6, 7), ("a",))
     (note,) = repeats.found(dataset)
     assert note.startswith("1 of 3 test images")
+
+
+def test_a_few_numbers_repeat_by_chance():
+    numbers = Split(np.ones((5, 4, 1), np.float32), np.zeros(5, np.int64))
+    assert repeats.found(DataSet("own", numbers, numbers, numbers, numbers, ("a",))) == ()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -72,10 +73,17 @@ def test_what_is_timed_has_the_profile_that_will_run_and_the_users_settings(
     assert (request.workspace_mib, request.tensorrt) == (77, wanted)
 
 
-def test_a_batch_above_the_largest_that_will_be_built_is_refused() -> None:
-    message = r"prune\.target_batch_size 65 is above build\.max_batch_size 64\n"
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        (0, r"target_batch_size 65 is above build\.max_batch_size 64\n.*target_batch_size=64"),
+        (8, r"is above 8, the only one that the network takes\n.*target_batch_size=8"),
+    ],
+)
+def test_a_batch_that_no_engine_will_take_is_refused(fixed: int, message: str) -> None:
+    signature = dataclasses.replace(SIGNATURE, batch_size=fixed)
     with pytest.raises(EngineError, match=message):
-        trial(SIGNATURE, "fp16", 65, Build(max_batch_size=64), TensorRT())
+        trial(signature, "fp16", 65, Build(max_batch_size=64), TensorRT())
 
 
 class Timer:
