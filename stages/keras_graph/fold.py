@@ -70,18 +70,53 @@ TRAINING_ONLY = (
 )
 """Layers that pass their input through at inference."""
 
+DROPPING = (
+    layers.Attention,
+    layers.AdditiveAttention,
+)
+"""Layers with `dropout` that cannot tell training=False from their default."""
+
+RECURRENT = (
+    layers.GRU,
+    layers.GRUCell,
+    layers.LSTM,
+    layers.LSTMCell,
+    layers.SimpleRNN,
+    layers.SimpleRNNCell,
+    layers.ConvLSTM1D,
+    layers.ConvLSTM2D,
+    layers.ConvLSTM3D,
+)
+"""As those, with `recurrent_dropout` too."""
+
 
 def for_inference(layer: Any) -> dict[str, Any]:
     """Changes to the configuration of a layer that is called with training=False, after which it
     computes in training what it computes at inference, or comes closer to that.
 
-    A recurrent layer cannot tell this from its default, which a copy of it is then called with.
+    Attention and recurrent layers cannot tell this from their default, which a copy of one is then
+    called with.
     """
     if isinstance(layer, layers.BatchNormalization):
         return {"trainable": False}
-    if type(layer) in (layers.GRU, layers.LSTM, layers.SimpleRNN):
+    if type(layer) is layers.RNN:
+        return {"cell": _inferring_cell(layer.cell, layer.get_config()["cell"])}
+    return _without_inner_dropout(layer)
+
+
+def _without_inner_dropout(layer: Any) -> dict[str, Any]:
+    if type(layer) in RECURRENT:
         return {"dropout": 0.0, "recurrent_dropout": 0.0}
-    return {}
+    return {"dropout": 0.0} if type(layer) in DROPPING else {}
+
+
+def _inferring_cell(cell: Any, described: dict[str, Any]) -> dict[str, Any]:
+    """The description of a recurrent layer's cell, or of several in a stack, without dropout."""
+    config = {**described["config"], **_without_inner_dropout(cell)}
+    if type(cell) is layers.StackedRNNCells:
+        pairs = zip(cell.cells, config["cells"], strict=True)
+        config["cells"] = [_inferring_cell(*pair) for pair in pairs]
+    return {**described, "config": config}
 
 
 class Copies:

@@ -121,7 +121,7 @@ class _Copies:
         try:
             config = {**_in_float32(operation.get_config()), "name": name}
             if id(operation) in self.inferring:
-                config |= for_inference(operation)
+                config |= _in_float32(for_inference(operation))
             return type(operation).from_config(config)
         except Exception as error:
             raise ModelError(

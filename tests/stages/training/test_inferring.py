@@ -55,6 +55,14 @@ def attention(x: Any) -> Any:
 BASES: dict[str, Callable[[Any], Any]] = {
     "attention": attention,
     "recurrent": layers.LSTM(4, dropout=0.5, recurrent_dropout=0.5, return_sequences=True),
+    "dot attention": lambda x: layers.Attention(dropout=0.5)([x, x]),
+    "additive attention": lambda x: layers.AdditiveAttention(dropout=0.5)([x, x]),
+    "volumes in time": lambda x: layers.ConvLSTM1D(
+        3, 3, padding="same", dropout=0.5, recurrent_dropout=0.5
+    )(layers.Reshape((3, 2, 8))(x)),
+    "cell": layers.RNN(layers.GRUCell(3, dropout=0.5, recurrent_dropout=0.5)),
+    "stacked cells": layers.RNN([layers.LSTMCell(3, dropout=0.5), layers.SimpleRNNCell(2)]),
+    "wrapped recurrence": lambda x: layers.Bidirectional(layers.LSTM(3, dropout=0.5))(x),
     "wrapper": layers.TimeDistributed(layers.BatchNormalization()),
     "wrapped dropout": layers.TimeDistributed(layers.Dropout(0.5)),
     "own": Normed(),
@@ -80,6 +88,15 @@ def test_what_is_called_with_training_false_computes_the_same_in_training(name, 
         assert np.array_equal(model(SEQUENCES, training=True), expected)
     assert all(map(np.array_equal, before, model.get_weights()))
     assert kinds == [type(layer) for layer in model._flatten_layers()]
+
+
+def test_the_cell_of_a_model_of_another_precision_is_rebuilt_in_float32_without_dropout() -> None:
+    inside, sequence = keras.Input(SHAPE), keras.Input(SHAPE)
+    cell = layers.GRUCell(3, dropout=0.5, dtype="mixed_bfloat16")
+    inner = keras.Model(inside, layers.RNN(cell, dtype="mixed_bfloat16")(inside))
+    model = plain(keras.Model(sequence, inner(sequence, training=False)))
+    found = [each for each in model._flatten_layers() if isinstance(each, layers.GRUCell)]
+    assert [(each.dropout, each.compute_dtype) for each in found] == [(0.0, "float32")]
 
 
 def test_what_is_behind_it_acts_in_training() -> None:
