@@ -133,9 +133,18 @@ def keeps_values(operation: Any) -> bool:
 
 
 def is_average(operation: Any) -> bool:
-    """Whether it returns averages of its input's values: a pool, or what is enlarged in between."""
-    is_enlarged = is_kind(operation, layers.UpSampling2D) and operation.interpolation == "bilinear"
-    return is_enlarged or is_kind(operation, AVERAGES)
+    """Whether it returns averages of its input's values: a pool, or what is made in between."""
+    return is_kind(operation, AVERAGES) or _is_bilinear(operation)
+
+
+def _is_bilinear(operation: Any) -> bool:
+    """Whether it makes its input larger or smaller by bilinear interpolation, and nothing else."""
+    is_resize = is_kind(operation, (layers.UpSampling2D, layers.Resizing))
+    if not is_resize and not _is_named(operation, ("Resize",)):
+        return False
+    others = ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio")
+    is_plain = not any(getattr(operation, name, False) for name in others)
+    return is_plain and operation.interpolation == "bilinear"
 
 
 def takes_values(operation: Any) -> bool:

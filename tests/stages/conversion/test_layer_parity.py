@@ -256,15 +256,24 @@ def test_an_activation_in_integers_is_right_in_every_engine(bent, tmp_path):
     assert not [each for each in found if not each.passes]
 
 
+RESIZED = {
+    "UpSampling2D": layers.UpSampling2D(interpolation="bilinear"),
+    "enlarging": layers.Resizing(24, 24),
+    "shrinking": layers.Resizing(6, 3),
+    "ops": lambda x: keras.ops.image.resize(x, (24, 24)),
+}
+
+
+@pytest.mark.parametrize("resized", RESIZED)
 @pytest.mark.parametrize(
     "before", [layers.ReLU(), layers.Activation("silu"), layers.MaxPooling2D()]
 )
-def test_what_is_enlarged_in_between_is_right_in_every_engine(before, tmp_path):
+def test_what_is_made_in_between_is_right_in_every_engine(before, resized, tmp_path):
     """LiteRT has one scale before and behind, so that the range behind clipped what was before."""
     image = keras.Input(SHAPE, name="image")
     x = layers.Conv2D(8, 3, padding="same", activation="relu")(image)
     x = before(layers.Conv2D(8, 3, padding="same")(x))
-    x = layers.UpSampling2D(interpolation="bilinear")(x)
+    x = RESIZED[resized](x)
     x = layers.Conv2D(8, 3, activation="relu")(x)
     model = keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
     net = Quantized(randomized(model))
