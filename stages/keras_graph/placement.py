@@ -288,7 +288,7 @@ def points(model: keras.Model, signature: Signature) -> dict[str, Point]:
     if not any(is_kind(call.operation, WEIGHTED) for call in graph.calls):
         raise ModelError(
             f"{model.name!r} has no convolution or Dense layer to quantize",
-            "INT8 needs one: check model.source",
+            "INT8 needs one of Keras' own: check model.source",
         )
     pairs = zip(model.outputs, signature.each, strict=True)
     numbers = {id(graph.root(tensor)) for tensor, own in pairs if own.task == "regression"}

@@ -112,6 +112,7 @@ def _from_user(
         )
     model = own_source.load(settings)
     own_source.warn_of_own_training(model)
+    own_source.warn_of_own_layers(_layers(model))
     if isinstance(model, keras.Sequential) and not model.built and isinstance(input_shape, tuple):
         model.build((None, *input_shape))
     functional(model)  # what has no graph has no list of inputs either

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import numpy as np
 
 from stages import progress
 from stages.errors import ModelError, SettingsError
+from stages.keras_graph.kernels import WEIGHTED
+from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.walk import alone
 from stages.models import files
 from stages.settings import Model
@@ -93,6 +95,17 @@ def warn_of_own_training(model: keras.Model) -> None:
         progress.warn(
             f"{model.name} is a {type(model).__name__} with {' and '.join(own)} of its own, which "
             "nothing here calls: it is trained with the loss of the task, and what layers add to it"
+        )
+
+
+def warn_of_own_layers(layers: Iterable[Any]) -> None:
+    """Say which layers with a kernel compute in a way of their own, which nothing here reads."""
+    own = [each for each in layers if isinstance(each, WEIGHTED) and not is_kind(each, WEIGHTED)]
+    if own:
+        more = f", and {len(own) - 1} more layers too" if len(own) > 1 else ""
+        progress.warn(
+            f"{own[0].name} is a {type(own[0]).__name__}, which computes in a way of its own: it is "
+            f"left in float and with all its channels{more}"
         )
 
 

@@ -162,3 +162,17 @@ def test_a_training_of_the_users_own_that_will_not_be_called_is_warned_of(caplog
     assert not caplog.records
     own_source.warn_of_own_training(Trained([keras.Input((2,))], name="mine"))
     assert "mine is a Trained with train_step() of its own, which nothing here" in caplog.text
+
+
+class Scaled(keras.layers.Conv2D):
+    def call(self, inputs):
+        return super().call(inputs) * 2.0
+
+
+def test_layers_that_compute_in_a_way_of_their_own_are_warned_of(caplog):
+    first, plain = Scaled(2, 1, name="first"), keras.layers.Conv2D(2, 1)
+    own_source.warn_of_own_layers([plain, keras.layers.ReLU()])
+    assert not caplog.records
+    own_source.warn_of_own_layers([first, plain, Scaled(2, 1)])
+    assert "first is a Scaled, which computes in a way of its own: it is left in" in caplog.text
+    assert caplog.text.rstrip().endswith("its channels, and 1 more layers too")
