@@ -104,8 +104,8 @@ def warn_of_own_layers(layers: Iterable[Any]) -> None:
     if own:
         more = f", and {len(own) - 1} more layers too" if len(own) > 1 else ""
         progress.warn(
-            f"{own[0].name} is a {type(own[0]).__name__}, which computes in a way of its own: it is "
-            f"left in float and with all its channels{more}"
+            f"{own[0].name} is a {type(own[0]).__name__}, which computes in a way of its own: it "
+            f"is left in float and with all its channels{more}"
         )
 
 
