@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,32 @@ def load(path: Path) -> keras.Model:
 
 def _freeze_inside(model: keras.Model) -> None:
     """Freeze what is inside of frozen layers, as of attention: in a file they alone are frozen, and
-    all within them would learn."""
+    all within them would learn.
+
+    A file says this of what a wrapper holds too: where those are not all alike, they stay as it
+    says.
+    """
     for layer in model._flatten_layers(include_self=False):
         if layer.trainable or isinstance(layer, keras.Model):
             continue
-        for each in layer._flatten_layers(include_self=False):
-            each.trainable = False
+        inside = layer._flatten_layers(include_self=False)
+        names = set(_described(layer.get_config())) if inside else set()
+        described = [each for each in inside if each.name in names]
+        kept = described if len({each.trainable for each in described}) > 1 else []
+        for each in layer._flatten_layers(include_self=False, recursive=False):
+            if not any(each is other for other in kept):
+                each.trainable = False
+
+
+def _described(config: Any) -> Iterator[str]:
+    """The names of the layers that are inside the configuration of another."""
+    if not isinstance(config, dict | list | tuple):
+        return
+    for each in config.values() if isinstance(config, dict) else config:
+        inner = each.get("config") if isinstance(each, dict) else None
+        if isinstance(inner, dict) and isinstance(inner.get("name"), str):
+            yield inner["name"]
+        yield from _described(each)
 
 
 def reason(error: BaseException) -> str:

@@ -32,6 +32,33 @@ def test_what_is_inside_a_frozen_layer_is_frozen_when_it_comes_back(tmp_path):
     assert len(names) == 2
 
 
+@keras.saving.register_keras_serializable("tests")
+class HalfFrozen(keras.layers.Layer):
+    """Of the two layers within it one is always frozen, which no file says."""
+
+    def build(self, shape):
+        self.parts = [keras.layers.Dense(6, trainable=number > 0) for number in range(2)]
+        for part in self.parts:
+            part.build(shape)
+
+    def call(self, x):
+        return self.parts[1](self.parts[0](x))
+
+
+def test_what_the_user_thawed_inside_a_frozen_layer_learns_when_it_comes_back(tmp_path):
+    image = keras.Input((4, 6))
+    both = keras.layers.Bidirectional(keras.layers.LSTM(3, name="lstm"))
+    model = keras.Model(image, keras.layers.Dense(2)(both(HalfFrozen(name="half")(image))))
+    both.trainable = model.get_layer("half").trainable = False
+    files.save(model, tmp_path / "frozen.keras")
+    both.forward_layer.trainable = True
+    files.save(model, tmp_path / "thawed.keras")
+    for name, learning in (("frozen", 2), ("thawed", 5)):
+        loaded = files.load(tmp_path / f"{name}.keras")
+        assert len(loaded.trainable_variables) == learning
+    assert all(each.trainable for each in loaded.get_layer(both.name).forward_layer.weights)
+
+
 def test_the_optimizers_moments_are_not_saved(tmp_path):
     model = NETWORKS["plain"]()
     files.save(model, tmp_path / "untrained.keras")
