@@ -27,7 +27,7 @@ def recalibrate(flat: keras.Model, batches: Iterable[Any]) -> None:
     `batches` of images float32 (N, H, W, C), or lists of those of several inputs. As in training,
     every batch is normalised with its own statistics; everything else, Dropout included, runs as at
     inference. Frozen layers keep their statistics, as they do in training, and no other weight
-    changes.
+    changes. A batch that a mask hides entirely counts for nothing.
     """
     found = {
         id(call.operation): call.operation
@@ -43,6 +43,8 @@ def recalibrate(flat: keras.Model, batches: Iterable[Any]) -> None:
         if id(call.operation) not in found or kwargs.get("training") is False:
             return call.operation(*args, **kwargs)
         mask = kwargs.get("mask")
+        if mask is not None and not np.any(mask):
+            return call.operation(args[0], training=False, mask=mask)
         seen[id(call.operation)].append(_moments(call.operation, args[0], mask))
         return call.operation(args[0], training=True, mask=mask)
 

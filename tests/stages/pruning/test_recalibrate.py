@@ -112,6 +112,19 @@ def test_what_a_mask_hides_is_in_no_statistics() -> None:
     assert_close(statistics(model, "bn1"), [seen.mean((0, 1)), seen.var((0, 1))])
 
 
+def test_a_batch_that_a_mask_hides_entirely_is_in_no_statistics() -> None:
+    sequence = keras.Input((6, 3))
+    x = layers.BatchNormalization(name="bn1")(layers.Masking()(sequence))
+    model = keras.Model(sequence, layers.LSTM(2)(x))
+    hidden, shown = np.zeros((4, 6, 3), np.float32), IMAGES[:8, 0]
+    model.get_layer("bn1").moving_mean.assign([1.0, 2.0, 3.0])
+    before = statistics(model, "bn1")
+    recalibrate(model, [hidden])
+    assert_close(statistics(model, "bn1"), before)
+    recalibrate(model, [hidden, shown, hidden])
+    assert_close(statistics(model, "bn1"), [shown.mean((0, 1)), shown.var((0, 1))])
+
+
 def test_a_shared_layer_gets_the_statistics_of_all_its_calls() -> None:
     image = keras.Input((6, 6, 3))
     norm = layers.BatchNormalization(name="bn1")
