@@ -113,7 +113,7 @@ PLAN = checked(
         ),
         Stage(
             name="convert",
-            revision=22,
+            revision=23,
             module="stages.convert",
             settings=ConvertStage,
             result=ConvertResult,

@@ -28,6 +28,7 @@ from stages.keras_graph.kernels import WEIGHTED, channel_axes
 from stages.keras_graph.kinds import is_kind
 from stages.keras_graph.placement import (
     Point,
+    is_bilinear,
     only,
     softmaxes_without_grid,
     takes_values,
@@ -253,6 +254,8 @@ class RoundingBounds:
         if is_kind(call.operation, keras.layers.PReLU):
             slope = _largest(call.operation.alpha)
             own += self.arithmetic.slopes * slope * _largest(np.minimum(inputs[0], 0.0))
+        if is_bilinear(call.operation):
+            own += self.arithmetic.in_between * float(np.ptp(np.asarray(inputs[0])))
         for value, other in zip(results, moved, strict=True):
             if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(value.dtype)):
                 continue  # the answer of a comparison, say: how far it is off has no meaning

@@ -134,10 +134,10 @@ def keeps_values(operation: Any) -> bool:
 
 def is_average(operation: Any) -> bool:
     """Whether it returns averages of its input's values: a pool, or what is made in between."""
-    return is_kind(operation, AVERAGES) or _is_bilinear(operation)
+    return is_kind(operation, AVERAGES) or is_bilinear(operation)
 
 
-def _is_bilinear(operation: Any) -> bool:
+def is_bilinear(operation: Any) -> bool:
     """Whether it makes its input larger or smaller by bilinear interpolation, and nothing else."""
     is_resize = is_kind(operation, (layers.UpSampling2D, layers.Resizing))
     if not is_resize and not _is_named(operation, ("Resize",)):

@@ -22,6 +22,7 @@ class Arithmetic:
     steps        functions that are rounded to a grid of their own, by name, with its step
     rescaling    of an integer that is brought to another scale, as a share of its distance from 0
     slopes       of the slopes of a PReLU, as a share of the largest of them
+    in_between   of a bilinear interpolation, as a share of the range of what it is made of
     """
 
     operation: float
@@ -30,6 +31,7 @@ class Arithmetic:
     steps: Mapping[str, float] = field(default_factory=dict)
     rescaling: float = 0.0
     slopes: float = 0.0
+    in_between: float = 0.0
 
 
 FLOAT32 = Arithmetic(2.0**-24, 2.0**-16, 2.0**-16)
@@ -49,11 +51,13 @@ LITERT = replace(
     steps={"sigmoid": 1 / 256, "softmax": 1 / 256, "tanh": 1 / 128},
     rescaling=2.0**-9,
     slopes=0.5 / 127,
+    in_between=2.0**-11,
 )
 """As float32, and some functions on grids that LiteRT prescribes ('LiteRT 8-bit quantization
 specification', LOGISTIC, SOFTMAX and TANH). From there to a point's grid, and from one point's grid
 to another's, also in a LeakyReLU, XNNPACK multiplies by a number of 8 binary places: 2^-9 of up to
-256 steps, half a step more. The slopes of a PReLU are INT8 with one scale for all."""
+256 steps, half a step more. The slopes of a PReLU are INT8 with one scale for all.
+The two weights of a bilinear interpolation have 11 binary places, so each is off by up to 2^-12."""
 
 
 def beyond_rounding(

@@ -260,6 +260,8 @@ RESIZED = {
     "UpSampling2D": layers.UpSampling2D(interpolation="bilinear"),
     "enlarging": layers.Resizing(24, 24),
     "shrinking": layers.Resizing(6, 3),
+    # XNNPACK holds the weights of such sizes to 11 binary places.
+    "by no whole factor": layers.Resizing(17, 7),
     "ops": lambda x: keras.ops.image.resize(x, (24, 24)),
 }
 
