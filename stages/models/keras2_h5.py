@@ -7,6 +7,7 @@ the weights stay as they are. What it would compute otherwise is refused, in a `
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -53,17 +54,21 @@ def translated(path: Path, folder: Path) -> Path:
     return copy
 
 
-def refuse_changed(config: Any, version: str | bytes) -> None:
-    """Raises ModelError for a description by Keras 2 with what is another function in Keras 3."""
-    text = version.decode() if isinstance(version, bytes) else version
-    if int(text.partition(".")[0] or 1) >= 3:
+def refuse_changed(config: Any, version: Any) -> None:
+    """Raises ModelError for a description with what is another function in Keras 3, unless that
+    wrote it. `version` is what the file says of it, which may be nothing or no version."""
+    text = version.decode(errors="replace") if isinstance(version, bytes) else str(version or "")
+    number = re.match(r"\d+", text)
+    if number and int(number[0]) >= 3:
         return
+    wrote = f"Keras {text}" if number else "Keras 2, or of 3: the file does not say which wrote it"
+    again = "" if number else "if Keras 3 wrote it, load it there and save it again; else "
     for name in _with_hard_sigmoid(config):
         raise ModelError(
-            f"layer {name!r} has the activation hard_sigmoid of Keras {text or 1}, which is "
-            "max(0, min(1, 0.2 x + 0.5)); that of Keras 3 is max(0, min(1, x / 6 + 0.5))",
-            "build the network in model.source=module:function with keras.ops.clip(0.2 * x + 0.5, "
-            "0, 1), and load_weights there",
+            f"layer {name!r} has the activation hard_sigmoid of {wrote}. That of Keras 2 is "
+            "max(0, min(1, 0.2 x + 0.5)), that of Keras 3 max(0, min(1, x / 6 + 0.5))",
+            f"{again}build the network in model.source=module:function with "
+            "keras.ops.clip(0.2 * x + 0.5, 0, 1), and load_weights there",
         )
 
 
@@ -72,8 +77,16 @@ def refuse_changed_in_archive(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as file:
-        config, about = (json.loads(file.read(f"{each}.json")) for each in ("config", "metadata"))
-    refuse_changed(config, about.get("keras_version", ""))
+        config, about = (_member(file, f"{each}.json") for each in ("config", "metadata"))
+    refuse_changed(config, about.get("keras_version") if isinstance(about, dict) else None)
+
+
+def _member(file: zipfile.ZipFile, name: str) -> Any:
+    """What is described in a member of an archive, or None where it has none that can be read."""
+    try:
+        return json.loads(file.read(name))
+    except (KeyError, ValueError):
+        return None
 
 
 def _with_hard_sigmoid(config: Any, name: str = "") -> Iterator[str]:

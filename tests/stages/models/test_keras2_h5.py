@@ -174,6 +174,45 @@ def test_what_is_no_hdf5_file_is_refused_with_its_name(tmp_path):
         files.load(tmp_path / "old.h5")
 
 
+def versioned(version: str | None) -> str:
+    return json.dumps({"keras_version": version})
+
+
+def archive(path: Path, metadata: str | None, activation: str = "hard_sigmoid") -> Path:
+    """A `.keras` file of Keras 3 with other metadata, or without any."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, activation)])
+    model.save(whole := path.with_name("whole.keras"))
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            content = source.read(name) if name != "metadata.json" else metadata
+            if content is not None:
+                target.writestr(name, content)
+    return path
+
+
+UNKNOWN = ["dev", "", None, "nightly.3"]
+
+
+@pytest.mark.parametrize("metadata", [None, "[]", "no json", *map(versioned, UNKNOWN)])
+def test_an_archive_that_does_not_say_which_keras_wrote_it_is_loaded(metadata, tmp_path):
+    file = archive(tmp_path / "new.keras", metadata, "relu")
+    assert files.load(file).layers[-1].activation is keras.activations.relu
+    file = archive(tmp_path / "gated.keras", metadata)
+    with pytest.raises(ModelError, match="hard_sigmoid of Keras 2, or of 3: the file does not say"):
+        files.load(file)
+
+
+@pytest.mark.parametrize("version", ["dev", b"\xff"])
+def test_an_h5_file_that_does_not_say_which_keras_wrote_it_is_loaded(version, tmp_path):
+    for name, config in (("old", functional()), ("gated", gated())):
+        write(tmp_path / f"{name}.h5", config)
+        with h5py.File(tmp_path / f"{name}.h5", "r+") as file:
+            file.attrs["keras_version"] = version
+    assert files.load(tmp_path / "old.h5").get_layer("conv")
+    with pytest.raises(ModelError, match="the file does not say which wrote it"):
+        files.load(tmp_path / "gated.h5")
+
+
 def gated(**options: Any) -> dict[str, Any]:
     kind, config = ("Activation", {"activation": "hard_sigmoid"})
     return functional(layer(kind, "gate", "depthwise", **{**config, **options}), last="gate")
