@@ -9,12 +9,19 @@ from typing import Any
 import keras
 
 from stages.engines import environment
-from stages.keras_graph.cost import kernel_of
 from stages.keras_graph.walk import calls, functional
 from stages.training import devices
 
 AMX = "amx_bf16"
 """The processors where bfloat16 was measured to be faster: docs/measurements/training.md."""
+SCALES = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.PReLU,
+)
+"""Layers with weights that only scale or bend what a kernel before them made."""
 
 
 def chosen(wanted: str, xla: bool) -> str:
@@ -35,7 +42,8 @@ def computing_in(precision: str, model: keras.Model) -> Iterator[None]:
     """Let all layers of `model` but its heads compute in "bfloat16" or "float16" inside the block.
 
     Weights stay float32, and so do layers afterwards: what is saved knows nothing of it. The last
-    layer with weights before each output makes the logits, whose small differences the loss needs.
+    layer with weights before each output makes the logits, whose small differences the loss needs;
+    what is behind it, normalisation and PReLU too, is a head with it.
     """
     layers = [each for each in model._flatten_layers(include_self=False, recursive=True)]
     before = [layer.dtype_policy for layer in layers]
@@ -52,24 +60,27 @@ def computing_in(precision: str, model: keras.Model) -> Iterator[None]:
 
 
 def _heads(model: keras.Model) -> Iterator[int]:
-    """ids of the layers that make the outputs, back to a kernel through what has no weights, and of
-    those within them."""
+    """ids of the layers that make the outputs, and of those within them: back to the first with
+    weights, and no further than to where branches meet."""
     made_by = {id(tensor): call for call in calls(model) for tensor in call.outputs}
-    outputs = functional(model).outputs
-    ends = {id(tensor) for tensor in outputs}
-    stack = list(outputs)
-    while stack:
-        tensor = stack.pop()
-        call = made_by.pop(id(tensor), None)
-        if call is None:
-            continue
-        layer, has_weights = call.operation, bool(getattr(call.operation, "weights", None))
-        if isinstance(layer, keras.Model):
-            yield from _heads(layer)
-        elif not has_weights or kernel_of(layer) is not None or id(tensor) in ends:
-            yield from map(id, layer._flatten_layers() if isinstance(layer, keras.Layer) else ())
-        if not has_weights:
-            stack += call.inputs
+    for tensor in functional(model).outputs:
+        call = made_by.get(id(tensor))
+        while call is not None:
+            layer = call.operation
+            if isinstance(layer, keras.Model):
+                yield from _heads(layer)
+            elif isinstance(layer, keras.layers.Layer):
+                yield from map(id, layer._flatten_layers())
+            sources = {id(each) for each in call.inputs}
+            # Behind a sum of branches all their layers would be heads.
+            is_end = len(sources) != 1 or _makes_numbers(layer)
+            call = None if is_end else made_by.get(sources.pop())
+
+
+def _makes_numbers(operation: Any) -> bool:
+    """Whether it has weights, and does more than to scale or bend what the layer before it made."""
+    layers = operation._flatten_layers() if isinstance(operation, keras.layers.Layer) else ()
+    return any(each.weights and not isinstance(each, (keras.Model, *SCALES)) for each in layers)
 
 
 def scaled(optimizer: keras.Optimizer, variables: list[Any]) -> keras.Optimizer:

@@ -53,6 +53,50 @@ def test_the_logits_of_each_output_are_made_in_float32() -> None:
     assert {each.compute_dtype for each in model._flatten_layers()} == {"float32"}
 
 
+def in_float32(model: keras.Model) -> set[str]:
+    """The layers of `model` with weights that are left in float32."""
+    with computing_in("bfloat16", model):
+        found = [each for each in model._flatten_layers(False) if each.compute_dtype == "float32"]
+    return {each.name for each in found if each.weights and not isinstance(each, keras.Model)}
+
+
+def headed(*head: keras.layers.Layer) -> keras.Model:
+    first = [keras.Input((4, 3)), keras.layers.LSTM(5, return_sequences=True, name="first")]
+    return keras.Sequential([*first, *head])
+
+
+def test_what_scales_or_bends_the_logits_is_in_float32_with_the_layer_that_makes_them() -> None:
+    for between in (
+        keras.layers.BatchNormalization(name="between"),
+        keras.layers.LayerNormalization(name="between"),
+        keras.layers.PReLU(name="between"),
+        keras.Sequential([keras.Input((4, 2)), keras.layers.PReLU(name="between")]),
+    ):
+        dense, softmax = keras.layers.Dense(2, name="logits"), keras.layers.Softmax()
+        model = headed(dense, between, keras.layers.Dropout(0.1), softmax)
+        assert in_float32(model) == {"logits", "between"}
+
+
+def test_a_recurrent_layer_before_the_softmax_makes_logits_too() -> None:
+    last = keras.layers.LSTM(2, name="logits")
+    assert in_float32(headed(last, keras.layers.Softmax())) == {"logits", last.cell.name}
+
+
+def residual(x: Any, name: str) -> Any:
+    y = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name=name)(x)
+    return keras.layers.Add()([x, y])
+
+
+@pytest.mark.parametrize("ends_in", [keras.layers.GlobalAveragePooling2D(), keras.layers.ReLU()])
+def test_a_sum_of_branches_that_is_the_output_leaves_their_convolutions_fast(ends_in: Any) -> None:
+    image = keras.Input((6, 6, 4))
+    x = residual(residual(image, "one"), "two")
+    assert in_float32(keras.Model(image, x)) == set()
+    assert in_float32(keras.Model(image, ends_in(x))) == set()
+    logits = keras.layers.Dense(2, name="logits")(keras.layers.Flatten()(x))
+    assert in_float32(keras.Model(image, logits)) == {"logits"}
+
+
 @keras.saving.register_keras_serializable("tests")
 class Noting(keras.layers.Layer):
     """Notes what the layer before it computes in."""
