@@ -86,7 +86,7 @@ PLAN = checked(
     (
         Stage(
             name="train",
-            revision=13,
+            revision=14,
             module="stages.train",
             settings=TrainStage,
             result=TrainResult,
@@ -95,7 +95,7 @@ PLAN = checked(
         ),
         Stage(
             name="prune",
-            revision=20,
+            revision=21,
             module="stages.prune",
             settings=PruneStage,
             result=PruneResult,
