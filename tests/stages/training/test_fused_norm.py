@@ -54,9 +54,15 @@ def test_a_step_is_that_of_keras_own_layer(options: dict[str, Any]) -> None:
     assert type(model.get_layer("norm")) is layers.BatchNormalization
 
 
+def with_head(model: keras.Model) -> keras.Model:
+    """`model` with a last layer that changes nothing: what makes the outputs stays in float32."""
+    head = layers.DepthwiseConv2D(1, depthwise_initializer="ones")
+    return keras.Model(model.input, head(model.output))
+
+
 def test_it_computes_in_bfloat16_where_the_layer_does() -> None:
-    model = network()
-    expected = step(network())
+    model = with_head(network())
+    expected = step(with_head(network()))
     with computing_in("bfloat16", model), fused_norms(model):
         traced = tf.function(
             lambda: model.get_layer("norm")(tf.zeros((6, 5, 4, 8), tf.bfloat16), training=True)
